@@ -1,0 +1,27 @@
+"""Where things lie: the project, its runs, its assets, its reports."""
+
+import os
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def runs_folder() -> Path:
+    """Folder of all runs; COURSE_RUNS moves it."""
+    return Path(os.environ.get("COURSE_RUNS", PROJECT / "runs")).resolve()
+
+
+def assets_folder() -> Path:
+    """Folder of the embedded encoder and sentences; COURSE_ASSETS moves it."""
+    return Path(os.environ.get("COURSE_ASSETS", PROJECT / "assets")).resolve()
+
+
+def reports_folder() -> Path:
+    """Folder of all reports, one subfolder an experiment; COURSE_REPORTS moves it."""
+    return Path(os.environ.get("COURSE_REPORTS", PROJECT / "reports")).resolve()
+
+
+def relative_to_project(path: Path | str) -> str:
+    """`path` as written from the project's root where it lies inside, so that no machine's paths are recorded."""
+    path = Path(path).resolve()
+    return path.relative_to(PROJECT).as_posix() if path.is_relative_to(PROJECT) else str(path)
