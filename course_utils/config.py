@@ -1,0 +1,331 @@
+"""Every setting of a run, typed and checked before any work: profiles, overrides, experiments."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import shutil
+import tomllib
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+)
+
+from course_utils import __version__
+from course_utils.errors import CourseError
+from course_utils.methods import METHODS
+from course_utils.methods.base import Settings
+from course_utils.paths import PROJECT
+
+PROFILES = PROJECT / "course_utils" / "profiles"
+
+
+class SharedSettings(BaseModel):
+    """Settings that all methods of an experiment share, or the comparison would not be one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_model: str = Field("embedded", min_length=1, description="embedded, a folder, or a hub id")
+    data: str = Field("embedded", min_length=1, description="embedded, sst2 (the hub's), or a folder")
+    also_evaluate: str | None = Field(
+        None, description="another source whose evaluation sets are added; overlap leaves the training set"
+    )
+    max_train: int | None = Field(None, ge=2, description="training examples at most")
+    max_validation: int | None = Field(None, ge=2, description="validation examples at most")
+    max_test: int | None = Field(None, ge=2, description="test examples at most")
+    max_other: int | None = Field(None, ge=2, description="examples of any further set at most")
+    max_length: int = Field(128, ge=8, le=512, description="tokens of a sentence at most")
+    epochs: int = Field(ge=1, le=100, description="passes over the training set")
+    batch_size: int = Field(16, ge=1, le=1024, description="examples a step")
+    warmup_steps: float = Field(
+        0.06, ge=0, description="steps of linear warm-up; below 1, a share of all steps"
+    )
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="auto is bf16 where the processor has it"
+    )
+    threads: int = Field(1, ge=1, le=256, description="threads of one run; runs go side by side")
+    checkpoint_steps: int = Field(100, ge=1, description="steps between two checkpoints")
+
+    @field_validator("base_model", "data", "also_evaluate")
+    @classmethod
+    def _as_seen_from_project(cls, value: str | None) -> str | None:
+        return None if value is None else _folder_from_project(value)
+
+
+def _folder_from_project(value: str) -> str:
+    """A folder as written from the project's root ("./x", "../x"); anything else unchanged."""
+    if value in ("embedded", "sst2"):
+        return value
+    for start in (Path.cwd(), PROJECT):
+        folder = (start / Path(value).expanduser()).resolve()
+        if folder.is_dir():
+            relative = os.path.relpath(folder, PROJECT)
+            return relative if relative.startswith("..") else f"./{relative}"
+    return value
+
+
+class RunConfig(SharedSettings):
+    """Everything that decides what a run computes; two runs of equal configuration give equal numbers."""
+
+    experiment: str
+    study: str = Field("main", pattern=r"^[a-z0-9][a-z0-9.+-]*$")
+    method: str
+    seed: int = Field(ge=0, lt=2**31, description="head initialisation, data order and dropout")
+    final: bool = Field(True, description="false for a trial of a search: no test predictions")
+    settings: SerializeAsAny[Settings]
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        if value not in METHODS:
+            raise ValueError(f"no method {value!r}; the methods are {', '.join(METHODS)}")
+        return value
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _settings_of_method(cls, value: Any, info) -> Any:
+        method = METHODS.get(info.data.get("method"))
+        return method.Settings.model_validate(value) if method and isinstance(value, dict) else value
+
+    def warmup(self, total_steps: int) -> int:
+        """Warm-up steps of a run of `total_steps` steps."""
+        steps = self.warmup_steps if self.warmup_steps >= 1 else self.warmup_steps * total_steps
+        return min(ceil(steps), total_steps - 1)
+
+    @property
+    def path(self) -> str:
+        """Folder of the run below the folder of all runs."""
+        return f"{self.experiment}/{self.study}/{self.method}/seed-{self.seed}"
+
+    @property
+    def digest(self) -> str:
+        """Hash of the configuration and of the package's version."""
+        text = json.dumps([self.model_dump(mode="json"), __version__], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Study(BaseModel):
+    """Runs beside the main ones: what they change, and for which methods and how many seeds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    seeds: int | None = Field(None, ge=1)
+    final: bool = True
+    settings: dict[str, Any] = {}
+    methods: dict[str, dict[str, Any]]
+
+
+class Profile(BaseModel):
+    """What a file of `profiles/` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    description: str
+    duration: str
+    disk: str
+    seeds: int = Field(ge=1, le=1000)
+    settings: dict[str, Any]
+    methods: dict[str, dict[str, Any]]
+    studies: dict[str, Study] = {}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A profile and its overrides: the runs that are compared with each other."""
+
+    profile_name: str
+    profile: Profile
+    overrides: dict[str, Any] = field(default_factory=dict)
+    seed_count: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The profile's name, with a hash of the overrides if there are any."""
+        if not self.overrides:
+            return self.profile_name
+        text = json.dumps(self.overrides, sort_keys=True)
+        return f"{self.profile_name}+{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the main runs."""
+        return list(range(self.seed_count or self.profile.seeds))
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of the methods that the profile has an entry for, in the order of every table."""
+        return [name for name in METHODS if name in self.profile.methods]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What a notebook needs, beside the seed, to find this experiment again."""
+        overrides = dict(self.overrides)
+        if self.seed_count:
+            overrides["seeds"] = self.seed_count
+        return {"profile": self.profile_name, "overrides": overrides}
+
+    def config(self, method: str, seed: int = 0, study: str = "main") -> RunConfig:
+        """Resolved configuration of one run."""
+        if method not in self.profile.methods:
+            raise CourseError(
+                f"Profile {self.profile_name!r} has no method {method!r}; it has {', '.join(self.methods)}."
+            )
+        if study != "main" and study not in self.profile.studies:
+            known = ", ".join(["main", *self.profile.studies])
+            raise CourseError(f"Profile {self.profile_name!r} has no study {study!r}; it has {known}.")
+        beside = self.profile.studies.get(study)
+        shared = self.profile.settings | (beside.settings if beside else {})
+        own = self.profile.methods[method] | (beside.methods.get(method, {}) if beside else {})
+        for name, value in sorted(self.overrides.items(), key=lambda item: "." in item[0]):
+            owner, _, setting = name.rpartition(".")
+            if name in SharedSettings.model_fields:
+                shared[name] = value
+            elif setting in METHODS[method].Settings.model_fields and owner in ("", method):
+                own[setting] = value
+        if shared.get("precision", "auto") == "auto":
+            shared["precision"] = "bf16" if machine_has_bf16() else "fp32"
+        try:
+            return RunConfig(
+                experiment=self.name,
+                study=study,
+                method=method,
+                seed=seed,
+                final=beside.final if beside else True,
+                settings=METHODS[method].Settings(**own),
+                **shared,
+            )
+        except ValidationError as error:
+            raise CourseError(explain_validation(error)) from None
+
+    def configs(self) -> list[RunConfig]:
+        """Configurations of every run, those of side studies included."""
+        main = [self.config(m, s) for s in self.seeds for m in self.methods]
+        beside = [
+            self.config(method, seed, study)
+            for study, spec in self.profile.studies.items()
+            for seed in self.seeds[: spec.seeds]
+            for method in self.methods
+            if method in spec.methods
+        ]
+        return main + beside
+
+    @cached_property
+    def takers(self) -> dict[str, list[str]]:
+        """Override → who takes it: method names, or "every run"."""
+        return {name: _takers(name, self.methods) for name in self.overrides}
+
+
+def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = None) -> Experiment:
+    """The experiment of `profile` with `overrides` (name → value), all names, types and ranges checked.
+
+    A name is a shared setting (`epochs`), a setting of every method that has it (`rank`) or of one method
+    (`lora.alpha`). Values may be text, as typed on a command line. `seeds` sets the number of seeds.
+    Raises CourseError, naming the nearest valid name or what is allowed.
+    """
+    path = PROFILES / f"{profile}.toml"
+    if not path.is_file():
+        known = ", ".join(profile_names())
+        raise CourseError(f"There is no profile {profile!r}{_nearest(profile, profile_names())}; there are {known}.")
+    loaded = Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    overrides = dict(overrides or {})
+    seeds = _seed_count(overrides.pop("seeds", None))
+    typed = {name: _typed(name, value, loaded) for name, value in sorted(overrides.items())}
+    experiment = Experiment(profile, loaded, typed, seeds)
+    experiment.configs()  # ranges and contradictions
+    return experiment
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles."""
+    return sorted(path.stem for path in PROFILES.glob("*.toml"))
+
+
+def setting_names(methods: list[str] | None = None) -> list[str]:
+    """Every name that `-p` takes, without the forms for one method."""
+    names = list(SharedSettings.model_fields)
+    for method in methods or METHODS:
+        names += [n for n in METHODS[method].Settings.model_fields if n not in names]
+    return names
+
+
+def _takers(name: str, methods: list[str]) -> list[str]:
+    if name in SharedSettings.model_fields:
+        return ["every run"]
+    owner, _, setting = name.rpartition(".")
+    return [m for m in methods if owner in ("", m) and setting in METHODS[m].Settings.model_fields]
+
+
+def _typed(name: str, value: Any, profile: Profile) -> Any:
+    """`value` as the setting `name` holds it, so that equal settings are written alike."""
+    methods = [m for m in METHODS if m in profile.methods]
+    takers = _takers(name, methods)
+    if not takers:
+        valid = setting_names(methods)
+        valid += ["seeds"] + [f"{m}.{s}" for m in methods for s in METHODS[m].Settings.model_fields]
+        owner, _, setting = name.rpartition(".")
+        if owner in methods and setting in SharedSettings.model_fields:
+            raise CourseError(f"{setting} is shared by all methods; type -p {setting}={value} instead of {name}.")
+        raise CourseError(
+            f"There is no setting {name!r}{_nearest(name, valid)}; the settings are {', '.join(setting_names(methods))}"
+            " (METHOD.NAME sets it for one method)."
+        )
+    model = SharedSettings if takers == ["every run"] else METHODS[takers[0]].Settings
+    setting = name.rpartition(".")[2]
+    if value == "none" and model.model_fields[setting].default is None:
+        return None
+    try:
+        checked = model.__pydantic_validator__.validate_assignment(model.model_construct(), setting, value)
+    except ValidationError as error:
+        raise CourseError(explain_validation(error)) from None
+    return json.loads(json.dumps(getattr(checked, setting)))
+
+
+def _seed_count(value: Any) -> int | None:
+    if value is None:
+        return None
+    try:
+        count = int(value)
+    except (TypeError, ValueError):
+        count = 0
+    if not 1 <= count <= 1000:
+        raise CourseError(f"seeds: {value!r} is no number of seeds; type a whole number from 1 to 1000.")
+    return count
+
+
+def _nearest(name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def explain_validation(error: ValidationError) -> str:
+    """One sentence a fault: which setting, what was given, what is allowed."""
+    faults = []
+    for fault in error.errors():
+        name = ".".join(str(part) for part in fault["loc"]) or "settings"
+        faults.append(f"{name}: {fault['input']!r} is not allowed. {fault['msg'].removeprefix('Value error, ')}.")
+    return " ".join(faults)
+
+
+def machine_has_bf16() -> bool:
+    """Whether this machine multiplies bfloat16 matrices natively."""
+    if shutil.which("nvidia-smi"):
+        import torch
+
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text(encoding="utf-8", errors="ignore") if flags.is_file() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text

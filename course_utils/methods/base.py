@@ -1,0 +1,126 @@
+"""What every fine-tuning method tells the rest of the project about itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import TrainerCallback
+
+    from course_utils.config import RunConfig
+
+
+def _split_names(value: Any) -> Any:
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+ModuleNames = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+
+
+class Settings(BaseModel):
+    """Settings that every method has; a method adds its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: float = Field(gt=0, le=1, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW's decoupled weight decay")
+
+
+class LowRankSettings(Settings):
+    """Settings of the methods that train two factors, B (out, rank) and A (rank, in)."""
+
+    rank: int = Field(8, ge=1, le=4096, description="rank r of the factors")
+    target_modules: ModuleNames = Field(
+        (), description="names of the adapted linear layers, comma-separated; empty: query and value"
+    )
+
+
+class LoraSettings(LowRankSettings):
+    """Settings of LoRA and of the methods built on it; the update is scaled by s = alpha / rank."""
+
+    alpha: float = Field(16, gt=0, le=4096, description="numerator of the scale s = alpha / rank")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the input of the adapter")
+
+
+class Method:
+    """One way to fine-tune; a subclass is a module of `course_utils.methods`.
+
+    The defaults describe a method that PEFT implements: a subclass then needs little more than
+    `adapter_config`. The two baselines override how weights are saved and loaded.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    citation: ClassVar[str]  # key in references.bib
+    equation: ClassVar[str]  # the adapted weight, in TeX
+    description: ClassVar[str]  # one sentence for cards and tables
+    marker: ClassVar[str]  # matplotlib marker
+    color: ClassVar[str]
+    is_baseline: ClassVar[bool] = False
+    four_bit_base: ClassVar[bool] = False
+    Settings: ClassVar[type[Settings]] = LoraSettings
+
+    def load_base(self, base_model: str, precision: str) -> nn.Module:
+        """Base classifier that this method adapts, its head not yet initialised."""
+        from course_utils.models import load_classifier
+
+        return load_classifier(base_model, four_bit=self.four_bit_base, precision=precision)
+
+    def adapter_config(self, model: nn.Module, settings: Any):
+        """PEFT configuration of the adapter for `model`."""
+        raise NotImplementedError
+
+    def adapt(self, model: nn.Module, settings: Any) -> nn.Module:
+        """`model` with exactly this method's parameters trainable, computing what it computed before."""
+        from peft import get_peft_model
+
+        return get_peft_model(model, self.adapter_config(model, settings))
+
+    def callbacks(self, config: RunConfig, total_steps: int) -> list[TrainerCallback]:
+        """What happens during training beside the gradient step."""
+        return []
+
+    def finish(self, model: nn.Module) -> nn.Module:
+        """The trained `model` in the form in which it is saved."""
+        return model
+
+    def save(self, model: nn.Module, folder: Path) -> Path:
+        """Write what was trained below `folder` and return where it lies."""
+        model.save_pretrained(folder / "adapter")
+        return folder / "adapter"
+
+    def load(self, base: nn.Module, folder: Path) -> nn.Module:
+        """`base` with what `save` wrote below `folder`, ready to predict."""
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(base, folder / "adapter").eval()
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        """A plain classifier that computes the same: ΔW added to W₀, the adapter gone."""
+        return model.merge_and_unload()
+
+    def delta_weights(self, model: nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Layer name → (W₀, ΔW), both (out, in), 32-bit, for every layer that the method changes."""
+        from course_utils.models import plain_weight
+
+        return {
+            name.removeprefix("base_model.model."): (
+                plain_weight(layer.get_base_layer()),
+                self.delta_weight(layer).detach().float(),
+            )
+            for name, layer in model.named_modules()
+            if hasattr(layer, "get_delta_weight")
+        }
+
+    def delta_weight(self, layer: nn.Module) -> torch.Tensor:
+        """ΔW (out, in) of one adapted `layer`."""
+        return layer.get_delta_weight("default")
+
+    def measurements(self, model: nn.Module, settings: Any) -> dict[str, Any]:
+        """What only this method has to report, for `result.json`."""
+        return {}

@@ -1,0 +1,34 @@
+"""Full fine-tuning: every weight is trained. The ceiling that the others are measured against."""
+
+from __future__ import annotations
+
+from course_utils.methods.head import Head
+
+
+class Full(Head):
+    name = "full"
+    title = "Full fine-tuning"
+    citation = "devlin2019bert"
+    equation = r"W_0 + \Delta W"
+    description = "Every parameter of the encoder and of the head is trained."
+    marker = "s"
+    color = "#000000"
+
+    def adapt(self, model, settings):
+        return model.requires_grad_(True)
+
+    def delta_weights(self, model):
+        """The linear layers' difference to the base model that the run started from."""
+        from torch import nn
+
+        from course_utils.models import load_classifier
+
+        base = dict(load_classifier(model.name_or_path).base_model.named_modules())
+        return {
+            f"{model.base_model_prefix}.{name}": (base[name].weight, (layer.weight - base[name].weight).detach())
+            for name, layer in model.base_model.named_modules()
+            if isinstance(layer, nn.Linear)
+        }
+
+
+METHOD = Full()

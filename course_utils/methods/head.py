@@ -1,0 +1,47 @@
+"""Head only: the encoder stays as it is and a classifier is trained on top. The floor of the comparison."""
+
+from __future__ import annotations
+
+from course_utils.methods.base import Method, Settings
+
+
+class Head(Method):
+    name = "head"
+    title = "Head only"
+    citation = "devlin2019bert"
+    equation = r"W_0"
+    description = "Only the classification head is trained; the encoder stays frozen."
+    marker = "v"
+    color = "#7f7f7f"
+    is_baseline = True
+    Settings = Settings
+
+    def adapt(self, model, settings):
+        from course_utils.models import head_modules
+
+        heads = head_modules(model)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.split(".")[0] in heads)
+        return model
+
+    def save(self, model, folder):
+        from safetensors.torch import save_file
+
+        trained = {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}
+        save_file(trained, folder / "weights.safetensors", metadata={"format": "pt"})
+        return folder / "weights.safetensors"
+
+    def load(self, base, folder):
+        from safetensors.torch import load_file
+
+        base.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
+        return base.eval()
+
+    def merge(self, model):
+        return model
+
+    def delta_weights(self, model):
+        return {}
+
+
+METHOD = Head()

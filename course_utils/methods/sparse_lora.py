@@ -1,0 +1,59 @@
+"""Sparse LoRA (SoRA): a gate on every rank of LoRA, driven to exact zeros (Ding et al. 2023, section 3).
+
+Of the methods called "sparse LoRA" this is SoRA. It is neither SparseLoRA (Khaki et al. 2025), which skips
+computation, nor SHiRA (Bhardwaj et al. 2024), which trains a sparse part of the weight itself.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from course_utils.methods.base import LoraSettings
+from course_utils.methods.lora import Lora
+
+
+class SparseLoraSettings(LoraSettings):
+    """LoRA's settings and how strongly the gates are pulled to zero."""
+
+    sparsity: float = Field(
+        1.0,
+        ge=0,
+        le=10,
+        description="how far the proximal steps of the whole run pull a gate down from 1: λ·Σηₜ",
+    )
+
+
+class SparseLora(Lora):
+    name = "sparse_lora"
+    title = "Sparse LoRA"
+    citation = "ding2023sora"
+    equation = r"W_0 + s\,B\,\mathrm{diag}(g)\,A"
+    description = (
+        "LoRA with a gate on every rank; a proximal step sets gates to exact zeros, and what is left "
+        "is saved as a plain, smaller LoRA adapter (SoRA)."
+    )
+    marker = "P"
+    color = "#009e73"
+    Settings = SparseLoraSettings
+
+    def adapt(self, model, settings):
+        from course_utils.methods.gates import add_gates
+
+        return add_gates(super().adapt(model, settings))
+
+    def callbacks(self, config, total_steps):
+        from course_utils.methods.gates import ProximalStep
+
+        return [ProximalStep(config.settings.sparsity, config.warmup(total_steps), total_steps)]
+
+    def finish(self, model):
+        from course_utils.methods.gates import fold_gates
+
+        return fold_gates(model)
+
+    def measurements(self, model, settings):
+        ranks = model.surviving_ranks
+        return {"ranks": ranks, "sparsity": 1 - sum(ranks.values()) / (settings.rank * len(ranks))}
+
+
+METHOD = SparseLora()
