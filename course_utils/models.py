@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import transformers
@@ -12,6 +13,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from course_utils.assets import locate_base_model
 from course_utils.errors import CourseError
+from course_utils.paths import relative_to_project
 
 LABELS = {0: "negative", 1: "positive"}
 
@@ -60,6 +62,12 @@ def _nf4(location: str, revision: str | None, precision: str):
         bnb_4bit_compute_dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
         llm_int8_skip_modules=heads,  # or the head would be quantised, and could not be trained
     )
+
+
+def portable_name(model: nn.Module) -> str:
+    """Name of `model`'s base: a hub id, or a folder as written from the project's root."""
+    name = model.name_or_path
+    return relative_to_project(name) if Path(name).is_dir() else name
 
 
 def load_tokenizer(base_model: str):
@@ -118,7 +126,7 @@ def check_targets(model: nn.Module, names: tuple[str, ...], rank: int) -> None:
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """Parameters of a model, the head counted once.
+    """Parameters of a model; `adapter` are the trained ones outside the head, the head is counted once.
 
     `total_as_peft_counts` is what PEFT's print_trainable_parameters calls "all params": it holds the head
     twice, the frozen original and the trained copy.
@@ -138,10 +146,10 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     twin = sum(p.numel() for name, p in model.named_parameters() if ".original_module." in name)
     inner = model.get_base_model() if hasattr(model, "peft_config") else model
     heads = head_modules(inner)
-    head = sum(n for name, n in trainable.items() if _in_head(name, heads))
-    encoder = sum(n for name, n in trainable.items() if not _in_head(name, heads))
+    head = sum(n for name, n in trainable.items() if in_head(name, heads))
+    encoder = sum(n for name, n in trainable.items() if not in_head(name, heads))
     return ParameterCount(
-        adapter=encoder if hasattr(model, "peft_config") else 0,
+        adapter=encoder,
         head=head,
         trainable=head + encoder,
         total=everything - twin,
@@ -149,7 +157,8 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     )
 
 
-def _in_head(name: str, heads: list[str]) -> bool:
+def in_head(name: str, heads: list[str]) -> bool:
+    """Whether the parameter `name` of a plain or adapted model belongs to one of `heads`."""
     return name.removeprefix("base_model.model.").split(".")[0] in heads
 
 
@@ -187,4 +196,24 @@ def plain_weight(layer: nn.Module) -> torch.Tensor:
 
 def dequantise(model: nn.Module) -> nn.Module:
     """`model` with every 4-bit layer replaced, in place, by a plain linear layer of its dequantised weights."""
-    raise NotImplementedError
+    for name, layer in list(model.named_modules()):
+        if type(layer).__name__ == "Linear4bit":
+            plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+            plain.weight.data = plain_weight(layer)
+            if layer.bias is not None:
+                plain.bias.data = layer.bias.detach().float()
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, plain.to(layer.weight.device))
+    model.is_quantized = model.is_loaded_in_4bit = False
+    model.hf_quantizer = None
+    return model
+
+
+def quantisation_error(four_bit: nn.Module, plain: nn.Module) -> dict[str, float]:
+    """Layer name → ‖dequant(NF4(W₀)) − W₀‖ / ‖W₀‖ (Frobenius) of every 4-bit layer of `four_bit`."""
+    original = dict(plain.named_modules())
+    return {
+        name: ((plain_weight(layer) - original[name].weight).norm() / original[name].weight.norm()).item()
+        for name, layer in four_bit.named_modules()
+        if type(layer).__name__ == "Linear4bit"
+    }

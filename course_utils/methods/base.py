@@ -89,10 +89,14 @@ class Method:
         """The trained `model` in the form in which it is saved."""
         return model
 
-    def save(self, model: nn.Module, folder: Path) -> Path:
-        """Write what was trained below `folder` and return where it lies."""
-        model.save_pretrained(folder / "adapter")
-        return folder / "adapter"
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Write what was trained below `folder`: an adapter that PEFT loads."""
+        from course_utils.models import portable_name
+
+        config = model.peft_config["default"]
+        config.base_model_name_or_path = portable_name(model.get_base_model())
+        # Embeddings are never adapted; left to itself, PEFT would ask the hub whether they were.
+        model.save_pretrained(folder / "adapter", save_embedding_layers=False)
 
     def load(self, base: nn.Module, folder: Path) -> nn.Module:
         """`base` with what `save` wrote below `folder`, ready to predict."""
@@ -100,9 +104,9 @@ class Method:
 
         return PeftModel.from_pretrained(base, folder / "adapter").eval()
 
-    def merge(self, model: nn.Module) -> nn.Module:
-        """A plain classifier that computes the same: ΔW added to W₀, the adapter gone."""
-        return model.merge_and_unload()
+    def load_merged(self, base: nn.Module, folder: Path) -> nn.Module:
+        """The same as a plain classifier: ΔW added to W₀, the adapter gone."""
+        return self.load(base, folder).merge_and_unload()
 
     def delta_weights(self, model: nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Layer name → (W₀, ΔW), both (out, in), 32-bit, for every layer that the method changes."""

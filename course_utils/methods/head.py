@@ -29,7 +29,6 @@ class Head(Method):
 
         trained = {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}
         save_file(trained, folder / "weights.safetensors", metadata={"format": "pt"})
-        return folder / "weights.safetensors"
 
     def load(self, base, folder):
         from safetensors.torch import load_file
@@ -37,8 +36,8 @@ class Head(Method):
         base.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
         return base.eval()
 
-    def merge(self, model):
-        return model
+    def load_merged(self, base, folder):
+        return self.load(base, folder)
 
     def delta_weights(self, model):
         return {}

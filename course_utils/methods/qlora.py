@@ -25,16 +25,21 @@ class Qlora(Lora):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         return super().adapt(model, settings)
 
-    def merge(self, model):
-        """ΔW is added to the dequantised weights: merging into 4 bits would round it away."""
+    def load_merged(self, base, folder):
+        # ΔW is added to the dequantised weights: merging into 4 bits would round it away.
         from course_utils.models import dequantise
 
-        return super().merge(dequantise(model))
+        return super().load_merged(dequantise(base), folder)
 
     def measurements(self, model, settings):
-        from course_utils.models import quantisation_error
+        from course_utils.models import load_classifier, quantisation_error
 
-        return {"quantisation_error": quantisation_error(model)}
+        name = model.get_base_model().name_or_path
+        return {
+            "quantisation_error": quantisation_error(
+                load_classifier(name, four_bit=True), load_classifier(name)
+            )
+        }
 
 
 METHOD = Qlora()

@@ -1,0 +1,152 @@
+"""The command line: python -m course_utils COMMAND; every command imports only what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from course_utils.errors import CourseError
+
+COMMANDS = {
+    "run": "run the whole workflow: assets, runs, notebooks, report (what run_all.sh calls)",
+    "train": "train one run, or find it trained",
+    "predict": "classify sentences with a trained run",
+    "fetch": "get the embedded encoder and sentences",
+    "report": "bind an experiment's executed notebooks into HTML and PDF",
+    "doctor": "say what this machine can do and which profile fits it",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; exit status 0 when it did what was asked, 2 when the reader can put it right."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: python -m course_utils COMMAND [options]\n")
+        for name, purpose in COMMANDS.items():
+            print(f"  {name:<8} {purpose}")
+        print("\npython -m course_utils COMMAND --help tells more.")
+        return 0
+    command, *rest = arguments
+    try:
+        if command not in COMMANDS:
+            raise CourseError(f"There is no command {command!r}; the commands are {', '.join(COMMANDS)}.")
+        return globals()[f"_{command}"](rest) or 0
+    except CourseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def experiment_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name an experiment: --profile and -p NAME=VALUE."""
+    parser.add_argument("--profile", default="quick", help="smoke, quick, full or sst2 (default: quick)")
+    parser.add_argument(
+        "-p",
+        dest="overrides",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a setting for every run that has it, or METHOD.NAME=VALUE for one method; may be repeated",
+    )
+
+
+def parse_overrides(pairs: list[str]) -> dict[str, str]:
+    """["rank=4", …] → {"rank": "4", …}."""
+    overrides = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise CourseError(f"-p {pair}: type -p NAME=VALUE, for example -p rank=4.")
+        overrides[name.strip()] = value.strip()
+    return overrides
+
+
+def chosen_experiment(options: argparse.Namespace):
+    """The experiment that parsed `experiment_arguments` name."""
+    from course_utils.config import load_experiment
+
+    return load_experiment(options.profile, parse_overrides(options.overrides))
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    purpose = COMMANDS[command]
+    return argparse.ArgumentParser(
+        prog=f"python -m course_utils {command}", description=purpose[0].upper() + purpose[1:] + "."
+    )
+
+
+def _run(arguments: list[str]) -> int:
+    from course_utils import workflow
+
+    return workflow.main(arguments)
+
+
+def _train(arguments: list[str]) -> None:
+    parser = _parser("train")
+    experiment_arguments(parser)
+    parser.add_argument("--method", required=True, help="head, full, lora, sparse_lora, qlora or hira")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--study", default="main")
+    parser.add_argument("--force", action="store_true", help="train even if the run is there")
+    options = parser.parse_args(arguments)
+    config = chosen_experiment(options).config(options.method, options.seed, options.study)
+
+    from course_utils.training import train
+
+    run = train(config, force=options.force)
+    for name, metrics in run.result.metrics.items():
+        print(f"{run.result.data.titles[name]}: accuracy {metrics.accuracy:.4f} (n = {metrics.n})")
+    print(f"The run is in {run.name}.")
+
+
+def _predict(arguments: list[str]) -> None:
+    parser = _parser("predict")
+    parser.add_argument("run", help="folder of a run, for example runs/quick/main/lora/seed-0")
+    parser.add_argument("text", nargs="+", help="sentences to classify")
+    parser.add_argument("--json", action="store_true", help="one JSON object a sentence")
+    options = parser.parse_args(arguments)
+
+    from course_utils.runs import read_run
+
+    run = read_run(options.run)
+
+    from course_utils.evaluation import classify
+
+    for text, label, probability in classify(run, options.text):
+        if options.json:
+            print(json.dumps({"text": text, "label": label, "probability": probability}))
+        else:
+            print(f"{label} ({probability:.3f})  {text}")
+
+
+def _fetch(arguments: list[str]) -> None:
+    _parser("fetch").parse_args(arguments)
+
+    from course_utils import assets
+
+    assets.fetch()
+    print("The embedded encoder and sentences are ready.")
+
+
+def _report(arguments: list[str]) -> None:
+    parser = _parser("report")
+    experiment_arguments(parser)
+    options = parser.parse_args(arguments)
+    experiment = chosen_experiment(options)
+
+    from course_utils.report import build_report
+
+    html, pdf = build_report(experiment.name)
+    print(f"The report is in {html} and {pdf}.")
+
+
+def _doctor(arguments: list[str]) -> None:
+    _parser("doctor").parse_args(arguments)
+
+    from course_utils import doctor
+
+    doctor.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

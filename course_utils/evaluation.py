@@ -1,0 +1,103 @@
+"""Predictions and what they are worth: accuracy, F1, likelihood and calibration on any set."""
+
+from __future__ import annotations
+
+import datasets
+import evaluate
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import log_softmax
+from sklearn.metrics import f1_score
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import DataCollatorWithPadding
+
+from course_utils.data import tokenize
+
+CALIBRATION_BINS = 15
+
+
+def predict(
+    model: nn.Module, tokenizer, frame: pd.DataFrame, *, max_length: int = 128, batch_size: int = 64
+) -> np.ndarray:
+    """Logits (n, 2) of `model`, in 32 bits, for the sentences in `frame.text`, in the frame's order.
+
+    Evaluation is in 32 bits whatever the precision of training, so that a published adapter that somebody
+    loads plainly on any machine gives the numbers that its card states.
+    """
+    dataset = tokenize(frame, tokenizer, max_length)
+    order = np.argsort(dataset["length"], kind="stable")[::-1]
+    inputs = dataset.select_columns(["input_ids", "attention_mask"]).select(order)
+    loader = DataLoader(inputs, batch_size=batch_size, collate_fn=DataCollatorWithPadding(tokenizer))
+    device = next(model.parameters()).device
+    logits = np.empty((len(frame), 2), dtype=np.float32)
+    model.eval()
+    with torch.inference_mode():
+        batches = [model(**batch.to(device)).logits.float().cpu().numpy() for batch in loader]
+    logits[order] = np.concatenate(batches)
+    return logits
+
+
+class SentimentMetrics(evaluate.Metric):
+    """Every metric of a two-class prediction, from logits; needs no hub, unlike `evaluate.load`."""
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description="Accuracy, F1 of the positive class, NLL in nats, Brier score, ECE.",
+            citation="",
+            features=datasets.Features(
+                {
+                    "predictions": datasets.Sequence(datasets.Value("float32")),
+                    "references": datasets.Value("int64"),
+                }
+            ),
+        )
+
+    def _compute(self, predictions, references):
+        return score(np.asarray(predictions), np.asarray(references))
+
+
+def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Metrics of `logits` (n, 2) against `labels` (n,): n, accuracy, f1, nll, brier, ece.
+
+    F1 is that of the positive class. NLL is in nats. The Brier score is the mean squared error of the
+    positive class's probability. ECE has 15 equal bins of confidence (Guo et al. 2017, section 2).
+    """
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
+    positive = np.exp(log_probabilities[:, 1])
+    predicted = logits.argmax(axis=1)
+    return {
+        "n": len(labels),
+        "accuracy": float((predicted == labels).mean()),
+        "f1": float(f1_score(labels, predicted, zero_division=0)),
+        "nll": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
+        "brier": float(((positive - labels) ** 2).mean()),
+        "ece": expected_calibration_error(positive, labels),
+    }
+
+
+def expected_calibration_error(
+    positive: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS
+) -> float:
+    """Mean gap between confidence and accuracy over equal `bins` of confidence, weighted by their share."""
+    confidence = np.maximum(positive, 1 - positive)
+    correct = (positive > 0.5) == labels
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(labels))
+
+
+def classify(run, texts: list[str]) -> list[tuple[str, str, float]]:
+    """(text, class name, its probability) for each of `texts`, by the trained model of `run`."""
+    from course_utils.models import LABELS, load_tokenizer
+    from course_utils.runs import load_model
+
+    frame = pd.DataFrame({"text": texts, "label": 0})
+    tokenizer = load_tokenizer(run.config.base_model)
+    logits = predict(load_model(run), tokenizer, frame, max_length=run.config.max_length)
+    probabilities = np.exp(log_softmax(logits, axis=1))
+    return [
+        (text, LABELS[int(row.argmax())], float(row.max()))
+        for text, row in zip(texts, probabilities, strict=True)
+    ]

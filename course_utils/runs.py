@@ -1,0 +1,238 @@
+"""A run's folder: written whole or not at all, read back checked."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from course_utils.config import RunConfig
+from course_utils.errors import CourseError
+from course_utils.methods import METHODS
+from course_utils.paths import relative_to_project, runs_folder
+
+SCHEMA_VERSION = 1
+
+
+class Record(BaseModel):
+    """Part of `result.json`; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataRecord(Record):
+    source: str
+    sizes: dict[str, int]
+    titles: dict[str, str]
+    fingerprint: str
+
+
+class BaseModelRecord(Record):
+    id: str
+    fingerprint: str
+
+
+class Parameters(Record):
+    """Numbers of parameters; `adapter` are the trained ones outside the head, `total` counts the head once."""
+
+    adapter: int
+    head: int
+    trainable: int
+    total: int
+    total_as_peft_counts: int
+
+
+class Bytes(Record):
+    """Bytes on disk of what was trained, outside the head and in it, and of the base model in memory."""
+
+    adapter: int
+    head: int
+    base_model: int
+
+
+class Timing(Record):
+    """Seconds in training steps (a resumed run's earlier part included), and milliseconds."""
+
+    train_seconds: float
+    step_ms_median: float
+    eval_ms_per_example: float
+
+
+class Memory(Record):
+    peak_bytes: int
+    measured_as: str
+
+
+class Metrics(Record):
+    n: int
+    accuracy: float
+    f1: float
+    nll: float
+    brier: float
+    ece: float
+
+
+class Environment(Record):
+    """Where the run was made; `load` is the machine's 1-minute load average before and after."""
+
+    versions: dict[str, str]
+    processor: str
+    threads: int
+    load: tuple[float, float]
+
+
+class GitState(Record):
+    """The commit that was checked out, and whether the package's code differed from it."""
+
+    commit: str
+    dirty: bool
+
+
+class RunResult(Record):
+    """`result.json`: everything that is known of a finished run."""
+
+    schema_version: int = SCHEMA_VERSION
+    config: RunConfig
+    fingerprint: str
+    data: DataRecord
+    base_model: BaseModelRecord
+    parameters: Parameters
+    bytes: Bytes
+    timing: Timing
+    memory: Memory
+    metrics: dict[str, Metrics]
+    method: dict[str, Any]
+    environment: Environment
+    git: GitState | None
+    files: dict[str, str]  # file below the folder → sha256
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    result: RunResult
+
+    @property
+    def config(self) -> RunConfig:
+        return self.result.config
+
+    @property
+    def method(self):
+        """The `Method` that the run used."""
+        return METHODS[self.config.method]
+
+    @property
+    def name(self) -> str:
+        """The run's folder, as written from the project's root."""
+        return relative_to_project(self.folder)
+
+    def predictions(self) -> pd.DataFrame:
+        """Columns set, example_id, label, logit_0, logit_1; one row an evaluated sentence."""
+        return pd.read_parquet(self.folder / "predictions.parquet")
+
+    def history(self) -> pd.DataFrame:
+        """What was logged during training: step, epoch, loss, learning_rate, validation accuracy…"""
+        return pd.read_csv(self.folder / "history.csv")
+
+    def card(self) -> str:
+        """The model card, Markdown with a YAML head."""
+        return (self.folder / "adapter" / "README.md").read_text(encoding="utf-8")
+
+
+def fingerprint(config: RunConfig, data: str, base_model: str) -> str:
+    """Hash of all that decides a run's numbers: configuration, data, base model and package version."""
+    return hashlib.sha256("\n".join([config.digest, data, base_model]).encode()).hexdigest()
+
+
+def read_run(folder: Path | str) -> Run:
+    """The finished run in `folder`; CourseError if there is none or its record is damaged."""
+    folder = Path(folder).resolve()
+    record = folder / "result.json"
+    if not record.is_file():
+        raise CourseError(
+            f"{relative_to_project(folder)} holds no finished run (no result.json); "
+            "type ./run_all.sh, or python -m course_utils train, to make it."
+        )
+    try:
+        result = RunResult.model_validate_json(record.read_bytes())
+    except (ValidationError, CourseError) as error:
+        raise CourseError(
+            f"{relative_to_project(record)} is damaged or of another version "
+            f"({str(error).splitlines()[0]}); delete its folder and run again."
+        ) from None
+    run = Run(folder, result)
+    for name in result.files:
+        if not (folder / name).is_file():
+            raise CourseError(f"{run.name} lacks {name}; delete the folder and run again.")
+    return run
+
+
+def find_run(config: RunConfig) -> Run | None:
+    """The finished run of `config`, if its folder holds one and its files are unchanged."""
+    folder = runs_folder() / config.path
+    if not (folder / "result.json").is_file():
+        return None
+    try:
+        run = read_run(folder)
+    except CourseError:
+        return None
+    unchanged = run.config == config and all(_sha256(folder / f) == h for f, h in run.result.files.items())
+    return run if unchanged else None
+
+
+@contextmanager
+def unfinished(config: RunConfig, identity: str) -> Iterator[Path]:
+    """Folder in which the run of `config` is made, held by this process alone.
+
+    It survives a kill, so that the next attempt finds its checkpoints; what was left there by a run of
+    another `identity` (fingerprint) is thrown away.
+    """
+    target = runs_folder() / config.path
+    folder = target.with_name(f".{target.name}.unfinished")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        mark = folder / "fingerprint"
+        if not mark.is_file() or mark.read_text() != identity:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            mark.write_text(identity)
+        yield folder
+
+
+def publish(folder: Path, result: RunResult) -> Run:
+    """Turn the complete `folder` of a run into the run: record its files, then rename it into place."""
+    (folder / "fingerprint").unlink()
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    hashes = {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
+    result = result.model_copy(update={"files": hashes})
+    text = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    (folder / "result.json").write_text(text + "\n", encoding="utf-8")
+    target = runs_folder() / result.config.path
+    shutil.rmtree(target, ignore_errors=True)
+    os.rename(folder, target)
+    return read_run(target)
+
+
+def load_model(run: Run, merged: bool = True):
+    """The trained classifier of `run`, ready to predict; `merged`: ΔW added to W₀."""
+    method, config = run.method, run.config
+    base = method.load_base(config.base_model, "fp32")
+    return (method.load_merged if merged else method.load)(base, run.folder)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,358 @@
+"""train(config) → Run: the only door to a training run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from math import ceil, gcd
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch.utils.data import Sampler
+from transformers import (
+    DataCollatorWithPadding,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+
+from course_utils import cards, evaluation, models, runs
+from course_utils.assets import base_model_fingerprint
+from course_utils.config import RunConfig
+from course_utils.data import Data, load_data, tokenize
+from course_utils.errors import CourseError
+from course_utils.methods import METHODS
+from course_utils.paths import PROJECT
+
+WEIGHTS = "trained.safetensors"
+
+
+def train(config: RunConfig, force: bool = False) -> runs.Run:
+    """The finished run of `config`: found if there is one, trained otherwise or if `force`.
+
+    A killed call is taken up again from its last checkpoint by the next call with the same configuration, and
+    gives the same numbers. Shows a progress bar when a person watches. Raises CourseError before training
+    when the data or the model do not fit the configuration.
+    """
+    data = load_run_data(config)
+    identity = runs.fingerprint(config, data.fingerprint, base_model_fingerprint(config.base_model))
+    with runs.unfinished(config, identity) as folder:
+        if not force and (run := runs.find_run(config)) and run.result.fingerprint == identity:
+            return run
+        return _train(config, data, identity, folder)
+
+
+def load_run_data(config: RunConfig) -> Data:
+    """The data of a run of `config`."""
+    return load_data(
+        config.data,
+        max_train=config.max_train,
+        max_validation=config.max_validation,
+        max_test=config.max_test,
+        max_other=config.max_other,
+        also_evaluate=config.also_evaluate,
+    )
+
+
+def _train(config: RunConfig, data: Data, identity: str, folder: Path) -> runs.Run:
+    load_before = os.getloadavg()[0]
+    method = METHODS[config.method]
+    if config.batch_size > len(data.sets["train"]):
+        raise CourseError(
+            f"batch_size: {config.batch_size} is more than the {len(data.sets['train'])} training examples; "
+            f"type -p batch_size={len(data.sets['train'])} or less, or a larger max_train."
+        )
+    torch.set_num_threads(config.threads)
+    tokenizer = models.load_tokenizer(config.base_model)
+    base = method.load_base(config.base_model, config.precision)
+    if hasattr(config.settings, "rank"):
+        models.check_targets(base, config.settings.target_modules, config.settings.rank)
+    base_bytes = models.weight_bytes(base.base_model)
+
+    model = adapted_model(config, base)
+    trainer = make_trainer(config, model, tokenizer, data, folder / "checkpoints")
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+
+    model = method.finish(model)
+    method.save(model, folder)
+    sets = [name for name in data.sets if name != "train" and (config.final or name == "validation")]
+    del base, trainer.model, trainer.model_wrapped
+    trained = method.load_merged(method.load_base(config.base_model, "fp32"), folder)
+    predictions, eval_seconds = _predict(trained, tokenizer, data, sets, config.max_length)
+    predictions.to_parquet(folder / "predictions.parquet", index=False)
+    history = write_history(trainer.state.log_history, folder / "history.csv")
+    step_times = [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])]
+
+    result = runs.RunResult(
+        config=config,
+        fingerprint=identity,
+        data=runs.DataRecord(
+            source=data.source,
+            sizes={name: len(frame) for name, frame in data.sets.items()},
+            titles=data.titles,
+            fingerprint=data.fingerprint,
+        ),
+        base_model=runs.BaseModelRecord(
+            id=config.base_model, fingerprint=base_model_fingerprint(config.base_model)
+        ),
+        parameters=vars(models.count_parameters(model)),
+        bytes=runs.Bytes(base_model=base_bytes, **_stored_bytes(folder, model)),
+        timing=runs.Timing(
+            train_seconds=sum(step_times) / 1000,
+            step_ms_median=statistics.median(step_times),
+            eval_ms_per_example=1000 * eval_seconds / len(predictions),
+        ),
+        memory=_peak_memory(),
+        metrics={
+            name: evaluation.SentimentMetrics().compute(
+                predictions=rows[["logit_0", "logit_1"]].to_numpy(), references=rows["label"]
+            )
+            for name, rows in predictions.groupby("set", sort=False)
+        },
+        method=method.measurements(model, config.settings),
+        environment=_environment(config.threads, load_before),
+        git=_git_state(),
+        files={},
+    )
+    shutil.rmtree(folder / "checkpoints")
+    if not method.is_baseline:
+        cards.write_card(result, folder / "adapter")
+    return runs.publish(folder, result)
+
+
+def adapted_model(config: RunConfig, base):
+    """`base` with its head initialised and this run's method put in, by the run's seed alone."""
+    models.initialise_head(base, config.seed)
+    set_seed(config.seed)
+    return METHODS[config.method].adapt(base, config.settings)
+
+
+class GroupedByLength(Sampler[int]):
+    """Order of the training examples: shuffled, then sorted by length within stretches of 50 batches.
+
+    Sentences of a batch are of similar length, so that little is padding. The order is a function of seed and
+    epoch alone, whatever else draws random numbers: it is the same for every method, and after a kill.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int):
+        self.lengths, self.batch_size, self.seed, self.epoch = np.asarray(lengths), batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self):
+        random = np.random.default_rng([self.seed, self.epoch])
+        shuffled = random.permutation(len(self.lengths))
+        stretch = 50 * self.batch_size
+        parts = [shuffled[start : start + stretch] for start in range(0, len(shuffled), stretch)]
+        by_length = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in parts])
+        full = len(by_length) // self.batch_size * self.batch_size
+        batches = by_length[:full].reshape(-1, self.batch_size)
+        order = np.concatenate([random.permutation(batches).ravel(), by_length[full:]])
+        return iter(order.tolist())
+
+
+class CourseTrainer(Trainer):
+    """Trainer with our data order, whose checkpoints hold what is trained and nothing else."""
+
+    def _get_train_sampler(self, train_dataset=None):
+        return GroupedByLength(
+            self.train_dataset["length"], self.args.train_batch_size, self.args.seed
+        )
+
+    def _save(self, output_dir=None, state_dict=None):
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        trained = {n: p.detach().contiguous() for n, p in self.model.named_parameters() if p.requires_grad}
+        save_file(trained, Path(output_dir) / WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        parameters = dict(self.model.named_parameters())
+        for name, tensor in load_file(Path(resume_from_checkpoint) / WEIGHTS).items():
+            parameters[name].data.copy_(tensor)
+
+
+class StepTimes(TrainerCallback):
+    """Records the duration of every step, in the log that checkpoints keep."""
+
+    def __init__(self):
+        self.unlogged: list[float] = []
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.start = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.unlogged.append(1000 * (time.perf_counter() - self.start))
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" in logs:
+            state.log_history[-1]["step_ms"] = self.unlogged
+            self.unlogged = []
+
+
+def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) -> CourseTrainer:
+    """Trainer of a run: AdamW, linear schedule with warm-up, validation after each epoch."""
+    steps_an_epoch = ceil(len(data.sets["train"]) / config.batch_size)
+    total_steps = config.epochs * steps_an_epoch
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        seed=config.seed,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=64,
+        learning_rate=config.settings.learning_rate,
+        weight_decay=config.settings.weight_decay,
+        lr_scheduler_type="linear",
+        warmup_steps=config.warmup(total_steps),
+        bf16=config.precision == "bf16",
+        eval_strategy="epoch",
+        save_strategy="steps",
+        save_steps=config.checkpoint_steps,
+        save_total_limit=2,
+        # Every checkpoint falls on a log, so that what it restores is complete.
+        logging_steps=gcd(10, config.checkpoint_steps),
+        disable_tqdm=not somebody_watches(),
+        report_to="none",
+        remove_unused_columns=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    trainer = CourseTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=tokenize(data.sets["train"], tokenizer, config.max_length),
+        eval_dataset=tokenize(data.sets["validation"], tokenizer, config.max_length),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=_validation_metrics,
+        callbacks=[StepTimes(), *METHODS[config.method].callbacks(config, total_steps)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _validation_metrics(prediction) -> dict[str, float]:
+    return evaluation.score(prediction.predictions, prediction.label_ids)
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint in `folder`; torn ones are removed.
+
+    transformers writes checkpoints in place: one counts only if its state, written last, can be read.
+    """
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+    for checkpoint in reversed(checkpoints):
+        try:
+            transformers.TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            load_file(checkpoint / WEIGHTS)
+            return str(checkpoint)
+        except Exception:  # whatever is wrong with it, an earlier one or none serves as well
+            shutil.rmtree(checkpoint)
+    return None
+
+
+def somebody_watches() -> bool:
+    """Whether progress bars would be seen: a terminal or JupyterLab, not a notebook run by papermill."""
+    if os.environ.get("TQDM_DISABLE") == "1":
+        return False
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def write_history(log_history: list[dict], path: Path) -> pd.DataFrame:
+    """Write what was logged to `path`, one row a step, evaluations beside the step that they follow."""
+    rows: dict[int, dict] = {}
+    for entry in log_history:
+        row = rows.setdefault(entry["step"], {})
+        row |= {
+            name.replace("eval_", "validation_"): statistics.median(value) if name == "step_ms" else value
+            for name, value in entry.items()
+            if name in HISTORY_COLUMNS
+        }
+    history = pd.DataFrame(rows.values()).dropna(subset=["loss"])
+    history.to_csv(path, index=False)
+    return history
+
+
+HISTORY_COLUMNS = {
+    "step", "epoch", "loss", "learning_rate", "step_ms", "active_ranks",
+    "eval_loss", "eval_accuracy", "eval_f1",
+}  # fmt: skip
+
+
+def _predict(model, tokenizer, data: Data, sets: list[str], max_length: int):
+    if torch.cuda.is_available():
+        model.cuda()
+    start, frames = time.perf_counter(), []
+    for name in sets:
+        frame = data.sets[name]
+        logits = evaluation.predict(model, tokenizer, frame, max_length=max_length)
+        columns = {"set": name, "example_id": frame["example_id"], "label": frame["label"]}
+        frames.append(pd.DataFrame(columns | {"logit_0": logits[:, 0], "logit_1": logits[:, 1]}))
+    return pd.concat(frames, ignore_index=True), time.perf_counter() - start
+
+
+def _stored_bytes(folder: Path, model) -> dict[str, int]:
+    """Bytes of the stored tensors, those of the head apart."""
+    (file,) = [*folder.glob("weights.safetensors"), *folder.glob("adapter/*.safetensors")]
+    heads = models.head_modules(model.get_base_model() if hasattr(model, "peft_config") else model)
+    sizes = {"adapter": 0, "head": 0}
+    for name, tensor in load_file(file).items():
+        part = "head" if models.in_head(name, heads) else "adapter"
+        sizes[part] += tensor.numel() * tensor.element_size()
+    return sizes
+
+
+def _peak_memory() -> runs.Memory:
+    if torch.cuda.is_available():
+        return runs.Memory(
+            peak_bytes=torch.cuda.max_memory_allocated(), measured_as="peak CUDA memory allocated"
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return runs.Memory(
+        peak_bytes=peak if sys.platform == "darwin" else peak * 1024,
+        measured_as="peak resident set of the whole process",
+    )
+
+
+def _environment(threads: int, load_before: float) -> runs.Environment:
+    packages = ["torch", "transformers", "peft", "bitsandbytes", "datasets", "accelerate"]
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [
+        line.partition(":")[2].strip()
+        for line in (cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [])
+        if line.startswith("model name")
+    ]
+    processor = names[0] if names else platform.processor() or platform.machine()
+    if torch.cuda.is_available():
+        processor = f"{torch.cuda.get_device_name()} ({processor})"
+    return runs.Environment(
+        versions={"python": platform.python_version()} | {name: version(name) for name in packages},
+        processor=processor,
+        threads=threads,
+        load=(load_before, os.getloadavg()[0]),
+    )
+
+
+def _git_state() -> runs.GitState | None:
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", "course_utils", "Snakefile")
+        return runs.GitState(commit=git("rev-parse", "HEAD"), dirty=bool(changed))
+    except (OSError, subprocess.CalledProcessError):
+        return None  # an unpacked archive has no history
