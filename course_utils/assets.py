@@ -54,7 +54,7 @@ def embedded_model() -> Path:
 def embedded_sentences(name: str, columns: list[str] | None = None):
     """Rated sentences of one domain as a DataFrame: example_id, text, mean_rating, ratings (one integer a rater).
 
-    `name` is movies, products, tweets or editorials. Ratings run from −4 to +4; 15 to 20 people rated a
+    `name` is movies, products, tweets or editorials. Ratings run from −4 to +4; 15 to 29 people rated a
     movie snippet, 20 a product or editorial one, 20 to 99 a tweet. For 199 tweets, written to test the rules of a
     lexicon, the published mean differs from that of the published ratings; its sign never does.
     Source: Hutto and Gilbert, VADER, ICWSM 2014.
