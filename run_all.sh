@@ -1,0 +1,8 @@
+#!/bin/sh
+# Makes the environment if there is none, then runs the workflow; ./run_all.sh --help lists the options.
+set -eu
+cd "$(dirname "$0")"
+unset PYTHONPATH PYTHONHOME
+export PYTHONNOUSERSITE=1
+python=$(course_utils/environment.sh)
+exec "$python" -m course_utils run "$@"

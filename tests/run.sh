@@ -1,0 +1,9 @@
+#!/bin/sh
+# Makes the environment if there is none, lints code and notebooks, then runs the tests with pytest's options.
+set -eu
+cd "$(dirname "$0")/.."
+unset PYTHONPATH PYTHONHOME
+export PYTHONNOUSERSITE=1
+python=$(course_utils/environment.sh)
+"$python" -m ruff check .
+exec "$python" -m pytest "$@"
