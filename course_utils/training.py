@@ -117,8 +117,9 @@ def _train(config: RunConfig, data: Data, identity: str, folder: Path) -> runs.R
         ),
         memory=_peak_memory(),
         metrics={
-            name: evaluation.SentimentMetrics().compute(
-                predictions=rows[["logit_0", "logit_1"]].to_numpy(), references=rows["label"]
+            name: evaluation.SentimentMetrics(keep_in_memory=True).compute(
+                predictions=rows[["logit_0", "logit_1"]].to_numpy(),
+                references=rows["label"].to_numpy(),
             )
             for name, rows in predictions.groupby("set", sort=False)
         },
@@ -220,6 +221,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         lr_scheduler_type="linear",
         warmup_steps=config.warmup(total_steps),
         bf16=config.precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),
         eval_strategy="epoch",
         save_strategy="steps",
         save_steps=config.checkpoint_steps,
