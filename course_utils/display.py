@@ -34,7 +34,7 @@ def show_figure(figure, caption: str, alt: str) -> None:
     alt = _one_line(alt)
     _display(
         {
-            # JupyterLab prefers HTML, and only in HTML does a vector figure keep its alt text there.
+            # JupyterLab prefers HTML, where alone it gives a vector figure its alt text.
             "text/html": f'<img src="data:image/svg+xml;base64,{image}" alt="{html.escape(alt)}">',
             "image/svg+xml": svg.decode(),
             "image/png": base64.b64encode(png).decode(),
@@ -73,7 +73,8 @@ def show_table(frame, caption: str, formats: dict | None = None) -> None:
     ]
     rows = [
         [
-            "–" if pd.api.types.is_scalar(value) and pd.isna(value)
+            "–"
+            if pd.api.types.is_scalar(value) and pd.isna(value)
             else _one_line(_formatted(value, formats.get(column)))
             for column, value in zip(frame.columns, row, strict=True)
         ]
@@ -94,7 +95,7 @@ def show_table(frame, caption: str, formats: dict | None = None) -> None:
 def show_source(obj) -> None:
     """Show the source of a function or class of the package, as it runs, under its full name."""
     source = textwrap.dedent(inspect.getsource(obj)).strip("\n")
-    show_markdown(f"`{obj.__module__}.{obj.__qualname__}`\n\n{code_block(source, 'python')}")
+    show_markdown(code_block(f"# {obj.__module__}.{obj.__qualname__}\n{source}", "python"))
 
 
 def show_markdown(text: str) -> None:
@@ -158,14 +159,15 @@ def _markdown_table(header, rows, right):
 
 def _html_table(header, rows, right):
     def row(cells, tag):
-        return "<tr>" + "".join(
-            f'<{tag} style="text-align: {"right" if numeric else "left"}">{html.escape(cell)}</{tag}>'
-            for cell, numeric in zip(cells, right, strict=True)
-        ) + "</tr>"
+        sides = ["right" if numeric else "left" for numeric in right]
+        return "".join(
+            f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
+            for cell, side in zip(cells, sides, strict=True)
+        )
 
-    body = "\n".join(row(cells, "td") for cells in rows)
+    body = "\n".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
     # The class keeps MathJax from reading a dollar sign in the data as maths.
     return (
         '<table class="tex2jax_ignore mathjax_ignore">\n'
-        f"<thead>{row(header, 'th')}</thead>\n<tbody>\n{body}\n</tbody></table>"
+        f"<thead><tr>{row(header, 'th')}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
     )

@@ -8,30 +8,41 @@ local function quoted(text)
   return '"' .. text:gsub("\\", "\\\\"):gsub('"', '\\"') .. '"'
 end
 
--- Typst numbers by itself; HTML is given "Figure 3." in words, so that it can be searched and read aloud.
-local function captioned(kind, caption)
+-- Typst numbers by itself; HTML is given "Figure 3." in words, to be searched and read aloud.
+local function numbered(kind, caption)
   local inlines = pandoc.utils.blocks_to_inlines(caption)
   if not typst then
     numbers[kind] = numbers[kind] + 1
-    local label = pandoc.Span(kind .. " " .. numbers[kind] .. ".", { class = "number" })
     inlines:insert(1, pandoc.Space())
-    inlines:insert(1, label)
+    inlines:insert(1, pandoc.Span(kind .. " " .. numbers[kind] .. ".", { class = "number" }))
   end
   return { long = { pandoc.Plain(inlines) } }
 end
 
+-- Plain bars around a number or a norm would be set as relations, with gaps: make them fences.
+local function fenced(tex)
+  if tex:find "\\left%f[%A]" or tex:find "\\begin" or tex:find "\\big" then
+    return tex
+  end
+  tex = tex:gsub("\\[lr]vert%f[%A]", "|"):gsub("\\[lr]Vert%f[%A]", "\\|")
+  tex = tex:gsub("\\|(.-)\\|", "\\left\\Vert %1\\right\\Vert ")
+  return (tex:gsub("|([^|]+)|", "\\left|%1\\right|"))
+end
+
 local function Math(math)
+  local spoken = quoted(math.text)
+  math.text = fenced(math.text)
   if typst then
     local equation = pandoc.write(pandoc.Pandoc { pandoc.Plain { math } }, "typst")
-    return pandoc.RawInline("typst",
-      "#[#set math.equation(alt: " .. quoted(math.text) .. ")\n" .. equation .. "]")
+    return pandoc.RawInline("typst", "#[#set math.equation(alt: " .. spoken .. ")\n" .. equation .. "]")
   end
+  return math
 end
 
 local function Image(image)
   if typst then
-    return pandoc.RawInline("typst",
-      "image(" .. quoted(image.src) .. ", alt: " .. quoted(image.attributes.alt) .. ")")
+    local alt = pandoc.utils.stringify(image.caption)
+    return pandoc.RawInline("typst", "#image(" .. quoted(image.src) .. ", alt: " .. quoted(alt) .. ")")
   end
 end
 
@@ -46,22 +57,27 @@ end
 local function Div(div)
   local caption = { table.unpack(div.content, 2) }
   if div.classes:includes "figure" then
-    return pandoc.Figure(div.content[1], captioned("Figure", caption))
+    return pandoc.Figure(div.content[1], numbered("Figure", caption))
   elseif div.classes:includes "table" then
-    div.content[1].caption = captioned("Table", caption)
+    div.content[1].caption = { long = caption }
     return div.content[1]
   end
 end
 
--- A table wider than a phone scrolls by itself, also for those who use the keyboard.
-local function scrolling(table)
-  if not typst then
-    return pandoc.Div(table, { class = "scroll", role = "region", tabindex = "0", ["aria-label"] = "Table" })
+local function Captioned(table)
+  if #table.caption.long > 0 then
+    table.caption = numbered("Table", table.caption.long)
   end
+  if typst then
+    return table
+  end
+  -- Wider than a phone, it scrolls by itself, also for those who use the keyboard.
+  local region = { class = "scroll", role = "region", tabindex = "0", ["aria-label"] = "Table" }
+  return pandoc.Div(table, region), false
 end
 
 return {
   { Math = Math, Image = Image, Table = Table },
-  { Div = Div, traverse = "topdown" },
-  { Table = scrolling },
+  { Div = Div },
+  { Table = Captioned, traverse = "topdown" },
 }
