@@ -91,7 +91,7 @@ def _train(config: RunConfig, data: Data, identity: str, folder: Path) -> runs.R
     sets = [name for name in data.sets if name != "train" and (config.final or name == "validation")]
     del base, trainer.model, trainer.model_wrapped
     trained = method.load_merged(method.load_base(config.base_model, "fp32"), folder)
-    predictions, eval_seconds = _predict(trained, tokenizer, data, sets, config.max_length)
+    predictions, eval_seconds = _predict(config, trained, tokenizer, data, sets)
     predictions.to_parquet(folder / "predictions.parquet", index=False)
     history = write_history(trainer.state.log_history, folder / "history.csv")
     step_times = [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])]
@@ -294,13 +294,15 @@ HISTORY_COLUMNS = {
 }  # fmt: skip
 
 
-def _predict(model, tokenizer, data: Data, sets: list[str], max_length: int):
+def _predict(config: RunConfig, model, tokenizer, data: Data, sets: list[str]):
     if torch.cuda.is_available():
         model.cuda()
     start, frames = time.perf_counter(), []
     for name in sets:
         frame = data.sets[name]
-        logits = evaluation.predict(model, tokenizer, frame, max_length=max_length)
+        logits = evaluation.predict(
+            model, tokenizer, frame, max_length=config.max_length, precision=config.precision
+        )
         columns = {"set": name, "example_id": frame["example_id"], "label": frame["label"]}
         frames.append(pd.DataFrame(columns | {"logit_0": logits[:, 0], "logit_1": logits[:, 1]}))
     return pd.concat(frames, ignore_index=True), time.perf_counter() - start
