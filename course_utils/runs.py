@@ -146,6 +146,22 @@ class Run:
         """What was logged during training: step, epoch, loss, learning_rate, validation accuracy…"""
         return pd.read_csv(self.folder / "history.csv")
 
+    def costs(self) -> pd.DataFrame:
+        """What the run cost: columns quantity, value."""
+        result, million = self.result, 1e6
+        rows = {
+            "trained parameters outside the head": f"{result.parameters.adapter:,}",
+            "trained parameters of the head": f"{result.parameters.head:,}",
+            "parameters in all": f"{result.parameters.total:,}",
+            "stored outside the head (MB)": f"{result.bytes.adapter / million:.2f}",
+            "stored for the head (MB)": f"{result.bytes.head / million:.2f}",
+            "encoder in memory (MB)": f"{result.bytes.base_model / million:.1f}",
+            "median step (ms)": f"{result.timing.step_ms_median:.0f}",
+            "all training steps (s)": f"{result.timing.train_seconds:.0f}",
+            f"{result.memory.measured_as} (MB)": f"{result.memory.peak_bytes / million:,.0f}",
+        }
+        return pd.DataFrame({"quantity": rows.keys(), "value": rows.values()})
+
     def card(self) -> str:
         """The model card, Markdown with a YAML head."""
         return (self.folder / "adapter" / "README.md").read_text(encoding="utf-8")
