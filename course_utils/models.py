@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from course_utils.assets import locate_base_model
 from course_utils.errors import CourseError
 from course_utils.paths import relative_to_project
+
+# A hundred tensors load faster than their progress bar is drawn, and the notice is about a library's code.
+transformers.utils.logging.disable_progress_bar()
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
 
 LABELS = {0: "negative", 1: "positive"}
 
