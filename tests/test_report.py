@@ -52,7 +52,8 @@ from course_utils.display import show_figure, show_table
 figure, axes = plt.subplots(figsize=(12, 3)); axes.plot([1, 2])
 show_figure(figure, "A line of $W_0$, see [@hu2022lora].", 'It "rises" \\\\ to 2.')
 show_table(pd.DataFrame({"text": ["</td><script>alert(2)</script> | `x`"], "n": [1]}), "Hostile.")
-show_table(pd.DataFrame({f"metric_{i}": [i / 7] for i in range(14)}), "Wide.")
+for width in (10, 24):
+    show_table(pd.DataFrame({f"metric_{i}": ["unbreakable"] for i in range(width)}), "Wide.")
 sys.stderr.write("warning debris")
 print("10%\\r100%\\nprinted", "long" * 60)"""
 CODE = f"assert True  # {'comment ' * 20}{'x' * 150}"
@@ -159,7 +160,7 @@ def test_figures_and_tables_have_numbers_captions_and_alt_texts(page):
     assert [image.get("alt") for image in page.iter(f"{HTML}img")] == ['It "rises" \\ to 2.']
     (caption,) = texts(page, "figcaption")
     assert caption.startswith("Figure 1. A line of") and "Hu et al. 2022" in caption
-    assert texts(page, "caption") == ["Table 1. Hostile.", "Table 2. Wide."]
+    assert texts(page, "caption") == ["Table 1. Hostile.", "Table 2. Wide.", "Table 3. Wide."]
 
 
 def test_data_stays_text(page):
