@@ -80,14 +80,14 @@ def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: s
 
 
 def spectra(values: dict[str, np.ndarray], title: str, colors: dict[str, str] | None = None) -> Figure:
-    """Singular values by their index, both axes logarithmic, a line an entry of `values`."""
+    """Singular values (logarithmic) by their index, a line an entry of `values`."""
     figure, axis = _figure()
     styles = ["-", "--", ":", "-."]
     for index, (name, series) in enumerate(values.items()):
         color = (colors or {}).get(name, sns.color_palette("colorblind")[index])
         series = np.asarray(series)
         series = series[series > 1e-7 * series[0]]
-        axis.loglog(np.arange(1, len(series) + 1), series, styles[index % 4], color=color, label=name)
+        axis.semilogy(np.arange(1, len(series) + 1), series, styles[index % 4], color=color, label=name)
     axis.set(title=title, xlabel="index of the singular value", ylabel="singular value")
     axis.legend()
     return figure
