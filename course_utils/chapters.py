@@ -44,6 +44,10 @@ def read_chapter(path: Path, figures_folder: Path) -> list[dict]:
     for name, content in figures.items():
         (figures_folder / name).write_bytes(content)
     blocks = json.loads(pypandoc.convert_text(markdown, "json", format=MARKDOWN))["blocks"]
+    for div in elements(blocks, "Div"):
+        if "document" in div["c"][0][1]:
+            for heading in elements(div, "Header"):
+                heading.update(t="Para", c=[{"t": "Strong", "c": heading["c"][2]}])
     _check_citations(blocks, path.name)
     for image in elements(blocks, "Image"):
         if image["c"][2][0] not in figures:
@@ -151,6 +155,8 @@ def _shown(output, name):
             return f"::::: figure\n{body}\n\n{course['caption']}\n:::::"
         case "table":
             return f"::::: table\n{data['text/markdown']}\n\n{course['caption']}\n:::::"
+        case "document":
+            return f"::::: document\n{data['text/markdown']}\n\n:::::"
     if "application/vnd.jupyter.widget-view+json" in data:
         return ""
     if any(kind.startswith("image/") for kind in data):

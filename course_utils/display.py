@@ -103,6 +103,15 @@ def show_markdown(text: str) -> None:
     _display({"text/markdown": text, "text/plain": text})
 
 
+def show_document(text: str) -> None:
+    """Show a Markdown document that stands for itself, such as a model card, without its metadata.
+
+    In the report it stands in a frame, and its headings are not among the chapter's.
+    """
+    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL).strip()
+    _display({"text/markdown": text, "text/plain": text}, kind="document")
+
+
 def escape_markdown(text: str) -> str:
     """`text` as Markdown that shows exactly these characters, on one line."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", _one_line(text))

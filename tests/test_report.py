@@ -48,12 +48,13 @@ Done."""
 DRAW = """import matplotlib, sys
 matplotlib.use("agg")
 import matplotlib.pyplot as plt, pandas as pd
-from course_utils.display import show_figure, show_table
+from course_utils.display import show_document, show_figure, show_table
 figure, axes = plt.subplots(figsize=(12, 3)); axes.plot([1, 2])
 show_figure(figure, "A line of $W_0$, see [@hu2022lora].", 'It "rises" \\\\ to 2.')
 show_table(pd.DataFrame({"text": ["</td><script>alert(2)</script> | `x`"], "n": [1]}), "Hostile.")
 for width in (10, 24):
     show_table(pd.DataFrame({f"metric_{i}": ["unbreakable"] for i in range(width)}), "Wide.")
+show_document("---\\nlicense: mit\\n---\\n# A card\\n\\n## Uses\\nFew.\\n\\n| a |\\n|---|\\n| 1 |")
 sys.stderr.write("warning debris")
 print("10%\\r100%\\nprinted", "long" * 60)"""
 CODE = f"assert True  # {'comment ' * 20}{'x' * 150}"
@@ -146,6 +147,8 @@ def test_page_is_one_file_without_scripts_or_requests(bound, page):
 def test_notebooks_are_numbered_chapters_with_contents(page):
     assert len(texts(page, "h1")) == 1
     assert texts(page, "h2") == ["Contents", "1 Sentences & labels", "2 HiRA", "References"]
+    assert texts(page, "h3") == ["1.1 Proof", "2.1 Proof"]  # and no heading of the card
+    assert {"A card", "Uses"} <= set(texts(page, "strong")) and "license" not in text_of(page)
     identifiers = [element.get("id") for element in page.iter() if element.get("id")]
     assert len(identifiers) == len(set(identifiers))
     links = {text_of(link): link.get("href") for link in page.iter(f"{HTML}a")}

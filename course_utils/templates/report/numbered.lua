@@ -61,6 +61,11 @@ local function Div(div)
   elseif div.classes:includes "table" then
     div.content[1].caption = { long = caption }
     return div.content[1]
+  elseif typst and div.classes:includes "document" then
+    local frame = pandoc.Blocks { pandoc.RawBlock("typst", "#framed[") }
+    frame:extend(div.content)
+    frame:insert(pandoc.RawBlock("typst", "]"))
+    return frame
   end
 end
 
