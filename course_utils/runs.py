@@ -209,23 +209,29 @@ def find_run(config: RunConfig) -> Run | None:
 
 
 @contextmanager
-def unfinished(config: RunConfig, identity: str) -> Iterator[Path]:
-    """Folder in which the run of `config` is made, held by this process alone.
+def held(config: RunConfig) -> Iterator[None]:
+    """Keep other processes from making the run of `config`; the system frees it when this one ends."""
+    target = runs_folder() / config.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f".{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def workspace(config: RunConfig, identity: str) -> Path:
+    """Folder in which the run of `config` is made; only the holder of the run may ask for it.
 
     It survives a kill, so that the next attempt finds its checkpoints; what was left there by a run of
     another `identity` (fingerprint) is thrown away.
     """
     target = runs_folder() / config.path
     folder = target.with_name(f".{target.name}.unfinished")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        mark = folder / "fingerprint"
-        if not mark.is_file() or mark.read_text() != identity:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            mark.write_text(identity)
-        yield folder
+    mark = folder / "fingerprint"
+    if not mark.is_file() or mark.read_text() != identity:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        mark.write_text(identity)
+    return folder
 
 
 def publish(folder: Path, result: RunResult) -> Run:

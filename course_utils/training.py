@@ -49,10 +49,10 @@ def train(config: RunConfig, force: bool = False) -> runs.Run:
     """
     data = load_run_data(config)
     identity = runs.fingerprint(config, data.fingerprint, base_model_fingerprint(config.base_model))
-    with runs.unfinished(config, identity) as folder:
+    with runs.held(config):
         if not force and (run := runs.find_run(config)) and run.result.fingerprint == identity:
             return run
-        return _train(config, data, identity, folder)
+        return _train(config, data, identity, runs.workspace(config, identity))
 
 
 def load_run_data(config: RunConfig) -> Data:
@@ -206,6 +206,22 @@ class StepTimes(TrainerCallback):
             self.unlogged = []
 
 
+class CheckpointAfterEvaluation(TrainerCallback):
+    """Puts off a checkpoint that falls on the end of an epoch until the epoch has been evaluated.
+
+    Written before, it would go on without that evaluation, and from another state of the random numbers.
+    """
+
+    due = False
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.due = control.should_save and state.epoch == int(state.epoch)
+        control.should_save = control.should_save and not self.due
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_save = control.should_save or self.due
+
+
 def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) -> CourseTrainer:
     """Trainer of a run: AdamW, linear schedule with warm-up, validation after each epoch."""
     steps_an_epoch = ceil(len(data.sets["train"]) / config.batch_size)
@@ -240,7 +256,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         eval_dataset=tokenize(data.sets["validation"], tokenizer, config.max_length),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=_validation_metrics,
-        callbacks=[StepTimes(), *METHODS[config.method].callbacks(config, total_steps)],
+        callbacks=[StepTimes(), CheckpointAfterEvaluation(), *METHODS[config.method].callbacks(config, total_steps)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
