@@ -147,8 +147,13 @@ def _rated_sentences(name: str, removed: dict[str, int]) -> pandas.DataFrame:
 
 
 def _phrases(frames: dict[str, pandas.DataFrame], folder: str | None, removed: dict[str, int]) -> _Source:
-    """A source of train, dev and perhaps test, as read from the hub or a folder of this name."""
-    frames = {name: _distinct(frame, name, removed) for name, frame in frames.items()}
+    """A source of train, dev and perhaps test, as read from the hub or a folder of this name.
+
+    Train keeps what is twice in it, as the published recipes do; the sets that are counted on do not.
+    """
+    frames = {
+        name: (_ordered if name == "train" else _distinct)(frame, name, removed) for name, frame in frames.items()
+    }
     evaluation = {"test": frames["dev"]} | ({"labelled_test": frames["test"]} if "test" in frames else {})
     evaluated = set(pandas.concat(evaluation.values()).key)
     pool = _without(frames["train"], evaluated, removed, "train, in an evaluation set")
@@ -242,18 +247,24 @@ def _read_examples(path: Path, header: list[str], *lines: list[str]) -> pandas.D
 # ---------------------------------------------------------------- disjoint, stable sets
 
 
-def _distinct(frame: pandas.DataFrame, name: str, removed: dict[str, int]) -> pandas.DataFrame:
-    """The examples in the order of their hash, each text once, with their normalised text as key.
+def _ordered(frame: pandas.DataFrame, name: str, removed: dict[str, int]) -> pandas.DataFrame:
+    """The examples in the order of their hash, with their normalised text as key, the longest of equal ones first.
 
-    Of texts that are equal after normalisation the longest stays, and none where labels contradict each other. Texts
-    without a letter or digit, such as ":)", go.
+    Texts without a letter or digit, such as ":)", go.
     """
     frame = frame.assign(key=frame.text.map(normalise))
     frame = _without(frame, {""}, removed, f"{name}, without a letter or digit")
+    frame = frame.assign(example_id=[_hash(key)[:16] for key in frame.key], characters=frame.text.str.len())
+    return frame.sort_values(
+        ["example_id", "characters", "text", "label"], ascending=[True, False, True, True], ignore_index=True
+    )
+
+
+def _distinct(frame: pandas.DataFrame, name: str, removed: dict[str, int]) -> pandas.DataFrame:
+    """`_ordered`, each text once; of equal texts the longest stays, and none where labels contradict each other."""
+    frame = _ordered(frame, name, removed)
     labels = frame.groupby("key").label.nunique()
     frame = _without(frame, set(labels.index[labels > 1]), removed, f"{name}, contradicting labels")
-    frame = frame.assign(example_id=[_hash(key)[:16] for key in frame.key], characters=frame.text.str.len())
-    frame = frame.sort_values(["example_id", "characters", "text"], ascending=[True, False, True])
     distinct = frame.drop_duplicates("example_id", ignore_index=True)
     removed[f"{name}, duplicates"] = len(frame) - len(distinct)
     return distinct
@@ -277,7 +288,7 @@ def _hold_out_sentences(pool: pandas.DataFrame, removed: dict[str, int]) -> tupl
     held_out = sentences[: min(HELD_OUT, len(sentences) // 5)]
     leaving = {part for sentence in held_out for part in _parts(sentence.text, keys)}
     held_out_keys = {sentence.key for sentence in held_out}
-    validation = pool[pool.key.map(held_out_keys.__contains__).astype(bool)]
+    validation = pool[pool.key.map(held_out_keys.__contains__).astype(bool)].drop_duplicates("key")
     train = _without(pool, leaving | held_out_keys, removed, "train, validation sentences and their phrases")
     return train, validation
 
