@@ -137,9 +137,7 @@ def test_an_environment_that_was_left_half_made_is_finished(checkout):
 
 def test_two_first_starts_do_not_collide(checkout):
     both = [
-        subprocess.Popen(
-            [checkout / "run_all.sh"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([checkout / "run_all.sh"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     ends = [process.communicate(timeout=120) for process in both]

@@ -1,0 +1,134 @@
+# The workflow: model and data → runs → notebooks → report. ./run_all.sh starts it; see course_utils/workflow.py.
+
+import shlex
+import sys
+
+from course_utils.__main__ import parse_overrides
+from course_utils.config import load_experiment
+from course_utils.methods import METHODS
+from course_utils.notebooks import notebook_names, subject
+from course_utils.paths import reports_folder, runs_folder
+from course_utils.sources import source_files
+from course_utils.workflow import code_digest, experiment_options, training_priority
+
+OVERRIDES = list(config.get("overrides", []))
+EXPERIMENT = load_experiment(config.get("profile", "quick"), parse_overrides(OVERRIDES))
+CONFIGS = {runs_folder() / run.path / "result.json": run for run in EXPERIMENT.configs()}
+NOTEBOOKS = notebook_names(EXPERIMENT.methods)
+
+RUNS = runs_folder() / EXPERIMENT.name
+REPORT = reports_folder() / EXPERIMENT.name
+LOGS = f"logs/{EXPERIMENT.name}"
+PYTHON = f"{shlex.quote(sys.executable)} -m"
+OPTIONS = experiment_options(EXPERIMENT.profile_name, OVERRIDES)
+FORCE = "--force" if config.get("force") else ""
+
+
+def results_for(notebook):
+    """Runs that a notebook reads: those of its method, none if it comes before all methods, else all."""
+    if subject(notebook) in METHODS:
+        return [path for path, run in CONFIGS.items() if run.method == subject(notebook)]
+    taught = [name for name in NOTEBOOKS if subject(name) in METHODS]
+    return [] if taught and notebook < taught[0] else list(CONFIGS)
+
+
+wildcard_constraints:
+    seed=r"\d+",
+    study=r"[^/]+",
+    notebook=r"[^/]+",
+
+
+localrules:
+    all,
+
+
+rule all:
+    input:
+        REPORT / "report.html",
+        REPORT / "report.pdf",
+        REPORT / "comparison.csv",
+        list(CONFIGS),
+
+
+rule sources:
+    input:
+        "assets.lock",
+        source_files(next(iter(CONFIGS.values()))),
+    output:
+        RUNS / "sources.json",
+    params:
+        settings=next(iter(CONFIGS.values())).digest,
+    log:
+        f"{LOGS}/sources.log",
+    resources:
+        mem_mb=1000,
+    message:
+        "Fetch and check the model and the data"
+    shell:
+        "OMP_NUM_THREADS={threads} {PYTHON} course_utils.sources {OPTIONS} > {log:q} 2>&1"
+
+
+for method in EXPERIMENT.methods:
+
+    rule:
+        name:
+            f"train_{method}"
+        input:
+            RUNS / "sources.json",
+        output:
+            # update: a finished run stays, for train() to find, when the run has to be looked at again
+            update(RUNS / "{study}" / method / "seed-{seed}" / "result.json"),
+        params:
+            settings=lambda wildcards, output: CONFIGS[Path(output[0])].digest,
+            method=method,
+        log:
+            f"{LOGS}/{{study}}-{method}-seed-{{seed}}.log",
+        threads: EXPERIMENT.config(method).threads
+        resources:
+            mem_mb=2000,
+            device=1,
+        priority: training_priority(method)
+        message:
+            f"Train {METHODS[method].title}, seed {{wildcards.seed}} ({{wildcards.study}})"
+        shell:
+            "OMP_NUM_THREADS={threads} {PYTHON} course_utils train {OPTIONS} --method {params.method} --seed {wildcards.seed}"
+            " --study {wildcards.study:q} {FORCE} > {log:q} 2>&1"
+
+
+rule notebook:
+    input:
+        "notebooks/{notebook}.ipynb",
+        RUNS / "sources.json",
+        lambda wildcards: results_for(wildcards.notebook),
+    output:
+        REPORT / "notebooks" / "{notebook}.ipynb",
+    params:
+        settings=EXPERIMENT.parameters,
+        code=code_digest(),
+    log:
+        f"{LOGS}/{{notebook}}.log",
+    resources:
+        mem_mb=2000,
+    message:
+        "Run notebook {wildcards.notebook}"
+    shell:
+        "OMP_NUM_THREADS={threads} {PYTHON} course_utils.notebooks {wildcards.notebook:q} {OPTIONS} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        "reports/report.toml",
+        expand(REPORT / "notebooks" / "{notebook}.ipynb", notebook=NOTEBOOKS),
+        list(CONFIGS),
+    output:
+        REPORT / "report.html",
+        REPORT / "report.pdf",
+        REPORT / "comparison.csv",
+    params:
+        code=code_digest(),
+    log:
+        f"{LOGS}/report.log",
+    message:
+        "Bind the report"
+    shell:
+        "OMP_NUM_THREADS={threads} {PYTHON} course_utils report {OPTIONS} > {log:q} 2>&1"

@@ -1,0 +1,99 @@
+"""Runs one notebook of an experiment with papermill, whole or not at all."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from course_utils.errors import CourseError
+from course_utils.paths import PROJECT, reports_folder
+
+NOTEBOOKS = PROJECT / "notebooks"
+
+
+def notebook_names(methods: list[str]) -> list[str]:
+    """Names of the numbered notebooks, without those of methods that are not in `methods`."""
+    from course_utils.methods import METHODS
+
+    names = sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*_*.ipynb"))
+    return [name for name in names if subject(name) not in METHODS or subject(name) in methods]
+
+
+def subject(name: str) -> str:
+    """What the notebook `name` is about: "02_lora" is about "lora"."""
+    return name.partition("_")[2]
+
+
+def execute(name: str, experiment: str, parameters: dict[str, Any]) -> Path:
+    """Run the notebook `name` with `parameters` into reports/<experiment>/notebooks and return where it lies.
+
+    A kernel that dies is tried once more: two that start at the same moment can pick the same port.
+    Raises CourseError where the notebook does not take exactly these parameters, and papermill's own
+    exception, with the traceback, where a cell fails.
+    """
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    source = NOTEBOOKS / f"{name}.ipynb"
+    check_parameters(source, set(parameters))
+    target = reports_folder() / experiment / "notebooks" / source.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_suffix(".unfinished.json")
+    for attempt in (1, 2):
+        try:
+            papermill.execute_notebook(
+                source, unfinished, parameters, cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False
+            )
+            break
+        except (DeadKernelError, RuntimeError):
+            if attempt == 2:
+                raise
+    notebook = nbformat.read(unfinished, as_version=4)
+    for path in ("input_path", "output_path"):  # a machine's paths have no place in what is handed in
+        notebook.metadata.papermill.pop(path)
+    nbformat.write(notebook, unfinished)
+    return unfinished.replace(target)
+
+
+def check_parameters(source: Path, given: set[str]) -> None:
+    """Raise CourseError unless the cell tagged `parameters` sets exactly the names `given`."""
+    import nbformat
+
+    cells = nbformat.read(source, as_version=4).cells
+    tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    assigned = {
+        node.id
+        for text in tagged
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    if len(tagged) != 1 or assigned != given:
+        raise CourseError(
+            f"notebooks/{source.name} must have one cell tagged `parameters` that sets {', '.join(sorted(given))}"
+            f" and nothing else; it has {len(tagged)}, setting {', '.join(sorted(assigned)) or 'nothing'}."
+        )
+
+
+def main(arguments: list[str]) -> None:
+    """Run one notebook of an experiment."""
+    from course_utils.__main__ import chosen_experiment, experiment_arguments
+
+    parser = argparse.ArgumentParser(prog="python -m course_utils.notebooks")
+    parser.add_argument("name", help="for example 02_lora")
+    experiment_arguments(parser)
+    options = parser.parse_args(arguments)
+    experiment = chosen_experiment(options)
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this Python's kernel, not one of the same name in the home
+    execute(options.name, experiment.name, {"seed": 0} | experiment.parameters)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except CourseError as error:
+        sys.exit(f"error: {error}")

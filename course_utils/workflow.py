@@ -1,0 +1,244 @@
+"""The one command: checks what was asked for, then lets Snakemake do what is not up to date."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import ceil
+
+from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
+from course_utils.progress import Progress, duration
+
+STATE = PROJECT / ".snakemake"
+MARK = "COURSE_WORKFLOW"  # in the environment of every process that a start of this checkout has started
+SST2_SIZE = 67_349
+
+
+def main(arguments: list[str]) -> int:
+    """Run the workflow; exit status 0 only when everything that was asked for is there."""
+    options, for_snakemake = parse_arguments(arguments)
+
+    from course_utils.__main__ import parse_overrides
+    from course_utils.config import load_experiment
+
+    pairs = options.overrides + ([f"seeds={options.seeds}"] if options.seeds is not None else [])
+    experiment = load_experiment(options.profile, parse_overrides(pairs))
+    cores = options.cores or usable_cores()
+    announce(experiment, cores)
+
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--nolock", "--rerun-incomplete"]
+    command += ["--keep-going", "--nocolor", "--show-failed-logs", "--scheduler", "greedy"]
+    command += ["--resources", f"mem_mb={memory_mb()}", f"device={at_once(cores)}"]
+    command += ["--config", f"profile={options.profile}", f"overrides={json.dumps(pairs)}"]
+    command += ["force=1"] * options.force + ["--forceall"] * options.force
+    command += ["--dry-run"] * options.dry_run + for_snakemake
+
+    with only_one_at_a_time():
+        end_marked_processes()  # left by a start that was killed
+        return follow(command, experiment, cores, options.dry_run)
+
+
+def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options, and what follows `--`."""
+    from course_utils.__main__ import experiment_arguments
+
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(
+        prog="./run_all.sh",
+        description="Trains, runs the notebooks and binds the report; what is up to date is not done again.",
+        epilog="Options after -- go to Snakemake.",
+    )
+    experiment_arguments(parser)
+    parser.add_argument("--seeds", metavar="N", help="seeds of every main run (default: the profile's)")
+    parser.add_argument("--cores", type=_at_least_one, metavar="N", help="cores to use (default: all)")
+    parser.add_argument("--dry-run", action="store_true", help="list the steps that would be done, and do none")
+    parser.add_argument("--force", action="store_true", help="do everything again, up to date or not")
+    return parser.parse_args(arguments[:split]), arguments[split + 1 :]
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of cores; type a whole number from 1 on")
+    return int(text)
+
+
+def announce(experiment, cores: int) -> None:
+    """Say what is about to be made, which settings were taken by whom, and roughly how long all of it takes."""
+    profile, configs = experiment.profile, experiment.configs()
+    print(f"{profile.title} ({experiment.name}): {profile.description}")
+    for name, takers in experiment.takers.items():
+        print(f"  {name} = {experiment.overrides[name]}: {', '.join(takers)}")
+    seconds = sum(expected_seconds(config) for config in configs) / at_once(cores)
+    on = "the GPU" if has_gpu() else "1 core" if cores == 1 else f"{cores} cores"
+    work = f"{len(configs)} runs of {len(experiment.methods)} methods"
+    print(f"  {work}; to train all of them takes roughly {duration(seconds)} on {on}", flush=True)
+
+
+def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
+    """Run Snakemake, show how it gets on, and say at the end where everything is."""
+    log = PROJECT / "logs" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{experiment.name}.log"
+    log.parent.mkdir(exist_ok=True)
+    expected = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
+    started = time.monotonic()
+    try:
+        with log.open("w", encoding="utf-8") as file, Progress(expected, at_once(cores), dry_run) as progress:
+            snakemake = subprocess.Popen(
+                command,
+                cwd=PROJECT,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # Ctrl-C is for this process, which then ends the others
+            )
+            for line in snakemake.stdout:
+                file.write(line)
+                file.flush()
+                progress.read(line)
+            status = snakemake.wait()
+    except KeyboardInterrupt:
+        end_marked_processes()
+        print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+
+    details = relative_to_project(log)
+    if status:
+        print(
+            f"Not everything could be made: {progress.reason()}. What is finished is kept; the same command tries the"
+            f" rest again. Details: {details}",
+            file=sys.stderr,
+        )
+        return 1
+    if dry_run:
+        print(f"{progress.total} steps to do." if progress.total else "Everything is up to date.")
+        return 0
+    took = f"done in {duration(time.monotonic() - started)}" if progress.total else "everything is up to date"
+    report = relative_to_project(reports_folder() / experiment.name)
+    print(f"{took[0].upper()}{took[1:]}. The report: {report}/report.html and {report}/report.pdf; details: {details}")
+    return 0
+
+
+# ---------------------------------------------------------------- one at a time, and no orphans
+
+
+@contextmanager
+def only_one_at_a_time() -> Iterator[None]:
+    """Hold this checkout's lock, after waiting for another holder; the system frees it however its holder ends."""
+    STATE.mkdir(exist_ok=True)
+    with (STATE / "course.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            print(f"Waiting for the start that is at work here (process {lock.read().strip()}).", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def environment() -> dict[str, str]:
+    """Environment of Snakemake and all that it starts."""
+    return os.environ | {
+        MARK: str(STATE),
+        "PYTHONPATH": str(PROJECT),
+        "COURSE_RUNS": str(runs_folder()),
+        "COURSE_ASSETS": str(assets_folder()),
+        "COURSE_REPORTS": str(reports_folder()),
+        "PYTHONUNBUFFERED": "1",
+        "TQDM_DISABLE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def end_marked_processes() -> None:
+    """End every process that a start in this checkout has left, those in sessions of their own included.
+
+    Only the holder of the lock may call it: whatever carries the mark then belongs to it, or to nobody.
+    """
+    import psutil
+
+    def is_marked(process: psutil.Process) -> bool:
+        with suppress(psutil.Error):  # gone meanwhile, or another user's
+            return process.pid != os.getpid() and process.environ().get(MARK) == str(STATE)
+        return False
+
+    signal_to_send = signal.SIGTERM
+    while left := [process for process in psutil.process_iter() if is_marked(process)]:
+        for process in left:
+            with suppress(psutil.Error):
+                process.send_signal(signal_to_send)
+        psutil.wait_procs(left, timeout=3)
+        signal_to_send = signal.SIGKILL
+
+
+# ---------------------------------------------------------------- what the Snakefile asks
+
+
+def experiment_options(profile: str, overrides: list[str]) -> str:
+    """The options that name an experiment, as a shell reads them."""
+    return shlex.join(["--profile", profile, *(word for pair in overrides for word in ("-p", pair))])
+
+
+def code_digest() -> str:
+    """Hash of the package's code and templates: notebooks and report, not runs, are made again when it changes."""
+    digest = hashlib.sha256()
+    for path in sorted((PROJECT / "course_utils").rglob("*")):
+        if path.suffix in {".py", ".toml", ".bib", ".lua", ".typ", ".css", ".html", ".md"}:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def training_priority(method: str) -> int:
+    """Longest first, so that no long run is left alone at the end; any run before a notebook."""
+    from course_utils.methods import METHODS
+
+    return ceil(10 * getattr(METHODS[method], "relative_cost", 1))
+
+
+def expected_seconds(config) -> float:
+    """Rough duration of a run: to order steps and to guess at the time that is left, for nothing else."""
+    from course_utils.methods import METHODS
+
+    examples = min(config.max_train or SST2_SIZE, 7_000 if config.data == "embedded" else SST2_SIZE)
+    step = 0.12 * getattr(METHODS[config.method], "relative_cost", 1) * (1 if config.base_model == "embedded" else 4)
+    start_and_evaluation = 20
+    return start_and_evaluation + config.epochs * ceil(examples / config.batch_size) * step / (20 if has_gpu() else 1)
+
+
+# ---------------------------------------------------------------- this machine
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def at_once(cores: int) -> int:
+    """How many runs train side by side: one a core, but one alone on a GPU."""
+    return 1 if has_gpu() else cores
+
+
+def memory_mb() -> int:
+    """Memory of this machine in MB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+
+
+def has_gpu() -> bool:
+    """Whether there seems to be an NVIDIA GPU, found out without importing torch."""
+    return shutil.which("nvidia-smi") is not None
