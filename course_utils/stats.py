@@ -6,7 +6,7 @@ are resampled. Arrays are (seeds, sentences) throughout.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,10 @@ class Interval:
     def excludes(self, value: float) -> bool:
         """Whether `value` lies outside."""
         return not self.low <= value <= self.high
+
+    def negated(self) -> Interval:
+        """The interval of the opposite difference."""
+        return Interval(-self.estimate, -self.high, -self.low)
 
     def within(self, margin: float) -> bool:
         """Whether the whole interval lies between −margin and +margin."""
@@ -157,6 +161,16 @@ class PairedComparison:
     def equivalent(self) -> bool:
         """Whether any difference is shown to be smaller than the margin."""
         return self.tost.within(self.margin)
+
+    def swapped(self) -> PairedComparison:
+        """The same comparison, second less first."""
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            difference=self.difference.negated(),
+            tost=self.tost.negated(),
+        )
 
 
 def compare_pairs(

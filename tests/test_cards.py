@@ -209,7 +209,7 @@ def test_code_blocks_run_as_printed_and_give_the_recorded_predictions(trained, p
     texts = load_run_data(run.config).sets["test"].text.tolist()[:6]
     questions = tmp_path / "questions.json"
     questions.write_text(json.dumps({name: (code_blocks(card), texts) for name, card in cards.items()}))
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", READER, questions], cwd=place, env=environment, check=True)
 
     for name, (said, logits) in json.loads(questions.read_text()).items():

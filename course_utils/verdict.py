@@ -1,0 +1,162 @@
+"""The sentences that the statistics allow, no other: what differs, what is equivalent, what stays open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from course_utils.methods import METHODS
+from course_utils.stats import MARGIN, PairedComparison, compare_pairs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from course_utils.comparison import MissingRun
+    from course_utils.config import Experiment
+    from course_utils.methods.base import Method
+
+MINIMUM_SEEDS = 3
+
+
+def experiment_verdicts(experiment: Experiment, study: str = "main", set_name: str = "test") -> list[str]:
+    """The verdicts on one set of a study of `experiment`, as far as its runs are there."""
+    from course_utils.comparison import read_predictions, read_runs
+
+    missing = [run for run in read_runs(experiment).missing if run.config.study == study]
+    return verdicts(read_predictions(experiment, study, set_name).correct, missing)
+
+
+def verdicts(
+    correct: Mapping[str, pd.DataFrame],
+    missing: Sequence[MissingRun] = (),
+    margin: float = MARGIN,
+    methods: Mapping[str, Method] = METHODS,
+) -> list[str]:
+    """What may be said of methods with these answers, a sentence each.
+
+    `correct` maps a method to a frame of booleans, a row a seed, a column a sentence. Differences count where they
+    are significant after Holm's correction and their crossed-bootstrap interval excludes zero; equivalence
+    where the 90% interval lies within ±`margin`. A method with fewer than three seeds is left out of every
+    conclusion, and a sentence says so.
+    """
+    few = {name: frame for name, frame in correct.items() if len(frame) < MINIMUM_SEEDS}
+    enough = {name: frame for name, frame in correct.items() if name not in few}
+    sentences = [_missing_runs(missing, methods), _too_few_seeds(few, methods)]
+    if len(enough) >= 2:
+        pairs = compare_pairs(enough, margin)
+        sentences += _best_adapter(enough, pairs, methods)
+        for baseline in (name for name in enough if methods[name].is_baseline):
+            sentences += _against_baseline(baseline, pairs, methods)
+        sentences += _among_adapters(pairs, methods, margin)
+    else:
+        sentences.append(
+            f"Nothing is concluded about methods: fewer than two of them have {MINIMUM_SEEDS} finished seeds."
+        )
+    return [sentence for sentence in sentences if sentence]
+
+
+def _missing_runs(missing: Sequence[MissingRun], methods: Mapping[str, Method]) -> str:
+    if not missing:
+        return ""
+    listed = "; ".join(
+        f"{methods[run.config.method].title}, seed {run.config.seed} ({run.reason})" for run in missing
+    )
+    return f"{_counted(len(missing), 'run')} cannot be used: {listed}."
+
+
+def _too_few_seeds(few: Mapping[str, pd.DataFrame], methods: Mapping[str, Method]) -> str:
+    if not few:
+        return ""
+    listed = _and([f"{methods[name].title} ({_counted(len(frame), 'seed')})" for name, frame in few.items()])
+    return (
+        f"Too few seeds to conclude anything about {listed}: with fewer than {MINIMUM_SEEDS}, a difference between "
+        "methods cannot be told from one between seeds."
+    )
+
+
+def _best_adapter(
+    correct: Mapping[str, pd.DataFrame], pairs: list[PairedComparison], methods: Mapping[str, Method]
+) -> list[str]:
+    accuracy = {name: frame.to_numpy().mean() for name, frame in correct.items() if not methods[name].is_baseline}
+    if len(accuracy) < 2:
+        return []
+    best = max(accuracy, key=accuracy.get)
+    against = [_turned(pair, best) for pair in pairs if best in (pair.first, pair.second)]
+    rivals = [pair for pair in against if pair.second in accuracy]
+    start = (
+        f"{methods[best].title} has the highest mean accuracy of the adapter methods ({accuracy[best]:.1%}, "
+        f"{_counted(len(correct[best]), 'seed')})"
+    )
+    open_ = [methods[pair.second].title for pair in rivals if not pair.differs]
+    if not open_:
+        return [f"{start}, and the difference to each of the others is significant."]
+    return [f"{start}, but it is not shown to be better than {_and(open_)}."]
+
+
+def _against_baseline(baseline: str, pairs: list[PairedComparison], methods: Mapping[str, Method]) -> list[str]:
+    """One sentence for each adapter method, against `baseline`."""
+    against = [pair for pair in pairs if baseline in (pair.first, pair.second)]
+    turned = [_turned(pair, pair.second if pair.first == baseline else pair.first) for pair in against]
+    name = _in_sentence(methods[baseline].title)
+    return [
+        f"{methods[pair.first].title} against {name}: {_points(pair)}; {_verdict(pair)}."
+        for pair in turned
+        if not methods[pair.first].is_baseline
+    ]
+
+
+def _among_adapters(
+    pairs: list[PairedComparison], methods: Mapping[str, Method], margin: float
+) -> list[str]:
+    """The pairs of adapter methods, grouped by what is shown of them."""
+    among = [pair for pair in pairs if not (methods[pair.first].is_baseline or methods[pair.second].is_baseline)]
+
+    def listed(chosen: list[PairedComparison]) -> str:
+        return "; ".join(
+            f"{methods[pair.first].title} and {methods[pair.second].title} ({_points(pair)})" for pair in chosen
+        )
+
+    groups = {
+        "Significantly different after Holm's correction": [pair for pair in among if pair.differs],
+        f"Equivalent within {100 * margin:g} points": [pair for pair in among if pair.equivalent],
+        "Inconclusive, neither different nor equivalent": [
+            pair for pair in among if not (pair.differs or pair.equivalent)
+        ],
+    }
+    return [f"{name}: {listed(chosen)}." for name, chosen in groups.items() if chosen]
+
+
+def _turned(pair: PairedComparison, first: str) -> PairedComparison:
+    """`pair` with the method `first` as its first."""
+    return pair if pair.first == first else pair.swapped()
+
+
+def _points(pair: PairedComparison) -> str:
+    difference = pair.difference
+    interval = f"{_signed(difference.low)} to {_signed(difference.high)}"
+    return f"{_signed(difference.estimate)} points, 95% interval {interval}"
+
+
+def _signed(difference: float) -> str:
+    points = round(100 * difference, 1)
+    return f"{points:+.1f}".replace("-", "−") if points else "0.0"
+
+
+def _verdict(pair: PairedComparison) -> str:
+    if pair.differs:
+        within = f", though smaller than {100 * pair.margin:g} points" if pair.equivalent else ""
+        return f"a significant difference{within}"
+    return f"equivalent within {100 * pair.margin:g} points" if pair.equivalent else "inconclusive"
+
+
+def _in_sentence(title: str) -> str:
+    """A title inside a sentence: "Full fine-tuning" → "full fine-tuning", but "LoRA" as it is."""
+    return title[0].lower() + title[1:] if title[1:] == title[1:].lower() else title
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
