@@ -93,7 +93,7 @@ def _train(config: RunConfig, data: Data, identity: str, folder: Path) -> runs.R
     trained = method.load_merged(method.load_base(config.base_model, "fp32"), folder)
     predictions, eval_seconds = _predict(config, trained, tokenizer, data, sets)
     predictions.to_parquet(folder / "predictions.parquet", index=False)
-    history = write_history(trainer.state.log_history, folder / "history.csv")
+    write_history(trainer.state.log_history, folder / "history.csv")
     step_times = [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])]
 
     result = runs.RunResult(
@@ -289,7 +289,7 @@ def somebody_watches() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
-def write_history(log_history: list[dict], path: Path) -> pd.DataFrame:
+def write_history(log_history: list[dict], path: Path) -> None:
     """Write what was logged to `path`, one row a step, evaluations beside the step that they follow."""
     rows: dict[int, dict] = {}
     for entry in log_history:
@@ -299,9 +299,7 @@ def write_history(log_history: list[dict], path: Path) -> pd.DataFrame:
             for name, value in entry.items()
             if name in HISTORY_COLUMNS
         }
-    history = pd.DataFrame(rows.values()).dropna(subset=["loss"])
-    history.to_csv(path, index=False)
-    return history
+    pd.DataFrame(rows.values()).dropna(subset=["loss"]).to_csv(path, index=False)
 
 
 HISTORY_COLUMNS = {
