@@ -67,12 +67,12 @@ class CrossedBootstrap:
         return cls(_resampled(random, seeds, replicates), _resampled(random, sentences, replicates))
 
     def means(self, values: np.ndarray) -> np.ndarray:
-        """Mean of `values` (seeds, sentences) in every replicate: (replicates,)."""
-        return ((self.sentences @ values.T.astype(np.float64)) * self.seeds).sum(axis=1)
+        """Mean of `values` (…, seeds, sentences) in every replicate: (…, replicates)."""
+        return (values.astype(np.float64) @ self.sentences.T * self.seeds.T).sum(axis=-2)
 
     def mean_interval(self, values: np.ndarray, confidence: float = 0.95) -> Interval:
         """Mean of `values` (seeds, sentences), an accuracy or a difference of two, with its percentile interval."""
-        return _percentiles(float(np.mean(values)), self.means(values), confidence)
+        return percentile_interval(float(np.mean(values)), self.means(values), confidence)
 
     def f1_interval(self, predicted: np.ndarray, labels: np.ndarray, confidence: float = 0.95) -> Interval:
         """Mean over seeds of F1 (positive class) of `predicted` (seeds, sentences) against `labels` (sentences,)."""
@@ -80,7 +80,7 @@ class CrossedBootstrap:
         weighed = hits * 2.0, (predicted == 1) * 1.0 + (labels == 1)  # F1 = 2·hits / (predicted + labelled)
         estimate = _ratio(*(part.sum(axis=1) for part in weighed)).mean()
         per_seed = _ratio(*(self.sentences @ part.T for part in weighed))  # (replicates, seeds)
-        return _percentiles(float(estimate), (per_seed * self.seeds).sum(axis=1), confidence)
+        return percentile_interval(float(estimate), (per_seed * self.seeds).sum(axis=1), confidence)
 
 
 def _resampled(random: np.random.Generator, size: int, replicates: int) -> np.ndarray:
@@ -92,7 +92,8 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
-def _percentiles(estimate: float, replicates: np.ndarray, confidence: float) -> Interval:
+def percentile_interval(estimate: float, replicates: np.ndarray, confidence: float = 0.95) -> Interval:
+    """`estimate` with the percentiles of its bootstrap `replicates`."""
     low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(estimate, float(low), float(high))
 
@@ -191,14 +192,15 @@ def compare_pairs(
     p_values = [sign_flip(one, other) for _, _, one, other in pairs]
     comparisons = []
     for (first, second, one, other), p_value, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
-        bootstrap, difference = bootstraps[one.shape], one.astype(float) - other
+        difference = one.astype(float) - other
+        estimate, means = float(difference.mean()), bootstraps[one.shape].means(difference)
         comparisons.append(
             PairedComparison(
                 first=first,
                 second=second,
                 seeds=len(one),
-                difference=bootstrap.mean_interval(difference),
-                tost=bootstrap.mean_interval(difference, confidence=1 - 2 * SIGNIFICANCE),
+                difference=percentile_interval(estimate, means),
+                tost=percentile_interval(estimate, means, confidence=1 - 2 * SIGNIFICANCE),
                 mcnemar=[mcnemar_exact(a, b) for a, b in zip(one, other, strict=True)],
                 p_value=p_value,
                 p_holm=p_holm,

@@ -118,5 +118,5 @@ def test_same_data_same_numbers_in_no_time(random):
     correct = {f"method {i}": pd.DataFrame(answers(random, 0.8 + i / 50, 5, 2_000)) for i in range(6)}
     start = time.perf_counter()
     pairs = compare_pairs(correct)
-    assert time.perf_counter() - start < 5  # about one second
+    assert time.perf_counter() - start < 10  # under one second on a machine with nothing else to do
     assert len(pairs) == 15 and pairs == compare_pairs(correct)
