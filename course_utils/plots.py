@@ -185,3 +185,14 @@ def accuracy_by_set(table: pd.DataFrame, title: str) -> Figure:
     axis.grid(axis="x", visible=False)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
+
+
+def quantisation_levels(values: np.ndarray, levels: np.ndarray, title: str) -> Figure:
+    """Distribution of weights divided by their block's maximum, with the levels that 4 bits can name."""
+    figure, axis = _figure()
+    axis.hist(values, bins=np.linspace(-1, 1, 81), density=True, color="#0072b2", alpha=0.7, label="weights")
+    for index, level in enumerate(levels):
+        axis.axvline(level, color="black", lw=1, label="levels" if index == 0 else None)
+    axis.set(title=title, xlabel="weight divided by the largest magnitude of its block", ylabel="density")
+    axis.legend()
+    return figure
