@@ -179,7 +179,7 @@ def test_a_further_method_needs_no_change_here(trained, tmp_path, monkeypatch):
     config = run.config.model_copy(update={"method": "seventh", "settings": settings})
     card = rewrite(run, tmp_path / "adapter", config=config, method={"turned_layers": 3})
     assert "# Seventh - all-MiniLM-L6-v2" in card and "- **LoRA**:" in card
-    assert "- **Twist:** 0.25 (how far the factors are turned)" in card and "- **Turned Layers:** 3" in card
+    assert "- **Twist:** 0.25 (how far the factors are turned)" in card and "- **Measured Turned Layers:** 3" in card
 
 
 # Executes each card's blocks, one after the other and as printed, as a reader at the project's root would.
