@@ -170,7 +170,22 @@ class GroupedByLength(Sampler[int]):
 
 
 class CourseTrainer(Trainer):
-    """Trainer with our data order, whose checkpoints hold what is trained and nothing else."""
+    """Trainer with our data order, whose checkpoints hold what is trained and nothing else.
+
+    `own_rates` maps a parameter's name to its learning rate where that is not the run's.
+    """
+
+    own_rates: dict[str, float] = {}
+
+    def create_optimizer(self, model=None):
+        optimizer = super().create_optimizer(model)
+        own = {self.model.get_parameter(name): rate for name, rate in self.own_rates.items()}
+        for group in optimizer.param_groups:
+            group["params"] = [p for p in group["params"] if p not in own]
+        for rate in sorted(set(own.values())):
+            parameters = [p for p, own_rate in own.items() if own_rate == rate]
+            optimizer.add_param_group({"params": parameters, "lr": rate, "weight_decay": 0.0})
+        return optimizer
 
     def _get_train_sampler(self, train_dataset=None):
         return GroupedByLength(
@@ -258,6 +273,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         compute_metrics=_validation_metrics,
         callbacks=[StepTimes(), CheckpointAfterEvaluation(), *METHODS[config.method].callbacks(config, total_steps)],
     )
+    trainer.own_rates = METHODS[config.method].learning_rates(model, config.settings)
     trainer.remove_callback(PrinterCallback)
     return trainer
 

@@ -81,6 +81,10 @@ class Method:
 
         return get_peft_model(model, self.adapter_config(model, settings))
 
+    def learning_rates(self, model: nn.Module, settings: Any) -> dict[str, float]:
+        """Parameter name → peak learning rate, where it is not the run's."""
+        return {}
+
     def callbacks(self, config: RunConfig, total_steps: int) -> list[TrainerCallback]:
         """What happens during training beside the gradient step."""
         return []

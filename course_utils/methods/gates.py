@@ -55,7 +55,8 @@ class ProximalStep(TrainerCallback):
     """After each optimiser step, g ← sign(g)·max(|g| − ηₜλ, 0) with the learning rate ηₜ of that step.
 
     `strength` is λ·Σηₜ, the way that a gate without gradient is pulled over the whole run: it means the same
-    at every learning rate and number of steps. The sum is that of the linear schedule with warm-up.
+    at every learning rate and number of steps. The sum is that of the linear schedule with warm-up. ηₜ and λ are
+    taken at the run's learning rate; the gates' own, a multiple of it, would cancel in their product.
     """
 
     def __init__(self, strength: float, warmup_steps: int, total_steps: int):

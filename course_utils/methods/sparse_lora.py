@@ -21,6 +21,9 @@ class SparseLoraSettings(LoraSettings):
         le=10,
         description="how far the proximal steps of the whole run pull a gate down from 1: λ·Σηₜ",
     )
+    gate_rate: float = Field(
+        10.0, gt=0, le=1000, description="learning rate of the gates, as a multiple of learning_rate"
+    )
 
 
 class SparseLora(Lora):
@@ -40,6 +43,12 @@ class SparseLora(Lora):
         from course_utils.methods.gates import add_gates
 
         return add_gates(super().adapt(model, settings))
+
+    def learning_rates(self, model, settings):
+        # Adam moves a parameter by about η a step. At the adapter's η a gate could not leave its starting value in
+        # a short run: all would be pulled down alike, whatever their gradients say.
+        rate = settings.gate_rate * settings.learning_rate
+        return {name: rate for name, _ in model.named_parameters() if name.endswith(".gate")}
 
     def callbacks(self, config, total_steps):
         from course_utils.methods.gates import ProximalStep
