@@ -9,6 +9,7 @@ import time
 from course_utils.paths import PROJECT
 
 OTHER_SECONDS = 25  # a step that is no training: a notebook, the report
+BAR_WIDTH = 60
 PRIOR_SECONDS = 60  # how much work at the expected speed weighs against what was measured so far
 
 
@@ -98,7 +99,8 @@ class Progress:
         self.failed.append(job)
         self.running.pop(job, None)
         words = (PROJECT / log).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        self._say(f"FAILED  {self.titles[job]}: {words[-1] if words else 'no reason given'} (see {log})")
+        why = words[-1].removeprefix("error: ") if words else "no reason given"
+        self._say(f"FAILED  {self.titles[job]}: {why} (see {log})")
 
     def _seconds(self, rule: str) -> float:
         return self.expected.get(rule, OTHER_SECONDS)
@@ -121,16 +123,19 @@ class Progress:
             print(line, flush=True)
 
     def _display(self):
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
         from rich.text import Text
 
         if not self.total:
             return Text("Looking for what is not up to date …")
+        full = BAR_WIDTH * len(self.done) // self.total
         now = time.monotonic()
-        steps = [Text(f"  {self.titles[job]} … {duration(now - since)}") for job, since in self.running.items()]
-        head = Text(f"{len(self.done)} of {self.total} steps done{self._left()}")
-        return Group(head, ProgressBar(total=self.total, completed=len(self.done), width=60), *steps)
+        running = "".join(f"\n  {self.titles[job]} … {duration(now - began)}" for job, began in self.running.items())
+        return Text.assemble(
+            f"{len(self.done)} of {self.total} steps done{self._left()}\n",
+            ("━" * full, "green"),
+            ("━" * (BAR_WIDTH - full), "dim"),
+            running,
+        )
 
 
 def duration(seconds: float) -> str:

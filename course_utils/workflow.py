@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from math import ceil
 
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
-from course_utils.progress import Progress, duration
+from course_utils.progress import OTHER_SECONDS, Progress, duration
 
 STATE = PROJECT / ".snakemake"
 MARK = "COURSE_WORKFLOW"  # in the environment of every process that a start of this checkout has started
@@ -27,6 +27,20 @@ SST2_SIZE = 67_349
 
 def main(arguments: list[str]) -> int:
     """Run the workflow; exit status 0 only when everything that was asked for is there."""
+    for stop in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(stop) is signal.SIG_DFL:  # nohup ignores SIGHUP, and so do we then
+            signal.signal(stop, signal.default_int_handler)
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:
+        print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read this, perhaps head, wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _main(arguments: list[str]) -> int:
     options, for_snakemake = parse_arguments(arguments)
 
     from course_utils.__main__ import parse_overrides
@@ -75,14 +89,13 @@ def _at_least_one(text: str) -> int:
 
 def announce(experiment, cores: int) -> None:
     """Say what is about to be made, which settings were taken by whom, and roughly how long all of it takes."""
-    profile, configs = experiment.profile, experiment.configs()
+    profile, runs = experiment.profile, len(experiment.configs())
     print(f"{profile.title} ({experiment.name}): {profile.description}")
     for name, takers in experiment.takers.items():
         print(f"  {name} = {experiment.overrides[name]}: {', '.join(takers)}")
-    seconds = sum(expected_seconds(config) for config in configs) / at_once(cores)
     on = "the GPU" if has_gpu() else "1 core" if cores == 1 else f"{cores} cores"
-    work = f"{len(configs)} runs of {len(experiment.methods)} methods"
-    print(f"  {work}; to train all of them takes roughly {duration(seconds)} on {on}", flush=True)
+    all_of_it = duration(expected_total(experiment, cores))
+    print(f"  {runs} runs of {len(experiment.methods)} methods; from nothing roughly {all_of_it} on {on}", flush=True)
 
 
 def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
@@ -109,10 +122,9 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
                 file.flush()
                 progress.read(line)
             status = snakemake.wait()
-    except KeyboardInterrupt:
+    except BaseException:
         end_marked_processes()
-        print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
-        return 130
+        raise
 
     details = relative_to_project(log)
     if status:
@@ -219,6 +231,14 @@ def expected_seconds(config) -> float:
     step = 0.12 * getattr(METHODS[config.method], "relative_cost", 1) * (1 if config.base_model == "embedded" else 4)
     start_and_evaluation = 20
     return start_and_evaluation + config.epochs * ceil(examples / config.batch_size) * step / (20 if has_gpu() else 1)
+
+
+def expected_total(experiment, cores: int) -> float:
+    """Rough duration, in seconds, of the whole workflow with nothing done before."""
+    from course_utils.notebooks import notebook_names
+
+    training = sum(expected_seconds(config) for config in experiment.configs()) / at_once(cores)
+    return training + OTHER_SECONDS * (2 + len(notebook_names(experiment.methods)) / cores)
 
 
 # ---------------------------------------------------------------- this machine

@@ -1,0 +1,104 @@
+"""Says what this machine can do and which profile fits it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+from course_utils import __version__
+from course_utils.config import load_experiment, machine_has_bf16, profile_names
+from course_utils.paths import PROJECT
+from course_utils.progress import duration
+from course_utils.workflow import expected_total, has_gpu, memory_mb, usable_cores
+
+RUN_MEMORY_MB = 2_000  # of one run on the embedded encoder, and of one notebook
+HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the profiles ask of a machine; memory and disk in GB."""
+
+    cores: int
+    memory: float
+    disk: float
+    bf16: bool
+    gpu: str | None
+    hub: bool
+
+
+def examine() -> Machine:
+    """This machine."""
+    return Machine(
+        cores=usable_cores(),
+        memory=memory_mb() / 1024,
+        disk=shutil.disk_usage(PROJECT).free / 1e9,
+        bf16=machine_has_bf16(),
+        gpu=_gpu(),
+        hub=_hub_answers(),
+    )
+
+
+def _gpu() -> str | None:
+    if not has_gpu():
+        return None
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _hub_answers() -> bool:
+    request = urllib.request.Request(os.environ.get("HF_ENDPOINT", HUB), method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=3).close()
+    except urllib.error.HTTPError:
+        return True  # it answered
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def obstacles(experiment, machine: Machine) -> list[str]:
+    """What `machine` lacks for the profile of `experiment`."""
+    config = experiment.config(experiment.methods[0])
+    disk = float(re.match(r"[\d.]+", experiment.profile.disk)[0])
+    from_hub = [name for name in ("base_model", "data") if getattr(config, name) != "embedded"]
+    lacking = []
+    if machine.disk < disk:
+        lacking.append(f"{disk:g} GB of disk")
+    if machine.memory < RUN_MEMORY_MB / 1024:
+        lacking.append(f"{RUN_MEMORY_MB / 1024:.0f} GB of memory")
+    if from_hub and not machine.hub:
+        lacking.append("the hub (or " + " ".join(f"-p {name}=FOLDER" for name in from_hub) + ")")
+    return lacking
+
+
+def main() -> None:
+    """Print what the machine has, and a table of the profiles."""
+    machine = examine()
+    for name, value in {
+        "Python": f"{platform.python_version()}, course {__version__}",
+        "cores": machine.cores,
+        "bfloat16": "yes" if machine.bf16 else "no: runs are in 32-bit, about a quarter slower",
+        "GPU": machine.gpu or "none that torch can use: runs are on the cores",
+        "memory": f"{machine.memory:.1f} GB; a run on the embedded encoder takes up to 1.5 GB",
+        "disk": f"{machine.disk:.0f} GB free here",
+        "hub": "answers" if machine.hub else "does not answer; the embedded encoder and sentences do without",
+    }.items():
+        print(f"{name:<9} {value}")
+
+    print(f"\n{'profile':<9} {'runs':>4} {'from nothing':>14}  {'disk':<7} fits this machine")
+    experiments = [load_experiment(name) for name in profile_names()]
+    for experiment in sorted(experiments, key=lambda e: expected_total(e, machine.cores)):
+        lacking = obstacles(experiment, machine)
+        print(
+            f"{experiment.profile_name:<9} {len(experiment.configs()):>4}"
+            f" {duration(expected_total(experiment, machine.cores)):>14}  {experiment.profile.disk:<7}"
+            f" {'no, it needs ' + ' and '.join(lacking) if lacking else 'yes'}"
+        )
+    print("\nStart one with ./run_all.sh --profile NAME.")
