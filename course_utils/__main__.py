@@ -13,7 +13,7 @@ COMMANDS = {
     "train": "train one run, or find it trained",
     "predict": "classify sentences with a trained run",
     "fetch": "get the embedded encoder and sentences",
-    "report": "bind an experiment's executed notebooks into HTML and PDF",
+    "report": "bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv",
     "doctor": "say what this machine can do and which profile fits it",
 }
 
@@ -134,8 +134,10 @@ def _report(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     experiment = chosen_experiment(options)
 
+    from course_utils.comparison import write_comparison
     from course_utils.report import build_report
 
+    write_comparison(experiment)
     html, pdf = build_report(experiment.name)
     print(f"The report is in {html} and {pdf}.")
 

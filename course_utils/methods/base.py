@@ -43,7 +43,7 @@ class LowRankSettings(Settings):
 class LoraSettings(LowRankSettings):
     """Settings of LoRA and of the methods built on it; the update is scaled by s = alpha / rank."""
 
-    alpha: float = Field(16, gt=0, le=4096, description="numerator of the scale s = alpha / rank")
+    alpha: float = Field(16.0, gt=0, le=4096, description="numerator of the scale s = alpha / rank")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the input of the adapter")
 
 
@@ -63,6 +63,7 @@ class Method:
     color: ClassVar[str]
     is_baseline: ClassVar[bool] = False
     four_bit_base: ClassVar[bool] = False
+    relative_cost: ClassVar[float] = 1.0  # duration of a step next to LoRA's; orders jobs, nothing else
     Settings: ClassVar[type[Settings]] = LoraSettings
 
     def load_base(self, base_model: str, precision: str) -> nn.Module:

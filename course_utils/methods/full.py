@@ -13,6 +13,7 @@ class Full(Head):
     description = "Every parameter of the encoder and of the head is trained."
     marker = "s"
     color = "#000000"
+    relative_cost = 1.7
 
     def adapt(self, model, settings):
         return model.requires_grad_(True)
