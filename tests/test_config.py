@@ -1,0 +1,106 @@
+"""Settings: what is accepted, who takes it, and what a reader is told otherwise."""
+
+import pytest
+
+from course_utils.__main__ import main, parse_overrides
+from course_utils.config import PROFILES, RunConfig, load_experiment, profile_names, setting_names
+from course_utils.errors import CourseError
+from course_utils.methods import METHODS
+
+
+def test_overrides_reach_those_who_have_the_setting():
+    experiment = load_experiment("quick", {"rank": "4", "lora.rank": "6", "alpha": "8", "epochs": "1"})
+    assert experiment.takers["rank"] == ["lora", "sparse_lora", "qlora", "hira"]
+    assert experiment.takers["alpha"] == ["lora", "sparse_lora", "qlora"]
+    assert experiment.takers["epochs"] == ["every run"]
+    assert experiment.config("lora").settings.rank == 6  # the narrower name wins
+    assert experiment.config("hira").settings.rank == 4
+    assert {config.epochs for config in experiment.configs()} == {1}
+
+
+def test_an_experiment_is_named_by_its_settings_alone():
+    plain = load_experiment("quick")
+    assert plain.name == "quick"
+    names = {load_experiment("quick", o).name for o in ({"rank": "4"}, {"rank": 4}, {"rank": 4, "seeds": 5})}
+    assert len(names) == 1 and names.pop().startswith("quick+")
+    assert load_experiment("quick", {"rank": 4}).name != load_experiment("quick", {"rank": 5}).name
+    assert load_experiment("quick", {"seeds": "5"}).seeds == [0, 1, 2, 3, 4]
+
+
+def test_a_notebook_finds_the_same_experiment_again():
+    experiment = load_experiment("quick", {"target_modules": "q_lin,k_lin", "max_train": "none", "seeds": 2})
+    again = load_experiment(**experiment.parameters)
+    assert again.name == experiment.name and again.configs() == experiment.configs()
+    assert experiment.config("lora").max_train is None
+
+
+def test_a_configuration_survives_its_record():
+    for config in load_experiment("sst2").configs():
+        again = RunConfig.model_validate_json(config.model_dump_json())
+        assert again == config and again.digest == config.digest
+
+
+def test_a_folder_is_recorded_as_seen_from_the_project(tmp_path, monkeypatch):
+    (tmp_path / "reviews").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = load_experiment("quick", {"data": "reviews"}).config("lora")
+    assert config.data.endswith("/reviews") and not config.data.startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"rnak": "4"}, "did you mean 'rank'"),
+        ({"lora.alhpa": "4"}, "did you mean 'lora.alpha'"),
+        ({"hira.alpha": "4"}, "no setting 'hira.alpha'"),
+        ({"lora.epochs": "4"}, "epochs is shared by all methods"),
+        ({"rank": "four"}, "rank: 'four' is not allowed"),
+        ({"rank": "0"}, "greater than or equal to 1"),
+        ({"dropout": "1"}, "less than 1"),
+        ({"epochs": "0"}, "greater than or equal to 1"),
+        ({"epochs": "1.5"}, "valid integer"),
+        ({"precision": "int8"}, "'auto', 'bf16' or 'fp32'"),
+        ({"seeds": "0"}, "whole number from 1"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(overrides, message):
+    with pytest.raises(CourseError, match=message):
+        load_experiment("quick", overrides)
+
+
+def test_unknown_profiles_methods_studies_and_commands(capsys):
+    with pytest.raises(CourseError, match="did you mean 'quick'"):
+        load_experiment("quik")
+    with pytest.raises(CourseError, match="no method 'lorra'; it has head, full"):
+        load_experiment("quick").config("lorra")
+    with pytest.raises(CourseError, match="no study 'own'; it has main, own-lr"):
+        load_experiment("sst2").config("lora", study="own")
+    with pytest.raises(CourseError, match="type -p NAME=VALUE"):
+        parse_overrides(["rank"])
+    assert main(["trian"]) == 2
+    assert "There is no command 'trian'" in capsys.readouterr().err
+
+
+def test_every_profile_compares_every_method_on_equal_terms():
+    for name in profile_names():
+        experiment = load_experiment(name)
+        assert experiment.methods == list(METHODS)
+        shared = [c.model_dump(exclude={"method", "settings", "study", "final"}) for c in experiment.configs()]
+        assert all(one == other for one in shared for other in shared if one["seed"] == other["seed"])
+
+
+def test_sst2_is_the_published_recipe():
+    for config in load_experiment("sst2").configs():
+        if config.study == "main":
+            assert (config.epochs, config.batch_size, config.warmup(10_000)) == (3, 16, 100)
+            assert (config.settings.learning_rate, config.settings.weight_decay) == (3e-4, 0.01)
+            assert (getattr(config.settings, "rank", 8), getattr(config.settings, "alpha", 16)) == (8, 16)
+
+
+def test_every_setting_says_what_it_is():
+    fields = dict(RunConfig.model_fields)
+    for method in METHODS.values():
+        fields |= method.Settings.model_fields
+    assert set(setting_names()) <= set(fields)
+    assert not [name for name in setting_names() if not fields[name].description]
+    assert PROFILES.is_dir()
