@@ -16,7 +16,7 @@ class SparseLoraSettings(LoraSettings):
     """LoRA's settings and how strongly the gates are pulled to zero."""
 
     sparsity: float = Field(
-        1.0,
+        1.25,
         ge=0,
         le=10,
         description="how far the proximal steps of the whole run pull a gate down from 1: λ·Σηₜ",
