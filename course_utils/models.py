@@ -218,7 +218,7 @@ def quantisation_error(four_bit: nn.Module, plain: nn.Module) -> dict[str, float
     """Layer name → ‖dequant(NF4(W₀)) − W₀‖ / ‖W₀‖ (Frobenius) of every 4-bit layer of `four_bit`."""
     original = dict(plain.named_modules())
     return {
-        name: ((plain_weight(layer) - original[name].weight).norm() / original[name].weight.norm()).item()
+        name: ((plain_weight(layer).cpu() - original[name].weight).norm() / original[name].weight.norm()).item()
         for name, layer in four_bit.named_modules()
         if type(layer).__name__ == "Linear4bit"
     }

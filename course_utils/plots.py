@@ -49,7 +49,7 @@ def rating_histogram(ratings: pd.Series, threshold: float, title: str) -> Figure
 def length_histogram(lengths: dict[str, np.ndarray], title: str) -> Figure:
     """Share of sentences by their number of tokens, a line a set."""
     figure, axis = _figure()
-    markers = "o^sDvP"
+    markers = "o^sDvPX*"
     for (name, values), color, marker in zip(
         lengths.items(), sns.color_palette("colorblind"), markers, strict=False
     ):

@@ -93,8 +93,15 @@ def _train(config: RunConfig, data: Data, identity: str, folder: Path) -> runs.R
     trained = method.load_merged(method.load_base(config.base_model, "fp32"), folder)
     predictions, eval_seconds = _predict(config, trained, tokenizer, data, sets)
     predictions.to_parquet(folder / "predictions.parquet", index=False)
-    write_history(trainer.state.log_history, folder / "history.csv")
-    step_times = [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])]
+    metrics = {
+        name: evaluation.SentimentMetrics(keep_in_memory=True).compute(
+            predictions=rows[["logit_0", "logit_1"]].to_numpy(), references=rows["label"].to_numpy()
+        )
+        for name, rows in predictions.groupby("set", sort=False)
+    }
+    log = [*trainer.state.log_history, _as_logged(metrics["validation"], trainer.state)]
+    write_history(log, folder / "history.csv")
+    step_times = [t for entry in log for t in entry.get("step_ms", [])]
 
     result = runs.RunResult(
         config=config,
@@ -116,13 +123,7 @@ def _train(config: RunConfig, data: Data, identity: str, folder: Path) -> runs.R
             eval_ms_per_example=1000 * eval_seconds / len(predictions),
         ),
         memory=_peak_memory(),
-        metrics={
-            name: evaluation.SentimentMetrics(keep_in_memory=True).compute(
-                predictions=rows[["logit_0", "logit_1"]].to_numpy(),
-                references=rows["label"].to_numpy(),
-            )
-            for name, rows in predictions.groupby("set", sort=False)
-        },
+        metrics=metrics,
         method=method.measurements(model, config.settings),
         environment=_environment(config.threads, load_before),
         git=_git_state(),
@@ -221,10 +222,11 @@ class StepTimes(TrainerCallback):
             self.unlogged = []
 
 
-class CheckpointAfterEvaluation(TrainerCallback):
+class EndOfEpoch(TrainerCallback):
     """Puts off a checkpoint that falls on the end of an epoch until the epoch has been evaluated.
 
-    Written before, it would go on without that evaluation, and from another state of the random numbers.
+    Written before, it would go on without that evaluation, and from another state of the random numbers. The last
+    epoch is not evaluated here: the run is, from what it saved.
     """
 
     due = False
@@ -235,6 +237,8 @@ class CheckpointAfterEvaluation(TrainerCallback):
 
     def on_epoch_end(self, args, state, control, **kwargs):
         control.should_save = control.should_save or self.due
+        control.should_evaluate = control.should_evaluate and state.global_step < state.max_steps
+        control.should_log = True  # so that an evaluation always has a loss beside it
 
 
 def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) -> CourseTrainer:
@@ -271,7 +275,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         eval_dataset=tokenize(data.sets["validation"], tokenizer, config.max_length),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=_validation_metrics,
-        callbacks=[StepTimes(), CheckpointAfterEvaluation(), *METHODS[config.method].callbacks(config, total_steps)],
+        callbacks=[StepTimes(), EndOfEpoch(), *METHODS[config.method].callbacks(config, total_steps)],
     )
     trainer.own_rates = METHODS[config.method].learning_rates(model, config.settings)
     trainer.remove_callback(PrinterCallback)
@@ -303,6 +307,12 @@ def somebody_watches() -> bool:
     if os.environ.get("TQDM_DISABLE") == "1":
         return False
     return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def _as_logged(metrics: dict[str, float], state: transformers.TrainerState) -> dict:
+    """The evaluation of the finished run, as Trainer logs that of an epoch."""
+    logged = {"eval_loss": metrics["nll"], "eval_accuracy": metrics["accuracy"], "eval_f1": metrics["f1"]}
+    return {"step": state.global_step, "epoch": state.epoch} | logged
 
 
 def write_history(log_history: list[dict], path: Path) -> None:

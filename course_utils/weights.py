@@ -22,6 +22,8 @@ def effective_rank(singular_values: torch.Tensor) -> float:
     """exp of the entropy of the normalised singular values: how many directions the matrix really uses.
 
     """
+    if not singular_values.any():
+        return 0.0
     share = singular_values / singular_values.sum()
     share = share[share > 0]
     return float(torch.exp(-(share * share.log()).sum()))

@@ -127,7 +127,16 @@ def test_what_a_run_leaves(runs_in):
     adapter = json.loads((run.folder / "adapter" / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == "assets/minilm-distilbert"
     history = run.history()
-    assert len(history) == 12 and history["validation_accuracy"].notna().sum() == 2
+    assert history["validation_accuracy"].notna().sum() == 2
+    assert history["validation_accuracy"].iloc[-1] == pytest.approx(result["metrics"]["validation"]["accuracy"])
+
+
+@pytest.mark.parametrize("checkpoint_steps", [5, 7, 100])
+def test_history_and_timing_miss_no_step(runs_in, checkpoint_steps):
+    run = training.train(tiny("head", checkpoint_steps=checkpoint_steps))
+    history = run.history()
+    assert history["step"].iloc[-1] == 12 and history["loss"].notna().all()
+    assert history["validation_accuracy"].notna().sum() == 2
 
 
 def test_a_trial_of_a_search_never_sees_the_test_set(runs_in):
