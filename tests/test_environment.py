@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from course_utils import environment
@@ -36,6 +37,15 @@ def test_lock_pins_everything_that_its_packages_need():
 def test_lock_holds_nothing_that_only_one_machine_has():
     assert environment.pins()["torch"] == "2.13.0"
     assert all(re.fullmatch(r"[\w.]+", version) for version in environment.pins().values())
+
+
+def test_lock_suits_the_oldest_python_that_is_promised():
+    refused = {
+        name: needed
+        for name in environment.pins()
+        if (needed := metadata.metadata(name)["Requires-Python"]) and not SpecifierSet(needed).contains("3.11.0")
+    }
+    assert not refused
 
 
 def test_pyproject_and_conda_environment_agree_with_the_lock():
