@@ -51,12 +51,12 @@ def _main(arguments: list[str]) -> int:
     cores = options.cores or usable_cores()
     announce(experiment, cores)
 
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--nolock", "--rerun-incomplete"]
-    command += ["--keep-going", "--nocolor", "--show-failed-logs", "--scheduler", "greedy"]
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
     command += ["--resources", f"mem_mb={memory_mb()}", f"device={at_once(cores)}"]
     command += ["--config", f"profile={options.profile}", f"overrides={json.dumps(pairs)}"]
-    command += ["force=1"] * options.force + ["--forceall"] * options.force
-    command += ["--dry-run"] * options.dry_run + for_snakemake
+    command += ["force=1", "--forceall"] if options.force else []
+    command += ["--scheduler", "greedy", "--nolock", "--nocolor", "--rerun-incomplete", "--keep-going"]
+    command += ["--show-failed-logs"] + ["--dry-run"] * options.dry_run + for_snakemake
 
     with only_one_at_a_time():
         end_marked_processes()  # left by a start that was killed
@@ -137,9 +137,11 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
     if dry_run:
         print(f"{progress.total} steps to do." if progress.total else "Everything is up to date.")
         return 0
-    took = f"done in {duration(time.monotonic() - started)}" if progress.total else "everything is up to date"
-    report = relative_to_project(reports_folder() / experiment.name)
-    print(f"{took[0].upper()}{took[1:]}. The report: {report}/report.html and {report}/report.pdf; details: {details}")
+    took = f"Done in {duration(time.monotonic() - started)}" if progress.total else "Everything is up to date"
+    report = reports_folder() / experiment.name / "report.html"
+    if report.exists():  # options for Snakemake may have asked for less
+        took += f". The report: {relative_to_project(report)}, and report.pdf beside it"
+    print(f"{took}. Details: {details}")
     return 0
 
 
