@@ -149,6 +149,7 @@ class Run:
     def costs(self) -> pd.DataFrame:
         """What the run cost: columns quantity, value."""
         result, million = self.result, 1e6
+        trained = result.data.sizes["train"] * self.config.epochs
         rows = {
             "trained parameters outside the head": f"{result.parameters.adapter:,}",
             "trained parameters of the head": f"{result.parameters.head:,}",
@@ -157,6 +158,7 @@ class Run:
             "stored for the head (MB)": f"{result.bytes.head / million:.2f}",
             "encoder in memory (MB)": f"{result.bytes.base_model / million:.1f}",
             "median step (ms)": f"{result.timing.step_ms_median:.0f}",
+            "training sentences a second": f"{trained / result.timing.train_seconds:.0f}",
             "all training steps (s)": f"{result.timing.train_seconds:.0f}",
             f"{result.memory.measured_as} (MB)": f"{result.memory.peak_bytes / million:,.0f}",
         }

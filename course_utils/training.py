@@ -36,6 +36,7 @@ from course_utils.data import Data, load_data, tokenize
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
+from course_utils.speed import speed_up
 
 WEIGHTS = "trained.safetensors"
 
@@ -139,7 +140,8 @@ def adapted_model(config: RunConfig, base):
     """`base` with its head initialised and this run's method put in, by the run's seed alone."""
     models.initialise_head(base, config.seed)
     set_seed(config.seed)
-    return METHODS[config.method].adapt(base, config.settings)
+    model = METHODS[config.method].adapt(base, config.settings)
+    return speed_up(model) if config.speedups else model
 
 
 class GroupedByLength(Sampler[int]):
@@ -337,6 +339,8 @@ HISTORY_COLUMNS = {
 def _predict(config: RunConfig, model, tokenizer, data: Data, sets: list[str]):
     if torch.cuda.is_available():
         model.cuda()
+    if config.speedups:
+        speed_up(model)
     start, frames = time.perf_counter(), []
     for name in sets:
         frame = data.sets[name]
