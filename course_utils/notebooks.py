@@ -37,7 +37,6 @@ def execute(name: str, experiment: str, parameters: dict[str, Any]) -> Path:
     """
     import nbformat
     import papermill
-    from nbclient.exceptions import DeadKernelError
 
     source = NOTEBOOKS / f"{name}.ipynb"
     check_parameters(source, set(parameters))
@@ -50,7 +49,7 @@ def execute(name: str, experiment: str, parameters: dict[str, Any]) -> Path:
                 source, unfinished, parameters, cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False
             )
             break
-        except (DeadKernelError, RuntimeError):
+        except RuntimeError:  # of the kernel; what a cell raises comes as a PapermillExecutionError
             if attempt == 2:
                 raise
     notebook = nbformat.read(unfinished, as_version=4)
