@@ -1,4 +1,4 @@
-"""The same computation with less work, on a CPU; whoever reads for the methods can skip this room.
+"""The same computation with less work; whoever reads for the methods can skip this room.
 
 `-p speedups=false` runs the libraries' own code instead. What is exact and what is equal in distribution is
 said at each trick and tested in tests/test_speed.py.
@@ -17,8 +17,9 @@ from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 
 def speed_up(model: nn.Module) -> nn.Module:
     """Put every trick that fits `model` into it, in place; its parameters and their names stay."""
-    if next(model.parameters()).device.type == "cpu":
-        use_fast_dropout(model)
+    for module in model.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = FastDropout
     if blocks := [module for module in model.modules() if isinstance(module, TransformerBlock)]:
         blocks[-1].forward = MethodType(first_token_forward, blocks[-1])
     return model
@@ -47,24 +48,17 @@ def first_token_forward(block: TransformerBlock, hidden_states, attention_mask=N
 
 
 class FastDropout(nn.Dropout):
-    """Dropout whose mask comes from NumPy's SFC64 instead of torch's `bernoulli_`, several times as fast.
+    """Dropout whose mask, on a CPU, comes from NumPy's SFC64 instead of torch's slow `bernoulli_`.
 
     Equal in distribution: rate (to 1/65,536), scale and independence are those of nn.Dropout. Each mask is
     seeded by one draw from torch's generator, so that a checkpoint of that generator restores it.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.p == 0:
-            return x
+        if not self.training or self.p == 0 or x.device.type != "cpu":
+            return super().forward(x)
         threshold = round(self.p * 65_536)
         generator = np.random.Generator(np.random.SFC64(int(torch.randint(2**62, ()))))
         keep = np.frombuffer(generator.bytes(2 * x.numel()), dtype=np.uint16) >= threshold
         mask = torch.from_numpy(keep).view(x.shape).to(x.dtype).mul_(65_536 / (65_536 - threshold))
         return x * mask
-
-
-def use_fast_dropout(model: nn.Module) -> None:
-    """Replace every nn.Dropout of `model` by FastDropout, in place."""
-    for module in model.modules():
-        if type(module) is nn.Dropout:
-            module.__class__ = FastDropout

@@ -233,7 +233,7 @@ def expected_seconds(config) -> float:
     from course_utils.methods import METHODS
 
     examples = min(config.max_train or SST2_SIZE, 7_000 if config.data == "embedded" else SST2_SIZE)
-    step = 0.12 * METHODS[config.method].relative_cost * (1 if config.base_model == "embedded" else 4)
+    step = 0.16 * METHODS[config.method].relative_cost * (1 if config.base_model == "embedded" else 4)
     start_and_evaluation = 20
     return start_and_evaluation + config.epochs * ceil(examples / config.batch_size) * step / (20 if has_gpu() else 1)
 
