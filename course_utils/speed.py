@@ -1,7 +1,7 @@
 """The same computation with less work; whoever reads for the methods can skip this room.
 
 `-p speedups=false` runs the libraries' own code instead. What is exact and what is equal in distribution is
-said at each trick and tested in tests/test_speed.py.
+said at each trick and tested in tests/test_speed.py; benchmarks/README.md says what each one pays.
 """
 
 from __future__ import annotations
@@ -10,19 +10,79 @@ from types import MethodType
 
 import numpy as np
 import torch
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Linear4bit
+from peft.tuners import hira
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 
+SHORT_ATTENTION = "short_attention"
 
-def speed_up(model: nn.Module) -> nn.Module:
-    """Put every trick that fits `model` into it, in place; its parameters and their names stay."""
-    for module in model.modules():
-        if type(module) is nn.Dropout:
+
+def speed_up(model: nn.Module, precision: str = "fp32") -> nn.Module:
+    """Put every trick that fits `model` into it, in place; its trained parameters and all names stay.
+
+    precision: that of the run. In "bf16" the frozen matrices are kept as they are multiplied.
+    """
+    on_gpu = torch.cuda.is_available()  # where fused attention and dropout are at hand
+    for module in list(model.modules()):
+        if type(module) is nn.Dropout and not on_gpu:
             module.__class__ = FastDropout
+        elif type(module) is hira.Linear:
+            module.forward = MethodType(one_product_forward, module)
+        elif isinstance(module, Linear4bit) and not on_gpu:
+            module.forward = MethodType(dequantise_once_forward, module)
+    if precision == "bf16":
+        keep_frozen_matrices_in_bf16(model)
     if blocks := [module for module in model.modules() if isinstance(module, TransformerBlock)]:
         blocks[-1].forward = MethodType(first_token_forward, blocks[-1])
+    encoder = model.get_base_model() if hasattr(model, "peft_config") else model
+    if not on_gpu:
+        encoder.set_attn_implementation(SHORT_ATTENTION)
     return model
+
+
+class FastDropout(nn.Dropout):
+    """Dropout whose mask comes from NumPy's SFC64 instead of torch's `bernoulli_`, which is slow on a CPU.
+
+    Equal in distribution: rate (to 1/65,536), scale and independence are those of nn.Dropout. Each mask is
+    seeded by one draw from torch's generator, so that a checkpoint of that generator restores it.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * dropout_mask(x, self.p) if self.training and self.p else x
+
+
+def dropout_mask(x: torch.Tensor, rate: float) -> torch.Tensor:
+    """Mask for `x`: 0 with probability `rate`, else 1 / (1 − rate)."""
+    threshold, count = round(rate * 65_536), x.numel()
+    generator = np.random.SFC64(int(torch.randint(2**62, ())))
+    keep = generator.random_raw(-(-count // 4)).view(np.uint16)[:count] >= threshold
+    # torch converts bytes ten times as fast as booleans
+    mask = torch.from_numpy(keep.view(np.uint8)).to(x.dtype).view(x.shape)
+    return mask.mul_(65_536 / (65_536 - threshold))
+
+
+def short_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """softmax(QKᵀ·scaling + mask)·V for sentences: (batch, heads, tokens, width) → (batch, tokens, heads, width).
+
+    On a CPU torch's own multiplies in 32 bits wherever dropout is on, and its blocks are made for long texts.
+    Exact in 32 bits; in bf16 it multiplies in bf16, as a GPU's does, and takes the softmax in 32 bits.
+    """
+    scores = (query * scaling) @ key.transpose(-1, -2)
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+    if dropout:
+        weights = weights * dropout_mask(weights, dropout)
+    return (weights @ value).transpose(1, 2), weights
+
+
+AttentionInterface.register(SHORT_ATTENTION, short_attention)
+AttentionMaskInterface.register(SHORT_ATTENTION, eager_mask)
 
 
 def first_token_forward(block: TransformerBlock, hidden_states, attention_mask=None, **kwargs):
@@ -36,29 +96,44 @@ def first_token_forward(block: TransformerBlock, hidden_states, attention_mask=N
     def heads(projected: torch.Tensor) -> torch.Tensor:
         return projected.unflatten(-1, (attention.n_heads, -1)).transpose(1, 2)
 
-    context = scaled_dot_product_attention(
+    context, _ = short_attention(
+        attention,
         heads(attention.q_lin(first)),
         heads(attention.k_lin(hidden_states)),
         heads(attention.v_lin(hidden_states)),
-        attn_mask=None if attention_mask is None else attention_mask[:, :, :1],
-        dropout_p=attention.dropout.p if attention.training else 0.0,
+        None if attention_mask is None else attention_mask[:, :, :1],
+        attention.scaling,
+        attention.dropout.p if attention.training else 0.0,
     )
-    attended = block.sa_layer_norm(attention.out_lin(context.transpose(1, 2).flatten(2)) + first)
+    attended = block.sa_layer_norm(attention.out_lin(context.flatten(2)) + first)
     return block.output_layer_norm(block.ffn(attended) + attended)
 
 
-class FastDropout(nn.Dropout):
-    """Dropout whose mask, on a CPU, comes from NumPy's SFC64 instead of torch's slow `bernoulli_`.
+def one_product_forward(layer: hira.Linear, x: torch.Tensor) -> torch.Tensor:
+    """HiRA as x(W₀ ⊙ (1 + BA))ᵀ, one product of matrices where PEFT takes two; exact, as it has no dropout."""
+    base = layer.get_base_layer()
+    if layer.merged:
+        return base(x)
+    factor = layer.hira_B["default"] @ layer.hira_A["default"]
+    return linear(x, base.weight + base.weight * factor, base.bias)  # W₀ + W₀ ⊙ BA  (out, in)
 
-    Equal in distribution: rate (to 1/65,536), scale and independence are those of nn.Dropout. Each mask is
-    seeded by one draw from torch's generator, so that a checkpoint of that generator restores it.
+
+def dequantise_once_forward(layer: Linear4bit, x: torch.Tensor) -> torch.Tensor:
+    """A 4-bit layer whose dequantised weight is kept from the forward to the backward pass; exact.
+
+    What comes out is in the precision of the product, as from every other layer, where bitsandbytes goes back to 32 bits.
     """
+    weight = dequantize_4bit(layer.weight, layer.weight.quant_state).to(layer.compute_dtype)
+    bias = None if layer.bias is None else layer.bias.to(weight.dtype)
+    return linear(x.to(weight.dtype), weight, bias)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.p == 0 or x.device.type != "cpu":
-            return super().forward(x)
-        threshold = round(self.p * 65_536)
-        generator = np.random.Generator(np.random.SFC64(int(torch.randint(2**62, ()))))
-        keep = np.frombuffer(generator.bytes(2 * x.numel()), dtype=np.uint16) >= threshold
-        mask = torch.from_numpy(keep).view(x.shape).to(x.dtype).mul_(65_536 / (65_536 - threshold))
-        return x * mask
+
+def keep_frozen_matrices_in_bf16(model: nn.Module) -> None:
+    """Round the frozen weights of linear layers once, not at every step, to what autocast multiplies; exact.
+
+    HiRA's W₀ stays in 32 bits: there the sum W₀ + W₀ ⊙ BA is rounded, not its terms.
+    """
+    multiplied = {id(m.get_base_layer()) for m in model.modules() if isinstance(m, hira.Linear)}
+    for module in model.modules():
+        if type(module) is nn.Linear and not module.weight.requires_grad and id(module) not in multiplied:
+            module.to(torch.bfloat16)

@@ -141,7 +141,7 @@ def adapted_model(config: RunConfig, base):
     models.initialise_head(base, config.seed)
     set_seed(config.seed)
     model = METHODS[config.method].adapt(base, config.settings)
-    return speed_up(model) if config.speedups else model
+    return speed_up(model, config.precision) if config.speedups else model
 
 
 class GroupedByLength(Sampler[int]):
@@ -340,7 +340,7 @@ def _predict(config: RunConfig, model, tokenizer, data: Data, sets: list[str]):
     if torch.cuda.is_available():
         model.cuda()
     if config.speedups:
-        speed_up(model)
+        speed_up(model, config.precision)
     start, frames = time.perf_counter(), []
     for name in sets:
         frame = data.sets[name]
