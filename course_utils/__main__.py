@@ -81,7 +81,15 @@ def _run(arguments: list[str]) -> int:
     return workflow.main(arguments)
 
 
-def _train(arguments: list[str]) -> None:
+def _train(arguments: list[str]) -> int | None:
+    from course_utils import fork_server
+
+    if (status := fork_server.ask(["train", *arguments])) is not None:
+        return status
+    return _train_here(arguments)
+
+
+def _train_here(arguments: list[str]) -> None:
     parser = _parser("train")
     experiment_arguments(parser)
     parser.add_argument("--method", required=True, help="head, full, lora, sparse_lora, qlora or hira")

@@ -121,7 +121,7 @@ def one_product_forward(layer: hira.Linear, x: torch.Tensor) -> torch.Tensor:
 def dequantise_once_forward(layer: Linear4bit, x: torch.Tensor) -> torch.Tensor:
     """A 4-bit layer whose dequantised weight is kept from the forward to the backward pass; exact.
 
-    What comes out is in the precision of the product, as from every other layer, where bitsandbytes goes back to 32 bits.
+    What comes out is in the precision of the product, as from any other layer; bitsandbytes goes back to 32 bits.
     """
     weight = dequantize_4bit(layer.weight, layer.weight.quant_state).to(layer.compute_dtype)
     bias = None if layer.bias is None else layer.bias.to(weight.dtype)

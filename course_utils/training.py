@@ -274,7 +274,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         model=model,
         args=arguments,
         train_dataset=tokenize(data.sets["train"], tokenizer, config.max_length),
-        eval_dataset=tokenize(data.sets["validation"], tokenizer, config.max_length),
+        eval_dataset=tokenize(data.sets["validation"], tokenizer, config.max_length).sort("length"),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=_validation_metrics,
         callbacks=[StepTimes(), EndOfEpoch(), *METHODS[config.method].callbacks(config, total_steps)],

@@ -14,9 +14,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from math import ceil
 
+from course_utils.fork_server import fork_server
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.progress import OTHER_SECONDS, Progress, duration
 
@@ -105,11 +106,15 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
     expected = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
     started = time.monotonic()
     try:
-        with log.open("w", encoding="utf-8") as file, Progress(expected, at_once(cores), dry_run) as progress:
+        with (
+            log.open("w", encoding="utf-8") as file,
+            Progress(expected, at_once(cores), dry_run) as progress,
+            nullcontext(environment()) if has_gpu() else fork_server(environment()) as variables,
+        ):
             snakemake = subprocess.Popen(
                 command,
                 cwd=PROJECT,
-                env=environment(),
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
