@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import platform
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import time
-from importlib.metadata import version
 from math import ceil, gcd
 from pathlib import Path
 
@@ -29,13 +25,12 @@ from transformers import (
     set_seed,
 )
 
-from course_utils import cards, evaluation, models, runs
+from course_utils import cards, evaluation, machine, models, runs
 from course_utils.assets import base_model_fingerprint
 from course_utils.config import RunConfig
 from course_utils.data import Data, load_data, tokenize
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
-from course_utils.paths import PROJECT
 from course_utils.speed import speed_up
 
 WEIGHTS = "trained.safetensors"
@@ -123,11 +118,11 @@ def _train(config: RunConfig, data: Data, identity: str, folder: Path) -> runs.R
             step_ms_median=statistics.median(step_times),
             eval_ms_per_example=1000 * eval_seconds / len(predictions),
         ),
-        memory=_peak_memory(),
+        memory=machine.peak_memory(),
         metrics=metrics,
         method=method.measurements(model, config.settings),
-        environment=_environment(config.threads, load_before),
-        git=_git_state(),
+        environment=machine.environment(config.threads, load_before),
+        git=machine.git_state(),
         files={},
     )
     shutil.rmtree(folder / "checkpoints")
@@ -361,46 +356,3 @@ def _stored_bytes(folder: Path, model) -> dict[str, int]:
         part = "head" if models.in_head(name, heads) else "adapter"
         sizes[part] += tensor.numel() * tensor.element_size()
     return sizes
-
-
-def _peak_memory() -> runs.Memory:
-    if torch.cuda.is_available():
-        return runs.Memory(
-            peak_bytes=torch.cuda.max_memory_allocated(), measured_as="peak CUDA memory allocated"
-        )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return runs.Memory(
-        peak_bytes=peak if sys.platform == "darwin" else peak * 1024,
-        measured_as="peak resident set of the whole process",
-    )
-
-
-def _environment(threads: int, load_before: float) -> runs.Environment:
-    packages = ["torch", "transformers", "peft", "bitsandbytes", "datasets", "accelerate"]
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [
-        line.partition(":")[2].strip()
-        for line in (cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [])
-        if line.startswith("model name")
-    ]
-    processor = names[0] if names else platform.processor() or platform.machine()
-    if torch.cuda.is_available():
-        processor = f"{torch.cuda.get_device_name()} ({processor})"
-    return runs.Environment(
-        versions={"python": platform.python_version()} | {name: version(name) for name in packages},
-        processor=processor,
-        threads=threads,
-        load=(load_before, os.getloadavg()[0]),
-    )
-
-
-def _git_state() -> runs.GitState | None:
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--", "course_utils", "Snakefile")
-        return runs.GitState(commit=git("rev-parse", "HEAD"), dirty=bool(changed))
-    except (OSError, subprocess.CalledProcessError):
-        return None  # an unpacked archive has no history

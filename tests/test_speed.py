@@ -7,7 +7,7 @@ from torch import nn
 from course_utils import models
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
-from course_utils.speed import FastDropout, speed_up
+from course_utils.speed import FastDropout, keep_frozen_matrices_in_bf16, short_attention, speed_up
 from course_utils.training import adapted_model
 
 SENTENCES = ["a gripping, funny film that nobody should miss", "dull", "not bad at all, whatever they say"]
@@ -36,6 +36,31 @@ def test_logits_and_gradients_are_those_of_the_libraries(name):
         expected = gradients[parameter_name]
         # a parameter that only other tokens of the last block used has no gradient in either
         torch.testing.assert_close(fast_gradients[parameter_name], expected, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_frozen_matrices_in_bf16_multiply_as_autocast_does(name):
+    config = load_experiment("smoke", {"precision": "bf16", "speedups": False}).config(name)
+    batch = models.load_tokenizer("embedded")(SENTENCES, return_tensors="pt", padding=True)
+    model = adapted_model(config, METHODS[name].load_base("embedded", "bf16")).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = model(**batch).logits
+        keep_frozen_matrices_in_bf16(model)
+        assert torch.equal(model(**batch).logits, logits)
+
+
+def test_short_attention_is_torchs_and_drops_at_its_rate():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 64, 12, 20, 32)
+    mask = torch.zeros(64, 1, 20, 20).masked_fill(torch.rand(64, 1, 1, 20) < 0.2, float("-inf"))
+    expected = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    context, _ = short_attention(None, query, key, value, mask, scaling=32**-0.5)
+    torch.testing.assert_close(context.transpose(1, 2), expected, atol=1e-5, rtol=0)
+    _, kept = short_attention(None, query, key, value, None, scaling=32**-0.5)
+    _, dropped = short_attention(None, query, key, value, None, scaling=32**-0.5, dropout=0.1)
+    gone = dropped == 0
+    assert gone.float().mean().item() == pytest.approx(0.1, abs=5 * (0.09 / gone.numel()) ** 0.5)
+    torch.testing.assert_close(dropped[~gone], kept[~gone] / 0.9, rtol=1e-4, atol=0)
 
 
 def test_every_dropout_of_the_model_is_replaced():

@@ -1,0 +1,339 @@
+"""python -m benchmarks [SECTION…] measures what the project claims about speed and writes benchmarks/RESULTS.md.
+
+Every ratio comes from one process in which the contenders take turns; a figure is a median over the turns.
+Sections that are not named keep what they held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks import shapes
+from benchmarks.steps import PLAIN, compare_steps
+from course_utils import evaluation, models
+from course_utils.config import load_experiment
+from course_utils.machine import processor_name
+from course_utils.methods import METHODS
+from course_utils.paths import PROJECT, runs_folder
+from course_utils.speed import speed_up
+from course_utils.stats import CrossedBootstrap
+from course_utils.training import adapted_model, load_run_data
+from course_utils.workflow import environment
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+SST2 = os.environ.get("COURSE_SST2", "../shared/data/SST-2")
+ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
+
+
+def title(name: str) -> str:
+    """A contender as tables name it."""
+    return METHODS[name].title if name in METHODS else name
+
+
+def has_sst2() -> bool:
+    """Whether the real SST-2 is here; without it its rows are missing, and say so."""
+    return (PROJECT / SST2 / "train.tsv").is_file()
+
+
+def steps() -> str:
+    """Training steps against the plain script and the machine"""
+    parts = []
+    for source, overrides in {"Movie sentences": {}, "SST-2": {"data": SST2, "max_train": 3000}}.items():
+        if "data" in overrides and not has_sst2():
+            parts.append(f"**SST-2**: not measured, it is not at {SST2} (set COURSE_SST2).")
+            continue
+        found, machine = compare_steps([PLAIN, *METHODS], overrides, steps=20, repetitions=5)
+        rows = [
+            {
+                "contender": title(name),
+                "ms / step": f"{step.milliseconds:.0f}",
+                "steps / s": f"{1000 / step.milliseconds:.1f}",
+                "tokens / s": f"{step.tokens_per_second:,.0f}",
+                "times the plain script": f"{found[PLAIN].milliseconds / step.milliseconds:.2f}",
+                "of LoRA's step": f"{step.milliseconds / found['lora'].milliseconds:.2f}",
+                "share of the machine's product rate": f"{step.gflop_per_second / machine:.0%}",
+            }
+            for name, step in found.items()
+        ]
+        parts.append(
+            f"**{source}**, batches of 16, one thread each; the machine multiplies the step's own shapes at "
+            f"{machine:.0f} GFLOP/s in the run's precision.\n\n{table(rows)}"
+        )
+    return "\n\n".join(parts)
+
+
+def evaluations() -> str:
+    """Evaluation, merged and not"""
+    config = load_experiment("quick").config("lora")
+    torch.set_num_threads(config.threads)
+    frame = load_run_data(config).sets["test"].head(300)
+    tokenizer = models.load_tokenizer("embedded")
+    contenders = {"base model": models.load_classifier("embedded")}
+    for name in ADAPTERS:
+        config = load_experiment("quick").config(name)
+        contenders[f"{title(name)}, not merged"] = adapted_model(config, METHODS[name].load_base("embedded", "fp32"))
+        with tempfile.TemporaryDirectory() as folder:
+            model = adapted_model(config, METHODS[name].load_base("embedded", "fp32"))
+            model = METHODS[name].finish(model)
+            METHODS[name].save(model, Path(folder))
+            merged = METHODS[name].load_merged(METHODS[name].load_base("embedded", "fp32"), Path(folder))
+        contenders[f"{title(name)}, merged"] = merged
+    times = {name: [] for name in contenders}
+    for model in contenders.values():
+        speed_up(model, config.precision)
+    for _ in range(5):
+        for name, model in contenders.items():
+            start = time.perf_counter()
+            evaluation.predict(model, tokenizer, frame, precision=config.precision)
+            times[name].append(1000 * (time.perf_counter() - start) / len(frame))
+    median = {name: statistics.median(of_one) for name, of_one in times.items()}
+    return table(
+        {"model": name, "ms / sentence": f"{ms:.2f}", "of the base model's": f"{ms / median['base model']:.2f}"}
+        for name, ms in median.items()
+    )
+
+
+def memory() -> str:
+    """Peak memory over a process that does nothing"""
+    train = "from benchmarks.steps import contender; contender({!r}, {{}}, 30)()"
+    idle = _peak_mb("import benchmarks.steps")
+    over = {name: _peak_mb(train.format(name)) - idle for name in [PLAIN, *METHODS]}
+    rows = [
+        {"contender": title(name), "MB over idle": f"{mb:.0f}", "of LoRA's": f"{mb / over['lora']:.2f}"}
+        for name, mb in over.items()
+    ]
+    return f"A process that has imported everything and does nothing peaks at {idle:.0f} MB.\n\n{table(rows)}"
+
+
+def _peak_mb(code: str) -> float:
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, env=environment(), stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"benchmarks: this failed: {code}")
+    return used.ru_maxrss / 1024
+
+
+def stages() -> str:
+    """Where `./run_all.sh --profile quick` spends its time"""
+    logs = sorted((PROJECT / "logs").glob("*-quick.log"), key=lambda path: path.stat().st_size)
+    results = [json.loads(path.read_text()) for path in runs_folder().glob("quick/main/*/*/result.json")]
+    if not logs or not results:
+        return "Not measured: `./run_all.sh --profile quick` has not run here."
+    spans = _spans(logs[-1].read_text(encoding="utf-8"))
+
+    def jobs(word: str) -> float:
+        return sum(end - start for title, (start, end) in spans.items() if word in title)
+
+    steps = sum(result["timing"]["train_seconds"] for result in results)
+    final = sum(
+        result["timing"]["eval_ms_per_example"] / 1000 * sum(metrics["n"] for metrics in result["metrics"].values())
+        for result in results
+    )
+    seconds = {
+        "**all of it, by the clock**": max(end for _, end in spans.values())
+        - min(start for start, _ in spans.values()),
+        "set-up check, start of the workflow": _seconds(["./run_all.sh", "--profile", "smoke", "--dry-run"]),
+        "fetch and check": jobs("Fetch"),
+        f"{len(results)} runs: training steps": steps,
+        f"{len(results)} runs: final evaluation": final,
+        f"{len(results)} runs: start, data, validation between epochs, saving": jobs("Train") - steps - final,
+        "notebooks, their kernels and figures": jobs("notebook"),
+        "report": jobs("report"),
+        "imports of one process, where nothing shares them": _seconds(
+            [sys.executable, "-c", "import course_utils.training"]
+        ),
+    }
+    rows = [{"stage": stage, "seconds": f"{spent:.0f}"} for stage, spent in seconds.items()]
+    return f"Jobs go two at a time; seconds are summed over the jobs of a stage.\n\n{table(rows)}"
+
+
+def _spans(log: str) -> dict[str, tuple[float, float]]:
+    """Title of a job → when it began and ended, in seconds, as Snakemake's log says."""
+    spans, titles, now = {}, {}, 0.0
+    for line in log.splitlines():
+        if found := re.fullmatch(r"\[(\w+ \w+ +\d+ [\d:]+ \d+)\]", line):
+            now = datetime.strptime(found[1], "%a %b %d %H:%M:%S %Y").timestamp()
+        elif found := re.fullmatch(r"Job (\d+): (.*)", line):
+            titles[found[1]] = f"{found[2]} #{found[1]}"
+            spans[titles[found[1]]] = (now, now)
+        elif (found := re.match(r"Finished jobid: (\d+)", line)) and found[1] in titles:
+            spans[titles[found[1]]] = (spans[titles[found[1]]][0], now)
+    return spans
+
+
+def _seconds(command: list[str]) -> float:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def starts() -> str:
+    """Starts and the report"""
+    python = [sys.executable, "-m", "course_utils"]
+    commands = {
+        "`./run_all.sh --profile quick`, nothing to do": (["./run_all.sh", "--profile", "quick"], 2),
+        "`import course_utils`": ([sys.executable, "-c", "import course_utils"], 0.3),
+        "`python -m course_utils --help`": ([*python, "--help"], 0.5),
+        "`python -m course_utils report`": ([*python, "report", "--profile", "quick"], 15),
+    }
+    return table(
+        {"command": name, "seconds": f"{_seconds(command):.2f}", "target": f"≤ {target}"}
+        for name, (command, target) in commands.items()
+    )
+
+
+def growth() -> str:
+    """Growth with examples, length and width"""
+    parts = [_growth_with_examples()] if has_sst2() else []
+    torch.set_num_threads(1)
+    variants = {"plain": {"speedups": "false", "precision": "fp32"}, "ours": {}}
+    cases = {f"384 wide, {tokens} tokens": (shapes.EMBEDDED, tokens) for tokens in (16, 32, 64, 128)}
+    cases |= {f"{width} wide, 32 tokens": (shapes.of_width(width), 32) for width in (192, 768)}
+    rows = []
+    for name, case in cases.items():
+        turns = [{v: shapes.step_of("lora", *case, **o)["ms"] for v, o in variants.items()} for _ in range(3)]
+        plain, ours = (statistics.median(turn[variant] for turn in turns) for variant in variants)
+        rows.append(
+            {
+                "LoRA, batches of 16": name,
+                "libraries' code in 32 bits, ms": f"{plain:.0f}",
+                "ours, ms": f"{ours:.0f}",
+                "ratio": f"{plain / ours:.2f}",
+            }
+        )
+    return "\n\n".join([*parts, table(rows)])
+
+
+def _growth_with_examples() -> str:
+    code = "from benchmarks.steps import contender; contender('lora', {{'data': {!r}, 'max_train': {}}}, 20)()"
+    rows = []
+    for examples in (1000, 10_000, 67_000):
+        start = time.perf_counter()
+        peak = _peak_mb(code.format(SST2, examples))
+        seconds = time.perf_counter() - start
+        rows.append(
+            {
+                "SST-2 phrases": f"{examples:,}",
+                "20 steps and all before them, s": f"{seconds:.0f}",
+                "peak, MB": f"{peak:.0f}",
+            }
+        )
+    return table(rows)
+
+
+def gpu() -> str:
+    """On a GPU"""
+    if not torch.cuda.is_available():
+        return "Not measured: this machine has none. `python -m benchmarks gpu` fills this in where there is one."
+    rows = []
+    cases = {"distilbert-base": shapes.PUBLISHED, "decoder of 1.2 billion": shapes.DECODER}
+    for name, shape in cases.items():
+        for method in ADAPTERS:
+            torch.cuda.reset_peak_memory_stats()
+            step = shapes.step_of(method, shape, tokens=64, steps=20)
+            rows.append(
+                {
+                    "random weights of, 16 × 64 tokens": name,
+                    "method": title(method),
+                    "ms / step": f"{step['ms']:.1f}",
+                    "peak, MB": f"{step['peak_mb']:.0f}",
+                }
+            )
+    return f"{torch.cuda.get_device_name()}, bf16.\n\n{table(rows)}"
+
+
+def accuracy() -> str:
+    """Accuracy against the plain script, over 5 seeds"""
+    experiment = load_experiment("quick", {"seeds": 5})
+    frame = load_run_data(experiment.config("lora")).sets["test"]
+    plain, ours = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in experiment.seeds:
+            file = Path(folder) / f"{seed}.npy"
+            _side_by_side(
+                ["benchmarks.plain", str(seed), str(file)],
+                ["course_utils", "train", "--method", "lora", "--seed", str(seed), "-p", "seeds=5"],
+            )
+            plain.append(np.load(file) == frame.label)
+            rows = pd.read_parquet(runs_folder() / experiment.config("lora", seed).path / "predictions.parquet")
+            rows = rows[rows["set"] == "test"].set_index("example_id").loc[frame.example_id]
+            ours.append(((rows.logit_1 > rows.logit_0) == rows.label).to_numpy())
+    plain, ours = np.asarray(plain, float), np.asarray(ours, float)
+    interval = CrossedBootstrap.draw(*plain.shape).mean_interval(ours - plain)
+    return (
+        f"LoRA at the quick profile's settings, test accuracy, {len(plain)} seeds: plain script {plain.mean():.4f}, "
+        f"ours {ours.mean():.4f}; difference {100 * interval.estimate:+.2f} points, 95 % interval "
+        f"[{100 * interval.low:+.2f}, {100 * interval.high:+.2f}] (seeds and sentences resampled)."
+    )
+
+
+def _side_by_side(*modules: list[str]) -> None:
+    """Run the modules with their arguments at once, one thread each."""
+    variables = environment() | {"OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen([sys.executable, "-m", *module], cwd=PROJECT, env=variables, stdout=subprocess.DEVNULL)
+        for module in modules
+    ]
+    if any([process.wait() for process in running]):
+        raise SystemExit("benchmarks: a training run failed; its error is above")
+
+
+def table(rows) -> str:
+    """Rows (column → text) as Markdown."""
+    return pd.DataFrame(rows).to_markdown(index=False)
+
+
+SECTIONS = {f.__name__: f for f in (steps, evaluations, memory, starts, stages, growth, accuracy, gpu)}
+
+
+def main() -> None:
+    """Measure the named sections, or all, and write RESULTS.md."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    chosen = parser.parse_args().sections or list(SECTIONS)
+    if unknown := set(chosen) - SECTIONS.keys():
+        parser.error(f"there is no section {', '.join(unknown)}; the sections are {', '.join(SECTIONS)}")
+    held = _held()
+    for name in chosen:
+        load, body = os.getloadavg()[0], SECTIONS[name]()
+        packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "peft", "bitsandbytes"))
+        made = (
+            f"*{processor_name()}, {os.cpu_count()} cores; {packages}; load {load:.1f} before, "
+            f"{os.getloadavg()[0]:.1f} after; {datetime.now():%Y-%m-%d}: `python -m benchmarks {name}`*"
+        )
+        held[name] = f"## {SECTIONS[name].__doc__}\n\n{body}\n\n{made}\n"
+        print(held[name], flush=True)
+        RESULTS.write_text(
+            "# What was measured\n\nWritten by `python -m benchmarks`; what was tried and why is in README.md.\n\n"
+            + "\n".join(held[n] for n in SECTIONS if n in held),
+            encoding="utf-8",
+        )
+
+
+def _held() -> dict[str, str]:
+    """The sections that RESULTS.md holds."""
+    parts = RESULTS.read_text(encoding="utf-8").split("\n## ")[1:] if RESULTS.is_file() else []
+    names = {f.__doc__: name for name, f in SECTIONS.items()}
+    return {names[p.partition("\n")[0]]: f"## {p.rstrip()}\n" for p in parts if p.partition("\n")[0] in names}
+
+
+if __name__ == "__main__":
+    main()

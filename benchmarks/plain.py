@@ -1,0 +1,71 @@
+"""What a user would write instead: a plain Trainer + PEFT script, with the libraries' defaults.
+
+python -m benchmarks.plain SEED FILE trains LoRA at the quick profile's settings and writes its test predictions.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from course_utils.assets import locate_base_model
+from course_utils.config import RunConfig, load_experiment
+from course_utils.data import tokenize
+from course_utils.training import load_run_data
+
+
+def plain_trainer(config: RunConfig, data, output: str, **arguments) -> Trainer:
+    """The script's trainer for a LoRA run of `config`: 32 bits, batches padded to their longest, random order."""
+    location, _ = locate_base_model(config.base_model)
+    tokenizer = AutoTokenizer.from_pretrained(location)
+    set_seed(config.seed)
+    model = AutoModelForSequenceClassification.from_pretrained(location, num_labels=2)
+    adapter = LoraConfig(
+        task_type="SEQ_CLS",
+        r=config.settings.rank,
+        lora_alpha=config.settings.alpha,
+        lora_dropout=config.settings.dropout,
+        target_modules=["q_lin", "v_lin"],
+    )
+    return Trainer(
+        model=get_peft_model(model, adapter),
+        args=TrainingArguments(
+            output_dir=output,
+            seed=config.seed,
+            num_train_epochs=config.epochs,
+            per_device_train_batch_size=config.batch_size,
+            learning_rate=config.settings.learning_rate,
+            weight_decay=config.settings.weight_decay,
+            warmup_steps=config.warmup_steps,
+            save_strategy="no",
+            disable_tqdm=True,
+            **arguments,
+        ),
+        train_dataset=tokenize(data.sets["train"], tokenizer, config.max_length),
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+
+
+def main(seed: int, file: Path) -> None:
+    """Train with `seed` and write the labels that are predicted for the test set to `file` (.npy)."""
+    config = load_experiment("quick").config("lora", seed)
+    data = load_run_data(config)
+    trainer = plain_trainer(config, data, str(file.with_suffix("")))
+    trainer.train()
+    test = tokenize(data.sets["test"], trainer.data_collator.tokenizer, config.max_length)
+    np.save(file, trainer.predict(test).predictions.argmax(1))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

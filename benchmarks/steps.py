@@ -1,0 +1,133 @@
+"""Times training steps, each contender's in turn, and sets them against the matrix products alone."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn.functional import linear
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import TrainerCallback
+
+from benchmarks.plain import plain_trainer
+from course_utils import models
+from course_utils.config import RunConfig, load_experiment
+from course_utils.methods import METHODS
+from course_utils.training import StepTimes, adapted_model, load_run_data, make_trainer
+
+PLAIN = "plain script"
+
+
+@dataclass
+class Steps:
+    """An average step: its duration in ms, tokens (padding not counted) and products of matrices in GFLOP."""
+
+    milliseconds: float
+    tokens: float
+    gflop: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return 1000 * self.tokens / self.milliseconds
+
+    @property
+    def gflop_per_second(self) -> float:
+        return 1000 * self.gflop / self.milliseconds
+
+
+class _Sizes(TrainerCallback):
+    """The tokens of every batch that the model sees, and the products of the first pass in FLOP."""
+
+    def __init__(self, model):
+        self.tokens: list[int] = []
+        self.shapes: list[int] = []
+        model.register_forward_pre_hook(self._see, with_kwargs=True)
+
+    def _see(self, module, arguments, inputs):
+        if module.training:
+            self.tokens.append(int(inputs["attention_mask"].sum()))
+            self.shapes.append(inputs["input_ids"].numel())
+
+
+def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple[list[float], _Sizes, float]]:
+    """A function that trains `steps` steps of `name` (a method or the plain script) and says how long each took."""
+    method = "lora" if name == PLAIN else name
+    config = load_experiment("quick", {"max_validation": 16, **overrides}).config(method)
+    data = load_run_data(config)
+
+    def run():
+        torch.set_num_threads(config.threads)
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = (
+                plain_trainer(config, data, folder, max_steps=steps, report_to="none")
+                if name == PLAIN
+                else _our_trainer(config, data, Path(folder), steps)
+            )
+            sizes, times = _Sizes(trainer.model), StepTimes()
+            trainer.add_callback(times)
+            trainer.train()
+            durations = times.unlogged + [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])]
+        return durations, sizes, trainer
+
+    return run
+
+
+def _our_trainer(config: RunConfig, data, folder: Path, steps: int):
+    base = METHODS[config.method].load_base(config.base_model, config.precision)
+    trainer = make_trainer(config, adapted_model(config, base), models.load_tokenizer(config.base_model), data, folder)
+    trainer.args.max_steps = steps
+    trainer.args.eval_strategy = trainer.args.save_strategy = "no"
+    return trainer
+
+
+def gflop_per_step(trainer, sizes: _Sizes) -> float:
+    """GFLOP of the matrix products of an average step, counted once on a batch and scaled by tokens."""
+    batch = next(iter(trainer.get_train_dataloader()))
+    batch = {name: tensor for name, tensor in batch.items() if name in ("input_ids", "attention_mask", "labels")}
+    trainer.model.train()
+    with FlopCounterMode(display=False) as counter:
+        trainer.model(**batch).loss.backward()
+    return counter.get_total_flops() / 1e9 * statistics.mean(sizes.shapes) / batch["input_ids"].numel()
+
+
+def product_rate(rows: int, encoder, dtype: torch.dtype, seconds: float = 0.3) -> float:
+    """GFLOP/s of this machine now, on the products of one block of a DistilBERT for `rows` tokens."""
+    width, hidden = encoder.hidden_size, encoder.hidden_dim
+    shapes = [(width, width)] * 4 + [(width, hidden), (hidden, width)]
+    operands = [(torch.randn(rows, i).to(dtype), torch.randn(o, i).to(dtype)) for i, o in shapes]
+    flop = sum(2 * rows * i * o for i, o in shapes)
+    blocks, start = 0, time.perf_counter()
+    while time.perf_counter() < start + seconds:
+        for x, weight in operands:
+            linear(x, weight)
+        blocks += 1
+    return blocks * flop / (time.perf_counter() - start) / 1e9
+
+
+def compare_steps(names: list[str], overrides: dict, steps: int, repetitions: int) -> tuple[dict[str, Steps], float]:
+    """Name → its steps, all on their own batches of one data set, each contender's turn after another's.
+
+    Also the rate of the machine in GFLOP/s on the same products, the median of one measurement a repetition.
+    """
+    contenders = {name: contender(name, overrides, steps) for name in names}
+    durations: dict[str, list[list[float]]] = {name: [] for name in names}
+    found, rates = {}, []
+    for _ in range(repetitions):
+        for name, run in contenders.items():
+            times, sizes, trainer = run()
+            durations[name].append(times)
+            if name not in found:
+                found[name] = sizes, gflop_per_step(trainer, sizes)
+        sizes, _ = found[names[-1]]
+        dtype = torch.bfloat16 if trainer.args.bf16 else torch.float32
+        rates.append(product_rate(round(statistics.mean(sizes.shapes)), trainer.model.config, dtype))
+    result = {}
+    for name, (sizes, gflop) in found.items():
+        of_each_batch = [statistics.median(times) for times in zip(*durations[name], strict=True)]
+        result[name] = Steps(statistics.mean(of_each_batch), statistics.mean(sizes.tokens), gflop)
+    return result, statistics.median(rates)
