@@ -54,7 +54,7 @@ class _Sizes(TrainerCallback):
             self.shapes.append(inputs["input_ids"].numel())
 
 
-def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple[list[float], _Sizes, float]]:
+def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple]:
     """A function that trains `steps` steps of `name` (a method or the plain script) and says how long each took."""
     method = "lora" if name == PLAIN else name
     config = load_experiment("quick", {"max_validation": 16, **overrides}).config(method)
@@ -64,15 +64,15 @@ def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple[list
         torch.set_num_threads(config.threads)
         with tempfile.TemporaryDirectory() as folder:
             trainer = (
-                plain_trainer(config, data, folder, max_steps=steps, report_to="none")
+                plain_trainer(config, data, folder, max_steps=steps, logging_steps=steps)
                 if name == PLAIN
                 else _our_trainer(config, data, Path(folder), steps)
             )
-            sizes, times = _Sizes(trainer.model), StepTimes()
-            trainer.add_callback(times)
+            if name == PLAIN:
+                trainer.add_callback(StepTimes())
+            sizes = _Sizes(trainer.model)
             trainer.train()
-            durations = times.unlogged + [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])]
-        return durations, sizes, trainer
+        return [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])], sizes, trainer
 
     return run
 

@@ -129,6 +129,30 @@ class Study(BaseModel):
     methods: dict[str, dict[str, Any]]
 
 
+class Search(BaseModel):
+    """A search for each method's learning rate: one trial a rate, judged on validation alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(ge=1)
+    rates: dict[str, list[float]]  # method → grid
+
+    @property
+    def studies(self) -> dict[str, Study]:
+        """A study for every rate, named after it: lr-1e-3."""
+        every_rate = sorted({rate for grid in self.rates.values() for rate in grid})
+        return {
+            f"lr-{rate:.0e}".replace("e-0", "e-"): Study(
+                title=f"Trial of the learning rate {rate:g}",
+                seeds=1,
+                final=False,
+                settings={"epochs": self.epochs},
+                methods={name: {"learning_rate": rate} for name, grid in self.rates.items() if rate in grid},
+            )
+            for rate in every_rate
+        }
+
+
 class Profile(BaseModel):
     """What a file of `profiles/` says."""
 
@@ -141,6 +165,8 @@ class Profile(BaseModel):
     seeds: int = Field(ge=1, le=1000)
     settings: dict[str, Any]
     methods: dict[str, dict[str, Any]]
+    found_by: dict[str, str] = {}  # method → fingerprint of the trial of `full` that found its learning rate
+    search: Search | None = None
     studies: dict[str, Study] = {}
 
 
@@ -179,16 +205,21 @@ class Experiment:
             overrides["seeds"] = self.seed_count
         return {"profile": self.profile_name, "overrides": overrides}
 
+    @property
+    def studies(self) -> dict[str, Study]:
+        """What is run beside the main runs: the trials of the learning-rate search, then the side studies."""
+        return (self.profile.search.studies if self.profile.search else {}) | self.profile.studies
+
     def config(self, method: str, seed: int = 0, study: str = "main") -> RunConfig:
         """Resolved configuration of one run."""
         if method not in self.profile.methods:
             raise CourseError(
                 f"Profile {self.profile_name!r} has no method {method!r}; it has {', '.join(self.methods)}."
             )
-        if study != "main" and study not in self.profile.studies:
-            known = ", ".join(["main", *self.profile.studies])
+        if study != "main" and study not in self.studies:
+            known = ", ".join(["main", *self.studies])
             raise CourseError(f"Profile {self.profile_name!r} has no study {study!r}; it has {known}.")
-        beside = self.profile.studies.get(study)
+        beside = self.studies.get(study)
         shared = self.profile.settings | (beside.settings if beside else {})
         own = self.profile.methods[method] | (beside.methods.get(method, {}) if beside else {})
         for name, value in sorted(self.overrides.items(), key=lambda item: "." in item[0]):
@@ -217,7 +248,7 @@ class Experiment:
         main = [self.config(m, s) for s in self.seeds for m in self.methods]
         beside = [
             self.config(method, seed, study)
-            for study, spec in self.profile.studies.items()
+            for study, spec in self.studies.items()
             for seed in self.seeds[: spec.seeds]
             for method in self.methods
             if method in spec.methods

@@ -87,11 +87,19 @@ def expected_calibration_error(
     positive: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS
 ) -> float:
     """Mean gap between confidence and accuracy over equal `bins` of confidence, weighted by their share."""
+    binned = calibration_bins(positive, labels, bins)
+    return float((binned["n"] * (binned["accuracy"] - binned["confidence"]).abs()).sum() / len(labels))
+
+
+def calibration_bins(positive: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS) -> pd.DataFrame:
+    """Predictions in equal `bins` of confidence, empty ones left out: columns n, confidence, accuracy (means).
+
+    `positive` (n,) is the positive class's probability, `labels` (n,) the class (Guo et al. 2017, section 2).
+    """
     confidence = np.maximum(positive, 1 - positive)
-    correct = (positive > 0.5) == labels
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(labels))
+    frame = pd.DataFrame({"confidence": confidence, "accuracy": (positive > 0.5) == labels})
+    grouped = frame.groupby(np.minimum((confidence * bins).astype(int), bins - 1))
+    return grouped.mean().assign(n=grouped.size())[["n", "confidence", "accuracy"]].reset_index(drop=True)
 
 
 def classify(run, texts: list[str]) -> list[tuple[str, str, float]]:

@@ -154,21 +154,47 @@ def intervals(
 
 
 def cost_scatter(table: pd.DataFrame, columns: dict[str, str], title: str) -> Figure:
-    """Accuracy (%) with its interval against each cost: `columns` maps a column of `table` to its axis label."""
-    figure, axes = _figure(1, len(columns), sharey=True, squeeze=False)
-    for axis, (column, label) in zip(axes[0], columns.items(), strict=True):
+    """Accuracy (%) with its interval against each cost: `columns` maps a column of `table` to its axis label.
+
+    A line joins the methods of the Pareto front, which no other beats in cost without losing accuracy. A cost that
+    spans more than a factor of 20 has a logarithmic axis, with room for zero.
+    """
+    across = min(3, len(columns))
+    rows = -(-len(columns) // across)
+    figure, axes = _figure(rows, across, height=2.8 * rows, sharey=True, squeeze=False)
+    for axis, (column, label) in zip(axes.flat, columns.items(), strict=False):
+        costs = table[column].astype(float)
+        front = table[pareto_front(costs, table["estimate"])].sort_values(column)
+        axis.plot(front[column], front["estimate"], color="#b0b0b0", lw=1, zorder=0)
         for _, entry in table.iterrows():
             method = METHODS[entry["method"]]
             span = [[entry["estimate"] - entry["low"]], [entry["high"] - entry["estimate"]]]
             axis.errorbar(entry[column], entry["estimate"], yerr=span, ls="", ms=6, **_line(method))
-        axis.set(xlabel=label)
-        if table[column].min() > 0 and table[column].max() / table[column].min() > 20:
-            axis.set_xscale("log")
-    axes[0][0].set(ylabel="test accuracy (%)")
+        axis.set_xlabel(label, fontsize=8)
+        _logarithmic(axis.set_xscale, costs)
+    for axis in axes[:, 0]:
+        axis.set(ylabel="test accuracy (%)")
+    for axis in axes.flat[len(columns) :]:
+        axis.set_axis_off()
     axes[0][0].set_title(title)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
+
+
+def pareto_front(costs: pd.Series, accuracy: pd.Series) -> np.ndarray:
+    """Which rows are on the Pareto front: no other is as cheap and as accurate, and better in one of the two."""
+    cheaper = costs.to_numpy()[:, None] >= costs.to_numpy()  # [row, other]: the other costs no more
+    better = accuracy.to_numpy()[:, None] <= accuracy.to_numpy()
+    dominated = cheaper & better & ~(cheaper.T & better.T)  # equals do not dominate each other
+    return ~dominated.any(axis=1)
+
+
+def _logarithmic(set_scale, values: pd.Series) -> None:
+    """Make an axis logarithmic where its values span more than a factor of 20; zero stays on it."""
+    positive = values[values > 0]
+    if positive.max() > 20 * positive.min():
+        set_scale("symlog", linthresh=10 ** np.floor(np.log10(positive.min())))
 
 
 def accuracy_by_set(table: pd.DataFrame, title: str) -> Figure:
@@ -195,4 +221,96 @@ def quantisation_levels(values: np.ndarray, levels: np.ndarray, title: str) -> F
         axis.axvline(level, color="black", lw=1, label="levels" if index == 0 else None)
     axis.set(title=title, xlabel="weight divided by the largest magnitude of its block", ylabel="density")
     axis.legend()
+    return figure
+
+
+def method_layers(table: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
+    """One `column` of a `weights.method_deltas` table by layer, a line a method."""
+    figure, axis = _figure()
+    for name, rows in table.groupby("method", sort=False):
+        axis.plot(rows["layer"], rows[column], lw=1, ms=5, **_line(METHODS[name]))
+    axis.set(title=title, xlabel="layer", ylabel=ylabel)
+    _logarithmic(axis.set_yscale, table[column])
+    axis.tick_params(axis="x", rotation=45)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def overlap_map(overlaps: pd.DataFrame, title: str, label: str = "overlap") -> Figure:
+    """A square table of shares, such as that of `weights.subspace_overlaps`, as a heat map with its numbers."""
+    names = [METHODS[name].title if name in METHODS else name for name in overlaps]
+    figure, axis = _figure(height=0.9 + 0.42 * len(overlaps))
+    _heat_map(axis, overlaps.set_axis(names).set_axis(names, axis=1), label, ".2f", vmin=0, vmax=1)
+    axis.set(title=title, xlabel="", ylabel="")
+    axis.tick_params(axis="x", rotation=30)
+    return figure
+
+
+def rank_map(ranks: pd.DataFrame, title: str, ylabel: str) -> Figure:
+    """Ranks that are left, a row a setting (the index of `ranks`), a column a layer, as a heat map with its numbers."""
+    figure, axis = _figure(height=1.3 + 0.3 * len(ranks))
+    _heat_map(axis, ranks, "ranks left", ".0f", vmin=0)
+    axis.set(title=title, xlabel="layer", ylabel=ylabel)
+    axis.tick_params(axis="x", rotation=45)
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def _heat_map(axis, values: pd.DataFrame, label: str, form: str, **limits) -> None:
+    sns.heatmap(
+        values.astype(float), ax=axis, annot=True, fmt=form, annot_kws={"size": 8}, cmap="cividis", linewidths=0.5,
+        cbar_kws={"label": label}, **limits,
+    )  # fmt: skip
+    axis.grid(visible=False)
+
+
+def accuracy_by_rank(table: pd.DataFrame, title: str) -> Figure:
+    """Accuracy against the ranks that are left: columns series, method, setting, ranks, accuracy (%); a row a run.
+
+    Each run is a dot; a line joins the means of the settings (strength, number of ranks) of a series. `method` gives a
+    series its colour and marker; the second series of a method is dashed, its markers hollow.
+    """
+    figure, axis = _figure()
+    seen = []
+    for (name, method), rows in table.groupby(["series", "method"], sort=False):
+        color, marker = METHODS[method].color, METHODS[method].marker
+        again = {"ls": "--", "mfc": "white"} if method in seen else {}
+        axis.plot(rows["ranks"], rows["accuracy"], marker, color=color, ms=3, alpha=0.5)
+        means = rows.groupby("setting")[["ranks", "accuracy"]].mean().sort_values("ranks")
+        axis.plot(means["ranks"], means["accuracy"], marker=marker, color=color, lw=1, ms=7, label=name, **again)
+        seen.append(method)
+    axis.set(title=title, xlabel="ranks left, over all layers", ylabel="test accuracy (%)")
+    axis.legend()
+    return figure
+
+
+def reliability_diagram(bins: pd.DataFrame, title: str) -> Figure:
+    """Accuracy against confidence before and after temperature scaling: `bins` as `calibration.reliability` returns."""
+    figure, axes = _figure(1, 2, height=3.2, sharey=True)
+    for axis, (stage, of_stage) in zip(axes, bins.groupby("stage", sort=False), strict=True):
+        axis.plot([50, 100], [50, 100], color="black", lw=1, ls="--")
+        for name, rows in of_stage.groupby("method", sort=False):
+            axis.plot(100 * rows["confidence"], 100 * rows["accuracy"], lw=1, ms=4, **_line(METHODS[name]))
+        axis.set(xlabel=f"confidence {stage} scaling (%)")
+    axes[0].set(ylabel="accuracy (%)")
+    axes[0].set_title(title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def accuracy_by_rating(table: pd.DataFrame, title: str) -> Figure:
+    """Accuracy of every method and agreement of one human rater by strength of the rating.
+
+    `table` as `agreement.accuracy_by_rating` returns; rows whose method is no method are drawn black, as people.
+    """
+    figure, axis = _figure()
+    for name, rows in table.groupby("method", sort=False):
+        person = {"color": "black", "marker": "*", "ls": "--", "label": "one rater with the others"}
+        style = _line(METHODS[name]) if name in METHODS else person
+        axis.plot(rows["rating"].astype(str), 100 * rows["accuracy"], lw=1, ms=6, **style)
+    counts = table.drop_duplicates("rating")
+    ticks = [f"{row.rating}\n(n = {row.sentences:,})" for row in counts.itertuples()]
+    axis.set_xticks(range(len(ticks)), ticks)
+    axis.set(title=title, xlabel="absolute mean rating (number of sentences)", ylabel="accuracy or agreement (%)")
+    figure.legend(loc="outside lower center", ncols=4)
     return figure

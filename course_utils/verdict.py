@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
 from course_utils.methods import METHODS
-from course_utils.stats import MARGIN, PairedComparison, compare_pairs
+from course_utils.stats import DIFFERENCES, MARGIN, PairedComparison, Power, compare_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +37,9 @@ def verdicts(
 
     `correct` maps a method to a frame of booleans, a row a seed, a column a sentence. Differences count where they
     are significant after Holm's correction and their crossed-bootstrap interval excludes zero; equivalence
-    where the 90% interval lies within ±`margin`. A method with fewer than three seeds is left out of every
-    conclusion, and a sentence says so.
+    where the 90% interval lies within ±`margin`. What stays inconclusive comes with the differences that the design
+    would have seen, and the last sentence gives the design's power. A method with fewer than three seeds is left out
+    of every conclusion, and a sentence says so.
     """
     few = {name: frame for name, frame in correct.items() if len(frame) < MINIMUM_SEEDS}
     enough = {name: frame for name, frame in correct.items() if name not in few}
@@ -48,6 +50,7 @@ def verdicts(
         for baseline in (name for name in enough if methods[name].is_baseline):
             sentences += _against_baseline(baseline, pairs, methods)
         sentences += _among_adapters(pairs, methods, margin)
+        sentences.append(_power_of_design(pairs, margin))
     else:
         sentences.append(
             f"Nothing is concluded about methods: fewer than two of them have {MINIMUM_SEEDS} finished seeds."
@@ -113,7 +116,9 @@ def _among_adapters(
 
     def listed(chosen: list[PairedComparison]) -> str:
         return "; ".join(
-            f"{methods[pair.first].title} and {methods[pair.second].title} ({_points(pair)})" for pair in chosen
+            f"{methods[pair.first].title} and {methods[pair.second].title} ({_points(pair)}"
+            f"{'' if pair.differs or pair.equivalent else f'; {_sight(pair.power)}'})"
+            for pair in chosen
         )
 
     groups = {
@@ -124,6 +129,43 @@ def _among_adapters(
         ],
     }
     return [f"{name}: {listed(chosen)}." for name, chosen in groups.items() if chosen]
+
+
+def _power_of_design(pairs: list[PairedComparison], margin: float) -> str:
+    """What the design would see, over all pairs."""
+    powers = [pair.power for pair in pairs]
+    seen = _and(
+        [
+            f"of {_counted_points(difference)} in {_typical([power.of_difference[difference] for power in powers], '%')}"
+            for difference in DIFFERENCES
+        ]
+    )
+    return (
+        f"Power (median pair, and from pair to pair): repeated with other seeds and other sentences, this design would "
+        f"see a true difference {seen} of cases; four times out of five it would see one of "
+        f"{_typical([power.smallest for power in powers], ' points', digits=1)}. Two methods without any difference "
+        f"would be shown to lie within {100 * margin:g} points in "
+        f"{_typical([power.of_equivalence for power in powers], '%')} of cases."
+    )
+
+
+def _typical(shares: list[float], unit: str, digits: int = 0) -> str:
+    """The median of `shares`, in per cent, with the least and the greatest where they differ from it."""
+    low, middle, high = (f"{100 * share:.{digits}f}" for share in (min(shares), median(shares), max(shares)))
+    return f"{middle}{unit}" + (f" ({low} to {high})" if low != high else "")
+
+
+def _sight(power: Power) -> str:
+    """Which of 1, 1.5 and 2 points the design would see four times out of five, and which not."""
+    seen = [difference for difference in DIFFERENCES if power.sees(difference)]
+    unseen = [difference for difference in DIFFERENCES if difference not in seen]
+    if not seen:
+        return f"this design would not see even {_counted_points(unseen[-1])}"
+    return f"this design would see {_counted_points(seen[0])}" + (f", not {100 * unseen[-1]:g}" if unseen else "")
+
+
+def _counted_points(difference: float) -> str:
+    return f"{100 * difference:g} point{'s' if difference != 0.01 else ''}"
 
 
 def _turned(pair: PairedComparison, first: str) -> PairedComparison:
@@ -146,7 +188,9 @@ def _verdict(pair: PairedComparison) -> str:
     if pair.differs:
         within = f", though smaller than {100 * pair.margin:g} points" if pair.equivalent else ""
         return f"a significant difference{within}"
-    return f"equivalent within {100 * pair.margin:g} points" if pair.equivalent else "inconclusive"
+    if pair.equivalent:
+        return f"equivalent within {100 * pair.margin:g} points"
+    return f"inconclusive: {_sight(pair.power)}"
 
 
 def _in_sentence(title: str) -> str:
