@@ -134,12 +134,8 @@ def _among_adapters(
 def _power_of_design(pairs: list[PairedComparison], margin: float) -> str:
     """What the design would see, over all pairs."""
     powers = [pair.power for pair in pairs]
-    seen = _and(
-        [
-            f"of {_counted_points(difference)} in {_typical([power.of_difference[difference] for power in powers], '%')}"
-            for difference in DIFFERENCES
-        ]
-    )
+    of_differences = {size: _typical([power.of_difference[size] for power in powers], "%") for size in DIFFERENCES}
+    seen = _and([f"of {_counted_points(size)} in {power}" for size, power in of_differences.items()])
     return (
         f"Power (median pair, and from pair to pair): repeated with other seeds and other sentences, this design would "
         f"see a true difference {seen} of cases; four times out of five it would see one of "

@@ -182,9 +182,6 @@ def environment() -> dict[str, str]:
         "TQDM_DISABLE": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        # glibc otherwise gives every large tensor back to the system and asks for it again at the next step.
-        "MALLOC_MMAP_THRESHOLD_": "2000000000",
-        "MALLOC_TRIM_THRESHOLD_": "2000000000",
     }
 
 

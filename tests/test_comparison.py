@@ -21,6 +21,7 @@ from course_utils.comparison import (
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.methods.lora import Lora
+from course_utils.stats import compare_pairs
 from course_utils.verdict import experiment_verdicts, verdicts
 
 SENTENCES = 200
@@ -193,6 +194,7 @@ def test_a_clear_winner_is_called_one():
     said = verdicts({"head": answers(0.70, seed=1), "lora": answers(0.86, seed=2), "hira": answers(0.80, seed=3)})
     assert "LoRA has the highest mean accuracy" in said[0] and "each of the others is significant" in said[0]
     assert saying(said, "LoRA against head only: +16")[0].endswith("a significant difference.")
+    assert "would see a true difference of 1 point in" in said[-1] and "in 100% of cases" in said[-1]
     (different,) = saying(said, "Significantly different after Holm's correction: LoRA and HiRA (+6")
     assert not saying(said, "quivalent") and not saying(said, "nconclusive")
 
@@ -207,8 +209,18 @@ def test_a_difference_within_the_noise_is_inconclusive():
     few = {"lora": answers(0.86, sentences=150, noise=0.3, seed=1)}
     few["qlora"] = answers(0.84, sentences=150, noise=0.3, seed=2)
     said = verdicts(few)
-    assert saying(said, "Inconclusive, neither different nor equivalent: LoRA and QLoRA")
+    (open_,) = saying(said, "Inconclusive, neither different nor equivalent: LoRA and QLoRA")
+    assert open_.endswith("; this design would not see even 2 points).")
     assert not saying(said, "Equivalent") and not saying(said, "Significantly")
+
+
+def test_an_inconclusive_verdict_says_what_would_have_been_seen():
+    close = {"full": answers(0.86, sentences=1_000, noise=0.05, seed=1)}
+    close["lora"] = answers(0.85, sentences=1_000, noise=0.05, seed=2)
+    (pair,) = compare_pairs(close)
+    assert pair.power.of_difference[0.015] > 0.8 > pair.power.of_difference[0.01]
+    said = saying(verdicts(close), "LoRA against full fine-tuning")
+    assert said[0].endswith("; inconclusive: this design would see 1.5 points, not 1.")
 
 
 def test_one_seed_allows_no_conclusion():
