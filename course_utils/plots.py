@@ -301,11 +301,11 @@ def reliability_diagram(bins: pd.DataFrame, title: str) -> Figure:
 def accuracy_by_rating(table: pd.DataFrame, title: str) -> Figure:
     """Accuracy of every method and agreement of one human rater by strength of the rating.
 
-    `table` as `agreement.accuracy_by_rating` returns; rows whose method is no method are drawn black, as people.
+    `table` as `agreement.accuracy_by_rating` returns; what is no method is drawn dashed, as people.
     """
     figure, axis = _figure()
     for name, rows in table.groupby("method", sort=False):
-        person = {"color": "black", "marker": "*", "ls": "--", "label": "one rater with the others"}
+        person = {"color": "#8c510a", "marker": "*", "ls": "--", "label": "one rater with the others"}
         style = _line(METHODS[name]) if name in METHODS else person
         axis.plot(rows["rating"].astype(str), 100 * rows["accuracy"], lw=1, ms=6, **style)
     counts = table.drop_duplicates("rating")

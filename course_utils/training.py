@@ -44,11 +44,12 @@ def train(config: RunConfig, force: bool = False) -> runs.Run:
     when the data or the model do not fit the configuration.
     """
     data = load_run_data(config)
-    identity = runs.fingerprint(config, data.fingerprint, base_model_fingerprint(config.base_model))
+    base_model = runs.BaseModelRecord(id=config.base_model, fingerprint=base_model_fingerprint(config.base_model))
+    identity = runs.fingerprint(config, data.fingerprint, base_model.fingerprint)
     with runs.held(config):
         if not force and (run := runs.find_run(config)) and run.result.fingerprint == identity:
             return run
-        return _train(config, data, identity, runs.workspace(config, identity))
+        return _train(config, data, base_model, identity)
 
 
 def load_run_data(config: RunConfig) -> Data:
@@ -63,7 +64,8 @@ def load_run_data(config: RunConfig) -> Data:
     )
 
 
-def _train(config: RunConfig, data: Data, identity: str, folder: Path) -> runs.Run:
+def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, identity: str) -> runs.Run:
+    folder = runs.workspace(config, identity)
     load_before = os.getloadavg()[0]
     method = METHODS[config.method]
     if config.batch_size > len(data.sets["train"]):
@@ -108,9 +110,7 @@ def _train(config: RunConfig, data: Data, identity: str, folder: Path) -> runs.R
             titles=data.titles,
             fingerprint=data.fingerprint,
         ),
-        base_model=runs.BaseModelRecord(
-            id=config.base_model, fingerprint=base_model_fingerprint(config.base_model)
-        ),
+        base_model=base_model,
         parameters=vars(models.count_parameters(model)),
         bytes=runs.Bytes(base_model=base_bytes, **_stored_bytes(folder, model)),
         timing=runs.Timing(
