@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from course_utils.comparison import read_runs
-from course_utils.config import Experiment
+from course_utils.comparison import ExperimentRuns
 from course_utils.evaluation import calibration_bins, score
 
 STAGES = ("before", "after")
@@ -26,14 +25,14 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def scaled_predictions(experiment: Experiment, study: str = "main", set_name: str = "test") -> pd.DataFrame:
+def scaled_predictions(results: ExperimentRuns, study: str = "main", set_name: str = "test") -> pd.DataFrame:
     """Predictions of every usable run of `study` on one set, before and after its own temperature scaling.
 
     Each run's temperature is fitted on its validation predictions. Columns: method, seed, stage (before, after),
     temperature (1 before), example_id, label, logit_0, logit_1.
     """
     parts = []
-    for run in read_runs(experiment).runs:
+    for run in results.runs:
         if run.config.study == study:
             predictions = run.predictions()
             validation = predictions[predictions["set"] == "validation"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from course_utils.comparison import ExperimentRuns, MissingRun, read_runs
+from course_utils.comparison import ExperimentRuns, MissingRun
 from course_utils.config import Experiment
 from course_utils.data import Data
 from course_utils.display import escape_markdown
@@ -19,12 +19,12 @@ from course_utils.training import load_run_data
 ENERGY_COUNTERS = Path("/sys/class/powercap")
 
 
-def checklist(experiment: Experiment) -> str:
-    """The checklist page of `experiment`, Markdown, made from its settings, its runs and its data as they are now.
+def checklist(runs: ExperimentRuns) -> str:
+    """The checklist of an experiment, Markdown, made from its settings, its runs and its data as they are now.
 
     What it lists follows Dodge et al. 2019. A run that cannot be used is listed with its reason.
     """
-    runs = read_runs(experiment)
+    experiment = runs.experiment
     data = load_run_data(experiment.configs()[0])
     sections = {
         "Data": _data(data, runs),
@@ -36,8 +36,8 @@ def checklist(experiment: Experiment) -> str:
         "Seeds, versions and code": _origin(experiment, runs),
         "Not run": _not_run(experiment, runs),
     }
-    listed = [f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines) for title, lines in sections.items()]
-    head = f"# Checklist\n\nWhat one should know of experiment `{experiment.name}` [@dodge2019showyourwork]."
+    listed = [f"### {title}\n\n" + "\n".join(f"- {line}" for line in lines) for title, lines in sections.items()]
+    head = f"What one should know of experiment `{experiment.name}` [@dodge2019showyourwork]."
     return "\n\n".join([head, *listed]) + "\n"
 
 

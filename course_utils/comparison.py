@@ -71,6 +71,7 @@ class MissingRun:
 class ExperimentRuns:
     """The usable runs of an experiment, in its order, and the others."""
 
+    experiment: Experiment
     runs: list[Run]
     missing: list[MissingRun]
 
@@ -110,7 +111,7 @@ def read_runs(experiment: Experiment) -> ExperimentRuns:
         if _sources(run) != usual[run.config.study]:
             runs.remove(run)
             missing.append(MissingRun(run.config, "made from other data or another base model than the other runs"))
-    return ExperimentRuns(runs, missing)
+    return ExperimentRuns(experiment, runs, missing)
 
 
 def _read(config: RunConfig) -> Run | MissingRun:
@@ -133,13 +134,12 @@ def _sources(run: Run) -> tuple[str, str]:
     return run.result.data.fingerprint, run.result.base_model.fingerprint
 
 
-def read_predictions(experiment: Experiment, study: str = "main", set_name: str = "test") -> Predictions:
+def read_predictions(results: ExperimentRuns, study: str = "main", set_name: str = "test") -> Predictions:
     """Predictions of every usable run of `study` on one set, aligned on example_id."""
-    runs = read_runs(experiment)
     labels = pd.Series(dtype=int)
     predicted: dict[str, dict[int, pd.Series]] = {}
-    for method in experiment.methods:
-        for run in runs.of(method, study):
+    for method in results.experiment.methods:
+        for run in results.of(method, study):
             frame = run.predictions()
             frame = frame[frame["set"] == set_name].set_index("example_id")
             if len(frame):
@@ -151,13 +151,12 @@ def read_predictions(experiment: Experiment, study: str = "main", set_name: str 
     )
 
 
-def comparison_frame(experiment: Experiment) -> pd.DataFrame:
+def comparison_frame(results: ExperimentRuns) -> pd.DataFrame:
     """One row a run, side studies and missing runs included; `describe_columns` says what each column holds."""
-    runs = read_runs(experiment)
-    finished = {run.config.path: run for run in runs.runs}
-    reasons = {missing.config.path: missing.reason for missing in runs.missing}
+    finished = {run.config.path: run for run in results.runs}
+    reasons = {missing.config.path: missing.reason for missing in results.missing}
     rows = []
-    for config in experiment.configs():
+    for config in results.experiment.configs():
         row = {
             "study": config.study,
             "method": config.method,
@@ -205,14 +204,14 @@ def write_comparison(experiment: Experiment) -> Path:
     """Write comparison.csv and comparison_columns.csv, its dictionary, into the experiment's report folder."""
     folder = reports_folder() / experiment.name
     folder.mkdir(parents=True, exist_ok=True)
-    frame = comparison_frame(experiment)
+    frame = comparison_frame(read_runs(experiment))
     for name, table in {"comparison_columns.csv": describe_columns(frame), "comparison.csv": frame}.items():
         table.to_csv(folder / f".{name}.new", index=False)
         (folder / f".{name}.new").replace(folder / name)
     return folder / "comparison.csv"
 
 
-def summary_table(experiment: Experiment, study: str = "main", set_name: str = "test") -> pd.DataFrame:
+def summary_table(results: ExperimentRuns, study: str = "main", set_name: str = "test") -> pd.DataFrame:
     """One row a method, after the majority class; a method without usable runs keeps its row, without numbers.
 
     Accuracy and F1 are means over seeds with 95% intervals of the crossed bootstrap; parameters and bytes are
@@ -220,9 +219,8 @@ def summary_table(experiment: Experiment, study: str = "main", set_name: str = "
     Columns: method, title, seeds, seeds_planned, status, n, accuracy, accuracy_low, accuracy_high, f1, f1_low,
     f1_high and those of `COLUMNS` from learning_rate on.
     """
-    predictions = read_predictions(experiment, study, set_name)
-    runs = read_runs(experiment)
-    frame = comparison_frame(experiment).query("study == @study")
+    predictions = read_predictions(results, study, set_name)
+    frame = comparison_frame(results).query("study == @study")
     labels = predictions.labels.to_numpy()
     rows = []
     if len(labels):
@@ -245,7 +243,7 @@ def summary_table(experiment: Experiment, study: str = "main", set_name: str = "
             timings = ("train_seconds", "step_ms_median", "eval_ms_per_example", "peak_memory_bytes")
             row |= {name: finished[name].median() for name in timings}
         rows.append(row)
-    titles = {run.result.data.titles.get(set_name) for run in runs.runs}
+    titles = {run.result.data.titles.get(set_name) for run in results.runs}
     for title, accuracy, f1, n in (row for name in titles for row in PUBLISHED.get(name, [])):
         low, high = wilson_interval(round(accuracy * n), n)
         rows.append(

@@ -314,3 +314,15 @@ def accuracy_by_rating(table: pd.DataFrame, title: str) -> Figure:
     axis.set(title=title, xlabel="absolute mean rating (number of sentences)", ylabel="accuracy or agreement (%)")
     figure.legend(loc="outside lower center", ncols=4)
     return figure
+
+
+def search_curves(trials: pd.DataFrame, title: str) -> Figure:
+    """Validation accuracy against learning rate, a line a method, its best filled; `trials` of `search_trials`."""
+    figure, axis = _figure()
+    for name, rows in trials.groupby("method", sort=False):
+        axis.plot(rows["learning_rate"], 100 * rows["accuracy"], lw=1, ms=6, mfc="white", **_line(METHODS[name]))
+        best = rows[rows["best"]]
+        axis.plot(best["learning_rate"], 100 * best["accuracy"], METHODS[name].marker, color=METHODS[name].color, ms=8)
+    axis.set(title=title, xlabel="learning rate", ylabel="validation accuracy (%)", xscale="log")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure

@@ -12,19 +12,18 @@ from course_utils.stats import DIFFERENCES, MARGIN, PairedComparison, Power, com
 if TYPE_CHECKING:
     import pandas as pd
 
-    from course_utils.comparison import MissingRun
-    from course_utils.config import Experiment
+    from course_utils.comparison import ExperimentRuns, MissingRun
     from course_utils.methods.base import Method
 
 MINIMUM_SEEDS = 3
 
 
-def experiment_verdicts(experiment: Experiment, study: str = "main", set_name: str = "test") -> list[str]:
-    """The verdicts on one set of a study of `experiment`, as far as its runs are there."""
-    from course_utils.comparison import read_predictions, read_runs
+def experiment_verdicts(results: ExperimentRuns, study: str = "main", set_name: str = "test") -> list[str]:
+    """The verdicts on one set of a study, as far as its runs are there."""
+    from course_utils.comparison import read_predictions
 
-    missing = [run for run in read_runs(experiment).missing if run.config.study == study]
-    return verdicts(read_predictions(experiment, study, set_name).correct, missing)
+    missing = [run for run in results.missing if run.config.study == study]
+    return verdicts(read_predictions(results, study, set_name).correct, missing)
 
 
 def verdicts(

@@ -60,7 +60,7 @@ def run(method, seed, sets, study="main"):
 
 
 @pytest.fixture
-def scaled(monkeypatch):
+def scaled():
     """Two seeds of LoRA, overconfident by different factors, and a HiRA whose validation set says otherwise."""
     runs = [
         run("lora", seed, {"validation": overconfident(seed, temperature=t), "test": overconfident(9, temperature=t)})
@@ -68,8 +68,7 @@ def scaled(monkeypatch):
     ]
     runs.append(run("hira", 0, {"validation": overconfident(3, temperature=0.5), "test": overconfident(9)}))
     runs.append(run("qlora", 0, {"validation": overconfident(4)}, study="lr-1e-3"))
-    monkeypatch.setattr(calibration, "read_runs", lambda experiment: ExperimentRuns(runs, []))
-    return scaled_predictions(None)
+    return scaled_predictions(ExperimentRuns(None, runs, []))
 
 
 def test_every_run_is_scaled_by_what_its_own_validation_set_says(scaled):

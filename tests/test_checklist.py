@@ -7,6 +7,7 @@ import pytest
 from test_comparison import write_run
 
 from course_utils import checklist, runs
+from course_utils.comparison import read_runs
 from course_utils.config import load_experiment
 from course_utils.data import Data
 
@@ -29,7 +30,7 @@ def section(page, title):
 
 
 def test_a_whole_experiment(experiment):
-    page = checklist.checklist(experiment)
+    page = checklist.checklist(read_runs(experiment))
     assert section(page, "Data")[1:] == [
         "- movie test: 4 sentences, 75.0% positive", r"- Removed (movies\, duplicates): 2"
     ]  # fmt: skip
@@ -45,7 +46,7 @@ def test_a_missing_run_appears_with_its_reason(experiment):
     folder = {name: runs.runs_folder() / experiment.config(name, 1).path for name in ("lora", "hira")}
     shutil.rmtree(folder["lora"])
     (folder["hira"] / "predictions.parquet").write_bytes(b"torn")
-    page = checklist.checklist(experiment)
+    page = checklist.checklist(read_runs(experiment))
     assert section(page, "Runs")[0] == "- All studies: 10 of 12 planned runs are finished."
     lora, hira = section(page, "Not run")[:2]
     assert lora == r"- LoRA, `main`, seed 1: not run\, or failed"
@@ -57,10 +58,10 @@ def test_runs_of_other_data_than_those_described_are_pointed_out(experiment):
         for name in experiment.methods:
             shutil.rmtree(runs.runs_folder() / experiment.config(name, seed).path)
             write_run(experiment.config(name, seed), 0.8, data="e" * 64)
-    assert "**12 runs saw other data than these**" in section(checklist.checklist(experiment), "Data")[0]
+    assert "**12 runs saw other data than these**" in section(checklist.checklist(read_runs(experiment)), "Data")[0]
 
 
 def test_an_experiment_without_runs_has_a_page(experiment):
     shutil.rmtree(runs.runs_folder())
-    page = checklist.checklist(experiment)
+    page = checklist.checklist(read_runs(experiment))
     assert len([line for line in section(page, "Not run") if "not run" in line]) == 12

@@ -109,7 +109,7 @@ def test_every_run_is_a_row_and_every_column_is_described(experiment):
 
 
 def test_predictions_are_aligned_by_sentence(experiment):
-    predictions = read_predictions(experiment)
+    predictions = read_predictions(read_runs(experiment))
     for method, correct in predictions.correct.items():
         assert list(correct.index) == [0, 1, 2] and list(correct.columns) == list(predictions.labels.index)
         assert correct.mean(axis=1).tolist() == pytest.approx([ACCURACY[method] + d for d in (-0.01, 0, 0.01)])
@@ -118,7 +118,7 @@ def test_predictions_are_aligned_by_sentence(experiment):
 
 
 def test_summary_has_a_row_for_every_method_and_the_majority_class(experiment):
-    summary = summary_table(experiment).set_index("method")
+    summary = summary_table(read_runs(experiment)).set_index("method")
     assert list(summary.index) == ["majority", *experiment.methods]
     assert summary.loc["majority", "accuracy"] == 0.5
     lora = summary.loc["lora"]
@@ -135,11 +135,11 @@ def test_broken_runs_are_listed_and_stop_nothing(experiment):
     reasons = {run.config.method: run.reason for run in read_runs(experiment).missing}
     assert reasons["lora"] == "not run, or failed" and "damaged" in reasons["qlora"]
     assert "predictions" in reasons["hira"] and "other data" in reasons["full"]
-    frame = comparison_frame(experiment)
+    frame = comparison_frame(read_runs(experiment))
     assert len(frame) == 18 and (frame["status"] != "finished").sum() == 4
-    readable = readable_summary(summary_table(experiment)).set_index("Method")
+    readable = readable_summary(summary_table(read_runs(experiment))).set_index("Method")
     assert readable.loc["LoRA", "Seeds"] == "2 of 3" and readable.loc["Sparse LoRA", "Seeds"] == "3"
-    said = " ".join(experiment_verdicts(experiment))
+    said = " ".join(experiment_verdicts(read_runs(experiment)))
     assert "4 runs cannot be used" in said and "LoRA, seed 1 (not run, or failed)" in said
     assert "Sparse LoRA against head only: +14.0 points" in said
 
@@ -147,16 +147,16 @@ def test_broken_runs_are_listed_and_stop_nothing(experiment):
 def test_a_method_without_runs_stays_in_the_table(experiment):
     for seed in range(3):
         shutil.rmtree(runs.runs_folder() / experiment.config("hira", seed).path)
-    readable = readable_summary(summary_table(experiment)).set_index("Method")
+    readable = readable_summary(summary_table(read_runs(experiment))).set_index("Method")
     assert readable.loc["HiRA", "Accuracy (%)"] == "missing" and readable.loc["HiRA", "Seeds"] == "0 of 3"
     assert write_comparison(experiment).is_file()
 
 
 def test_an_experiment_without_runs_is_a_table_of_what_is_missing(runs_in):
     experiment = load_experiment("smoke")
-    assert set(readable_summary(summary_table(experiment))["Accuracy (%)"]) == {"missing"}
-    assert set(comparison_frame(experiment)["status"]) == {"not run, or failed"}
-    assert "Nothing is concluded" in experiment_verdicts(experiment)[-1]
+    assert set(readable_summary(summary_table(read_runs(experiment)))["Accuracy (%)"]) == {"missing"}
+    assert set(comparison_frame(read_runs(experiment))["status"]) == {"not run, or failed"}
+    assert "Nothing is concluded" in experiment_verdicts(read_runs(experiment))[-1]
 
 
 def test_runs_of_other_settings_are_not_mixed_in(experiment):
@@ -170,7 +170,7 @@ def test_runs_of_other_settings_are_not_mixed_in(experiment):
 def test_published_figures_stand_beside_sst2(runs_in):
     experiment = load_experiment("smoke", {"precision": "fp32"})
     write_run(experiment.config("lora"), 0.9, title="SST-2 validation")
-    published = summary_table(experiment).query("method == 'published'")
+    published = summary_table(read_runs(experiment)).query("method == 'published'")
     assert list(published["accuracy"]) == [0.922, 0.913]
     assert published[["accuracy_low", "accuracy_high"]].iloc[0].tolist() == pytest.approx([0.902, 0.938], abs=5e-4)
 

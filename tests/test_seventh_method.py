@@ -49,6 +49,6 @@ def test_a_seventh_method_trains_and_is_compared(seventh):
     layer = next(m for m in plain.modules() if hasattr(m, "lora_A"))
     assert layer.scaling["default"] == pytest.approx(16 / 8**0.5)
     assert "rsLoRA" in run.card() and "square root" in run.card()
-    summary = comparison.summary_table(seventh).set_index("method")
+    summary = comparison.summary_table(comparison.read_runs(seventh)).set_index("method")
     assert summary.loc["rslora", "seeds"] == 1 and summary.loc["lora", "seeds"] == 0
-    assert any("rsLoRA (1 seed)" in sentence for sentence in verdict.experiment_verdicts(seventh))
+    assert any("rsLoRA (1 seed)" in sentence for sentence in verdict.experiment_verdicts(comparison.read_runs(seventh)))

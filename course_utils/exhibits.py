@@ -1,0 +1,416 @@
+"""Every table and figure of the comparison chapter, each with its caption, alt text and the sentence it supports.
+
+A function takes the runs of an experiment and shows what they allow. Where an experiment lacks what an exhibit needs,
+the exhibit says so.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from course_utils import agreement, calibration, comparison, plots, search
+from course_utils.comparison import ExperimentRuns
+from course_utils.display import escape_markdown, show_figure, show_markdown, show_table
+from course_utils.methods import METHODS
+from course_utils.runs import Run
+from course_utils.stats import compare_pairs
+from course_utils.verdict import experiment_verdicts
+from course_utils.weights import method_deltas, subspace_overlaps
+
+
+def what_was_run(results: ExperimentRuns) -> None:
+    """What this experiment is, and the runs of it that cannot be used."""
+    experiment, record = results.experiment, results.runs[0].result
+    sizes, epochs = record.data.sizes, experiment.config(experiment.methods[0]).epochs
+    show_markdown(
+        f"This is experiment `{experiment.name}`: {experiment.profile.description} It has {len(results.runs)} finished "
+        f"runs. The main ones were trained on {sizes['train']:,} sentences for {epochs} "
+        f"epoch{'s' if epochs > 1 else ''} in {record.config.precision} and are judged on {sizes['test']:,} sentences "
+        f"of the set *{_set_title(results)}*."
+    )
+    lost = [
+        {"Study": m.config.study, "Method": METHODS[m.config.method].title, "Seed": m.config.seed, "Reason": m.reason}
+        for m in results.missing
+    ]
+    if lost:
+        show_table(pd.DataFrame(lost), "Runs that cannot be used. The others are compared without them.")
+
+
+def learning_rates(results: ExperimentRuns) -> None:
+    """The search for learning rates, and what it found."""
+    trials = search.search_trials(results)
+    if trials.empty:
+        show_markdown(
+            "This experiment does not search. Its rates are those that the search of the profile `full` found, on the "
+            "same encoder and the same kind of sentences."
+        )
+        return
+    best = trials[trials["best"]].set_index("method")
+    show_figure(
+        plots.search_curves(trials, "Every method has a rate of its own"),
+        "Validation accuracy of every trial of the search, one epoch and one seed each, against the learning rate. "
+        "The filled marker is the method's best.",
+        "; ".join(
+            f"{METHODS[name].title}: best {100 * row.accuracy:.1f} per cent at {row.learning_rate:g}"
+            for name, row in best.iterrows()
+        ),
+    )
+    _show_sentences(search.search_sentences(trials, results.experiment))
+
+
+def accuracies(results: ExperimentRuns) -> None:
+    """Accuracy and F1 with intervals, as a table and as a figure."""
+    summary = comparison.summary_table(results)
+    table = comparison.readable_summary(summary)
+    table.insert(2, "Learning rate", summary["learning_rate"].map("{:g}".format).replace("nan", "–"))
+    title = _set_title(results)
+    show_table(
+        table[["Method", "Seeds", "Learning rate", "Accuracy (%)", "F1 (%)"]],
+        f"Accuracy and F1 of the positive class on {title}: mean over seeds, with 95 % intervals.",
+    )
+    trained = comparison.accuracy_in_per_cent(summary)
+    best, full = trained.loc[trained["estimate"].idxmax()], trained[trained["method"] == "full"]
+    show_figure(
+        plots.intervals(
+            trained,
+            f"{best.title} has the highest mean, {best.estimate:.1f} %",
+            f"accuracy on {results.runs[0].result.data.titles['test']} (%)",
+            full["estimate"].iloc[0] if len(full) else None,
+            "full fine-tuning",
+        ),
+        f"Accuracy on {title}: means over seeds and 95 % intervals of the crossed bootstrap.",
+        "; ".join(
+            f"{row.title}: {row.estimate:.1f} per cent, interval {row.low:.1f} to {row.high:.1f}"
+            for row in trained.itertuples()
+        ),
+    )
+
+
+def conclusions(results: ExperimentRuns) -> None:
+    """The differences between all pairs, and the sentences that they allow."""
+    pairs = compare_pairs(comparison.read_predictions(results).correct)
+    differences = pd.DataFrame(
+        {
+            "First": METHODS[pair.first].title,
+            "Second": METHODS[pair.second].title,
+            "Difference (points)": 100 * pair.difference.estimate,
+            "95 % interval": f"{100 * pair.difference.low:+.1f} to {100 * pair.difference.high:+.1f}",
+            "p (Holm)": pair.p_holm,
+            "Within 1.5 points": "yes" if pair.equivalent else "not shown",
+        }
+        for pair in pairs
+    )
+    if len(differences):
+        show_table(
+            differences,
+            "Differences in accuracy, first less second, over shared seeds and sentences.",
+            {"Difference (points)": "{:+.1f}", "p (Holm)": lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}"},
+        )
+    _show_sentences(experiment_verdicts(results))
+
+
+def calibrations(results: ExperimentRuns) -> None:
+    """Likelihood and calibration before and after temperature scaling."""
+    scaled = calibration.scaled_predictions(results)
+    table = calibration.calibration_table(scaled)
+    wide = table.pivot(index="method", columns="stage", values=["nll", "brier", "ece"]).reindex(_in_order(table))
+    after = table[table["stage"] == "after"].set_index("method")
+    shown = pd.DataFrame({"Method": [METHODS[name].title for name in wide.index]}, index=wide.index)
+    for metric, title in {"nll": "NLL (nats)", "brier": "Brier score", "ece": "ECE"}.items():
+        pair = zip(wide[metric]["before"], wide[metric]["after"], strict=True)
+        shown[title] = [f"{one:.3f} → {other:.3f}" for one, other in pair]
+    shown["Temperature"] = after["temperature"].map("{:.2f}".format)
+    show_table(
+        shown,
+        "Likelihood and calibration on the test set before → after temperature scaling, means over seeds. A "
+        "temperature above one says that the method was too sure of itself.",
+    )
+    ece = wide["ece"]
+    show_figure(
+        plots.reliability_diagram(calibration.reliability(scaled), "How often a method is right when it says so"),
+        "Reliability: accuracy among sentences of similar confidence, before and after temperature scaling. On the "
+        "dashed line a method is right as often as it claims.",
+        "; ".join(
+            f"{METHODS[name].title}: calibration error {row.before:.3f} before and {row.after:.3f} after"
+            for name, row in ece.iterrows()
+        ),
+    )
+    worst = ece["before"].idxmax()
+    show_markdown(
+        f"Before scaling, {METHODS[worst].title} is the least well calibrated (ECE {ece['before'][worst]:.3f}). One "
+        f"number for each run, fitted on validation, brings the methods' mean error from {ece['before'].mean():.3f} "
+        f"to {ece['after'].mean():.3f} and changes no predicted class."
+    )
+
+
+def other_domains(results: ExperimentRuns) -> None:
+    """Accuracy on the sets from elsewhere, and how far it falls."""
+    rows = [
+        {"method": run.config.method, "set": run.result.data.titles[name], "accuracy": 100 * metrics.accuracy}
+        for run in results.runs
+        for name, metrics in run.result.metrics.items()
+        if run.config.study == "main" and name != "validation"
+    ]
+    by_set = pd.DataFrame(rows).groupby(["method", "set"], sort=False)["accuracy"].mean().reset_index()
+    wide = by_set.pivot(index="method", columns="set", values="accuracy")
+    wide = wide.loc[_in_order(by_set), by_set["set"].drop_duplicates()]
+    named = wide.rename(index=lambda name: METHODS[name].title).rename_axis("Method").rename_axis(None, axis=1)
+    show_table(
+        named.reset_index(),
+        "Accuracy (%) on the test set and on sets from elsewhere, mean over seeds.",
+        {name: "{:.1f}" for name in named},
+    )
+    drop = (wide.iloc[:, :1].to_numpy() - wide.iloc[:, 1:]).mean()
+    if drop.empty:
+        return
+    show_figure(
+        plots.accuracy_by_set(by_set, f"The drop is largest on {drop.idxmax()}"),
+        "Accuracy of every method on the test set and on sets from elsewhere, mean over seeds.",
+        "; ".join(f"{name}: on average {_lower(lost)} than the test set" for name, lost in drop.items()),
+    )
+    show_markdown(
+        f"Averaged over the methods and beside the test set, accuracy is {_lower(drop.max())} on "
+        f"*{escape_markdown(drop.idxmax())}* and {_lower(drop.min())} on *{escape_markdown(drop.idxmin())}*."
+    )
+
+
+def agreements(results: ExperimentRuns) -> None:
+    """How far the methods make the same predictions, and the sentences that defeat all of them."""
+    predictions = comparison.read_predictions(results)
+    kappa = agreement.cohens_kappa(predictions.predicted)
+    others = kappa.where(~_diagonal(kappa)).stack()
+    if len(others):
+        first, second = others.idxmax()
+        show_figure(
+            plots.overlap_map(
+                kappa, f"{METHODS[first].title} and {METHODS[second].title} agree most", "Cohen's kappa"
+            ),
+            "Cohen's kappa between the predictions of two methods with the same seed; on the diagonal, of one method "
+            "with two seeds.",
+            f"The highest kappa between two methods is {others.max():.2f}, the lowest {others.min():.2f}.",
+        )
+    sentences = _test_sentences(results)
+    missed = agreement.missed_by_all(predictions, sentences)
+    share = len(missed) / len(predictions.labels)
+    show_markdown(
+        f"Every run of every method misses the same {len(missed):,} of {len(predictions.labels):,} test sentences "
+        f"({share:.1%}): no choice among these methods would have helped with them."
+    )
+    if len(missed):
+        show_table(missed.head(8), "Sentences that every run of every method misses, with what the raters said.")
+
+
+def human_ceiling(results: ExperimentRuns) -> None:
+    """One rater against the others, overall and by how strongly a sentence was rated, beside the methods."""
+    sentences = _test_sentences(results)
+    if "ratings" not in sentences:
+        show_markdown("The sentences of this experiment come without ratings, so there is no human ceiling to draw.")
+        return
+    table = agreement.accuracy_by_rating(comparison.read_predictions(results), sentences)
+    ceiling = agreement.human_ceiling(sentences)
+    weakest, strongest = table["rating"].iloc[0], table["rating"].iloc[-1]
+    person = table[table["method"] == agreement.HUMAN].set_index("rating")["accuracy"]
+    show_figure(
+        plots.accuracy_by_rating(table, "Weakly rated sentences are hard for people, too"),
+        "Accuracy of every method, and agreement of one human rater with the mean of the others, by how strongly the "
+        "sentence was rated.",
+        "; ".join(f"{rating}: one rater agrees in {100 * share:.0f} per cent" for rating, share in person.items()),
+    )
+    show_markdown(
+        f"On the test set one rater has the sign of the others' mean in {ceiling:.1%} of cases: {person[weakest]:.0%} "
+        f"where the absolute mean rating is {weakest}, {person[strongest]:.0%} where it is {strongest}. An accuracy "
+        "above the first of these figures would not mean that a method reads better than people do; it would mean that "
+        "it has learned what their average does."
+    )
+
+
+def weight_changes(results: ExperimentRuns) -> None:
+    """Size, effective rank and directions of every method's update, on the layers that all of them change."""
+    runs = {run.config.method: run for run in _first_seed(results) if run.config.method != "head"}
+    table = method_deltas(runs)
+    if table["method"].nunique() < 2:
+        return
+    sizes = table.groupby("method")["relative norm"].mean()
+    ranks = table.groupby("method")["effective rank"].mean()
+    show_figure(
+        plots.method_layers(
+            table, "relative norm", f"{METHODS[sizes.idxmax()].title} moves the weights most", "‖ΔW‖ / ‖W₀‖"
+        ),
+        "Size of the update relative to the frozen weight, in every layer that all methods change (seed 0).",
+        "; ".join(f"{METHODS[name].title}: {100 * size:.1f} per cent on average" for name, size in sizes.items()),
+    )
+    show_figure(
+        plots.method_layers(
+            table, "effective rank", f"{METHODS[ranks.idxmax()].title} uses the most directions", "effective rank of ΔW"
+        ),
+        "Effective rank of the update, in every layer that all methods change (seed 0).",
+        "; ".join(f"{METHODS[name].title}: {rank:.1f} on average" for name, rank in ranks.items()),
+    )
+    overlaps, chance = subspace_overlaps(runs)
+    between = overlaps.where(~_diagonal(overlaps)).stack()
+    first, second = between.idxmax()
+    show_figure(
+        plots.overlap_map(overlaps, f"{METHODS[first].title} and {METHODS[second].title} share the most directions"),
+        "Overlap of the four strongest output directions of two updates, mean over layers (seed 0). One: the same "
+        f"subspace; chance alone gives {chance:.2f}.",
+        f"The highest overlap between two methods is {between.max():.2f}, the lowest {between.min():.2f}.",
+    )
+    show_markdown(
+        f"The updates of {METHODS[first].title} and {METHODS[second].title} share {between.max():.0%} of their four "
+        f"strongest directions, where two random subspaces would share {chance:.0%}; the least that two methods share "
+        f"is {between.min():.0%}."
+    )
+
+
+def sparsities(results: ExperimentRuns) -> None:
+    """Sparse LoRA over strengths beside two controls: a pruned LoRA and a LoRA of smaller rank."""
+    from course_utils.controls import pruned_accuracy
+
+    gated = [run for run in results.runs if run.config.method == "sparse_lora" and run.config.final]
+    strengths = {run.config.settings.sparsity for run in gated}
+    plain = results.of("lora")
+    if len(strengths) < 2 or not plain:
+        show_markdown("This experiment has one strength of the gates; the profile `full` compares several.")
+        return
+    layers = len(gated[0].result.method["ranks"])
+    rows = [_ranked("Sparse LoRA", run, sum(run.result.method["ranks"].values())) for run in gated]
+    smaller = [run for run in results.runs if run.config.method == "lora" and run.config.study.startswith("rank-")]
+    rows += [_ranked("LoRA of that rank", run, layers * run.config.settings.rank) for run in [*plain, *smaller]]
+    counts = sorted({row["ranks"] for row in rows if 0 < row["ranks"] < layers * plain[0].config.settings.rank})
+    pruned = pruned_accuracy(plain[0], counts)
+    rows += [
+        {"series": "LoRA, pruned by size", "method": "lora", "setting": row.ranks, "ranks": row.ranks,
+         "accuracy": 100 * row.accuracy}
+        for row in pruned.itertuples()
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    fewest = table[table["series"] == "Sparse LoRA"].sort_values("ranks").iloc[0]
+    nearest = pruned.iloc[(pruned["ranks"] - fewest["ranks"]).abs().argmin()]
+    show_figure(
+        plots.accuracy_by_rank(table, "What is left of the accuracy when ranks go"),
+        "Test accuracy against the ranks that are left over all layers: Sparse LoRA at several strengths, plain LoRA "
+        "whose smallest ranks were cut off after training, and LoRA trained with a smaller rank.",
+        "; ".join(f"{row.series}, {row.ranks} ranks: {row.accuracy:.1f} per cent" for row in table.itertuples()),
+    )
+    left = {
+        f"{run.config.settings.sparsity:g}": run.result.method["ranks"]
+        for run in sorted(gated, key=lambda run: run.config.settings.sparsity)
+        if run.config.seed == 0
+    }
+    from course_utils.weights import short_layer_name
+
+    show_figure(
+        plots.rank_map(
+            pd.DataFrame(left).T.rename(columns=short_layer_name), "Where ranks survive", "strength of the pull"
+        ),
+        "Ranks that survive in every layer, by the strength of the pull (seed 0).",
+        "; ".join(f"strength {name}: {sum(ranks.values())} ranks left" for name, ranks in left.items()),
+    )
+    show_markdown(
+        f"With {fewest['ranks']} ranks left, Sparse LoRA reaches {fewest['accuracy']:.1f} %; plain LoRA cut to "
+        f"{nearest['ranks']} ranks after training reaches {100 * nearest['accuracy']:.1f} %."
+    )
+
+
+def quantised_base(results: ExperimentRuns) -> None:
+    """What the base model alone loses when its weights go to four bits."""
+    from course_utils.controls import quantised_base_accuracy
+
+    if "qlora" not in results.experiment.methods or not results.of("head"):
+        return
+    found = quantised_base_accuracy(results.of("head")[0])
+    show_markdown(
+        f"Putting the frozen encoder into four bits, with the head of the head-only run (seed 0) and nothing that can "
+        f"adapt, changes the accuracy from {found.plain:.1%} to {found.quantised:.1%} (McNemar's exact p = "
+        f"{found.p_value:.2f}). The layers lose between {found.errors.min():.1%} and {found.errors.max():.1%} of the "
+        "norm of their weights."
+    )
+
+
+def costs(results: ExperimentRuns) -> None:
+    """What the methods cost, and which of them no other beats."""
+    summary = comparison.summary_table(results)
+    table = comparison.readable_summary(summary)
+    columns = ["Method", "Adapter (k)", "Head (k)", "Total (M)", "Adapter (MB)", "Step (ms)", "Peak memory (MB)"]
+    show_table(
+        table[columns][summary["seeds"] > 0],
+        "What the methods cost: parameters trained outside the head (thousands), in the head, in all (millions), "
+        "bytes stored outside the head, median step, peak memory of the process.",
+    )
+    trained = comparison.accuracy_in_per_cent(summary)
+    axes = {
+        "parameters_adapter": "parameters outside the head",
+        "bytes_adapter": "bytes on disk outside the head",
+        "peak_memory_bytes": "peak memory (bytes)",
+        "step_ms_median": "median step (ms)",
+        "eval_ms_per_example": "evaluation (ms / sentence)",
+    }
+    on_every_front = [
+        row["title"]
+        for position, (_, row) in enumerate(trained.iterrows())
+        if all(plots.pareto_front(trained[column].astype(float), trained["estimate"])[position] for column in axes)
+    ]
+    show_figure(
+        plots.cost_scatter(trained, axes, "Accuracy against five costs"),
+        "Accuracy with its interval against five costs. The grey line joins the methods that no other beats in both "
+        "(the Pareto front).",
+        "; ".join(
+            f"{row.title}: {row.parameters_adapter:,.0f} parameters, {row.step_ms_median:.0f} milliseconds, "
+            f"{row.estimate:.1f} per cent"
+            for row in trained.itertuples()
+        ),
+    )
+    if on_every_front:
+        show_markdown(f"On the front of every cost: {', '.join(on_every_front)}.")
+
+
+def side_studies(results: ExperimentRuns) -> None:
+    """The accuracy of the side studies that are of all methods, such as the replication at the card's rate."""
+    for study, spec in results.experiment.studies.items():
+        if not spec.final or len(spec.methods) < 2:
+            continue
+        summary = comparison.summary_table(results, study)
+        if (summary["seeds"] > 0).any():
+            shown = comparison.readable_summary(summary)[["Method", "Seeds", "Accuracy (%)", "F1 (%)"]]
+            show_table(shown, f"Side study. {spec.title}.")
+
+
+def _ranked(series: str, run: Run, ranks: int) -> dict:
+    settings = run.config.settings
+    setting = settings.sparsity if hasattr(settings, "sparsity") else settings.rank
+    accuracy = 100 * run.result.metrics["test"].accuracy
+    return {"series": series, "method": run.config.method, "setting": setting, "ranks": ranks, "accuracy": accuracy}
+
+
+def _first_seed(results: ExperimentRuns) -> list[Run]:
+    return [own[0] for name in results.experiment.methods if (own := results.of(name))]
+
+
+def _test_sentences(results: ExperimentRuns) -> pd.DataFrame:
+    """The test sentences, with the ratings of each where people rated them."""
+    from course_utils.training import load_run_data
+
+    test = load_run_data(results.experiment.config(results.experiment.methods[0])).sets["test"]
+    return agreement.with_ratings(test) if "mean_rating" in test else test
+
+
+def _in_order(table: pd.DataFrame) -> list[str]:
+    return [name for name in METHODS if name in set(table["method"])]
+
+
+def _diagonal(square: pd.DataFrame):
+    import numpy as np
+
+    return np.eye(len(square), dtype=bool)
+
+
+def _lower(points: float) -> str:
+    return f"{abs(points):.1f} points {'lower' if points > 0 else 'higher'}"
+
+
+def _set_title(results: ExperimentRuns) -> str:
+    return escape_markdown(results.runs[0].result.data.titles["test"])
+
+
+def _show_sentences(sentences: list[str]) -> None:
+    show_markdown("\n\n".join(escape_markdown(sentence) for sentence in sentences))
