@@ -42,7 +42,7 @@ def checklist(runs: ExperimentRuns) -> str:
 
 
 ERROR_BARS = [
-    f"An error bar is a 95 % percentile interval of a bootstrap with {REPLICATES:,} replicates that draws seeds and "
+    f"An error bar is a 95% percentile interval of a bootstrap with {REPLICATES:,} replicates that draws seeds and "
     "sentences again, independently of each other. A point is the mean over seeds.",
     "Methods are compared on the same seeds and sentences: a sign-flip permutation test per sentence, pooled over "
     f"seeds, with Holm's correction over all pairs at {SIGNIFICANCE:.0%}; equivalence by two one-sided tests within "

@@ -40,10 +40,9 @@ def learning_rates(results: ExperimentRuns) -> None:
     """The search for learning rates, and what it found."""
     trials = search.search_trials(results)
     if trials.empty:
-        show_markdown(
-            "This experiment does not search. Its rates are those that the search of the profile `full` found, on the "
-            "same encoder and the same kind of sentences."
-        )
+        found = results.experiment.profile.found_by
+        source = "those that the search of the profile `full` found" if found else "its profile's"
+        show_markdown(f"This experiment does not search; its learning rates are {source}.")
         return
     best = trials[trials["best"]].set_index("method")
     show_figure(
@@ -121,7 +120,7 @@ def calibrations(results: ExperimentRuns) -> None:
         shown[title] = [f"{one:.3f} → {other:.3f}" for one, other in pair]
     shown["Temperature"] = after["temperature"].map("{:.2f}".format)
     show_table(
-        shown,
+        shown.reset_index(drop=True),
         "Likelihood and calibration on the test set before → after temperature scaling, means over seeds. A "
         "temperature above one says that the method was too sure of itself.",
     )
@@ -197,7 +196,8 @@ def agreements(results: ExperimentRuns) -> None:
         f"({share:.1%}): no choice among these methods would have helped with them."
     )
     if len(missed):
-        show_table(missed.head(8), "Sentences that every run of every method misses, with what the raters said.")
+        shown = missed.head(8).rename(columns=lambda name: name.replace("_", " ").capitalize())
+        show_table(shown, "Sentences that every run of every method misses, with what the raters said.")
 
 
 def human_ceiling(results: ExperimentRuns) -> None:
@@ -338,10 +338,11 @@ def costs(results: ExperimentRuns) -> None:
         "bytes stored outside the head, median step, peak memory of the process.",
     )
     trained = comparison.accuracy_in_per_cent(summary)
+    trained["peak_memory_mb"] = trained["peak_memory_bytes"] / 1e6
     axes = {
         "parameters_adapter": "parameters outside the head",
         "bytes_adapter": "bytes on disk outside the head",
-        "peak_memory_bytes": "peak memory (bytes)",
+        "peak_memory_mb": "peak memory (MB)",
         "step_ms_median": "median step (ms)",
         "eval_ms_per_example": "evaluation (ms / sentence)",
     }

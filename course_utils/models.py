@@ -90,7 +90,8 @@ def initialise_head(model: nn.Module, seed: int) -> None:
                 weight = torch.empty(layer.weight.shape)
                 weight.normal_(0.0, model.config.initializer_range, generator=generator)
                 layer.weight.data.copy_(weight)
-                layer.bias.data.zero_()
+                if layer.bias is not None:
+                    layer.bias.data.zero_()
 
 
 def head_modules(model: nn.Module) -> list[str]:

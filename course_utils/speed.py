@@ -20,6 +20,7 @@ from transformers.masking_utils import eager_mask
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 
 SHORT_ATTENTION = "short_attention"
+ENCODERS = ("distilbert", "bert", "roberta", "xlm-roberta", "electra")  # whose attention is a function to choose
 
 
 def speed_up(model: nn.Module, precision: str = "fp32") -> nn.Module:
@@ -40,7 +41,7 @@ def speed_up(model: nn.Module, precision: str = "fp32") -> nn.Module:
     if blocks := [module for module in model.modules() if isinstance(module, TransformerBlock)]:
         blocks[-1].forward = MethodType(first_token_forward, blocks[-1])
     encoder = model.get_base_model() if hasattr(model, "peft_config") else model
-    if not on_gpu:
+    if not on_gpu and encoder.config.model_type in ENCODERS:
         encoder.set_attn_implementation(SHORT_ATTENTION)
     return model
 

@@ -60,7 +60,7 @@ def describe_deltas(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> pd.
         rows.append(
             {
                 "layer": short_layer_name(name),
-                "relative norm": float(delta.norm() / frozen.norm()),
+                "relative norm": (delta.norm() / frozen.norm()).item(),
                 "rank": numerical_rank(values),
                 "effective rank": effective_rank(values),
             }

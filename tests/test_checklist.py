@@ -1,5 +1,6 @@
 """The checklist page says what the runs and settings say."""
 
+import json
 import shutil
 
 import pandas as pd
@@ -12,6 +13,14 @@ from course_utils.config import load_experiment
 from course_utils.data import Data
 
 
+def write_scored_run(config, data):
+    """A whole run, right in 80 % of the test sentences and in 90 % of those of validation."""
+    record = write_run(config, 0.8, data=data).folder / "result.json"
+    result = json.loads(record.read_text())
+    result["metrics"]["validation"] = result["metrics"]["test"] | {"accuracy": 0.9}
+    record.write_text(json.dumps(result))
+
+
 @pytest.fixture
 def experiment(runs_in, monkeypatch):
     """Two seeds of every method of the smoke profile; the data are four sentences, of which two were removed."""
@@ -20,7 +29,7 @@ def experiment(runs_in, monkeypatch):
     monkeypatch.setattr(checklist, "load_run_data", lambda config: data)
     experiment = load_experiment("smoke", {"seeds": 2, "precision": "fp32"})
     for config in experiment.configs():
-        write_run(config, 0.8, data=data.fingerprint)
+        write_scored_run(config, data.fingerprint)
     return experiment
 
 
@@ -35,8 +44,9 @@ def test_a_whole_experiment(experiment):
         "- movie test: 4 sentences, 75.0% positive", r"- Removed (movies\, duplicates): 2"
     ]  # fmt: skip
     assert section(page, "Runs")[0] == "- All studies: 12 of 12 planned runs are finished."
-    # 12 runs of 9 s, and 200 sentences of 2 ms
-    assert "0.03 hours" in section(page, "Compute")[0] and "- LoRA: 9 s a main run" in section(page, "Compute")
+    assert "- HiRA: validation 90.0%, test 80.0% (2 seeds)" in section(page, "Validation beside test")
+    # 12 runs of 9 s, and 400 sentences of 2 ms
+    assert "0.03 hours" in section(page, "Compute")[0] and "- LoRA: 10 s a main run" in section(page, "Compute")
     assert "`./run_all.sh --profile smoke --seeds 2 -p precision=fp32`" in page
     assert "- HiRA: 0.0045" in section(page, "Learning rates")
     assert not [line for line in section(page, "Not run") if "seed" in line]
@@ -57,7 +67,7 @@ def test_runs_of_other_data_than_those_described_are_pointed_out(experiment):
     for seed in (0, 1):
         for name in experiment.methods:
             shutil.rmtree(runs.runs_folder() / experiment.config(name, seed).path)
-            write_run(experiment.config(name, seed), 0.8, data="e" * 64)
+            write_scored_run(experiment.config(name, seed), "e" * 64)
     assert "**12 runs saw other data than these**" in section(checklist.checklist(read_runs(experiment)), "Data")[0]
 
 

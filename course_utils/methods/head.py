@@ -14,7 +14,7 @@ class Head(Method):
     marker = "v"
     color = "#7f7f7f"
     is_baseline = True
-    relative_cost = 0.4
+    relative_cost = 0.45
     Settings = Settings
 
     def adapt(self, model, settings):

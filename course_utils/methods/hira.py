@@ -13,7 +13,7 @@ class Hira(Method):
     description = "The update is the Hadamard product of the frozen weight and BA, which can have full rank."
     marker = "^"
     color = "#d55e00"
-    relative_cost = 1.1
+    relative_cost = 0.95
     Settings = LowRankSettings
 
     def adapter_config(self, model, settings):

@@ -17,7 +17,7 @@ class Qlora(Lora):
     marker = "D"
     color = "#cc79a7"
     four_bit_base = True
-    relative_cost = 1.2
+    relative_cost = 1.1
 
     def adapt(self, model, settings):
         from peft import prepare_model_for_kbit_training
