@@ -246,20 +246,32 @@ def weight_changes(results: ExperimentRuns) -> None:
         "Effective rank of the update, in every layer that all methods change (seed 0).",
         "; ".join(f"{METHODS[name].title}: {rank:.1f} on average" for name, rank in ranks.items()),
     )
-    overlaps, chance = subspace_overlaps(runs)
-    between = overlaps.where(~_diagonal(overlaps)).stack()
-    first, second = between.idxmax()
+    _overlaps(results, runs)
+
+
+def _overlaps(results: ExperimentRuns, runs: dict[str, Run]) -> None:
+    again = {f"LoRA, seed {run.config.seed}": run for run in results.of("lora")[1:2]}
+    overlaps, chance = subspace_overlaps(runs | again)
+    between = overlaps.loc[list(runs), list(runs)]
+    between = between.where(~_diagonal(between)).stack()
+    first, second = (METHODS[name].title for name in between.idxmax())
     show_figure(
-        plots.overlap_map(overlaps, f"{METHODS[first].title} and {METHODS[second].title} share the most directions"),
-        "Overlap of the four strongest output directions of two updates, mean over layers (seed 0). One: the same "
-        f"subspace; chance alone gives {chance:.2f}.",
+        plots.overlap_map(overlaps, f"{first} and {second} share the most directions"),
+        "Overlap of the four strongest output directions of two updates, mean over layers (seed 0 unless named). "
+        f"One: the same subspace; chance alone gives {chance:.2f}.",
         f"The highest overlap between two methods is {between.max():.2f}, the lowest {between.min():.2f}.",
     )
-    show_markdown(
-        f"The updates of {METHODS[first].title} and {METHODS[second].title} share {between.max():.0%} of their four "
-        f"strongest directions, where two random subspaces would share {chance:.0%}; the least that two methods share "
-        f"is {between.min():.0%}."
+    sentence = (
+        f"The updates of {first} and {second} share {between.max():.0%} of their four strongest directions, where two "
+        f"random subspaces would share {chance:.0%}; the least that two methods share is {between.min():.0%}."
     )
+    for name in again:
+        sentence += (
+            f" The scale to read this on is LoRA with another seed, which shares {overlaps.loc['lora', name]:.0%} with "
+            "LoRA: methods of one seed start from the same factors and see the same order of sentences, and part of "
+            "what they share is that."
+        )
+    show_markdown(sentence)
 
 
 def sparsities(results: ExperimentRuns) -> None:
