@@ -14,6 +14,7 @@ COMMANDS = {
     "predict": "classify sentences with a trained run",
     "fetch": "get the embedded encoder and sentences",
     "report": "bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv",
+    "rates": "say which learning rates an experiment's search found, as lines for a profile",
     "doctor": "say what this machine can do and which profile fits it",
 }
 
@@ -148,6 +149,23 @@ def _report(arguments: list[str]) -> None:
     write_comparison(experiment)
     html, pdf = build_report(experiment.name)
     print(f"The report is in {html} and {pdf}.")
+
+
+def _rates(arguments: list[str]) -> None:
+    parser = _parser("rates")
+    experiment_arguments(parser)
+    parser.set_defaults(profile="full")
+    experiment = chosen_experiment(parser.parse_args(arguments))
+
+    from course_utils.comparison import read_runs
+    from course_utils.search import search_sentences, search_trials, winners_as_toml
+
+    trials = search_trials(read_runs(experiment))
+    if trials.empty:
+        raise CourseError(f"No trial of {experiment.name} is finished; ./run_all.sh --profile full makes them.")
+    print(trials.drop(columns="fingerprint").to_string(index=False), end="\n\n")
+    print("\n".join(search_sentences(trials, experiment)), end="\n\n")
+    print(winners_as_toml(trials))
 
 
 def _doctor(arguments: list[str]) -> None:

@@ -27,14 +27,14 @@ from course_utils.verdict import experiment_verdicts, verdicts
 SENTENCES = 200
 
 
-def write_run(config, accuracy, title="movie test", data="d" * 64):
+def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="test"):
     """A whole run folder whose first sentences, as many as `accuracy` says, are classified correctly."""
     labels = np.tile([0, 1], SENTENCES // 2)
     right = np.arange(SENTENCES) < round(accuracy * SENTENCES)
     predicted = np.where(right, labels, 1 - labels)
     table = pd.DataFrame(
         {
-            "set": "test",
+            "set": set_name,
             "example_id": [f"sentence-{i}" for i in range(SENTENCES)],
             "label": labels,
             "logit_0": 1.0 - predicted,
@@ -64,7 +64,7 @@ def write_run(config, accuracy, title="movie test", data="d" * 64):
             "bytes": {"adapter": 4_000, "head": 2_000, "base_model": 80_000},
             "timing": {"train_seconds": 9.0, "step_ms_median": 100.0 + config.seed, "eval_ms_per_example": 2.0},
             "memory": {"peak_bytes": 10**9, "measured_as": "peak resident set of the whole process"},
-            "metrics": {"test": metrics},
+            "metrics": {set_name: metrics},
             "method": {},
             "environment": {"versions": {}, "processor": "a processor", "threads": 1, "load": (0.0, 0.0)},
             "git": None,
