@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -34,13 +35,16 @@ from course_utils.config import load_experiment
 from course_utils.machine import processor_name
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT, runs_folder
+from course_utils.runs import find_run
 from course_utils.speed import speed_up
 from course_utils.stats import CrossedBootstrap
 from course_utils.training import adapted_model, load_run_data
-from course_utils.workflow import environment
+from course_utils.workflow import MARK, environment
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 SST2 = os.environ.get("COURSE_SST2", "../shared/data/SST-2")
+# As the workflow's jobs, but without its mark, by which it ends what an earlier start has left.
+ENVIRONMENT = {name: value for name, value in environment().items() if name != MARK} | {"OMP_NUM_THREADS": "1"}
 ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
 
 
@@ -150,9 +154,7 @@ def memory() -> str:
 def _peak_mb(code: str) -> float:
     """Peak resident set of a process that runs `code`; what its parent held before does not count."""
     code += "; import re; print('peak', re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, env=environment(), stdout=subprocess.PIPE, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(f"benchmarks: this failed: {code}")
     return int(done.stdout.rpartition("peak ")[2]) / 1024
@@ -294,36 +296,35 @@ def accuracy() -> str:
     """Accuracy against the plain script, over 5 seeds"""
     experiment = load_experiment("quick", {"seeds": 5})
     frame = load_run_data(experiment.config("lora")).sets["test"]
-    plain, ours = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for seed in experiment.seeds:
-            file = Path(folder) / f"{seed}.npy"
-            _side_by_side(
-                ["benchmarks.plain", str(seed), str(file)],
-                ["course_utils", "train", "--method", "lora", "--seed", str(seed), "-p", "seeds=5"],
-            )
-            plain.append(np.load(file) == frame.label)
-            rows = pd.read_parquet(runs_folder() / experiment.config("lora", seed).path / "predictions.parquet")
-            rows = rows[rows["set"] == "test"].set_index("example_id").loc[frame.example_id]
-            ours.append(((rows.logit_1 > rows.logit_0) == rows.label).to_numpy())
-    plain, ours = np.asarray(plain, float), np.asarray(ours, float)
+        files = [Path(folder) / f"{seed}.npy" for seed in experiment.seeds]
+        commands = [
+            ["benchmarks.plain", str(seed), str(file)] for seed, file in zip(experiment.seeds, files, strict=True)
+        ]
+        train = ["course_utils", "train", "--method", "lora", "-p", "seeds=5", "--seed"]
+        _two_at_a_time([*commands, *([*train, str(seed)] for seed in experiment.seeds)])
+        plain = np.array([np.load(file) == frame.label for file in files], float)
+    runs = [find_run(experiment.config("lora", seed)) for seed in experiment.seeds]
+    tables = [run.predictions().query("set == 'test'").set_index("example_id").loc[frame.example_id] for run in runs]
+    ours = np.array([(rows.logit_1 > rows.logit_0) == rows.label for rows in tables], float)
     interval = CrossedBootstrap.draw(*plain.shape).mean_interval(ours - plain)
     return (
         f"LoRA at the quick profile's settings, test accuracy, {len(plain)} seeds: plain script {plain.mean():.4f}, "
         f"ours {ours.mean():.4f}; difference {100 * interval.estimate:+.2f} points, 95 % interval "
-        f"[{100 * interval.low:+.2f}, {100 * interval.high:+.2f}] (seeds and sentences resampled)."
+        f"[{100 * interval.low:+.2f}, {100 * interval.high:+.2f}] (seeds and sentences are samples)."
     )
 
 
-def _side_by_side(*modules: list[str]) -> None:
-    """Run the modules with their arguments at once, one thread each."""
-    variables = environment() | {"OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen([sys.executable, "-m", *module], cwd=PROJECT, env=variables, stdout=subprocess.DEVNULL)
-        for module in modules
-    ]
-    if any([process.wait() for process in running]):
-        raise SystemExit("benchmarks: a training run failed; its error is above")
+def _two_at_a_time(modules: list[list[str]]) -> None:
+    """Run the modules with their arguments, one thread each, in the order given."""
+
+    def run(module: list[str]) -> int:
+        command = [sys.executable, "-m", *module]
+        return subprocess.run(command, cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.DEVNULL).returncode
+
+    with ThreadPoolExecutor(2) as pool:
+        if any(pool.map(run, modules)):
+            raise SystemExit("benchmarks: a training run failed; its error is above")
 
 
 def table(rows) -> str:

@@ -63,8 +63,8 @@ def standard_error(values: np.ndarray) -> StandardError:
 
     In a two-way layout with random effects, the mean's variance is that which the sentences' means show, and what
     the seeds' means show beyond the residual that both contain. Its degrees of freedom are Satterthwaite's: few
-    where seeds decide, many where sentences do (as for readers and cases in radiology, hillis2007degrees). With one
-    seed, sentences are the only sample.
+    where seeds decide, many where sentences do. With one seed, sentences are
+    the only sample.
     """
     seeds, sentences = values.shape
     of_seeds, of_sentences = values.mean(axis=1, keepdims=True), values.mean(axis=0)

@@ -44,5 +44,4 @@ def test_smoke_quick_and_full_use_the_same_winners():
     profiles = [load_experiment(name).profile for name in ("full", "quick", "smoke")]
     rates = [{name: entry["learning_rate"] for name, entry in profile.methods.items()} for profile in profiles]
     assert rates[0] == rates[1] == rates[2]
-    assert profiles[0].found_by.keys() == rates[0].keys()
     assert profiles[0].found_by == profiles[1].found_by == profiles[2].found_by
