@@ -22,6 +22,7 @@ from course_utils.paths import PROJECT, assets_folder, relative_to_project, repo
 from course_utils.progress import OTHER_SECONDS, Progress, duration
 
 STATE = PROJECT / ".snakemake"
+WITHOUT_MISSING = "without_missing=1"  # tells the Snakefile to make a report of the runs that there are
 MARK = "COURSE_WORKFLOW"  # in the environment of every process that a start of this checkout has started
 SST2_SIZE = 67_349
 
@@ -54,10 +55,11 @@ def _main(arguments: list[str]) -> int:
 
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
     command += ["--resources", f"mem_mb={memory_mb()}", f"device={at_once(cores)}"]
-    command += ["--config", f"profile={options.profile}", f"overrides={json.dumps(pairs)}"]
-    command += ["force=1", "--forceall"] if options.force else []
     command += ["--scheduler", "greedy", "--nolock", "--nocolor", "--rerun-incomplete", "--keep-going"]
     command += ["--show-failed-logs"] + ["--dry-run"] * options.dry_run + for_snakemake
+    command += ["--forceall"] * options.force
+    command += ["--config", f"profile={options.profile}", f"overrides={json.dumps(pairs)}"]  # takes all words that follow
+    command += ["force=1"] * options.force
 
     with only_one_at_a_time():
         end_marked_processes()  # left by a start that was killed
@@ -133,6 +135,10 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
 
     details = relative_to_project(log)
     if status:
+        if progress.a_run_failed and WITHOUT_MISSING not in command:
+            print("Going on to a report without the runs that failed.", flush=True)
+            again = [word for word in command if word not in ("--forceall", "force=1")]
+            follow([*again, WITHOUT_MISSING], experiment, cores, dry_run)
         print(
             f"Not everything could be made: {progress.reason()}. What is finished is kept; the same command tries the"
             f" rest again. Details: {details}",

@@ -282,6 +282,19 @@ def test_a_lost_run_is_made_again_with_what_depends_on_it(project, smoke):
 
 
 @pytest.mark.slow
+def test_a_run_that_fails_is_missing_from_a_report_of_the_others(project, smoke):
+    shutil.rmtree(project / "runs" / "smoke" / "main" / "hira")
+    (project / "runs" / "smoke" / "main" / "hira").write_text("where a folder should be")
+    process = start(project)
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 1
+    assert "FAILED  Train HiRA, seed 0" in output and "Not everything could be made: 1 step failed" in output
+    report = project / "reports" / "smoke"
+    assert "not run, or failed" in (report / "comparison.csv").read_text(encoding="utf-8")
+    assert "Runs that cannot be used" in (report / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_ctrl_c_stops_everything_within_seconds(project, smoke):
     process = start(project, "-p", "rank=2")
     for line in process.stdout:
