@@ -58,7 +58,7 @@ def _main(arguments: list[str]) -> int:
     command += ["--scheduler", "greedy", "--nolock", "--nocolor", "--rerun-incomplete", "--keep-going"]
     command += ["--show-failed-logs"] + ["--dry-run"] * options.dry_run + for_snakemake
     command += ["--forceall"] * options.force
-    command += ["--config", f"profile={options.profile}", f"overrides={json.dumps(pairs)}"]  # takes all words that follow
+    command += ["--config", f"profile={options.profile}", f"overrides={json.dumps(pairs)}"]
     command += ["force=1"] * options.force
 
     with only_one_at_a_time():
