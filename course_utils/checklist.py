@@ -13,7 +13,7 @@ from course_utils.data import Data
 from course_utils.display import escape_markdown
 from course_utils.methods import METHODS
 from course_utils.runs import Run
-from course_utils.stats import MARGIN, REPLICATES, SIGNIFICANCE
+from course_utils.stats import COVERAGE, COVERAGE_OF_PERCENTILES, MARGIN, REPLICATES, SIGNIFICANCE
 from course_utils.training import load_run_data
 
 ENERGY_COUNTERS = Path("/sys/class/powercap")
@@ -42,8 +42,13 @@ def checklist(runs: ExperimentRuns) -> str:
 
 
 ERROR_BARS = [
-    f"An error bar is a 95% percentile interval of a bootstrap with {REPLICATES:,} replicates that draws seeds and "
-    "sentences again, independently of each other. A point is the mean over seeds.",
+    f"An error bar is a 95% interval of a bootstrap with {REPLICATES:,} replicates that draws seeds and sentences "
+    "again, independently of each other, expanded to the width of a t interval. A point is the mean over seeds.",
+    "In simulations of paired differences in which seeds and sentences both vary, such intervals hold the truth in "
+    + ", ".join(f"{low:.1%} to {high:.1%} of cases with {seeds} seeds" for seeds, (low, high) in COVERAGE.items())
+    + "; plain percentiles in "
+    + ", ".join(f"{low:.1%} to {high:.1%} with {seeds}" for seeds, (low, high) in COVERAGE_OF_PERCENTILES.items())
+    + ".",
     "Methods are compared on the same seeds and sentences: a sign-flip permutation test per sentence, pooled over "
     f"seeds, with Holm's correction over all pairs at {SIGNIFICANCE:.0%}; equivalence by two one-sided tests within "
     f"±{100 * MARGIN:g} points.",
