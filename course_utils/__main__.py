@@ -140,15 +140,20 @@ def _fetch(arguments: list[str]) -> None:
 def _report(arguments: list[str]) -> None:
     parser = _parser("report")
     experiment_arguments(parser)
+    parser.add_argument("--figure", metavar="FILE", help="also write the figure of accuracies there (.svg, .png)")
     options = parser.parse_args(arguments)
     experiment = chosen_experiment(options)
 
-    from course_utils.comparison import write_comparison
+    from course_utils.comparison import read_runs, write_comparison
     from course_utils.report import build_report
 
     write_comparison(experiment)
     html, pdf = build_report(experiment.name)
     print(f"The report is in {html} and {pdf}.")
+    if options.figure:
+        from course_utils.exhibits import accuracy_figure
+
+        accuracy_figure(read_runs(experiment)).savefig(options.figure)
 
 
 def _rates(arguments: list[str]) -> None:

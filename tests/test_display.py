@@ -57,14 +57,15 @@ def cells(table):
 
 
 def test_figure_is_vector_closed_and_described(shown):
-    show_figure(drawing(), "A *line*.", 'It "rises".')
+    figure = drawing()
+    show_figure(figure, "A *line*.", 'It "rises".')
     (data, metadata), (caption, mark) = shown
     assert data["image/svg+xml"].startswith("<?xml") and "image/png" in data
     assert 'alt="It &quot;rises&quot;."' in data["text/html"]
     assert metadata["image/png"]["alt"] == 'It "rises".'
     assert metadata["course"] == {"kind": "figure", "caption": "A *line*.", "alt": 'It "rises".'}
     assert "A *line*." in caption["text/markdown"] and mark["course"] == {"kind": "caption"}
-    assert not plt.get_fignums()
+    assert not plt.fignum_exists(figure.number)
 
 
 def test_same_figure_gives_same_bytes(shown):
