@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -24,19 +25,18 @@ SOCKET = "COURSE_FORK_SERVER"  # where it listens; unset where there is none
 
 @contextmanager
 def fork_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """A server for the commands that run in the `environment` that this gives, ended with it."""
+    """A server for the commands that run in the `environment` that this gives; it does not outlive this process."""
     with tempfile.TemporaryDirectory(prefix="course-") as folder:
         environment = environment | {SOCKET: str(Path(folder) / "socket")}
         # No threads before a fork: a child would wait for the locks of threads that it does not have.
         alone = environment | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        server = subprocess.Popen(
-            [sys.executable, "-m", __name__], env=alone, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        try:
-            yield environment
-        finally:
-            server.terminate()
-            server.wait()
+        command = [sys.executable, "-m", __name__]
+        # It reads the end of its standard input when this process is gone, however that came about.
+        with subprocess.Popen(command, env=alone, stdin=subprocess.PIPE, start_new_session=True) as server:
+            try:
+                yield environment
+            finally:
+                server.terminate()
 
 
 def ask(arguments: list[str]) -> int | None:
@@ -53,12 +53,12 @@ def ask(arguments: list[str]) -> int | None:
 
 
 def serve(address: str) -> None:
-    """Fork for every request that comes to `address`, until terminated; import at the first."""
+    """Fork for every request that comes to `address`, until standard input ends; import at the first."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
-        while True:
+        while listening in select.select([listening, sys.stdin], [], [])[0]:
             connection, _ = listening.accept()
             with suppress(Exception):  # the child meets it again, and says so where it is read
                 import course_utils.training  # noqa: F401
