@@ -56,7 +56,7 @@ class SharedSettings(BaseModel):
         "auto", description="auto is bf16 where the processor has it"
     )
     threads: int = Field(1, ge=1, le=256, description="threads of one run; runs go side by side")
-    speedups: bool = Field(True, description="compute the same with less work (course_utils/speed.py)")
+    speedups: bool = Field(True, description="compute the same with less work (course_utils/speed.py, fork_server.py)")
     checkpoint_steps: int = Field(100, ge=1, description="steps between two checkpoints")
 
     @field_validator("base_model", "data", "also_evaluate")

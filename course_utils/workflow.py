@@ -107,11 +107,12 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
     log.parent.mkdir(exist_ok=True)
     expected = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
     started = time.monotonic()
+    shared_start = experiment.config(experiment.methods[0]).speedups and not has_gpu()  # a GPU forbids forks
     try:
         with (
             log.open("w", encoding="utf-8") as file,
             Progress(expected, at_once(cores), dry_run) as progress,
-            nullcontext(environment()) if has_gpu() else fork_server(environment()) as variables,
+            fork_server(environment()) if shared_start else nullcontext(environment()) as variables,
         ):
             snakemake = subprocess.Popen(
                 command,
