@@ -283,8 +283,10 @@ def test_a_lost_run_is_made_again_with_what_depends_on_it(project, smoke):
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_missing_from_a_report_of_the_others(project, smoke):
-    shutil.rmtree(project / "runs" / "smoke" / "main" / "hira", ignore_errors=True)  # an earlier test may have
-    (project / "runs" / "smoke" / "main" / "hira").write_text("where a folder should be")
+    runs = project / "runs" / "smoke" / "main" / "hira"
+    shutil.rmtree(runs, ignore_errors=True)  # an earlier test may have
+    runs.mkdir()
+    (runs / ".seed-0.unfinished").write_text("a file where the run's folder should be")
     process = start(project)
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 1
