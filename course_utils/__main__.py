@@ -153,7 +153,7 @@ def _report(arguments: list[str]) -> None:
     if options.figure:
         from course_utils.exhibits import accuracy_figure
 
-        accuracy_figure(read_runs(experiment)).savefig(options.figure)
+        accuracy_figure(read_runs(experiment)).savefig(options.figure, metadata={"Date": None})
 
 
 def _rates(arguments: list[str]) -> None:
