@@ -89,7 +89,7 @@ for method in EXPERIMENT.methods:
             f"{LOGS}/{{study}}-{method}-seed-{{seed}}.log",
         threads: EXPERIMENT.config(method).threads
         resources:
-            mem_mb=2000,
+            mem_mb=2500,
             device=1,
         priority: training_priority(method)
         message:

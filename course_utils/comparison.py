@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ class MissingRun:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExperimentRuns:
     """The usable runs of an experiment, in its order, and the others."""
 
@@ -78,6 +79,16 @@ class ExperimentRuns:
     def of(self, method: str, study: str = "main") -> list[Run]:
         """Usable runs of `method`, a seed each."""
         return [run for run in self.runs if (run.config.method, run.config.study) == (method, study)]
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """`read_predictions` of the main runs on the test set."""
+        return read_predictions(self)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """`summary_table` of the main runs on the test set."""
+        return summary_table(self)
 
 
 @dataclass(frozen=True)
@@ -285,7 +296,9 @@ def readable_summary(summary: pd.DataFrame) -> pd.DataFrame:
         "Total (M)": _printed(summary["parameters_total"] / million, ",.2f"),
         "Adapter (MB)": _printed(summary["bytes_adapter"] / million, ",.2f"),
         "Head (MB)": _printed(summary["bytes_head"] / million, ",.2f"),
+        "Base model (MB)": _printed(summary["bytes_base_model"] / million, ",.1f"),
         "Step (ms)": _printed(summary["step_ms_median"], ",.0f"),
+        "Training (s)": _printed(summary["train_seconds"], ",.0f"),
         "Peak memory (MB)": _printed(summary["peak_memory_bytes"] / million, ",.0f"),
     }
     return pd.DataFrame(table).reset_index(drop=True)

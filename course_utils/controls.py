@@ -12,11 +12,10 @@ from torch import nn
 
 from course_utils.config import RunConfig
 from course_utils.errors import CourseError
-from course_utils.evaluation import predict
+from course_utils.evaluation import predict_as_trained
 from course_utils.methods.gates import lora_layers
 from course_utils.models import dequantise, load_classifier, load_tokenizer, quantisation_error
 from course_utils.runs import Run, load_model
-from course_utils.speed import speed_up
 from course_utils.stats import mcnemar_exact
 from course_utils.training import load_run_data
 from course_utils.weights import short_layer_name
@@ -96,13 +95,5 @@ class FinalSet:
 
     def correct(self, model: nn.Module) -> np.ndarray:
         """Which sentences a plain classifier gets right: booleans (n,); `model` is sped up in place."""
-        config = self.config
-        torch.set_num_threads(config.threads)  # another number gives other last bits
-        if torch.cuda.is_available():
-            model.cuda()
-        if config.speedups:
-            speed_up(model, config.precision)
-        logits = predict(
-            model, self.tokenizer, self.frame, max_length=config.max_length, precision=config.precision
-        )
+        logits = predict_as_trained(self.config, model, self.tokenizer, self.frame)
         return logits.argmax(axis=1) == self.frame["label"].to_numpy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import datasets
 import evaluate
 import numpy as np
@@ -14,6 +16,10 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding
 
 from course_utils.data import tokenize
+from course_utils.speed import speed_up
+
+if TYPE_CHECKING:
+    from course_utils.config import RunConfig
 
 CALIBRATION_BINS = 15
 
@@ -43,6 +49,20 @@ def predict(
         batches = [model(**batch.to(device)).logits.float().cpu().numpy() for batch in loader]
     logits[order] = np.concatenate(batches)
     return logits
+
+
+def predict_as_trained(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame) -> np.ndarray:
+    """Logits (n, 2) for the sentences in `frame.text` as a run of `config` computes them.
+
+    On the GPU if there is one, with the run's threads (another number gives other last bits) and precision; a plain
+    or adapted `model` is sped up in place.
+    """
+    torch.set_num_threads(config.threads)
+    if torch.cuda.is_available():
+        model.cuda()
+    if config.speedups:
+        speed_up(model, config.precision)
+    return predict(model, tokenizer, frame, max_length=config.max_length, precision=config.precision)
 
 
 class SentimentMetrics(evaluate.Metric):
@@ -109,10 +129,7 @@ def classify(run, texts: list[str]) -> list[tuple[str, str, float]]:
 
     frame = pd.DataFrame({"text": texts, "label": 0})
     tokenizer = load_tokenizer(run.config.base_model)
-    config = run.config
-    logits = predict(
-        load_model(run), tokenizer, frame, max_length=config.max_length, precision=config.precision
-    )
+    logits = predict_as_trained(run.config, load_model(run), tokenizer, frame)
     probabilities = np.exp(log_softmax(logits, axis=1))
     return [
         (text, LABELS[int(row.argmax())], float(row.max()))

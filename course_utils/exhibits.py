@@ -6,17 +6,23 @@ the exhibit says so.
 
 from __future__ import annotations
 
+from functools import cache
+
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from course_utils import agreement, calibration, comparison, plots, search
+from course_utils import agreement, calibration, comparison, controls, plots, search
 from course_utils.comparison import ExperimentRuns
+from course_utils.costs import evaluation_times
 from course_utils.display import escape_markdown, show_figure, show_markdown, show_table
 from course_utils.methods import METHODS
+from course_utils.models import LABELS
 from course_utils.runs import Run
-from course_utils.stats import compare_pairs
+from course_utils.stats import Interval, compare_pairs
+from course_utils.training import load_run_data
 from course_utils.verdict import experiment_verdicts
-from course_utils.weights import method_deltas, subspace_overlaps
+from course_utils.weights import method_deltas, short_layer_name, subspace_overlaps
 
 
 def what_was_run(results: ExperimentRuns) -> None:
@@ -60,7 +66,7 @@ def learning_rates(results: ExperimentRuns) -> None:
 
 def accuracies(results: ExperimentRuns) -> None:
     """Accuracy and F1 with intervals, as a table and as a figure."""
-    summary = comparison.summary_table(results)
+    summary = results.summary
     table = comparison.readable_summary(summary)
     table.insert(2, "Learning rate", summary["learning_rate"].map("{:g}".format).replace("nan", "–"))
     title = _set_title(results)
@@ -81,7 +87,7 @@ def accuracies(results: ExperimentRuns) -> None:
 
 def accuracy_figure(results: ExperimentRuns) -> Figure:
     """Mean accuracy of every method with its interval: the figure that the README shows."""
-    trained = comparison.accuracy_in_per_cent(comparison.summary_table(results))
+    trained = comparison.accuracy_in_per_cent(results.summary)
     best, full = trained.loc[trained["estimate"].idxmax()], trained[trained["method"] == "full"]
     return plots.intervals(
         trained,
@@ -94,23 +100,24 @@ def accuracy_figure(results: ExperimentRuns) -> Figure:
 
 def conclusions(results: ExperimentRuns) -> None:
     """The differences between all pairs, and the sentences that they allow."""
-    pairs = compare_pairs(comparison.read_predictions(results).correct)
+    pairs = compare_pairs(results.predictions.correct)
     differences = pd.DataFrame(
         {
-            "First": METHODS[pair.first].title,
-            "Second": METHODS[pair.second].title,
-            "Difference (points)": 100 * pair.difference.estimate,
-            "95 % interval": f"{100 * pair.difference.low:+.1f} to {100 * pair.difference.high:+.1f}",
-            "p (Holm)": pair.p_holm,
-            "Within 1.5 points": "yes" if pair.equivalent else "not shown",
+            "Pair": f"{METHODS[pair.first].title} − {METHODS[pair.second].title}",
+            "Difference [95 %]": _points(pair.difference),
+            "p (Holm)": "< 0.001" if pair.p_holm < 0.001 else f"{pair.p_holm:.3f}",
+            "Would see 1 / 1.5 / 2 (%)": " / ".join(f"{100 * seen:.0f}" for seen in pair.power.of_difference.values()),
+            "Within 1.5": "yes" if pair.equivalent else "not shown",
+            "Would show it (%)": f"{100 * pair.power.of_equivalence:.0f}",
         }
         for pair in pairs
     )
     if len(differences):
         show_table(
             differences,
-            "Differences in accuracy, first less second, over shared seeds and sentences.",
-            {"Difference (points)": "{:+.1f}", "p (Holm)": lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}"},
+            "Differences in accuracy (points), first less second, over shared seeds and sentences. *Would see*: how "
+            "often this design finds a true difference of so many points. *Within 1.5*: whether the two are shown to "
+            "be equivalent. *Would show it*: how often this design shows that of two methods that do not differ.",
         )
     _show_sentences(experiment_verdicts(results))
 
@@ -182,7 +189,7 @@ def other_domains(results: ExperimentRuns) -> None:
 
 def agreements(results: ExperimentRuns) -> None:
     """How far the methods make the same predictions, and the sentences that defeat all of them."""
-    predictions = comparison.read_predictions(results)
+    predictions = results.predictions
     kappa = agreement.cohens_kappa(predictions.predicted)
     others = kappa.where(~_diagonal(kappa)).stack()
     if len(others):
@@ -203,8 +210,16 @@ def agreements(results: ExperimentRuns) -> None:
         f"({share:.1%}): no choice among these methods would have helped with them."
     )
     if len(missed):
-        shown = missed.head(8).rename(columns=lambda name: name.replace("_", " ").capitalize())
-        show_table(shown, "Sentences that every run of every method misses, with what the raters said.")
+        shown = pd.DataFrame({"Sentence": missed["text"], "Label": missed["label"].map(LABELS)})
+        if "mean_rating" in missed:
+            sides = ["negative", "neutral", "positive"]
+            shown["Raters − / 0 / +"] = missed[sides].astype(str).agg(" / ".join, axis=1)
+            shown["Mean"] = missed["mean_rating"].map("{:+.1f}".format)
+        show_table(
+            shown.head(8),
+            "Sentences that every run of every method misses, the most strongly rated first, with the number of raters "
+            "on each side of zero and their mean.",
+        )
 
 
 def human_ceiling(results: ExperimentRuns) -> None:
@@ -213,7 +228,7 @@ def human_ceiling(results: ExperimentRuns) -> None:
     if "ratings" not in sentences:
         show_markdown("The sentences of this experiment come without ratings, so there is no human ceiling to draw.")
         return
-    table = agreement.accuracy_by_rating(comparison.read_predictions(results), sentences)
+    table = agreement.accuracy_by_rating(results.predictions, sentences)
     ceiling = agreement.human_ceiling(sentences)
     weakest, strongest = table["rating"].iloc[0], table["rating"].iloc[-1]
     person = table[table["method"] == agreement.HUMAN].set_index("rating")["accuracy"]
@@ -283,8 +298,6 @@ def _overlaps(results: ExperimentRuns, runs: dict[str, Run]) -> None:
 
 def sparsities(results: ExperimentRuns) -> None:
     """Sparse LoRA over strengths beside two controls: a pruned LoRA and a LoRA of smaller rank."""
-    from course_utils.controls import pruned_accuracy
-
     gated = [run for run in results.runs if run.config.method == "sparse_lora" and run.config.final]
     strengths = {run.config.settings.sparsity for run in gated}
     plain = results.of("lora")
@@ -296,7 +309,7 @@ def sparsities(results: ExperimentRuns) -> None:
     smaller = [run for run in results.runs if run.config.method == "lora" and run.config.study.startswith("rank-")]
     rows += [_ranked("LoRA of that rank", run, layers * run.config.settings.rank) for run in [*plain, *smaller]]
     counts = sorted({row["ranks"] for row in rows if 0 < row["ranks"] < layers * plain[0].config.settings.rank})
-    pruned = pruned_accuracy(plain[0], counts)
+    pruned = controls.pruned_accuracy(plain[0], counts)
     rows += [
         {"series": "LoRA, pruned by size", "method": "lora", "setting": row.ranks, "ranks": row.ranks,
          "accuracy": 100 * row.accuracy}
@@ -316,8 +329,6 @@ def sparsities(results: ExperimentRuns) -> None:
         for run in sorted(gated, key=lambda run: run.config.settings.sparsity)
         if run.config.seed == 0
     }
-    from course_utils.weights import short_layer_name
-
     show_figure(
         plots.rank_map(
             pd.DataFrame(left).T.rename(columns=short_layer_name), "Where ranks survive", "strength of the pull"
@@ -333,11 +344,9 @@ def sparsities(results: ExperimentRuns) -> None:
 
 def quantised_base(results: ExperimentRuns) -> None:
     """What the base model alone loses when its weights go to four bits."""
-    from course_utils.controls import quantised_base_accuracy
-
     if "qlora" not in results.experiment.methods or not results.of("head"):
         return
-    found = quantised_base_accuracy(results.of("head")[0])
+    found = controls.quantised_base_accuracy(results.of("head")[0])
     show_markdown(
         f"Putting the frozen encoder into four bits, with the head of the head-only run (seed 0) and nothing that can "
         f"adapt, changes the accuracy from {found.plain:.1%} to {found.quantised:.1%} (McNemar's exact p = "
@@ -348,40 +357,54 @@ def quantised_base(results: ExperimentRuns) -> None:
 
 def costs(results: ExperimentRuns) -> None:
     """What the methods cost, and which of them no other beats."""
-    summary = comparison.summary_table(results)
+    summary = results.summary[results.summary["seeds"] > 0]
     table = comparison.readable_summary(summary)
-    columns = ["Method", "Adapter (k)", "Head (k)", "Total (M)", "Adapter (MB)", "Step (ms)", "Peak memory (MB)"]
+    sizes = ["Adapter (k)", "Head (k)", "Total (M)", "Adapter (MB)", "Head (MB)", "Base model (MB)"]
     show_table(
-        table[columns][summary["seeds"] > 0],
-        "What the methods cost: parameters trained outside the head (thousands), in the head, in all (millions), "
-        "bytes stored outside the head, median step, peak memory of the process.",
+        table[["Method", *sizes]],
+        "What the methods train and store: parameters trained outside the head (thousands), in the head, in all "
+        "(millions); bytes on disk outside the head and for the head; bytes in memory of the frozen base model.",
     )
-    trained = comparison.accuracy_in_per_cent(summary)
-    trained["peak_memory_mb"] = trained["peak_memory_bytes"] / 1e6
+    times = evaluation_times({run.config.method: run for run in _first_seed(results)}).reindex(summary["method"])
+    needs = ["Step (ms)", "Training (s)", "Evaluation, merged (ms)", "Not merged (ms)", "Peak memory (MB)"]
+    table["Evaluation, merged (ms)"] = times["merged"].map("{:.2f}".format).to_numpy()
+    table["Not merged (ms)"] = times["unmerged"].map("{:.2f}".format).to_numpy()
+    show_table(
+        table[["Method", *needs]],
+        "What the methods need: median training step, all training steps of a run, time to classify one sentence with "
+        "the update merged into the frozen weights and beside them (measured in turn while this chapter ran), and peak "
+        "memory of the process that trained.",
+    )
+    trained = comparison.accuracy_in_per_cent(summary).join(times, on="method")
+    in_megabytes = ["bytes_adapter", "bytes_base_model", "peak_memory_bytes"]
+    trained[in_megabytes] = trained[in_megabytes].astype(float) / 1e6
     axes = {
         "parameters_adapter": "parameters outside the head",
-        "bytes_adapter": "bytes on disk outside the head",
-        "peak_memory_mb": "peak memory (MB)",
+        "bytes_adapter": "on disk outside the head (MB)",
+        "bytes_base_model": "base model in memory (MB)",
+        "peak_memory_bytes": "peak memory (MB)",
         "step_ms_median": "median step (ms)",
-        "eval_ms_per_example": "evaluation (ms / sentence)",
+        "merged": "evaluation, merged (ms)",
+        "unmerged": "evaluation, not merged (ms)",
     }
-    on_every_front = [
-        row["title"]
-        for position, (_, row) in enumerate(trained.iterrows())
-        if all(plots.pareto_front(trained[column].astype(float), trained["estimate"])[position] for column in axes)
-    ]
+    fronts = pd.DataFrame(
+        {column: plots.pareto_front(trained[column].astype(float), trained["estimate"]) for column in axes}
+    ).set_axis(trained["title"])
     show_figure(
-        plots.cost_scatter(trained, axes, "Accuracy against five costs"),
-        "Accuracy with its interval against five costs. The grey line joins the methods that no other beats in both "
-        "(the Pareto front).",
+        plots.cost_scatter(trained, axes, "Accuracy against seven costs"),
+        "Accuracy with its interval against each cost. The grey line joins the methods that no other beats in both "
+        "(the Pareto front). Total parameters differ by the adapter alone, and have the front of the first panel.",
         "; ".join(
             f"{row.title}: {row.parameters_adapter:,.0f} parameters, {row.step_ms_median:.0f} milliseconds, "
             f"{row.estimate:.1f} per cent"
             for row in trained.itertuples()
         ),
     )
-    if on_every_front:
-        show_markdown(f"On the front of every cost: {', '.join(on_every_front)}.")
+    always, never = (list(fronts.index[chosen]) for chosen in (fronts.all(axis=1), ~fronts.any(axis=1)))
+    sentences = [f"On the front of every cost: {', '.join(always)}." if always else "No method is on every front."]
+    if never:
+        sentences.append(f"On none, because another is more accurate for less of each: {', '.join(never)}.")
+    _show_sentences([" ".join(sentences)])
 
 
 def side_studies(results: ExperimentRuns) -> None:
@@ -402,14 +425,18 @@ def _ranked(series: str, run: Run, ranks: int) -> dict:
     return {"series": series, "method": run.config.method, "setting": setting, "ranks": ranks, "accuracy": accuracy}
 
 
+def _points(difference: Interval) -> str:
+    estimate, low, high = (100 * value for value in (difference.estimate, difference.low, difference.high))
+    return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
 def _first_seed(results: ExperimentRuns) -> list[Run]:
     return [own[0] for name in results.experiment.methods if (own := results.of(name))]
 
 
+@cache
 def _test_sentences(results: ExperimentRuns) -> pd.DataFrame:
     """The test sentences, with the ratings of each where people rated them."""
-    from course_utils.training import load_run_data
-
     test = load_run_data(results.experiment.config(results.experiment.methods[0])).sets["test"]
     return agreement.with_ratings(test) if "mean_rating" in test else test
 
@@ -419,8 +446,6 @@ def _in_order(table: pd.DataFrame) -> list[str]:
 
 
 def _diagonal(square: pd.DataFrame):
-    import numpy as np
-
     return np.eye(len(square), dtype=bool)
 
 

@@ -178,7 +178,11 @@ def cost_scatter(table: pd.DataFrame, columns: dict[str, str], title: str) -> Fi
         axis.set_axis_off()
     axes[0][0].set_title(title)
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    blank = axes.flat[len(columns)] if len(columns) < axes.size else None
+    if blank is not None:
+        blank.legend(handles, labels, loc="center left")
+    else:
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
 

@@ -332,16 +332,10 @@ HISTORY_COLUMNS = {
 
 
 def _predict(config: RunConfig, model, tokenizer, data: Data, sets: list[str]):
-    if torch.cuda.is_available():
-        model.cuda()
-    if config.speedups:
-        speed_up(model, config.precision)
     start, frames = time.perf_counter(), []
     for name in sets:
         frame = data.sets[name]
-        logits = evaluation.predict(
-            model, tokenizer, frame, max_length=config.max_length, precision=config.precision
-        )
+        logits = evaluation.predict_as_trained(config, model, tokenizer, frame)
         columns = {"set": name, "example_id": frame["example_id"], "label": frame["label"]}
         frames.append(pd.DataFrame(columns | {"logit_0": logits[:, 0], "logit_1": logits[:, 1]}))
     return pd.concat(frames, ignore_index=True), time.perf_counter() - start
