@@ -136,6 +136,7 @@ class Search(BaseModel):
 
     epochs: int = Field(ge=1)
     rates: dict[str, list[float]]  # method → grid
+    methods: dict[str, dict[str, Any]] = {}  # method → settings of its trials that are not those of its main runs
 
     @property
     def studies(self) -> dict[str, Study]:
@@ -147,7 +148,11 @@ class Search(BaseModel):
                 seeds=1,
                 final=False,
                 settings={"epochs": self.epochs},
-                methods={name: {"learning_rate": rate} for name, grid in self.rates.items() if rate in grid},
+                methods={
+                    name: self.methods.get(name, {}) | {"learning_rate": rate}
+                    for name, grid in self.rates.items()
+                    if rate in grid
+                },
             )
             for rate in every_rate
         }
