@@ -53,7 +53,7 @@ def learning_rates(results: ExperimentRuns) -> None:
         return
     best = trials[trials["best"]].set_index("method")
     show_figure(
-        plots.search_curves(trials, "Every method has a rate of its own"),
+        plots.search_curves(trials, _spread_of_rates(best["learning_rate"])),
         "Validation accuracy of every trial of the search, one epoch and one seed each, against the learning rate. "
         "The filled marker is the method's best.",
         "; ".join(
@@ -62,6 +62,13 @@ def learning_rates(results: ExperimentRuns) -> None:
         ),
     )
     _show_sentences(search.search_sentences(trials, results.experiment))
+
+
+def _spread_of_rates(best: pd.Series) -> str:
+    factor = best.max() / best.min()
+    if factor == 1:
+        return "All methods share a best learning rate"
+    return f"The best learning rates differ by a factor of {factor:.0f}"
 
 
 def accuracies(results: ExperimentRuns) -> None:

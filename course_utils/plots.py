@@ -321,12 +321,20 @@ def accuracy_by_rating(table: pd.DataFrame, title: str) -> Figure:
 
 
 def search_curves(trials: pd.DataFrame, title: str) -> Figure:
-    """Validation accuracy against learning rate, a line a method, its best filled; `trials` of `search_trials`."""
-    figure, axis = _figure()
-    for name, rows in trials.groupby("method", sort=False):
-        axis.plot(rows["learning_rate"], 100 * rows["accuracy"], lw=1, ms=6, mfc="white", **_line(METHODS[name]))
-        best = rows[rows["best"]]
-        axis.plot(best["learning_rate"], 100 * best["accuracy"], METHODS[name].marker, color=METHODS[name].color, ms=8)
-    axis.set(title=title, xlabel="learning rate", ylabel="validation accuracy (%)", xscale="log")
-    figure.legend(loc="outside lower center", ncols=3)
+    """Validation accuracy against learning rate, a panel a method, its best filled; `trials` of `search_trials`."""
+    names = [name for name in METHODS if name in set(trials["method"])]
+    rows = -(-len(names) // 3)
+    figure, axes = _figure(rows, min(3, len(names)), height=1.9 * rows, sharex=True, sharey=True, squeeze=False)
+    for axis, name in zip(axes.flat, names, strict=False):
+        of_one, style = trials[trials["method"] == name], _line(METHODS[name])
+        best = of_one[of_one["best"]]
+        axis.plot(of_one["learning_rate"], 100 * of_one["accuracy"], lw=1, ms=6, **style | {"mfc": "white"})
+        axis.plot(best["learning_rate"], 100 * best["accuracy"], ms=8, **style)
+        axis.set(xscale="log")
+        axis.set_title(METHODS[name].title, fontsize=9)
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    figure.suptitle(title, x=0, ha="left", fontsize=10)
+    figure.supxlabel("learning rate", fontsize=9)
+    figure.supylabel("validation accuracy (%)", fontsize=9)
     return figure

@@ -104,7 +104,8 @@ def test_every_run_is_a_row_and_every_column_is_described(experiment):
     assert list(columns["column"]) == list(frame.columns) and set(COLUMNS) < set(frame.columns)
     assert columns["description"].str.len().min() > 10
     row = frame[(frame["method"] == "hira") & (frame["seed"] == 2)].iloc[0]
-    assert row["test_accuracy"] == pytest.approx(0.81) and row["learning_rate"] == experiment.config("hira").settings.learning_rate
+    assert row["test_accuracy"] == pytest.approx(0.81)
+    assert row["learning_rate"] == experiment.config("hira").settings.learning_rate
     assert row["parameters_adapter"] == 1_002 and row["peak_memory_bytes"] == 10**9
 
 
