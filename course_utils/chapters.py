@@ -80,6 +80,7 @@ def show_references(name: str) -> None:
     nocite = "---\nnocite: '" + ", ".join(f"@{key}" for key in keys) + "'\n---\n"
     options = ["--citeproc", f"--bibliography={BIBLIOGRAPHY}", "--wrap=none"]
     listed = pypandoc.convert_text(nocite, "gfm", format="markdown", extra_args=options)
+    listed = re.sub(r"</?span[^>]*>", "", listed)
     entries = dict(re.findall(r'<div id="ref-(\w+)"[^>]*>\s*(.*?)\s*</div>', listed, re.S))
     show_markdown("\n".join(f"- `{key}`: {entries[key]}" for key in keys))
 
