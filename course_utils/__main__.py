@@ -119,9 +119,9 @@ def _predict(arguments: list[str]) -> None:
 
     run = read_run(options.run)
 
-    from course_utils.evaluation import classify
+    from course_utils.evaluation import classifier
 
-    for text, label, probability in classify(run, options.text):
+    for text, label, probability in classifier(run)(options.text):
         if options.json:
             print(json.dumps({"text": text, "label": label, "probability": probability}))
         else:

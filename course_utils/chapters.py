@@ -10,13 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from course_utils.display import code_block, escape_markdown
+from course_utils.display import code_block, escape_markdown, show_markdown
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT, assets_folder, reports_folder, runs_folder
 
 TEMPLATES = Path(__file__).parent / "templates"
 BIBLIOGRAPHY = TEMPLATES / "references.bib"
-LEFT_OUT = {"hide-cell", "parameters", "injected-parameters"}
+LEFT_OUT = {"hide-cell", "parameters", "injected-parameters", "solution"}
 
 # pandoc's Markdown, read as JupyterLab reads it: nothing raw, nothing that only pandoc would see.
 MARKDOWN = (
@@ -60,6 +60,31 @@ def read_chapter(path: Path, figures_folder: Path) -> list[dict]:
     return blocks
 
 
+def cited_keys(notebook) -> list[str]:
+    """Keys of references.bib that a notebook cites, each once, in reading order."""
+    text = "\n".join(cell.source for cell in notebook.cells)
+    return [key for key in dict.fromkeys(re.findall(r"@([a-z]\w*)", text)) if key in bibliography_keys()]
+
+
+def bibliography_keys() -> list[str]:
+    """Keys of references.bib, in its order."""
+    return re.findall(r"^@\w+\{([^,\s]+)", BIBLIOGRAPHY.read_text("utf-8"), re.M)
+
+
+def show_references(name: str) -> None:
+    """Show what the notebook `name` cites as a list, each entry behind its key; the report has one list for all."""
+    import nbformat
+    import pypandoc
+
+    keys = cited_keys(nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", as_version=4))
+    nocite = "---\nnocite: '" + ", ".join(f"@{key}" for key in keys) + "'\n---\n"
+    options = ["--citeproc", f"--bibliography={BIBLIOGRAPHY}", "--wrap=none"]
+    listed = pypandoc.convert_text(nocite, "gfm", format="markdown", extra_args=options)
+    listed = re.sub(r"</?span[^>]*>", "", listed)
+    entries = dict(re.findall(r'<div id="ref-(\w+)"[^>]*>\s*(.*?)\s*</div>', listed, re.S))
+    show_markdown("\n".join(f"- `{key}`: {entries[key]}" for key in keys))
+
+
 def elements(node, kind: str) -> Iterator[dict]:
     """Every element of one kind in a part of pandoc's syntax tree, in reading order."""
     if isinstance(node, dict):
@@ -87,7 +112,7 @@ def _check_executed(notebook, name):
 
 
 def _check_citations(blocks, name):
-    known = set(re.findall(r"^@\w+\{([^,\s]+)", BIBLIOGRAPHY.read_text("utf-8"), re.M))
+    known = bibliography_keys()
     for cite in elements(blocks, "Cite"):
         for citation in cite["c"][0]:
             if (key := citation["citationId"]) not in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import datasets
@@ -122,16 +123,20 @@ def calibration_bins(positive: np.ndarray, labels: np.ndarray, bins: int = CALIB
     return grouped.mean().assign(n=grouped.size())[["n", "confidence", "accuracy"]].reset_index(drop=True)
 
 
-def classify(run, texts: list[str]) -> list[tuple[str, str, float]]:
-    """(text, class name, its probability) for each of `texts`, by the trained model of `run`."""
+def classifier(run) -> Callable[[list[str]], list[tuple[str, str, float]]]:
+    """The trained model of `run`, loaded once: a function from texts to (text, class name, its probability)."""
     from course_utils.models import LABELS, load_tokenizer
     from course_utils.runs import load_model
 
-    frame = pd.DataFrame({"text": texts, "label": 0})
-    tokenizer = load_tokenizer(run.config.base_model)
-    logits = predict_as_trained(run.config, load_model(run), tokenizer, frame)
-    probabilities = np.exp(log_softmax(logits, axis=1))
-    return [
-        (text, LABELS[int(row.argmax())], float(row.max()))
-        for text, row in zip(texts, probabilities, strict=True)
-    ]
+    model, tokenizer = load_model(run), load_tokenizer(run.config.base_model)
+
+    def classify(texts: list[str]) -> list[tuple[str, str, float]]:
+        frame = pd.DataFrame({"text": texts, "label": 0})
+        logits = predict_as_trained(run.config, model, tokenizer, frame)
+        probabilities = np.exp(log_softmax(logits, axis=1))
+        return [
+            (text, LABELS[int(row.argmax())], float(row.max()))
+            for text, row in zip(texts, probabilities, strict=True)
+        ]
+
+    return classify

@@ -115,6 +115,12 @@ def target_modules(model: nn.Module) -> list[str]:
         ) from None
 
 
+def first_target(model: nn.Module, names: tuple[str, ...] = ()) -> tuple[str, nn.Linear]:
+    """Name and layer of the first of `model`'s linear layers called one of `names`; none: query and value."""
+    endings = tuple(f".{name}" for name in names or target_modules(model))
+    return next((name, module) for name, module in model.named_modules() if name.endswith(endings))
+
+
 def check_targets(model: nn.Module, names: tuple[str, ...], rank: int) -> None:
     """Raise CourseError unless every one of `names` is a linear layer of `model` wide enough for `rank`."""
     linear = [(n, m) for n, m in model.base_model.named_modules() if isinstance(m, nn.Linear)]

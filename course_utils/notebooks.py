@@ -7,10 +7,13 @@ import ast
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT, reports_folder
+
+if TYPE_CHECKING:
+    from course_utils.config import Experiment, RunConfig
 
 NOTEBOOKS = PROJECT / "notebooks"
 
@@ -26,6 +29,31 @@ def notebook_names(methods: list[str]) -> list[str]:
 def subject(name: str) -> str:
     """What the notebook `name` is about: "02_lora" is about "lora"."""
     return name.partition("_")[2]
+
+
+def time_needed(name: str, experiment: Experiment, config: RunConfig | None = None) -> str:
+    """How long the notebook `name` takes, in sentences, as far as this machine knows.
+
+    The time of its training comes from the record of the run of `config`, that of the rest from the copy that the
+    workflow executed.
+    """
+    import nbformat
+
+    from course_utils.progress import duration
+    from course_utils.runs import find_run
+
+    known = []
+    if config:
+        run = find_run(config)
+        took = run and f"took {duration(run.result.timing.train_seconds)} and is not made again"
+        known.append(f"The training run of this chapter {took or 'is still to be made'}.")
+    executed = reports_folder() / experiment.name / "notebooks" / f"{name}.ipynb"
+    if executed.exists():
+        seconds = nbformat.read(executed, as_version=4).metadata.papermill.duration
+        known.append(f"Run from top to bottom by the workflow, the chapter last took {duration(seconds)}.")
+    elif not config or not run:
+        known.append("How long it takes is not measured yet.")
+    return " ".join(known)
 
 
 def execute(name: str, experiment: str, parameters: dict[str, Any]) -> Path:

@@ -338,3 +338,64 @@ def search_curves(trials: pd.DataFrame, title: str) -> Figure:
     figure.supxlabel("learning rate", fontsize=9)
     figure.supylabel("validation accuracy (%)", fontsize=9)
     return figure
+
+
+def method_picture(method: Method, shape: tuple[int, int], rank: int, title: str) -> Figure:
+    """The equation of an adapter `method`, drawn to scale for a layer of `shape` (out, in) and factors of `rank`.
+
+    What is drawn is read off `method.equation`: whether W₀ is kept in 4 bits, whether the product is added or
+    multiplied entry by entry, whether gates stand between the factors.
+    """
+    from matplotlib.patches import Rectangle
+
+    four_bit, gated = "NF4" in method.equation, "diag" in method.equation
+    multiplied = r"\odot" in method.equation
+    height, width = (side / max(shape) for side in shape)
+    thin, gap = rank / max(shape), 0.03
+    left = width + (0.8 if multiplied or gated else 0.65)  # where the product begins; B stands before it, A above it
+    edge = left - gap - thin
+
+    frozen = {"fc": "#e6e6e6", "ec": "#8c8c8c", "hatch": "++++" if four_bit else "///"}
+    trained = {"fc": method.color, "ec": method.color, "lw": 0.5}
+    empty = {"fc": "white", "ec": "black", "lw": 0.8}
+    figure, axis = _figure(height=3.0)
+    axis.set(title=title, aspect="equal", xlim=(-0.02, left + width + 0.15), ylim=(height + 0.02, -0.22))
+    axis.set_axis_off()
+
+    def box(x, y, wide, high, **style):
+        axis.add_patch(Rectangle((x, y), wide, high, **style))
+
+    def write(x, y, text, **options):
+        background = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+        axis.text(x, y, text, **{"ha": "center", "va": "center", "bbox": background} | options)
+
+    out, into = shape
+    stored = r"dequant(NF4($W_0$))" if four_bit else "$W_0$"
+    box(0, 0, width, height, label="frozen, kept as 4-bit codes" if four_bit else "frozen", **frozen)
+    write(width / 2, height / 2, f"{stored}\n{out} × {into}")
+    operator = r"$\odot\;\;(\,1\;+$" if multiplied else r"$+\;\;s\;\cdot$"
+    write(width + 0.28, height * (0.6 if gated else 0.5), operator, fontsize=15, bbox=None)
+    numbers = rank * (out + into + gated)
+    box(edge, 0, thin, height, label=f"trained: {numbers:,} numbers", **trained)
+    box(left, -gap - thin, width, thin, **trained)
+    write(edge - 0.08, height / 2, f"$B$   {out} × {rank}", rotation=90, bbox=None)
+    write(left + width / 2, -0.12, f"$A$   {rank} × {into}", bbox=None)
+    box(left, 0, width, height, label=f"product, of rank at most {rank}", ls="--", **empty)
+    product = r"$B\,\mathrm{diag}(g)\,A$" if gated else "$BA$"
+    write(left + width / 2, height / 2, f"{product}\n{out} × {into}")
+    if multiplied:
+        write(left + width + 0.08, height / 2, "$)$", fontsize=15, bbox=None)
+    if gated:  # diag(g) fills the corner between B and A, where it is too small to see: it is drawn again, magnified
+        side = 0.36
+        start, cell = width + 0.08, side / rank
+        box(edge, -gap - thin, thin, thin, **empty)
+        axis.plot([start, edge], [0, -gap - thin], [start + side, edge + thin], [side, -gap], color="black", lw=0.5)
+        box(start, 0, side, side, **empty)
+        for index in range(rank):
+            shut = index % 4 == 3  # any would do
+            label = {0: "gate, trained", 3: "gate that is zero"}.get(index)
+            style = {**empty, "hatch": "xxxxxx"} if shut else trained
+            box(start + index * cell, index * cell, cell, cell, label=label, **style)
+        write(start + side / 2, -0.12, f"diag$(g)$   {rank} × {rank}", bbox=None)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure

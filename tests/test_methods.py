@@ -1,6 +1,10 @@
 """One table of invariants, run over every method in the registry, in 32 bits on the embedded encoder."""
 
+import matplotlib
 
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -16,6 +20,7 @@ from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.methods.gates import gates, soft_threshold
+from course_utils.plots import method_picture
 from course_utils.training import adapted_model
 
 SENTENCES = ["a gripping, funny film", "dull from start to finish", "not bad at all", "i walked out"]
@@ -137,6 +142,18 @@ def test_delta_weight_is_what_merging_adds(name, batch, tmp_path):
     for layer, (frozen, delta) in deltas.items():
         assert delta.norm() > 0
         torch.testing.assert_close(merged.get_submodule(layer).weight, frozen + delta, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_picture_shows_what_the_equation_says(name):
+    method, (out, into), rank = METHODS[name], (6, 4), 2
+    figure = method_picture(method, (out, into), rank, "A finding")
+    words = " ".join(text.get_text() for text in [*figure.legends[0].get_texts(), *figure.axes[0].texts])
+    plt.close(figure)
+    gates = rank if name == "sparse_lora" else 0
+    assert f"trained: {rank * (out + into) + gates} numbers" in words
+    assert ("4-bit" in words) == method.four_bit_base and ("gate" in words) == bool(gates)
+    assert ("odot" in words) == (name == "hira") and f"rank at most {rank}" in words
 
 
 def test_hira_multiplies_the_frozen_weight(trained):

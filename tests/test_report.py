@@ -97,6 +97,7 @@ def bound(tmp_path_factory):
     hidden = [
         tagged(new_code_cell("profile = 'secret one'"), "parameters"),
         tagged(new_code_cell("print('secret two')"), "hide-cell"),
+        tagged(new_code_cell("print('secret three')"), "solution"),
     ]
     path = write(folder, "01_data", FIRST, *hidden, *drawn)
     notebook = nbformat.read(path, as_version=4)
