@@ -45,7 +45,7 @@ def show_figure(figure, caption: str, alt: str) -> None:
         caption=_one_line(caption),
         alt=alt,
     )
-    _show_caption(caption)
+    _show_caption("Figure", caption)
 
 
 def show_table(frame, caption: str, formats: dict | None = None) -> None:
@@ -80,7 +80,7 @@ def show_table(frame, caption: str, formats: dict | None = None) -> None:
         ]
         for row in frame.itertuples(index=False, name=None)
     ]
-    _show_caption(caption)
+    _show_caption("Table", caption)
     _display(
         {
             "text/html": _html_table(header, rows, right),
@@ -129,8 +129,10 @@ def _display(data, metadata=None, **course):
     display(data, raw=True, metadata={**(metadata or {}), "course": course} if course else None)
 
 
-def _show_caption(caption):
-    _display({"text/markdown": f"*{caption.strip()}*", "text/plain": caption}, kind="caption")
+def _show_caption(what, caption):
+    # Where a table follows a figure, their two captions stand below each other.
+    markdown = f"**{what}.** {_one_line(caption)}"
+    _display({"text/markdown": markdown, "text/plain": caption}, kind="caption")
 
 
 def _drawn(figure, kind, **options):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -23,6 +24,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 LOCK = PROJECT / "requirements.lock"
 VENV = PROJECT / ".venv"
 LOG = PROJECT / "logs" / "set-up.log"
+
+# JupyterLab would ask at its first start whether it may fetch news, and look for newer versions than the lock's.
+LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 NO_NETWORK = re.compile(r"name resolution|NewConnectionError|ConnectTimeout|Max retries|ProxyError|from versions: none")
 
@@ -68,14 +72,15 @@ def venv_python() -> Path:
 
 
 def is_set_up() -> bool:
-    """Whether `.venv` was finished, at this very place, from the lock as it is now."""
+    """Whether `.venv` was finished, at this very place, by this code from the lock as it is now."""
     stamp = VENV / "set-up"
     return stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted_stamp() and venv_python().exists()
 
 
 def wanted_stamp() -> str:
     """What the file `.venv/set-up`, written last, says of a finished `.venv`."""
-    return f"{hashlib.sha256(LOCK.read_bytes()).hexdigest()} {VENV}\n"
+    made_of = hashlib.sha256(LOCK.read_bytes() + Path(__file__).read_bytes())
+    return f"{made_of.hexdigest()} {VENV}\n"
 
 
 @contextmanager
@@ -108,6 +113,9 @@ def make_venv(held: int) -> None:
     site = next((VENV / "lib").glob("python*/site-packages"))
     # So that notebooks and scripts import the package wherever they are started.
     (site / "course_project.pth").write_text(f"{PROJECT}\n", encoding="utf-8")
+    lab_settings = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
+    lab_settings.parent.mkdir(parents=True, exist_ok=True)
+    lab_settings.write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
     (VENV / "set-up").write_text(wanted_stamp(), encoding="utf-8")
 
 

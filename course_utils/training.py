@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import statistics
@@ -34,6 +35,9 @@ from course_utils.methods import METHODS
 from course_utils.speed import speed_up
 
 WEIGHTS = "trained.safetensors"
+
+# Checkpoints less than a second apart make it warn that it goes by their numbers, which is right.
+logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 
 
 def train(config: RunConfig, force: bool = False) -> runs.Run:
@@ -265,11 +269,13 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         remove_unused_columns=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    validation = tokenize(data.sets["validation"], tokenizer, config.max_length)
     trainer = CourseTrainer(
         model=model,
         args=arguments,
         train_dataset=tokenize(data.sets["train"], tokenizer, config.max_length),
-        eval_dataset=tokenize(data.sets["validation"], tokenizer, config.max_length).sort("length"),
+        # What datasets' own sort() calls is deprecated, and it would tell the reader so.
+        eval_dataset=validation.select(np.argsort(validation["length"], kind="stable")),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=_validation_metrics,
         callbacks=[StepTimes(), EndOfEpoch(), *METHODS[config.method].callbacks(config, total_steps)],

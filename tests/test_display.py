@@ -64,7 +64,7 @@ def test_figure_is_vector_closed_and_described(shown):
     assert 'alt="It &quot;rises&quot;."' in data["text/html"]
     assert metadata["image/png"]["alt"] == 'It "rises".'
     assert metadata["course"] == {"kind": "figure", "caption": "A *line*.", "alt": 'It "rises".'}
-    assert "A *line*." in caption["text/markdown"] and mark["course"] == {"kind": "caption"}
+    assert caption["text/markdown"] == "**Figure.** A *line*." and mark["course"] == {"kind": "caption"}
     assert not plt.fignum_exists(figure.number)
 
 

@@ -25,10 +25,10 @@ class Full(Head):
         from course_utils.models import load_classifier
 
         base = dict(load_classifier(model.name_or_path).base_model.named_modules())
+        frozen = {name: layer.weight.detach() for name, layer in base.items() if isinstance(layer, nn.Linear)}
         return {
-            f"{model.base_model_prefix}.{name}": (base[name].weight, (layer.weight - base[name].weight).detach())
-            for name, layer in model.base_model.named_modules()
-            if isinstance(layer, nn.Linear)
+            f"{model.base_model_prefix}.{name}": (weight, model.base_model.get_submodule(name).weight.detach() - weight)
+            for name, weight in frozen.items()
         }
 
 
