@@ -35,7 +35,6 @@ def read_chapter(path: Path, figures_folder: Path) -> list[dict]:
     cites what references.bib lacks, shows a picture without alt text or a path of this machine.
     """
     import nbformat
-    import pypandoc
 
     notebook = nbformat.read(path, as_version=4)
     _check_executed(notebook, path.name)
@@ -43,7 +42,7 @@ def read_chapter(path: Path, figures_folder: Path) -> list[dict]:
     _check_paths(markdown, path.name)
     for name, content in figures.items():
         (figures_folder / name).write_bytes(content)
-    blocks = json.loads(pypandoc.convert_text(markdown, "json", format=MARKDOWN))["blocks"]
+    blocks = parse_markdown(markdown)
     for div in elements(blocks, "Div"):
         if "document" in div["c"][0][1]:
             for heading in elements(div, "Header"):
@@ -58,6 +57,13 @@ def read_chapter(path: Path, figures_folder: Path) -> list[dict]:
     if not blocks or blocks[0]["t"] != "Header" or blocks[0]["c"][0] != 1:
         raise CourseError(f"{path.name} does not begin with its title; make its first line # Title")
     return blocks
+
+
+def parse_markdown(text: str) -> list[dict]:
+    """The blocks of pandoc's syntax tree of Markdown, in which nothing raw is read."""
+    import pypandoc
+
+    return json.loads(pypandoc.convert_text(text, "json", format=MARKDOWN))["blocks"]
 
 
 def elements(node, kind: str) -> Iterator[dict]:

@@ -37,7 +37,7 @@ def checklist(runs: ExperimentRuns) -> str:
         "Seeds, versions and code": _origin(experiment, runs),
         "Not run": _not_run(experiment, runs),
     }
-    listed = [f"### {title}\n\n" + "\n".join(f"- {line}" for line in lines) for title, lines in sections.items()]
+    listed = [f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines) for title, lines in sections.items()]
     head = f"What one should know of experiment `{experiment.name}` [@dodge2019showyourwork]."
     return "\n\n".join([head, *listed]) + "\n"
 
