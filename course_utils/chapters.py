@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from course_utils.display import code_block, escape_markdown
+from course_utils.display import NO_TEXT, code_block, escape_markdown
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT, assets_folder, reports_folder, runs_folder
 
@@ -138,7 +138,7 @@ def _markdown(notebook, name):
     )
     resources = {"unique_key": name.removesuffix(".ipynb")}
     markdown, resources = exporter.from_notebook_node(notebook, resources)
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", markdown), resources["outputs"]
+    return re.sub(f"[{NO_TEXT}]", "", markdown), resources["outputs"]
 
 
 def _printed(text):
