@@ -33,14 +33,13 @@ def finding(results: ExperimentRuns) -> str:
             "a difference between methods cannot be told from one between seeds."
         )
     best = _title(facts.best)
-    some = "" if len(facts.judged) == len(facts.adapters) else f" with {MINIMUM_SEEDS} finished seeds"
     reached = f"{facts.accuracy(facts.best)} of {facts.sentences} test sentences"
     if len(facts.judged) == 1:
-        found = f"{best} is the only adapter method{some} and classifies {reached} correctly"
+        found = f"{best} is the only adapter method{facts.which} and classifies {reached} correctly"
     else:
         found = (
-            f"{best} has the highest mean accuracy of the {len(facts.judged)} adapter methods{some} ({reached}), "
-            f"{_beside_rivals(facts)}"
+            f"{best} has the highest mean accuracy of the {len(facts.judged)} adapter methods{facts.which} "
+            f"({reached}), {_beside_rivals(facts)}"
         )
     if pair := facts.against_full:
         share = f"{facts.share_of_full} as many parameters as full fine-tuning"
@@ -70,11 +69,12 @@ def abstract(results: ExperimentRuns) -> str:
     """What was compared, on what, and what came out: one paragraph of Markdown, every number read from the runs."""
     facts = _facts(results)
     planned = results.experiment.configs()
-    baselines = [in_sentence(METHODS[name].title) for name in results.experiment.methods if METHODS[name].is_baseline]
+    baselines = [in_sentence(_title(name)) for name in results.experiment.methods if METHODS[name].is_baseline]
+    beside = f" with {and_joined(baselines)}" if baselines else ""
     runs = f"{len(results.runs)} of {len(planned)} planned runs" if results.missing else counted(len(planned), "run")
     said = [
         f"{and_joined([_title(name) for name in facts.adapters])}, which adapt a pretrained encoder by training few "
-        f"parameters, are compared on sentiment{' with ' * bool(baselines)}{and_joined(baselines)}, in {runs}, with "
+        f"parameters, are compared on sentiment{beside}, in {runs}, with "
         f"{counted(len(results.experiment.seeds), 'seed')} for each method in the main comparison."
     ]
     if facts.best is None:
@@ -110,6 +110,11 @@ class _Facts:
 
     def accuracy(self, method: str) -> str:
         return f"{self.rows.loc[method, 'accuracy']:.1%}"
+
+    @property
+    def which(self) -> str:
+        """Which adapter methods are ranked, where that is not all of them."""
+        return f" with {MINIMUM_SEEDS} finished seeds" if 0 < len(self.judged) < len(self.adapters) else ""
 
     @property
     def sentences(self) -> str:
@@ -160,7 +165,7 @@ def _accuracies(facts: _Facts) -> str:
         for name in ("full", "head")
         if name in facts.rows.index and pd.notna(facts.rows.loc[name, "accuracy"])
     )
-    best = f"{_title(facts.best)} has the highest mean accuracy of the adapter methods"
+    best = f"{_title(facts.best)} has the highest mean accuracy of the adapter methods{facts.which}"
     return f"{best}, {with_interval(facts.best, '95% interval ')}{others}."
 
 
