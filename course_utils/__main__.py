@@ -148,12 +148,13 @@ def _report(arguments: list[str]) -> None:
     from course_utils.report import build_report
 
     write_comparison(experiment)
-    html, pdf = build_report(experiment.name)
+    results = read_runs(experiment)
+    html, pdf = build_report(results)
     print(f"The report is in {html} and {pdf}.")
     if options.figure:
         from course_utils.exhibits import accuracy_figure
 
-        accuracy_figure(read_runs(experiment)).savefig(options.figure, metadata={"Date": None})
+        accuracy_figure(results).savefig(options.figure, metadata={"Date": None})
 
 
 def _rates(arguments: list[str]) -> None:

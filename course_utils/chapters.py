@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from course_utils.display import code_block, escape_markdown, show_markdown
+from course_utils.display import NO_TEXT, code_block, escape_markdown, show_markdown
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT, assets_folder, reports_folder, runs_folder
 
@@ -35,7 +35,6 @@ def read_chapter(path: Path, figures_folder: Path) -> list[dict]:
     cites what references.bib lacks, shows a picture without alt text or a path of this machine.
     """
     import nbformat
-    import pypandoc
 
     notebook = nbformat.read(path, as_version=4)
     _check_executed(notebook, path.name)
@@ -43,7 +42,7 @@ def read_chapter(path: Path, figures_folder: Path) -> list[dict]:
     _check_paths(markdown, path.name)
     for name, content in figures.items():
         (figures_folder / name).write_bytes(content)
-    blocks = json.loads(pypandoc.convert_text(markdown, "json", format=MARKDOWN))["blocks"]
+    blocks = parse_markdown(markdown)
     for div in elements(blocks, "Div"):
         if "document" in div["c"][0][1]:
             for heading in elements(div, "Header"):
@@ -58,6 +57,13 @@ def read_chapter(path: Path, figures_folder: Path) -> list[dict]:
     if not blocks or blocks[0]["t"] != "Header" or blocks[0]["c"][0] != 1:
         raise CourseError(f"{path.name} does not begin with its title; make its first line # Title")
     return blocks
+
+
+def parse_markdown(text: str) -> list[dict]:
+    """The blocks of pandoc's syntax tree of Markdown, in which nothing raw is read."""
+    import pypandoc
+
+    return json.loads(pypandoc.convert_text(text, "json", format=MARKDOWN))["blocks"]
 
 
 def cited_keys(notebook) -> list[str]:
@@ -157,7 +163,7 @@ def _markdown(notebook, name):
     )
     resources = {"unique_key": name.removesuffix(".ipynb")}
     markdown, resources = exporter.from_notebook_node(notebook, resources)
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", markdown), resources["outputs"]
+    return re.sub(f"[{NO_TEXT}]", "", markdown), resources["outputs"]
 
 
 def _printed(text):

@@ -15,6 +15,7 @@ from course_utils.methods import METHODS
 from course_utils.runs import Run
 from course_utils.stats import COVERAGE, COVERAGE_OF_PERCENTILES, MARGIN, REPLICATES, SIGNIFICANCE
 from course_utils.training import load_run_data
+from course_utils.verdict import counted
 
 ENERGY_COUNTERS = Path("/sys/class/powercap")
 
@@ -36,7 +37,7 @@ def checklist(runs: ExperimentRuns) -> str:
         "Seeds, versions and code": _origin(experiment, runs),
         "Not run": _not_run(experiment, runs),
     }
-    listed = [f"### {title}\n\n" + "\n".join(f"- {line}" for line in lines) for title, lines in sections.items()]
+    listed = [f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines) for title, lines in sections.items()]
     head = f"What one should know of experiment `{experiment.name}` [@dodge2019showyourwork]."
     return "\n\n".join([head, *listed]) + "\n"
 
@@ -65,7 +66,7 @@ def _data(data: Data, runs: ExperimentRuns) -> list[str]:
     source = f"Source: `{data.source}`, fingerprint `{data.fingerprint[:16]}`"
     others = sum(run.result.data.fingerprint != data.fingerprint for run in runs.runs)
     if others:
-        source += f"; **{_counted(others, 'run')} saw other data than these**"
+        source += f"; **{counted(others, 'run')} saw other data than these**"
     return [source, *sets, *(removed or ["Nothing was removed."])]
 
 
@@ -74,7 +75,7 @@ def _learning_rates(experiment: Experiment) -> list[str]:
     if profile.search:
         lines = [
             "Selected by accuracy on validation, from a grid for every method; a trial is a run of "
-            f"{_counted(profile.search.epochs, 'epoch')} with one seed, and makes no test predictions."
+            f"{counted(profile.search.epochs, 'epoch')} with one seed, and makes no test predictions."
         ]
     else:
         lines = ["No search in this experiment: the rates are its profile's."]
@@ -106,7 +107,7 @@ def _validation(experiment: Experiment, runs: ExperimentRuns) -> list[str]:
         }
         if scores["test"]:
             means = ", ".join(f"{name} {np.mean(values):.1%}" for name, values in scores.items())
-            lines.append(f"{METHODS[method].title}: {means} ({_counted(len(scores['test']), 'seed')})")
+            lines.append(f"{METHODS[method].title}: {means} ({counted(len(scores['test']), 'seed')})")
     return lines or ["No run is finished."]
 
 
@@ -154,7 +155,7 @@ def _origin(experiment: Experiment, runs: ExperimentRuns) -> list[str]:
         else f"`{run.result.git.commit[:12]}`" + (" with uncommitted changes" if run.result.git.dirty else "")
         for run in runs.runs
     )  # fmt: skip
-    return lines + [f"Commit: {commit}, {_counted(number, 'run')}" for commit, number in commits.items()]
+    return lines + [f"Commit: {commit}, {counted(number, 'run')}" for commit, number in commits.items()]
 
 
 def _not_run(experiment: Experiment, runs: ExperimentRuns) -> list[str]:
@@ -178,7 +179,3 @@ def _missing(missing: MissingRun) -> str:
 
 def _text(text: str) -> str:
     return escape_markdown(text)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"

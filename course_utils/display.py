@@ -14,6 +14,9 @@ import textwrap
 
 from course_utils.errors import CourseError
 
+# Control characters are no text, and those that turn the direction of writing hide some. For a regular expression.
+NO_TEXT = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+
 
 def show_figure(figure, caption: str, alt: str) -> None:
     """Show a matplotlib figure with its caption, and close it.
@@ -146,8 +149,7 @@ def _drawn(figure, kind, **options):
 
 
 def _one_line(text):
-    # Control characters are no text, and those that turn the direction of writing hide some.
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", " ", text).split())
+    return " ".join(re.sub(f"[\t\n{NO_TEXT}]", " ", text).split())
 
 
 def _formatted(value, form):

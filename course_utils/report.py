@@ -1,8 +1,11 @@
 """Binds the executed notebooks of an experiment into report.html and report.pdf.
 
-Each notebook is a chapter; the chapters are joined into one pandoc document, which pandoc writes as
-HTML and as Typst, and Typst sets as a PDF.
+Each notebook is a chapter. A title page with the finding and an abstract come before them, one
+bibliography and an appendix after, all in one pandoc document, which pandoc writes as HTML and as
+Typst, and Typst sets as a PDF.
 """
+
+from __future__ import annotations
 
 import datetime
 import json
@@ -10,29 +13,41 @@ import os
 import tempfile
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from course_utils.chapters import BIBLIOGRAPHY, TEMPLATES, elements, read_chapter
+from course_utils.chapters import BIBLIOGRAPHY, TEMPLATES, elements, parse_markdown, read_chapter
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT, reports_folder
 
+if TYPE_CHECKING:
+    from course_utils.comparison import ExperimentRuns
 
-def build_report(experiment: str) -> tuple[Path, Path]:
+APPENDIX = "Appendix: how these results were made"
+
+
+def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
     """Bind reports/<experiment>/notebooks into report.html and report.pdf beside them.
 
-    Neither file is replaced before both are whole. Raises CourseError when a notebook is not fit
-    for it (see `read_chapter`), a setting is wrong, or the PDF would not be accessible.
+    The finding, the abstract and the appendix are made from `results`. Neither file is replaced
+    before both are whole. Raises CourseError when a notebook is not fit for it (see
+    `read_chapter`), a setting is wrong, or the PDF would not be accessible.
     """
-    folder = reports_folder() / experiment
+    from course_utils.abstract import abstract, finding
+    from course_utils.checklist import checklist
+
+    folder = reports_folder() / results.experiment.name
     notebooks = sorted((folder / "notebooks").glob("*.ipynb"))
     if not notebooks:
         raise CourseError(
             f"no executed notebooks in {folder / 'notebooks'}; make them with ./run_all.sh"
         )
     settings = read_settings()
+    front = {"finding": finding(results), "abstract": abstract(results)}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as scratch:
         scratch = Path(scratch)
         chapters = {path.stem: read_chapter(path, scratch) for path in notebooks}
-        document = _joined(chapters, settings)
+        chapters["appendix"] = parse_markdown(f"# {APPENDIX}\n\n{checklist(results)}")
+        document = _joined(chapters, settings, front)
         html = _write_html(document, scratch)
         pdf = _write_pdf(document, settings, scratch)
         return html.replace(folder / "report.html"), pdf.replace(folder / "report.pdf")
@@ -69,8 +84,10 @@ def read_settings() -> dict:
     return settings | {"date": day}
 
 
-def _joined(chapters, settings):
-    """One pandoc document of all chapters, with identifiers and links that are unique in it."""
+def _joined(chapters, settings, front):
+    """One pandoc document of it all, with identifiers and links that are unique in it."""
+    for heading in elements(chapters["appendix"], "Header"):
+        heading["c"][1][1].append("unnumbered")
     identifiers = set()
     for stem, blocks in chapters.items():
         headings = [heading["c"] for heading in elements(blocks, "Header")]
@@ -91,14 +108,18 @@ def _joined(chapters, settings):
             else:  # a file of the project, which a report alone does not hold
                 link.update(t="Span", c=[["", [], []], link["c"][1]])
     day = settings["date"]
-    meta = settings | {
-        "day": f"{day.day} {day:%B %Y}",
-        "lang": "en-GB",
-        "reference-section-title": "References",
-    }
+    meta = settings | {"day": f"{day.day} {day:%B %Y}", "lang": "en-GB"}
     meta = {name: {"t": "MetaString", "c": str(value)} for name, value in meta.items() if value}
+    meta |= {
+        name: {"t": "MetaInlines", "c": parse_markdown(text)[0]["c"]}
+        for name, text in front.items()
+    }
     meta["link-citations"] = {"t": "MetaBool", "c": True}
-    blocks = [block for chapter in chapters.values() for block in chapter]
+    *chapters, appendix = chapters.values()
+    references = parse_markdown("# References")
+    references[0]["c"][1] = ["references", ["unnumbered"], []]
+    references.append({"t": "Div", "c": [["refs", [], []], []]})  # pandoc puts the entries here
+    blocks = [block for part in (*chapters, references, appendix) for block in part]
     return json.dumps({"pandoc-api-version": [1, 23, 1], "meta": meta, "blocks": blocks})
 
 

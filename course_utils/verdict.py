@@ -63,13 +63,13 @@ def _missing_runs(missing: Sequence[MissingRun], methods: Mapping[str, Method]) 
     listed = "; ".join(
         f"{methods[run.config.method].title}, seed {run.config.seed} ({run.reason})" for run in missing
     )
-    return f"{_counted(len(missing), 'run')} cannot be used: {listed}."
+    return f"{counted(len(missing), 'run')} cannot be used: {listed}."
 
 
 def _too_few_seeds(few: Mapping[str, pd.DataFrame], methods: Mapping[str, Method]) -> str:
     if not few:
         return ""
-    listed = _and([f"{methods[name].title} ({_counted(len(frame), 'seed')})" for name, frame in few.items()])
+    listed = and_joined([f"{methods[name].title} ({counted(len(frame), 'seed')})" for name, frame in few.items()])
     return (
         f"Too few seeds to conclude anything about {listed}: with fewer than {MINIMUM_SEEDS}, a difference between "
         "methods cannot be told from one between seeds."
@@ -87,21 +87,21 @@ def _best_adapter(
     rivals = [pair for pair in against if pair.second in accuracy]
     start = (
         f"{methods[best].title} has the highest mean accuracy of the adapter methods ({accuracy[best]:.1%}, "
-        f"{_counted(len(correct[best]), 'seed')})"
+        f"{counted(len(correct[best]), 'seed')})"
     )
     open_ = [methods[pair.second].title for pair in rivals if not pair.differs]
     if not open_:
         return [f"{start}, and the difference to each of the others is significant."]
-    return [f"{start}, but it is not shown to be better than {_and(open_)}."]
+    return [f"{start}, but it is not shown to be better than {and_joined(open_)}."]
 
 
 def _against_baseline(baseline: str, pairs: list[PairedComparison], methods: Mapping[str, Method]) -> list[str]:
     """One sentence for each adapter method, against `baseline`."""
     against = [pair for pair in pairs if baseline in (pair.first, pair.second)]
     turned = [_turned(pair, pair.second if pair.first == baseline else pair.first) for pair in against]
-    name = _in_sentence(methods[baseline].title)
+    name = in_sentence(methods[baseline].title)
     return [
-        f"{methods[pair.first].title} against {name}: {_points(pair)}; {_verdict(pair)}."
+        f"{methods[pair.first].title} against {name}: {difference_in_points(pair)}; {_verdict(pair)}."
         for pair in turned
         if not methods[pair.first].is_baseline
     ]
@@ -115,7 +115,7 @@ def _among_adapters(
 
     def listed(chosen: list[PairedComparison]) -> str:
         return "; ".join(
-            f"{methods[pair.first].title} and {methods[pair.second].title} ({_points(pair)}"
+            f"{methods[pair.first].title} and {methods[pair.second].title} ({difference_in_points(pair)}"
             f"{'' if pair.differs or pair.equivalent else f'; {_sight(pair.power)}'})"
             for pair in chosen
         )
@@ -134,7 +134,7 @@ def _power_of_design(pairs: list[PairedComparison], margin: float) -> str:
     """What the design would see, over all pairs."""
     powers = [pair.power for pair in pairs]
     of_differences = {size: _typical([power.of_difference[size] for power in powers], "%") for size in DIFFERENCES}
-    seen = _and([f"of {_counted_points(size)} in {power}" for size, power in of_differences.items()])
+    seen = and_joined([f"of {_counted_points(size)} in {power}" for size, power in of_differences.items()])
     return (
         f"Power (median pair, and from pair to pair): repeated with other seeds and other sentences, this design would "
         f"see a true difference {seen} of cases; four times out of five it would see one of "
@@ -168,7 +168,8 @@ def _turned(pair: PairedComparison, first: str) -> PairedComparison:
     return pair if pair.first == first else pair.swapped()
 
 
-def _points(pair: PairedComparison) -> str:
+def difference_in_points(pair: PairedComparison) -> str:
+    """The difference of a pair with its interval: "+1.4 points, 95% interval +0.6 to +2.1"."""
     difference = pair.difference
     interval = f"{_signed(difference.low)} to {_signed(difference.high)}"
     return f"{_signed(difference.estimate)} points, 95% interval {interval}"
@@ -188,14 +189,16 @@ def _verdict(pair: PairedComparison) -> str:
     return f"inconclusive: {_sight(pair.power)}"
 
 
-def _in_sentence(title: str) -> str:
+def in_sentence(title: str) -> str:
     """A title inside a sentence: "Full fine-tuning" → "full fine-tuning", but "LoRA" as it is."""
     return title[0].lower() + title[1:] if title[1:] == title[1:].lower() else title
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 seed", "3 seeds"."""
     return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
-def _and(names: list[str]) -> str:
+def and_joined(names: list[str]) -> str:
+    """Names as a sentence lists them: "LoRA", "LoRA and HiRA", "LoRA, QLoRA and HiRA"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

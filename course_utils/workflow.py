@@ -47,7 +47,9 @@ def _main(arguments: list[str]) -> int:
 
     from course_utils.__main__ import parse_overrides
     from course_utils.config import load_experiment
+    from course_utils.report import read_settings
 
+    read_settings()  # what is wrong with them is said before hours of work, not after
     pairs = options.overrides + ([f"seeds={options.seeds}"] if options.seeds is not None else [])
     experiment = load_experiment(options.profile, parse_overrides(pairs))
     cores = options.cores or usable_cores()

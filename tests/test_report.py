@@ -1,10 +1,13 @@
 """The report: what of the notebooks is in it, what is not, and when there is none."""
 
 import datetime
+import json
+import re
 
 import html5lib
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import typst
 from nbclient import NotebookClient
@@ -15,8 +18,12 @@ from nbformat.v4 import (
     new_output,
 )
 from PIL import Image
+from test_display import AS_SHOWN, HOSTILE
 
-from course_utils import report
+from course_utils import checklist, report, workflow
+from course_utils.comparison import ExperimentRuns, MissingRun
+from course_utils.config import load_experiment
+from course_utils.data import Data
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT
 
@@ -45,13 +52,16 @@ $$\\hat W = W_0 \\odot (1 + BA), \\quad g \\leftarrow \\max(|g| - \\|\\Delta W\\
 
 ## Proof
 Done."""
-DRAW = """import matplotlib, sys
+DRAW = f"hostile = {HOSTILE!r}" + """
+import matplotlib, sys
 matplotlib.use("agg")
 import matplotlib.pyplot as plt, pandas as pd
-from course_utils.display import show_document, show_figure, show_table
+from course_utils.display import escape_markdown, show_document, show_figure, show_markdown, show_table
 figure, axes = plt.subplots(figsize=(12, 3)); axes.plot([1, 2])
 show_figure(figure, "A line of $W_0$, see [@hu2022lora].", 'It "rises" \\\\ to 2.')
-show_table(pd.DataFrame({"text": ["</td><script>alert(2)</script> | `x`"], "n": [1]}), "Hostile.")
+show_table(pd.DataFrame({"text": hostile, "n": range(len(hostile))}), "Hostile.")
+show_markdown(escape_markdown(" / ".join(hostile)))
+print("\\n".join(hostile))
 for width in (10, 24):
     show_table(pd.DataFrame({f"metric_{i}": ["unbreakable"] for i in range(width)}), "Wide.")
 show_document("---\\nlicense: mit\\n---\\n# A card\\n\\n## Uses\\nFew.\\n\\n| a |\\n|---|\\n| 1 |")
@@ -74,30 +84,43 @@ def printed(text):
 
 
 def write(folder, name, *cells):
-    """An executed notebook of reports/quick, with the cells that are given."""
-    path = folder / "quick" / "notebooks" / f"{name}.ipynb"
+    """An executed notebook of reports/smoke, with the cells that are given."""
+    path = folder / "smoke" / "notebooks" / f"{name}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
     cells = [new_markdown_cell(cell) if isinstance(cell, str) else cell for cell in cells]
     nbformat.write(new_notebook(cells=cells), path)
     return path
 
 
+def bind(patch, folder):
+    """The report of the notebooks of reports/smoke, an experiment of which no run is finished."""
+    patch.setenv("COURSE_REPORTS", str(folder))
+    patch.setenv("SOURCE_DATE_EPOCH", "1767225600")
+    sentences = pd.DataFrame({"example_id": ["a", "b"], "text": ["a", "b"], "label": [0, 1]})
+    data = Data("embedded", {"test": sentences}, {"test": "movie test"}, {})
+    patch.setattr(checklist, "load_run_data", lambda config: data)
+    experiment = load_experiment("smoke")
+    missing = [MissingRun(config, "not run, or failed") for config in experiment.configs()]
+    return report.build_report(ExperimentRuns(experiment, [], missing))
+
+
 @pytest.fixture
-def reports(tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")
+def reports(tmp_path):
     return tmp_path / "reports"
 
 
 @pytest.fixture(scope="module")
 def bound(tmp_path_factory):
-    """The report of two notebooks, the first executed for real, its pages also as pictures."""
+    """The report of two notebooks, the first executed for real.
+
+    Its HTML, its PDF, its pages as pictures, and what its PDF's tables and code blocks say.
+    """
     folder = tmp_path_factory.mktemp("bound")
     drawn = [tagged(new_code_cell(DRAW), "hide-input"), new_code_cell(CODE)]
     hidden = [
-        tagged(new_code_cell("profile = 'secret one'"), "parameters"),
-        tagged(new_code_cell("print('secret two')"), "hide-cell"),
-        tagged(new_code_cell("print('secret three')"), "solution"),
+        tagged(new_code_cell("profile = 'hidden one'"), "parameters"),
+        tagged(new_code_cell("print('hidden two')"), "hide-cell"),
+        tagged(new_code_cell("print('hidden three')"), "solution"),
     ]
     path = write(folder, "01_data", FIRST, *hidden, *drawn)
     notebook = nbformat.read(path, as_version=4)
@@ -110,19 +133,30 @@ def bound(tmp_path_factory):
         options.pop("pdf_standards")
         pages = folder / "page-{n}.png"
         compile_(source, output=pages, format="png", ppi=50, **options)
+        found = [json.loads(typst.query(source, kind, **options)) for kind in ("table", "raw")]
+        set_in_pdf.append("".join(words(found)))
 
-    compile_ = typst.compile
+    compile_, set_in_pdf = typst.compile, []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COURSE_REPORTS", str(folder))
-        patch.setenv("SOURCE_DATE_EPOCH", "1767225600")
         patch.setattr(typst, "compile", compile_and_picture)
-        html, pdf = report.build_report("quick")
-        assert sorted(path.name for path in (folder / "quick").iterdir()) == [
+        html, pdf = bind(patch, folder)
+        assert sorted(path.name for path in (folder / "smoke").iterdir()) == [
             "notebooks",
             "report.html",
             "report.pdf",
         ]
-    return html.read_text("utf-8"), pdf.read_bytes(), sorted(folder.glob("page-*.png"))
+    return html.read_text("utf-8"), pdf.read_bytes(), sorted(folder.glob("page-*.png")), *set_in_pdf
+
+
+def words(node):
+    """The texts in a part of a Typst document."""
+    if isinstance(node, dict) and isinstance(node.get("text"), str):
+        yield node["text"]
+    elif isinstance(node, dict) and node.get("func") in ("space", "smartquote"):
+        yield " " if node["func"] == "space" else '"' if node["double"] else "'"
+    else:
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else []:
+            yield from words(child)
 
 
 @pytest.fixture(scope="module")
@@ -140,16 +174,27 @@ def texts(page, path):
 
 
 def test_page_is_one_file_without_scripts_or_requests(bound, page):
-    assert not [e for tag in ("script", "link", "iframe") for e in page.iter(HTML + tag)]
+    assert not [e for tag in ("script", "link", "iframe", "object", "embed", "form") for e in page.iter(HTML + tag)]
+    assert not [name for e in page.iter() for name in e.attrib if name.startswith("on")]
+    (policy,) = [e.get("content") for e in page.iter(f"{HTML}meta") if e.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'") and "http" not in policy and "script" not in policy
     assert all(image.get("src").startswith("data:") for image in page.iter(f"{HTML}img"))
     assert "url(" not in bound[0] and "@import" not in bound[0]
 
 
-def test_notebooks_are_numbered_chapters_with_contents(page):
-    assert len(texts(page, "h1")) == 1
-    assert texts(page, "h2") == ["Contents", "1 Sentences & labels", "2 HiRA", "References"]
-    assert texts(page, "h3") == ["1.1 Proof", "2.1 Proof"]  # and no heading of the card
+def test_report_is_one_document(page):
+    assert texts(page, "h1") == ["Four ways to adapt a small encoder"]
+    chapters = ["1 Sentences & labels", "2 HiRA", "References", "Appendix: how these results were made"]
+    assert texts(page, "h2") == ["Abstract", "Contents", *chapters]
+    sections = texts(page, "h3")
+    assert sections[:2] == ["1.1 Proof", "2.1 Proof"]  # and no heading of the card
+    assert sections[2:4] == ["Data", "Learning rates"] and sections[-1] == "Not run"
     assert {"A card", "Uses"} <= set(texts(page, "strong")) and "license" not in text_of(page)
+    header = text_of(page.find(f".//{HTML}header"))
+    assert "smoke has a finished run: nothing was found." in header and "0 of 6 planned runs" in header
+
+
+def test_links_lead_somewhere(page):
     identifiers = [element.get("id") for element in page.iter() if element.get("id")]
     assert len(identifiers) == len(set(identifiers))
     links = {text_of(link): link.get("href") for link in page.iter(f"{HTML}a")}
@@ -167,11 +212,17 @@ def test_figures_and_tables_have_numbers_captions_and_alt_texts(page):
     assert texts(page, "caption") == ["Table 1. Hostile.", "Table 2. Wide.", "Table 3. Wide."]
 
 
-def test_data_stays_text(page):
+def test_data_stays_text(bound, page):
     everything = text_of(page)
     assert "Raw <script>alert(1)</script> <b>bold</b> \\input{x} #read(" in everything
-    assert "</td><script>alert(2)</script> | `x`" in texts(page, "td")
+    assert set(AS_SHOWN) <= set(texts(page, "td")) and " / ".join(AS_SHOWN) in everything
     assert not list(page.iter(f"{HTML}b"))
+    (printed,) = [text for text in texts(page, "pre") if "alert" in text]
+    for text in AS_SHOWN:
+        assert text.replace(" [0m", "").replace("[31m", "") in printed
+        if "漢" not in text:  # which no font of the PDF has
+            assert text in bound[3]
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", bound[0] + bound[3])
 
 
 def test_maths_is_mathml(page):
@@ -181,14 +232,14 @@ def test_maths_is_mathml(page):
 
 def test_what_is_hidden_or_debris_is_left_out(page):
     everything = text_of(page)
-    for absent in ("secret", "debris", "show_figure", "10%", "Figure size"):
+    for absent in ("hidden one", "hidden two", "debris", "show_figure", "10%", "Figure size"):
         assert absent not in everything
     assert "100% printed" in everything and "assert True" in everything
 
 
 def test_one_bibliography_of_what_is_cited(page):
     entries = [e for e in page.iter(f"{HTML}div") if e.get("class") == "csl-entry"]
-    assert sorted(text_of(entry).split(",")[0] for entry in entries) == ["Hu", "Huang", "Hutto"]
+    assert sorted(text_of(entry).split(",")[0] for entry in entries) == ["Dodge", "Hu", "Huang", "Hutto"]
     assert "The first note." in text_of(page) and "The second note." in text_of(page)
 
 
@@ -205,10 +256,10 @@ def test_nothing_runs_over_the_printed_margin(bound):
         assert pixels[:, -margin:].min() > 250 and pixels[:, :margin].min() > 250, path.name
 
 
-def test_same_notebooks_give_the_same_bytes(reports):
+def test_same_notebooks_give_the_same_bytes(reports, monkeypatch):
     write(reports, "05_hira", HIRA)
-    first = [path.read_bytes() for path in report.build_report("quick")]
-    assert [path.read_bytes() for path in report.build_report("quick")] == first
+    first = [path.read_bytes() for path in bind(monkeypatch, reports)]
+    assert [path.read_bytes() for path in bind(monkeypatch, reports)] == first
 
 
 @pytest.mark.parametrize(
@@ -225,21 +276,21 @@ def test_same_notebooks_give_the_same_bytes(reports):
         (["# T\n\n### Skipped"], "skip"),
     ],
 )  # fmt: skip
-def test_what_spoils_a_report_is_named_and_the_last_one_kept(reports, cells, message):
+def test_what_spoils_a_report_is_named_and_the_last_one_kept(reports, monkeypatch, cells, message):
     write(reports, "03_sparse_lora", *cells)
     for name in ("report.html", "report.pdf"):
-        (reports / "quick" / name).write_text("the last one")
+        (reports / "smoke" / name).write_text("the last one")
     with pytest.raises(CourseError) as error:
-        report.build_report("quick")
+        bind(monkeypatch, reports)
     assert message in str(error.value)
     assert "03_sparse_lora.ipynb" in str(error.value) or message == "skip"
-    kept = sorted(path for path in (reports / "quick").iterdir() if path.is_file())
+    kept = sorted(path for path in (reports / "smoke").iterdir() if path.is_file())
     assert [path.read_text() for path in kept] == ["the last one"] * 2
 
 
-def test_no_notebooks_says_what_makes_them(reports):
+def test_no_notebooks_says_what_makes_them(reports, monkeypatch):
     with pytest.raises(CourseError, match="run_all.sh"):
-        report.build_report("quick")
+        bind(monkeypatch, reports)
 
 
 def test_settings(tmp_path, monkeypatch):
@@ -248,8 +299,8 @@ def test_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "PROJECT", tmp_path)
     (tmp_path / "reports").mkdir()
     settings = tmp_path / "reports" / "report.toml"
-    with pytest.raises(CourseError, match="is missing"):
-        report.read_settings()
+    with pytest.raises(CourseError, match="is missing; restore it: git checkout reports/report.toml"):
+        workflow.main(["--dry-run"])  # before any work
     settings.write_text('title = "T"')
     with pytest.raises(CourseError, match="lacks subtitle"):
         report.read_settings()

@@ -19,6 +19,11 @@ local function numbered(kind, caption)
   return { long = { pandoc.Plain(inlines) } }
 end
 
+-- What is wider than a phone scrolls by itself, also for those who use the keyboard.
+local function scrolling(label)
+  return { class = "scroll", role = "group", tabindex = "0", ["aria-label"] = label }
+end
+
 -- Plain bars around a number or a norm would be set as relations, with gaps: make them fences.
 local function fenced(tex)
   if tex:find "\\left%f[%A]" or tex:find "\\begin" or tex:find "\\big" then
@@ -35,6 +40,8 @@ local function Math(math)
   if typst then
     local equation = pandoc.write(pandoc.Pandoc { pandoc.Plain { math } }, "typst")
     return pandoc.RawInline("typst", "#[#set math.equation(alt: " .. spoken .. ")\n" .. equation .. "]")
+  elseif math.mathtype == "DisplayMath" then
+    return pandoc.Span(math, scrolling("Equation"))
   end
   return math
 end
@@ -50,6 +57,15 @@ end
 local function Table(table)
   for _, column in ipairs(table.colspecs) do
     column[2] = nil
+  end
+  for _, body in ipairs(table.bodies) do
+    for _, row in ipairs(body.body) do
+      for _, cell in ipairs(row.cells) do
+        if #pandoc.utils.stringify(cell.contents) > 40 then
+          cell.classes:insert "prose" -- may wrap on a page
+        end
+      end
+    end
   end
   return table
 end
@@ -76,9 +92,8 @@ local function Captioned(table)
   if typst then
     return table
   end
-  -- Wider than a phone, it scrolls by itself, also for those who use the keyboard.
-  local region = { class = "scroll", role = "region", tabindex = "0", ["aria-label"] = "Table" }
-  return pandoc.Div(table, region), false
+  local label = #table.caption.long > 0 and "Table " .. numbers.Table or "Table"
+  return pandoc.Div(table, scrolling(label)), false
 end
 
 return {
