@@ -384,6 +384,8 @@ def _why_unsure(card: Card, files: Adapter | None, candidates: list[Counts], tra
     config = files and files.config
     if OTHERS.search(method) or (config and not config.counts_like_lora):
         return "Only the counts of LoRA and its like are recomputed."
+    if not trainable and not files and not (_targets(card) and _whole(card.value("rank"))):
+        return "Rank and layers are not stated, and a total alone does not tell them."
     largest = max((counts.trainable for counts in candidates), default=0)
     if not files and VARYING.search(method) and all(number.value <= largest for number in trainable):
         return f"At full rank, {candidates[0]}; which ranks are left is known from the adapter alone."
@@ -434,24 +436,25 @@ def _settings(card: Card, files: Adapter | None) -> Iterator[Finding]:
         if stated:
             yield Finding("; ".join(f"{names[name]} {value}" for name, value in stated.items()), UNCHECKED, NO_ADAPTER)
         return
-    config = files.config
+    config, pruned = files.config, bool(VARYING.search(stated.get("method", "")))
     dropout = config.hira_dropout if config.peft_type == "HIRA" else config.lora_dropout
-    recorded = {"rank": config.r, "alpha": config.lora_alpha, "dropout": dropout}
+    targets = config.target_modules or []
+    layers = [targets] if isinstance(targets, str) else sorted(set(map(leaf, targets)))
+    recorded = {"method": config.peft_type, "rank": config.r, "alpha": config.lora_alpha, "dropout": dropout}
+    recorded["targets"] = ", ".join(layers)
     if card.base and (base := config.base_model_name_or_path):
         last, of_card = (name.rstrip("/").rpartition("/")[2].lower() for name in (base, card.base))
         same = last == of_card or {e.name for e in encoders(base)} & {e.name for e in encoders(card.base)}
         yield Finding(f"Base model {card.base}", HOLDS if same else REFUTED, f"adapter_config.json: {base}.")
     for name, value in stated.items():
+        said, named = recorded[name], _targets(card)
         if name == "method":
-            said = config.peft_type
             right = said.lower() in value.lower()
-        elif name == "targets":
-            listed = isinstance(config.target_modules, list)  # PEFT takes a pattern as well
-            said = ", ".join(sorted(set(map(leaf, config.target_modules)))) if listed else config.target_modules
-            right = said == (", ".join(sorted(_targets(card))) if listed else value)
+        elif name == "targets":  # where ranks were removed, layers may have gone with them
+            right = layers in (sorted(named), [value.strip("` ")]) or (pruned and set(layers) < set(named))
         else:
-            said = recorded[name]
-            right = said is not None and any(number.fits(said) for number in numbers(value)[:1])
+            fewer = pruned and name == "rank"
+            right = said is not None and any(n.fits(said) or (fewer and said < n.value) for n in numbers(value)[:1])
         yield Finding(f"{names[name]} {value}", HOLDS if right else REFUTED, f"adapter_config.json: {said}.")
 
 

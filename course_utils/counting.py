@@ -202,13 +202,13 @@ def search(
     targets: list[str] | str | None = None,
     rank: int | None = None,
 ) -> Counts | None:
-    """The first counts of `among` that have `trainable` trained parameters and fit; of `targets` and `rank` if given."""
+    """The first counts of `among` with `trainable` trained parameters that fit; of `targets` and `rank` if given."""
     for encoder in among:
         for names in [targets] if targets else encoder.target_sets():
-            for head in encoder.heads():
-                at_rank_one = encoder.adapted(names, 1, [])
-                adapter = round(trainable) - sum(encoder.head[module] for module in head)
-                found = adapter // at_rank_one.adapter if at_rank_one else 0
+            at_rank_one = encoder.adapted(names, 1, [])
+            for head in encoder.heads() if at_rank_one else ():
+                adapter = trainable - sum(encoder.head[module] for module in head)
+                found = round(adapter / at_rank_one.adapter)
                 if 1 <= found <= LARGEST_RANK and rank in (None, found):
                     counts = encoder.adapted(names, found, head)
                     if fits(counts):
