@@ -131,12 +131,17 @@ def metric_intervals(logits: np.ndarray, labels: np.ndarray) -> dict[str, Interv
     positive, nll, brier = sentence_losses(logits, labels)
     confidence, right, its_bin = confidences(positive, labels)
     correct = int((predicted == labels).sum())
-    return {
+    intervals = {
         "accuracy": Interval(correct / len(labels), *wilson_interval(correct, len(labels))),
         "f1": bootstrap.f1_interval(predicted[None], labels),
         "nll": bootstrap.mean_interval(nll[None]),
         "brier": bootstrap.mean_interval(brier[None]),
         "ece": bootstrap.ece_interval(confidence - right, its_bin),
+    }
+    largest = {"nll": np.inf}  # intervals that were expanded may go beyond what the metric can be
+    return {
+        name: Interval(of.estimate, max(of.low, 0.0), min(of.high, largest.get(name, 1.0)))
+        for name, of in intervals.items()
     }
 
 

@@ -314,3 +314,8 @@ def test_intervals_hold_what_they_measure(run):
         assert interval.estimate == pytest.approx(getattr(run.result.metrics["test"], metric), abs=1e-12)
         assert 0 <= interval.low < interval.high
     assert all(i.low < i.estimate < i.high for name, i in intervals.items() if name != "ece")
+    # One positive sentence found, of a few: an F1 so near to zero that its interval would go below.
+    labels = np.repeat([0, 1], [180, 20])
+    logits = np.stack([np.ones(200), np.zeros(200)], axis=1)
+    logits[[0, 199]] = [0.0, 1.0]
+    assert all(0 <= interval.low <= interval.high for interval in metric_intervals(logits, labels).values())
