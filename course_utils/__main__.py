@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train one run, or find it trained",
     "predict": "classify sentences with a trained run",
     "fetch": "get the embedded encoder and sentences",
+    "audit": "check what a model card claims against what can be recomputed",
     "report": "bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv",
     "rates": "say which learning rates an experiment's search found, as lines for a profile",
     "doctor": "say what this machine can do and which profile fits it",
@@ -137,6 +138,19 @@ def _fetch(arguments: list[str]) -> None:
     print("The embedded encoder and sentences are ready.")
 
 
+def _audit(arguments: list[str]) -> int:
+    parser = _parser("audit")
+    parser.add_argument("card", help="a model card, for example runs/quick/main/lora/seed-0/adapter/README.md")
+    parser.add_argument("--adapter", metavar="DIR", help="folder of the adapter (default: the card's, if one is there)")
+    options = parser.parse_args(arguments)
+
+    from course_utils.audit import REFUTED, audit_card, print_findings
+
+    findings = audit_card(options.card, options.adapter)
+    print_findings(findings)
+    return int(any(finding.verdict == REFUTED for finding in findings))
+
+
 def _report(arguments: list[str]) -> None:
     parser = _parser("report")
     experiment_arguments(parser)
@@ -144,13 +158,15 @@ def _report(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     experiment = chosen_experiment(options)
 
+    from course_utils.cards import write_cards
     from course_utils.comparison import read_runs, write_comparison
     from course_utils.report import build_report
 
-    write_comparison(experiment)
     results = read_runs(experiment)
+    write_comparison(results)
     html, pdf = build_report(results)
     print(f"The report is in {html} and {pdf}.")
+    write_cards(results)
     if options.figure:
         from course_utils.exhibits import accuracy_figure
 

@@ -1,26 +1,35 @@
-"""Writes a model card from a run: every number in it is read or computed from the run's record."""
+"""Writes a model card from a run: every number in it is read or computed from the run's record and predictions."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from course_utils.assets import locate_base_model
+from course_utils.comparison import ExperimentRuns, readable_summary, summary_table
+from course_utils.config import Experiment, RunConfig, load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
 from course_utils.paths import PROJECT
-from course_utils.stats import wilson_interval
+from course_utils.runs import CARD, Run, RunResult
+from course_utils.stats import CrossedBootstrap, Interval, wilson_interval
 
 if TYPE_CHECKING:
-    from course_utils.runs import RunResult
+    from huggingface_hub import ModelCardData
 
 TEMPLATES = PROJECT / "course_utils" / "templates"
+METRICS = {"accuracy": "Accuracy", "f1": "F1", "nll": "NLL", "brier": "Brier score", "ece": "ECE"}
+SST2_VALIDATION = "SST-2 validation"
 PACKAGES = {"python": "Python", "torch": "PyTorch", "transformers": "Transformers", "peft": "PEFT"}
 
 
@@ -71,20 +80,108 @@ DATA = {
 }
 
 
-def write_card(result: RunResult, folder: Path) -> None:
-    """Write the model card of the run that `result` records as README.md beside the adapter in `folder`."""
+def write_card(run: Run, experiment: Experiment | None = None, compared: dict[str, str] | None = None) -> None:
+    """Write the model card of `run` as README.md beside its adapter.
+
+    `experiment` is the one that the run belongs to, where it is known; `compared` the run's row of its comparison,
+    title → printed value, where all runs are finished.
+    """
     from huggingface_hub import ModelCard
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    body = environment.get_template("card.md.jinja").render(_values(result, folder))
-    ModelCard(f"---\n{metadata(result).to_yaml()}\n---\n\n{body}\n").save(folder / "README.md")
+    intervals = run_intervals(run)
+    values = _values(run, intervals) | {"command": command(run.config, experiment), "compared": compared}
+    body = environment.get_template("card.md.jinja").render(values)
+    new = run.folder / "adapter" / ".README.md.new"
+    ModelCard(f"---\n{metadata(run.result, intervals).to_yaml()}\n---\n\n{body}\n").save(new)
+    new.replace(run.folder / CARD)
 
 
-def metadata(result: RunResult):
-    """What a hub reads of the card: a huggingface_hub ModelCardData."""
+def write_cards(results: ExperimentRuns) -> None:
+    """Write the card of every adapter of `results` again, now with its method's row of the comparison."""
+    adapters = [run for run in results.runs if not run.method.is_baseline]
+    compared = {}
+    for study in {run.config.study for run in adapters if run.config.final}:
+        summary = summary_table(results, study)
+        rows = readable_summary(summary).to_dict("records")
+        compared |= {(study, method): row for method, row in zip(summary["method"], rows, strict=True)}
+    for run in adapters:
+        write_card(run, results.experiment, compared.get((run.config.study, run.config.method)))
+
+
+def run_intervals(run: Run) -> dict[str, dict[str, Interval]]:
+    """Set → metric → its value in the run's record with its 95% interval, the set's sentences as the sample."""
+    return {
+        name: metric_intervals(rows[["logit_0", "logit_1"]].to_numpy(), rows["label"].to_numpy())
+        for name, rows in run.predictions().groupby("set", sort=False)
+    }
+
+
+def metric_intervals(logits: np.ndarray, labels: np.ndarray) -> dict[str, Interval]:
+    """Every metric of `logits` (n, 2) against `labels` (n,) with its 95% interval, sentences as the sample.
+
+    Accuracy has Wilson's interval, the others that of a bootstrap over sentences with a fixed random seed.
+    """
+    from course_utils.evaluation import confidences, sentence_losses
+
+    bootstrap, predicted = _bootstrap(len(labels)), logits.argmax(axis=1)
+    positive, nll, brier = sentence_losses(logits, labels)
+    confidence, right, its_bin = confidences(positive, labels)
+    correct = int((predicted == labels).sum())
+    intervals = {
+        "accuracy": Interval(correct / len(labels), *wilson_interval(correct, len(labels))),
+        "f1": bootstrap.f1_interval(predicted[None], labels),
+        "nll": bootstrap.mean_interval(nll[None]),
+        "brier": bootstrap.mean_interval(brier[None]),
+        "ece": bootstrap.ece_interval(confidence - right, its_bin),
+    }
+    largest = {"nll": np.inf}  # intervals that were expanded may go beyond what the metric can be
+    return {
+        name: Interval(of.estimate, max(of.low, 0.0), min(of.high, largest.get(name, 1.0)))
+        for name, of in intervals.items()
+    }
+
+
+@cache
+def _bootstrap(sentences: int) -> CrossedBootstrap:
+    return CrossedBootstrap.draw(1, sentences)
+
+
+def command(config: RunConfig, experiment: Experiment | None = None) -> str:
+    """The command that makes the run of `config`.
+
+    Its -p options are the overrides of `experiment` where that is known, and otherwise what sets the run apart from
+    its profile, which gives the same numbers.
+    """
+    profile = config.experiment.partition("+")[0]
+    if experiment:
+        overrides = experiment.overrides
+    else:
+        plain = load_experiment(profile).config(config.method, config.seed, config.study)
+        pairs = [(config, plain), (config.settings, plain.settings)]
+        overrides = {
+            name: value
+            for own, usual in pairs
+            for name, value in own
+            if name not in ("experiment", "settings") and value != getattr(usual, name)
+        }
+    words = ["python", "-m", "course_utils", "train", "--profile", profile]
+    words += [word for name, value in overrides.items() for word in ("-p", f"{name}={_typed(value)}")]
+    words += ["--method", config.method, "--seed", str(config.seed)]
+    words += ["--study", config.study] if config.study != "main" else []
+    return shlex.join(words)
+
+
+def _typed(value: Any) -> str:
+    """`value` as -p takes it."""
+    return ",".join(value) if isinstance(value, list | tuple) else "none" if value is None else str(value)
+
+
+def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> ModelCardData:
+    """What a hub reads of the card, every metric with its `intervals` (set → metric → interval)."""
     from huggingface_hub import EvalResult, ModelCardData
 
     method, base, data = METHODS[result.config.method], _base_model(result), _data(result)
@@ -92,14 +189,16 @@ def metadata(result: RunResult):
         EvalResult(
             task_type="text-classification",
             task_name="Sentiment analysis",
-            dataset_type=name,
             dataset_name=_capitalised(result.data.titles[name]),
+            **_dataset(result, name),
+            dataset_args={"sentences": metrics.n, "fingerprint": result.data.fingerprint},
             metric_type=metric,
             metric_name=title,
             metric_value=getattr(metrics, metric),
+            metric_args={"interval_95": [round(end, 4) for end in intervals[name][metric].ends]},
         )
         for name, metrics in result.metrics.items()
-        for metric, title in (("accuracy", "Accuracy"), ("f1", "F1"))
+        for metric, title in METRICS.items()
     ]
     return ModelCardData(
         language="en",
@@ -116,6 +215,13 @@ def metadata(result: RunResult):
     )
 
 
+def _dataset(result: RunResult, name: str) -> dict[str, str]:
+    """What the hub calls the evaluation set `name`, where it has it; its name among our sets otherwise."""
+    if result.data.titles[name] == SST2_VALIDATION:
+        return {"dataset_type": DATA["sst2"].hub_id, "dataset_split": "validation"}
+    return {"dataset_type": name}
+
+
 def bibtex(key: str) -> str:
     """The entry `key` of references.bib, one field a line; CourseError if there is none."""
     text = (TEMPLATES / "references.bib").read_text(encoding="utf-8")
@@ -130,12 +236,12 @@ def bibtex(key: str) -> str:
     return f"{fields}\n}}"
 
 
-def _values(result: RunResult, folder: Path) -> dict[str, Any]:
+def _values(run: Run, intervals: dict[str, dict[str, Interval]]) -> dict[str, Any]:
     """What the template prints, by name."""
-    config, method = result.config, METHODS[result.config.method]
+    result, config, method = run.result, run.config, run.method
     base, data = _base_model(result), _data(result)
     total_steps = config.epochs * ceil(result.data.sizes["train"] / config.batch_size)
-    rows = {name: _row(result, name) for name in result.metrics}
+    evaluated = sum(metrics.n for metrics in result.metrics.values())
     citations = [method.citation, *base.citations, *data.citations]
     return {
         "result": result,
@@ -145,14 +251,20 @@ def _values(result: RunResult, folder: Path) -> dict[str, Any]:
         "data": data,
         "location": None if config.base_model == "embedded" else config.base_model,
         "revision": _hub_revision(result),
-        "head_modules": _head_modules(folder),
+        "head_modules": _head_modules(run.folder / "adapter"),
         "sizes": ", ".join(f"{size:,} {result.data.titles[name]}" for name, size in result.data.sizes.items()),
         "adapter_settings": _adapter_settings(result),
         "warmup_steps": config.warmup(total_steps),
         "total_steps": total_steps,
         "measurements": [(_titled(name), _in_short(value)) for name, value in result.method.items()],
-        "results": [row for name, row in rows.items() if name in ("validation", "test")],
-        "elsewhere": [row for name, row in rows.items() if name not in ("validation", "test")],
+        "metrics": METRICS,
+        "results": [
+            {"title": _capitalised(result.data.titles[name]), "n": result.metrics[name].n} | of_set
+            for name, of_set in intervals.items()
+        ],
+        "elsewhere": _elsewhere(result),
+        "evaluated": evaluated,
+        "eval_seconds": evaluated * result.timing.eval_ms_per_example / 1000,
         "others": [other for other in METHODS.values() if other is not method],
         "citations": [bibtex(key) for key in dict.fromkeys(citations)],
         "versions": {PACKAGES.get(name, name): number for name, number in result.environment.versions.items()},
@@ -176,22 +288,22 @@ def _hub_revision(result: RunResult) -> str | None:
 
 def _data(result: RunResult) -> Source:
     # A folder that holds SST-2 is recognised by its sentences, and its evaluation set named accordingly.
-    is_sst2 = result.data.titles["test"] == "SST-2 validation"
+    is_sst2 = result.data.titles["test"] == SST2_VALIDATION
     name = result.config.data
     return DATA["sst2"] if is_sst2 else DATA.get(name) or Source(name)
 
 
-def _row(result: RunResult, name: str) -> dict[str, Any]:
-    metrics, test = result.metrics[name], result.metrics.get("test")
-    low, high = wilson_interval(round(metrics.accuracy * metrics.n), metrics.n)
-    return {
-        "title": _capitalised(result.data.titles[name]),
-        "n": metrics.n,
-        "accuracy": metrics.accuracy,
-        "interval": (low, high),
-        "f1": metrics.f1,
-        "difference": metrics.accuracy - test.accuracy if test else None,
-    }
+def _elsewhere(result: RunResult) -> list[dict[str, Any]]:
+    """Title, accuracy and difference to the test set of the sets that are not of the training data's kind."""
+    return [
+        {
+            "title": _capitalised(result.data.titles[name]),
+            "accuracy": metrics.accuracy,
+            "difference": metrics.accuracy - result.metrics["test"].accuracy,
+        }
+        for name, metrics in result.metrics.items()
+        if name not in ("validation", "test")
+    ]
 
 
 def _adapter_settings(result: RunResult) -> list[tuple[str, str, str]]:

@@ -211,11 +211,11 @@ def _description(column: str) -> str:
     return f"{METRICS[metric]}, on the set {set_name}"
 
 
-def write_comparison(experiment: Experiment) -> Path:
+def write_comparison(results: ExperimentRuns) -> Path:
     """Write comparison.csv and comparison_columns.csv, its dictionary, into the experiment's report folder."""
-    folder = reports_folder() / experiment.name
+    folder = reports_folder() / results.experiment.name
     folder.mkdir(parents=True, exist_ok=True)
-    frame = comparison_frame(read_runs(experiment))
+    frame = comparison_frame(results)
     for name, table in {"comparison_columns.csv": describe_columns(frame), "comparison.csv": frame}.items():
         table.to_csv(folder / f".{name}.new", index=False)
         (folder / f".{name}.new").replace(folder / name)

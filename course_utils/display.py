@@ -34,7 +34,7 @@ def show_figure(figure, caption: str, alt: str) -> None:
     png = _drawn(figure, "png", dpi=144)
     plt.close(figure)
     image = base64.b64encode(svg).decode()
-    alt = _one_line(alt)
+    alt = one_line(alt)
     _display(
         {
             # JupyterLab prefers HTML, where alone it gives a vector figure its alt text.
@@ -45,7 +45,7 @@ def show_figure(figure, caption: str, alt: str) -> None:
         },
         {"image/png": {"alt": alt}},
         kind="figure",
-        caption=_one_line(caption),
+        caption=one_line(caption),
         alt=alt,
     )
     _show_caption("Figure", caption)
@@ -69,7 +69,7 @@ def show_table(frame, caption: str, formats: dict | None = None) -> None:
     if unknown := [str(column) for column in formats if column not in frame.columns]:
         columns = ", ".join(map(str, frame.columns))
         raise CourseError(f"formats for no column: {', '.join(unknown)}; there are: {columns}")
-    header = [_one_line(str(column)) for column in frame.columns]
+    header = [one_line(str(column)) for column in frame.columns]
     right = [
         pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
         for kind in frame.dtypes
@@ -78,7 +78,7 @@ def show_table(frame, caption: str, formats: dict | None = None) -> None:
         [
             "–"
             if pd.api.types.is_scalar(value) and pd.isna(value)
-            else _one_line(_formatted(value, formats.get(column)))
+            else one_line(_formatted(value, formats.get(column)))
             for column, value in zip(frame.columns, row, strict=True)
         ]
         for row in frame.itertuples(index=False, name=None)
@@ -91,7 +91,7 @@ def show_table(frame, caption: str, formats: dict | None = None) -> None:
             "text/plain": frame.to_string(index=False),
         },
         kind="table",
-        caption=_one_line(caption),
+        caption=one_line(caption),
     )
 
 
@@ -117,7 +117,7 @@ def show_document(text: str) -> None:
 
 def escape_markdown(text: str) -> str:
     """`text` as Markdown that shows exactly these characters, on one line."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", _one_line(text))
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line(text))
 
 
 def code_block(code: str, language: str) -> str:
@@ -134,7 +134,7 @@ def _display(data, metadata=None, **course):
 
 def _show_caption(what, caption):
     # Where a table follows a figure, their two captions stand below each other.
-    markdown = f"**{what}.** {_one_line(caption)}"
+    markdown = f"**{what}.** {one_line(caption)}"
     _display({"text/markdown": markdown, "text/plain": caption}, kind="caption")
 
 
@@ -148,7 +148,8 @@ def _drawn(figure, kind, **options):
     return buffer.getvalue()
 
 
-def _one_line(text):
+def one_line(text: str) -> str:
+    """`text` on one line, without characters that are no text."""
     return " ".join(re.sub(f"[\t\n{NO_TEXT}]", " ", text).split())
 
 

@@ -91,17 +91,23 @@ def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     F1 is that of the positive class. NLL is in nats. The Brier score is the mean squared error of the
     positive class's probability. ECE has 15 equal bins of confidence (Guo et al. 2017, section 2).
     """
-    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
-    positive = np.exp(log_probabilities[:, 1])
+    positive, nll, brier = sentence_losses(logits, labels)
     predicted = logits.argmax(axis=1)
     return {
         "n": len(labels),
         "accuracy": float((predicted == labels).mean()),
         "f1": float(f1_score(labels, predicted, zero_division=0)),
-        "nll": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
-        "brier": float(((positive - labels) ** 2).mean()),
+        "nll": float(nll.mean()),
+        "brier": float(brier.mean()),
         "ece": expected_calibration_error(positive, labels),
     }
+
+
+def sentence_losses(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For every sentence: the positive class's probability, the NLL in nats, the Brier score; each (n,)."""
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
+    positive = np.exp(log_probabilities[:, 1])
+    return positive, -log_probabilities[np.arange(len(labels)), labels], (positive - labels) ** 2
 
 
 def expected_calibration_error(
@@ -117,10 +123,17 @@ def calibration_bins(positive: np.ndarray, labels: np.ndarray, bins: int = CALIB
 
     `positive` (n,) is the positive class's probability, `labels` (n,) the class (Guo et al. 2017, section 2).
     """
-    confidence = np.maximum(positive, 1 - positive)
-    frame = pd.DataFrame({"confidence": confidence, "accuracy": (positive > 0.5) == labels})
-    grouped = frame.groupby(np.minimum((confidence * bins).astype(int), bins - 1))
+    confidence, right, its_bin = confidences(positive, labels, bins)
+    grouped = pd.DataFrame({"confidence": confidence, "accuracy": right}).groupby(its_bin)
     return grouped.mean().assign(n=grouped.size())[["n", "confidence", "accuracy"]].reset_index(drop=True)
+
+
+def confidences(
+    positive: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For every sentence: the confidence in its predicted class, whether that is right, and the bin it falls in."""
+    confidence = np.maximum(positive, 1 - positive)
+    return confidence, (positive > 0.5) == labels, np.minimum((confidence * bins).astype(int), bins - 1)
 
 
 def classifier(run) -> Callable[[list[str]], list[tuple[str, str, float]]]:

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from course_utils import agreement, calibration, comparison, controls, plots, search
+from course_utils import agreement, audit, calibration, comparison, controls, plots, search
 from course_utils.comparison import ExperimentRuns
 from course_utils.costs import evaluation_times
 from course_utils.display import escape_markdown, show_figure, show_markdown, show_table
 from course_utils.methods import METHODS
 from course_utils.models import LABELS
-from course_utils.runs import Run
+from course_utils.runs import CARD, Run
 from course_utils.stats import Interval, compare_pairs
 from course_utils.training import load_run_data
 from course_utils.verdict import experiment_verdicts
@@ -412,6 +412,25 @@ def costs(results: ExperimentRuns) -> None:
     if never:
         sentences.append(f"On none, because another is more accurate for less of each: {', '.join(never)}.")
     _show_sentences([" ".join(sentences)])
+
+
+def audits(results: ExperimentRuns) -> None:
+    """What an audit says of a card with the published claims, and of the cards of this experiment's runs."""
+    example = pd.DataFrame([vars(finding) for finding in audit.audit_card(audit.EXAMPLE_CARD)])
+    show_table(
+        example.rename(columns=str.capitalize)[["Claim", "Verdict", "Found"]],
+        "The claims of a card that states the published figures, and what comes out when they are computed again.",
+    )
+    cards = [run.folder / CARD for run in results.runs if not run.method.is_baseline]
+    findings = [finding for card in cards for finding in audit.audit_card(card)]
+    checked = sum(finding.verdict in (audit.HOLDS, audit.REFUTED) for finding in findings)
+    refuted = [finding.claim for finding in findings if finding.verdict == audit.REFUTED]
+    verdict = f"{len(refuted)} {'is' if len(refuted) == 1 else 'are'} refuted" if refuted else "none is refuted"
+    show_markdown(
+        f"The {len(cards)} cards that the runs of this experiment wrote make {len(findings):,} claims. Of the "
+        f"{checked:,} that could be computed again, {verdict}"
+        + (f": {escape_markdown('; '.join(dict.fromkeys(refuted)))}." if refuted else ".")
+    )
 
 
 def side_studies(results: ExperimentRuns) -> None:

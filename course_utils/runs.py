@@ -22,6 +22,7 @@ from course_utils.methods import METHODS
 from course_utils.paths import relative_to_project, runs_folder
 
 SCHEMA_VERSION = 1
+CARD = "adapter/README.md"  # written anew when the comparison is known: its first hash is not held against it
 
 
 class Record(BaseModel):
@@ -166,7 +167,7 @@ class Run:
 
     def card(self) -> str:
         """The model card, Markdown with a YAML head."""
-        return (self.folder / "adapter" / "README.md").read_text(encoding="utf-8")
+        return (self.folder / CARD).read_text(encoding="utf-8")
 
 
 def fingerprint(config: RunConfig, data: str, base_model: str) -> str:
@@ -206,7 +207,9 @@ def find_run(config: RunConfig) -> Run | None:
         run = read_run(folder)
     except CourseError:
         return None
-    unchanged = run.config == config and all(_sha256(folder / f) == h for f, h in run.result.files.items())
+    unchanged = run.config == config and all(
+        _sha256(folder / name) == digest for name, digest in run.result.files.items() if name != CARD
+    )
     return run if unchanged else None
 
 

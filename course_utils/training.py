@@ -131,7 +131,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     )
     shutil.rmtree(folder / "checkpoints")
     if not method.is_baseline:
-        cards.write_card(result, folder / "adapter")
+        cards.write_card(runs.Run(folder, result))
     return runs.publish(folder, result)
 
 

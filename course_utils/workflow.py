@@ -227,7 +227,7 @@ def code_digest() -> str:
     """Hash of the package's code and templates: notebooks and report, not runs, are made again when it changes."""
     digest = hashlib.sha256()
     for path in sorted((PROJECT / "course_utils").rglob("*")):
-        if path.suffix in {".py", ".toml", ".bib", ".lua", ".typ", ".css", ".html", ".md"}:
+        if path.suffix in {".py", ".toml", ".bib", ".lua", ".typ", ".css", ".html", ".md", ".jinja"}:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -1,8 +1,10 @@
 """Model cards: complete, true to the run's record, accepted by a hub, and their code runs as printed."""
 
+import argparse
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -11,7 +13,10 @@ import pytest
 from huggingface_hub import ModelCard
 from pydantic import Field
 
-from course_utils.cards import bibtex, write_card
+from course_utils.__main__ import experiment_arguments, parse_overrides
+from course_utils.audit import REFUTED, audit_card
+from course_utils.cards import METRICS, bibtex, command, write_card, write_cards
+from course_utils.comparison import read_runs
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
@@ -19,6 +24,7 @@ from course_utils.methods.base import LoraSettings
 from course_utils.methods.lora import Lora
 from course_utils.models import LABELS
 from course_utils.paths import PROJECT
+from course_utils.runs import Run, find_run
 from course_utils.stats import wilson_interval
 from course_utils.training import load_run_data, train
 
@@ -49,24 +55,27 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("root")
 
 
+# In 32 bits, so that the predictions of the printed code can be held to the recorded ones.
+SLIVER = {"precision": "fp32", "max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 16}
+
+
 @pytest.fixture(scope="module")
 def trained(place):
     """Method → its run, on a sliver of the data."""
-    # In 32 bits, so that the predictions of the printed code can be held to the recorded ones.
-    sliver = {"precision": "fp32", "max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 16}
-    experiment = load_experiment("smoke", sliver)
+    experiment = load_experiment("smoke", SLIVER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COURSE_RUNS", str(place / "runs"))
         return {name: train(experiment.config(name)) for name in ADAPTERS}
 
 
-def rewrite(run, folder, **changes):
+def rewrite(run, folder, experiment=None, **changes):
     """The card of `run` with changes to its record, written beside a copy of its adapter."""
-    folder.mkdir(exist_ok=True)
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        (folder / name).write_bytes((run.folder / "adapter" / name).read_bytes())
-    write_card(run.result.model_copy(update=changes), folder)
-    return (folder / "README.md").read_text()
+    (folder / "adapter").mkdir(parents=True)
+    for name in ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "predictions.parquet"):
+        (folder / name).write_bytes((run.folder / name).read_bytes())
+    changed = Run(folder, run.result.model_copy(update=changes))
+    write_card(changed, experiment)
+    return changed.card()
 
 
 def with_targets(config, **changes):
@@ -82,7 +91,7 @@ def code_blocks(card):
 @pytest.mark.parametrize("method", ADAPTERS)
 def test_card_has_every_section_of_the_published_one(trained, method):
     card = trained[method].card()
-    assert [line for line in card.splitlines() if re.match("##+ ", line)] == SECTIONS
+    assert [line for line in card.splitlines() if line in SECTIONS] == SECTIONS
     assert METHODS[method].equation in card and METHODS[method].citation in card
     assert "N/A" not in card and "None" not in card
     assert str(PROJECT) not in card and os.environ["HOME"] not in card
@@ -105,7 +114,9 @@ def test_numbers_are_those_of_the_record(trained, method):
         assert f"- **{name.replace('_', ' ').title()}:** {stated}" in card
     for metrics in record["metrics"].values():
         low, high = wilson_interval(round(metrics["accuracy"] * metrics["n"]), metrics["n"])
-        assert f"| {metrics['n']} | {metrics['accuracy']:.4f} | {low:.3f} to {high:.3f} |" in card
+        assert f"| {metrics['n']} | {metrics['accuracy']:.4f} [{low:.3f}, {high:.3f}] |" in card
+        assert all(re.search(rf"\| {metrics[name]:.4f} \[[01]\.\d+, \d\.\d+\] \|", card) for name in METRICS)
+    assert record["data"]["fingerprint"] in card and record["base_model"]["fingerprint"] in card
 
 
 def test_limits_state_the_measured_accuracy_elsewhere(trained):
@@ -117,6 +128,41 @@ def test_limits_state_the_measured_accuracy_elsewhere(trained):
         difference = result.metrics[name].accuracy - result.metrics["test"].accuracy
         assert f"{result.metrics[name].accuracy:.4f}" in limits and f"{difference:+.4f}" in limits
     assert "contrastively" in limits
+    worst = min(elsewhere, key=lambda name: result.metrics[name].accuracy)
+    intended = trained["lora"].card().partition("### Intended Use")[2].partition("## Training")[0]
+    assert f"*{result.data.titles[worst].capitalize()}*" in intended
+
+
+def test_the_printed_command_makes_the_run(trained):
+    parser = argparse.ArgumentParser()
+    experiment_arguments(parser)
+    for name in ("--method", "--seed", "--study"):
+        parser.add_argument(name, default="main")
+    for run in trained.values():
+        (line,) = re.findall(r"```bash\npython -m course_utils train (.*)\n```", run.card())
+        options = parser.parse_args(shlex.split(line))
+        experiment = load_experiment(options.profile, parse_overrides(options.overrides))
+        made = experiment.config(options.method, int(options.seed), options.study)
+        assert made.model_copy(update={"experiment": run.config.experiment}) == run.config
+    experiment = load_experiment("smoke", {"lora.target_modules": "q_lin,out_lin", "qlora.rank": "2"})
+    line = command(experiment.config("lora", 3), experiment)
+    assert line.endswith("-p lora.target_modules=q_lin,out_lin -p qlora.rank=2 --method lora --seed 3")
+
+
+def test_cards_of_finished_runs_say_how_they_compare(trained, place, monkeypatch):
+    monkeypatch.setenv("COURSE_RUNS", str(place / "runs"))
+    assert "| LoRA | 1 |" not in trained["lora"].card()
+    write_cards(read_runs(load_experiment("smoke", SLIVER)))
+    for name, run in trained.items():
+        accuracy = 100 * run.result.metrics["test"].accuracy
+        assert f"| {METHODS[name].title} | 1 | {accuracy:.1f} [" in run.card()
+        assert find_run(run.config)  # its other files are as they were
+
+
+@pytest.mark.parametrize("method", ADAPTERS)
+def test_an_audit_refutes_nothing(trained, method):
+    findings = audit_card(trained[method].folder / "adapter" / "README.md")
+    assert len(findings) > 20 and not [finding for finding in findings if finding.verdict == REFUTED]
 
 
 @pytest.mark.parametrize("method", ADAPTERS)
@@ -131,15 +177,17 @@ def test_metadata_is_what_a_hub_reads(trained, method):
     assert found == {
         (name, metric): getattr(metrics, metric)
         for name, metrics in run.result.metrics.items()
-        for metric in ("accuracy", "f1")
+        for metric in METRICS
     }
+    low, high = next(e.metric_args["interval_95"] for e in data.eval_results if e.metric_type == "brier")
+    assert 0 <= low < high <= 1
 
 
 def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path):
     run = trained["qlora"]
     card = rewrite(
         run,
-        tmp_path / "adapter",
+        tmp_path / "run",
         config=with_targets(run.config, base_model="distilbert-base-uncased", data="sst2"),
         base_model=run.result.base_model.model_copy(
             update={"id": "distilbert-base-uncased", "fingerprint": "hub:distilbert-base-uncased@12ab"}
@@ -150,6 +198,8 @@ def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path):
     )
     data = ModelCard(card).data
     assert data.base_model == "distilbert-base-uncased" and data.datasets == ["stanfordnlp/sst2"]
+    splits = {(e.dataset_type, e.dataset_split) for e in data.eval_results if e.dataset_name == "SST-2 validation"}
+    assert splits == {("stanfordnlp/sst2", "validation")}
     loading, _ = code_blocks(card)
     compile(loading, "card", "exec")
     assert 'base = "distilbert-base-uncased"' in loading and loading.count('revision="12ab"') == 2
@@ -160,7 +210,7 @@ def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path):
 def test_folder_is_no_hub_id(trained, tmp_path):
     run = trained["lora"]
     config = with_targets(run.config, base_model="./my-model", data="./my-data")
-    card = rewrite(run, tmp_path / "adapter", config=config)
+    card = rewrite(run, tmp_path / "run", config=config)
     data = ModelCard(card).data
     assert data.base_model is None and data.datasets is None and data.license is None
     assert "`./my-data`" in card
@@ -177,7 +227,7 @@ def test_a_further_method_needs_no_change_here(trained, tmp_path, monkeypatch):
     run = trained["lora"]
     settings = SeventhSettings(learning_rate=1e-3)
     config = run.config.model_copy(update={"method": "seventh", "settings": settings})
-    card = rewrite(run, tmp_path / "adapter", config=config, method={"turned_layers": 3})
+    card = rewrite(run, tmp_path / "run", load_experiment("smoke"), config=config, method={"turned_layers": 3})
     assert "# Seventh - all-MiniLM-L6-v2" in card and "- **LoRA**:" in card
     assert "- **Twist:** 0.25 (how far the factors are turned)" in card and "- **Measured Turned Layers:** 3" in card
 
@@ -205,7 +255,7 @@ def test_code_blocks_run_as_printed_and_give_the_recorded_predictions(trained, p
     run = trained["lora"]
     config = with_targets(run.config, base_model="./my-model")
     cards = {name: run.card() for name, run in trained.items()}
-    cards["folder"] = rewrite(run, tmp_path / "adapter", config=config)
+    cards["folder"] = rewrite(run, tmp_path / "run", config=config)
     texts = load_run_data(run.config).sets["test"].text.tolist()[:6]
     questions = tmp_path / "questions.json"
     questions.write_text(json.dumps({name: (code_blocks(card), texts) for name, card in cards.items()}))

@@ -97,7 +97,7 @@ def break_runs(experiment):
 
 
 def test_every_run_is_a_row_and_every_column_is_described(experiment):
-    path = write_comparison(experiment)
+    path = write_comparison(read_runs(experiment))
     frame = pd.read_csv(path)
     columns = pd.read_csv(path.with_name("comparison_columns.csv"))
     assert len(frame) == 18 and set(frame["status"]) == {"finished"}
@@ -150,7 +150,7 @@ def test_a_method_without_runs_stays_in_the_table(experiment):
         shutil.rmtree(runs.runs_folder() / experiment.config("hira", seed).path)
     readable = readable_summary(summary_table(read_runs(experiment))).set_index("Method")
     assert readable.loc["HiRA", "Accuracy (%)"] == "missing" and readable.loc["HiRA", "Seeds"] == "0 of 3"
-    assert write_comparison(experiment).is_file()
+    assert write_comparison(read_runs(experiment)).is_file()
 
 
 def test_an_experiment_without_runs_is_a_table_of_what_is_missing(runs_in):

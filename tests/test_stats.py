@@ -163,6 +163,17 @@ def test_f1_interval_is_as_wide_as_the_jackknife_says(random):
     assert interval.high - interval.low == pytest.approx(2 * t.ppf(0.975, 299) * jackknife, rel=0.02)
 
 
+def test_ece_interval_makes_up_for_the_noise_that_enlarges_the_error(random):
+    n = 2_000
+    confidence = random.uniform(0.5, 1, n)
+    bins = (confidence * 15).astype(int)
+    bootstrap = CrossedBootstrap.draw(1, n)
+    too_sure = bootstrap.ece_interval(confidence - (random.random(n) < confidence - 0.1), bins)
+    assert too_sure.low < 0.1 < too_sure.high and too_sure.high - too_sure.low < 0.06
+    calibrated = bootstrap.ece_interval(confidence - (random.random(n) < confidence), bins)
+    assert calibrated.low == 0 < calibrated.estimate
+
+
 def test_mcnemar_against_statsmodels(random):
     first, second = random.random((2, 300)) < [[0.85], [0.78]]
     table = pd.crosstab(first, second)
