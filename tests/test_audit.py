@@ -122,6 +122,17 @@ def test_alone_it_is_as_true_but_less_is_known(run, tmp_path):
     assert main(["audit", str(card), "--adapter", str(run.folder / "adapter")]) == 1  # which does know its ranks
 
 
+def test_what_a_sparse_method_saved_may_be_smaller_than_what_it_trained(run):
+    folder = run.folder / "adapter"
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"r": 4, "target_modules": ["a.0.q_lin"]}))
+    for method, verdict in {"Sparse LoRA": HOLDS, "LoRA": REFUTED}.items():
+        (folder / "README.md").write_text(run.card().replace("- **Method:** LoRA", f"- **Method:** {method}"))
+        found = verdicts(audit_card(folder / "README.md"))
+        assert found["Rank 8"] == found["Target modules `q_lin`, `v_lin`"] == verdict
+        (folder / "README.md").write_text(run.card().replace("Sparse LoRA", "LoRA"))
+
+
 LIES = [
     ("- **Total Parameters:** 22,786,946", "- **Total Parameters:** 22,786,947", "22,786,947 or"),
     ("- **Trainable Parameters:** 222,338", "- **Trainable Parameters:** 221,338", "221,338 trainable"),
