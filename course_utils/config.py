@@ -8,13 +8,15 @@ import json
 import os
 import shutil
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -27,15 +29,32 @@ from course_utils import __version__
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
-from course_utils.paths import PROJECT
+from course_utils.paths import PROJECT, relative_to_project
 
 PROFILES = PROJECT / "course_utils" / "profiles"
+
+
+def _known_method(value: str) -> str:
+    if value not in METHODS:
+        raise ValueError(f"There is no such method{_nearest(value, METHODS)}; the methods are {', '.join(METHODS)}")
+    return value
+
+
+def _only_shared(values: dict[str, Any]) -> dict[str, Any]:
+    for name in values:
+        if name not in SharedSettings.model_fields:
+            raise ValueError(f"There is no shared setting {name!r}{_nearest(name, SharedSettings.model_fields)}")
+    return values
+
+
+MethodName = Annotated[str, AfterValidator(_known_method)]
+SharedValues = Annotated[dict[str, Any], AfterValidator(_only_shared)]
 
 
 class SharedSettings(BaseModel):
     """Settings that all methods of an experiment share, or the comparison would not be one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     base_model: str = Field("embedded", min_length=1, description="embedded, a folder, or a hub id")
     data: str = Field("embedded", min_length=1, description="embedded, sst2 (the hub's), or a folder")
@@ -70,9 +89,9 @@ def _folder_from_project(value: str) -> str:
     if value in ("embedded", "sst2"):
         return value
     for start in (Path.cwd(), PROJECT):
-        folder = (start / Path(value).expanduser()).resolve()
-        if folder.is_dir():
-            relative = os.path.relpath(folder, PROJECT)
+        folder = os.path.join(start, os.path.expanduser(value))
+        if os.path.isdir(folder):  # false, where Path's own raises, for what can be no name of a folder
+            relative = os.path.relpath(os.path.realpath(folder), PROJECT)
             return relative if relative.startswith("..") else f"./{relative}"
     return value
 
@@ -82,17 +101,10 @@ class RunConfig(SharedSettings):
 
     experiment: str
     study: str = Field("main", pattern=r"^[a-z0-9][a-z0-9.+-]*$")
-    method: str
+    method: MethodName
     seed: int = Field(ge=0, lt=2**31, description="head initialisation, data order and dropout")
     final: bool = Field(True, description="false for a trial of a search: no test predictions")
     settings: SerializeAsAny[Settings]
-
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, value: str) -> str:
-        if value not in METHODS:
-            raise ValueError(f"no method {value!r}; the methods are {', '.join(METHODS)}")
-        return value
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -125,8 +137,8 @@ class Study(BaseModel):
     title: str
     seeds: int | None = Field(None, ge=1)
     final: bool = True
-    settings: dict[str, Any] = {}
-    methods: dict[str, dict[str, Any]]
+    settings: SharedValues = {}
+    methods: dict[MethodName, dict[str, Any]]
 
 
 class Search(BaseModel):
@@ -135,8 +147,8 @@ class Search(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(ge=1)
-    rates: dict[str, list[float]]  # method → grid
-    methods: dict[str, dict[str, Any]] = {}  # method → settings of its trials that are not those of its main runs
+    rates: dict[MethodName, list[float]]  # method → grid
+    methods: dict[MethodName, dict[str, Any]] = {}  # method → what differs in its trials from its main runs
 
     @property
     def studies(self) -> dict[str, Study]:
@@ -168,9 +180,9 @@ class Profile(BaseModel):
     duration: str
     disk: str
     seeds: int = Field(ge=1, le=1000)
-    settings: dict[str, Any]
-    methods: dict[str, dict[str, Any]]
-    found_by: dict[str, str] = {}  # method → fingerprint of the trial of `full` that found its learning rate
+    settings: SharedValues
+    methods: dict[MethodName, dict[str, Any]] = Field(min_length=1)
+    found_by: dict[MethodName, str] = {}  # method → fingerprint of the trial of `full` that found its learning rate
     search: Search | None = None
     studies: dict[str, Study] = {}
 
@@ -225,6 +237,9 @@ class Experiment:
             known = ", ".join(["main", *self.studies])
             raise CourseError(f"Profile {self.profile_name!r} has no study {study!r}; it has {known}.")
         beside = self.studies.get(study)
+        if beside and method not in beside.methods:
+            known = ", ".join(beside.methods)
+            raise CourseError(f"Study {study!r} of profile {self.profile_name!r} is not about {method!r}, but {known}.")
         shared = self.profile.settings | (beside.settings if beside else {})
         own = self.profile.methods[method] | (beside.methods.get(method, {}) if beside else {})
         for name, value in sorted(self.overrides.items(), key=lambda item: "." in item[0]):
@@ -273,12 +288,11 @@ def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = N
     (`lora.alpha`). Values may be text, as typed on a command line. `seeds` sets the number of seeds.
     Raises CourseError, naming the nearest valid name or what is allowed.
     """
-    path = PROFILES / f"{profile}.toml"
-    if not path.is_file():
-        known = ", ".join(profile_names())
-        raise CourseError(f"There is no profile {profile!r}{_nearest(profile, profile_names())}; there are {known}.")
-    loaded = Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    overrides = dict(overrides or {})
+    loaded = _read_profile(profile)
+    overrides = {} if overrides is None else overrides
+    if not isinstance(overrides, dict) or not all(isinstance(name, str) for name in overrides):
+        raise CourseError(f"overrides: {_shown(overrides)} does not map names to values; write, say, {{'rank': 4}}.")
+    overrides = dict(overrides)
     seeds = _seed_count(overrides.pop("seeds", None))
     typed = {name: _typed(name, value, loaded) for name, value in sorted(overrides.items())}
     experiment = Experiment(profile, loaded, typed, seeds)
@@ -289,6 +303,19 @@ def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = N
 def profile_names() -> list[str]:
     """Names of the profiles."""
     return sorted(path.stem for path in PROFILES.glob("*.toml"))
+
+
+def _read_profile(name: str) -> Profile:
+    known = profile_names()
+    if name not in known:
+        raise CourseError(f"There is no profile {_shown(name)}{_nearest(name, known)}; there are {', '.join(known)}.")
+    path = PROFILES / f"{name}.toml"
+    try:
+        return Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise CourseError(f"{relative_to_project(path)}: {explain_validation(error)}") from None
+    except ValueError as error:  # of TOML or UTF-8
+        raise CourseError(f"{relative_to_project(path)} is not valid TOML: {error}.") from None
 
 
 def setting_names(methods: list[str] | None = None) -> list[str]:
@@ -302,8 +329,9 @@ def setting_names(methods: list[str] | None = None) -> list[str]:
 def _takers(name: str, methods: list[str]) -> list[str]:
     if name in SharedSettings.model_fields:
         return ["every run"]
-    owner, _, setting = name.rpartition(".")
-    return [m for m in methods if owner in ("", m) and setting in METHODS[m].Settings.model_fields]
+    setting = name.rpartition(".")[2]
+    owned = [m for m in methods if setting in METHODS[m].Settings.model_fields]
+    return [m for m in owned if name in (setting, f"{m}.{setting}")]
 
 
 def _typed(name: str, value: Any, profile: Profile) -> Any:
@@ -315,14 +343,14 @@ def _typed(name: str, value: Any, profile: Profile) -> Any:
         valid += ["seeds"] + [f"{m}.{s}" for m in methods for s in METHODS[m].Settings.model_fields]
         owner, _, setting = name.rpartition(".")
         if owner in methods and setting in SharedSettings.model_fields:
-            raise CourseError(f"{setting} is shared by all methods; type -p {setting}={value} instead of {name}.")
+            raise CourseError(f"{setting} is shared by all methods; type -p {setting}=VALUE instead of {name}.")
         raise CourseError(
-            f"There is no setting {name!r}{_nearest(name, valid)}; the settings are {', '.join(setting_names(methods))}"
-            " (METHOD.NAME sets it for one method)."
+            f"There is no setting {_shown(name)}{_nearest(name, valid)}; the settings are"
+            f" {', '.join(setting_names(methods))} (METHOD.NAME sets it for one method)."
         )
     model = SharedSettings if takers == ["every run"] else METHODS[takers[0]].Settings
     setting = name.rpartition(".")[2]
-    if value == "none" and model.model_fields[setting].default is None:
+    if value in ("none", "None") and model.model_fields[setting].default is None:
         return None
     try:
         checked = model.__pydantic_validator__.validate_assignment(model.model_construct(), setting, value)
@@ -335,26 +363,39 @@ def _seed_count(value: Any) -> int | None:
     if value is None:
         return None
     try:
-        count = int(value)
-    except (TypeError, ValueError):
-        count = 0
-    if not 1 <= count <= 1000:
-        raise CourseError(f"seeds: {value!r} is no number of seeds; type a whole number from 1 to 1000.")
-    return count
+        return Profile.__pydantic_validator__.validate_assignment(Profile.model_construct(), "seeds", value).seeds
+    except ValidationError:
+        raise CourseError(
+            f"seeds: {_shown(value)} is no number of seeds; type a whole number from 1 to 1000."
+        ) from None
 
 
-def _nearest(name: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+def _nearest(name: Any, valid: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def explain_validation(error: ValidationError) -> str:
     """One sentence a fault: which setting, what was given, what is allowed."""
     faults = []
     for fault in error.errors():
-        name = ".".join(str(part) for part in fault["loc"]) or "settings"
-        faults.append(f"{name}: {fault['input']!r} is not allowed. {fault['msg'].removeprefix('Value error, ')}.")
+        name = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "settings"
+        allowed = PLAIN_WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
+        faults.append(f"{name}: {_shown(fault['input'])} is not allowed. {allowed}.")
     return " ".join(faults)
+
+
+PLAIN_WORDS = {
+    "missing": "It is missing",
+    "extra_forbidden": "There is no such setting",
+    "string_too_short": "It must not be empty",
+    "bool_parsing": "Type true or false",
+}
 
 
 def machine_has_bf16() -> bool:
