@@ -240,14 +240,15 @@ class Experiment:
         if beside and method not in beside.methods:
             known = ", ".join(beside.methods)
             raise CourseError(f"Study {study!r} of profile {self.profile_name!r} is not about {method!r}, but {known}.")
-        shared = self.profile.settings | (beside.settings if beside else {})
-        own = self.profile.methods[method] | (beside.methods.get(method, {}) if beside else {})
+        shared, own = dict(self.profile.settings), dict(self.profile.methods[method])
         for name, value in sorted(self.overrides.items(), key=lambda item: "." in item[0]):
             owner, _, setting = name.rpartition(".")
             if name in SharedSettings.model_fields:
                 shared[name] = value
             elif setting in METHODS[method].Settings.model_fields and owner in ("", method):
                 own[setting] = value
+        if beside:  # what a study is about stays, or it would not be what its name says
+            shared, own = shared | beside.settings, own | beside.methods[method]
         if shared.get("precision", "auto") == "auto":
             shared["precision"] = "bf16" if machine_has_bf16() else "fp32"
         try:
