@@ -147,7 +147,7 @@ class Search(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(ge=1)
-    rates: dict[MethodName, list[float]]  # method → grid
+    rates: dict[MethodName, list[Annotated[float, Field(gt=0, le=1)]]]  # method → grid
     methods: dict[MethodName, dict[str, Any]] = {}  # method → what differs in its trials from its main runs
 
     @property
@@ -155,7 +155,7 @@ class Search(BaseModel):
         """A study for every rate, named after it: lr-1e-3."""
         every_rate = sorted({rate for grid in self.rates.values() for rate in grid})
         return {
-            f"lr-{rate:.0e}".replace("e-0", "e-"): Study(
+            _name_of(rate): Study(
                 title=f"Trial of the learning rate {rate:g}",
                 seeds=1,
                 final=False,
@@ -170,6 +170,11 @@ class Search(BaseModel):
         }
 
 
+def _name_of(rate: float) -> str:
+    mantissa, exponent = f"{rate:e}".split("e")
+    return f"lr-{float(mantissa):g}e{int(exponent)}"
+
+
 class Profile(BaseModel):
     """What a file of `profiles/` says."""
 
@@ -178,7 +183,7 @@ class Profile(BaseModel):
     title: str
     description: str
     duration: str
-    disk: str
+    disk: str = Field(pattern=r"^\d+(\.\d+)? GB$")
     seeds: int = Field(ge=1, le=1000)
     settings: SharedValues
     methods: dict[MethodName, dict[str, Any]] = Field(min_length=1)
