@@ -234,13 +234,11 @@ class Experiment:
 
     def config(self, method: str, seed: int = 0, study: str = "main") -> RunConfig:
         """Resolved configuration of one run."""
-        if method not in self.profile.methods:
-            raise CourseError(
-                f"Profile {self.profile_name!r} has no method {method!r}; it has {', '.join(self.methods)}."
-            )
-        if study != "main" and study not in self.studies:
-            known = ", ".join(["main", *self.studies])
-            raise CourseError(f"Profile {self.profile_name!r} has no study {study!r}; it has {known}.")
+        for kind, name, known in (("method", method, self.methods), ("study", study, ["main", *self.studies])):
+            if name not in known:
+                raise CourseError(
+                    f"Profile {self.profile_name!r} has no {kind} {_shown(name)}; it has {', '.join(known)}."
+                )
         beside = self.studies.get(study)
         if beside and method not in beside.methods:
             known = ", ".join(beside.methods)
@@ -392,7 +390,7 @@ def explain_validation(error: ValidationError) -> str:
     for fault in error.errors():
         name = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "settings"
         allowed = PLAIN_WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
-        faults.append(f"{name}: {_shown(fault['input'])} is not allowed. {allowed}.")
+        faults.append(f"{name[:100]}: {_shown(fault['input'])} is not allowed. {allowed}.")
     return " ".join(faults)
 
 

@@ -172,6 +172,16 @@ def check_targets(model: nn.Module, names: tuple[str, ...], rank: int) -> None:
             )
 
 
+def check_length(model: nn.Module, max_length: int) -> None:
+    """Raise CourseError if `model` has not `max_length` positions."""
+    positions = getattr(model.config, "max_position_embeddings", max_length)
+    if max_length > positions:
+        raise CourseError(
+            f"max_length: {max_length} is more than the {positions} tokens that the model reads; "
+            f"type -p max_length={positions} or less."
+        )
+
+
 @dataclass(frozen=True)
 class ParameterCount:
     """Parameters of a model; `adapter` are the trained ones outside the head, the head is counted once.

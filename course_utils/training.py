@@ -83,6 +83,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     torch.set_num_threads(config.threads)
     tokenizer = models.load_tokenizer(config.base_model)
     base = method.load_base(config.base_model, config.precision)
+    models.check_length(base, config.max_length)
     if hasattr(config.settings, "rank"):
         models.check_targets(base, config.settings.target_modules, config.settings.rank)
     base_bytes = models.weight_bytes(base.base_model)

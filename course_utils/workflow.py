@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from math import ceil
 
+from course_utils.errors import CourseError
 from course_utils.fork_server import fork_server
 from course_utils.paths import (
     PROJECT,
@@ -60,10 +61,13 @@ def _main(arguments: list[str]) -> int:
     read_settings()  # what is wrong with them is said before hours of work, not after
     pairs = options.overrides + ([f"seeds={options.seeds}"] if options.seeds is not None else [])
     experiment = load_experiment(options.profile, parse_overrides(pairs))
-    check_folders(experiment.config(experiment.methods[0]))
+    shared = experiment.config(experiment.methods[0])
+    check_folders(shared)
     check_writable(runs_folder(), "COURSE_RUNS")
     check_writable(reports_folder(), "COURSE_REPORTS")
     cores = options.cores or usable_cores()
+    if shared.threads > cores:
+        raise CourseError(f"threads: {shared.threads} is more than the {cores} cores; type -p threads={cores} or less.")
     announce(experiment, cores)
 
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
@@ -149,7 +153,7 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
 
     details = relative_to_project(log)
     if status:
-        if progress.a_run_failed and WITHOUT_MISSING not in command:
+        if any(rule.startswith("train_") for rule in progress.failed_rules) and WITHOUT_MISSING not in command:
             print("Going on to a report without the runs that failed.", flush=True)
             again = [word for word in command if word not in ("--forceall", "force=1")]
             follow([*again, WITHOUT_MISSING], experiment, cores, dry_run)
@@ -158,7 +162,7 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
             f" rest again. Details: {details}",
             file=sys.stderr,
         )
-        return 1
+        return 2 if "sources" in progress.failed_rules else 1  # the model or the data are not what is needed
     if dry_run:
         print(f"{progress.total} steps to do." if progress.total else "Everything is up to date.")
         return 0
