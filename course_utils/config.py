@@ -40,15 +40,14 @@ def _known_method(value: str) -> str:
     return value
 
 
-def _only_shared(values: dict[str, Any]) -> dict[str, Any]:
-    for name in values:
-        if name not in SharedSettings.model_fields:
-            raise ValueError(f"There is no shared setting {name!r}{_nearest(name, SharedSettings.model_fields)}")
-    return values
+def _shared_setting(value: str) -> str:
+    if value not in SharedSettings.model_fields:
+        raise ValueError(f"There is no such shared setting{_nearest(value, SharedSettings.model_fields)}")
+    return value
 
 
 MethodName = Annotated[str, AfterValidator(_known_method)]
-SharedValues = Annotated[dict[str, Any], AfterValidator(_only_shared)]
+SharedName = Annotated[str, AfterValidator(_shared_setting)]
 
 
 class SharedSettings(BaseModel):
@@ -137,7 +136,7 @@ class Study(BaseModel):
     title: str
     seeds: int | None = Field(None, ge=1)
     final: bool = True
-    settings: SharedValues = {}
+    settings: dict[SharedName, Any] = {}
     methods: dict[MethodName, dict[str, Any]]
 
 
@@ -185,7 +184,7 @@ class Profile(BaseModel):
     duration: str
     disk: str = Field(pattern=r"^\d+(\.\d+)? GB$")
     seeds: int = Field(ge=1, le=1000)
-    settings: SharedValues
+    settings: dict[SharedName, Any]
     methods: dict[MethodName, dict[str, Any]] = Field(min_length=1)
     found_by: dict[MethodName, str] = {}  # method → fingerprint of the trial of `full` that found its learning rate
     search: Search | None = None
@@ -343,14 +342,17 @@ def _typed(name: str, value: Any, profile: Profile) -> Any:
     methods = [m for m in METHODS if m in profile.methods]
     takers = _takers(name, methods)
     if not takers:
-        valid = setting_names(methods)
-        valid += ["seeds"] + [f"{m}.{s}" for m in methods for s in METHODS[m].Settings.model_fields]
+        own = {m: [f"{m}.{s}" for s in METHODS[m].Settings.model_fields] for m in methods}
         owner, _, setting = name.rpartition(".")
-        if owner in methods and setting in SharedSettings.model_fields:
+        if owner in own and setting in SharedSettings.model_fields:
             raise CourseError(f"{setting} is shared by all methods; type -p {setting}=VALUE instead of {name}.")
+        unknown = f"There is no setting {_shown(name)}"
+        if owner in own:
+            raise CourseError(f"{unknown}{_nearest(name, own[owner])}; {owner} has {', '.join(own[owner])}.")
+        shared = [*setting_names(methods), "seeds"]
         raise CourseError(
-            f"There is no setting {_shown(name)}{_nearest(name, valid)}; the settings are"
-            f" {', '.join(setting_names(methods))} (METHOD.NAME sets it for one method)."
+            f"{unknown}{_nearest(name, [*shared, *sum(own.values(), [])])}; the settings are {', '.join(shared)}"
+            " (METHOD.NAME sets it for one method)."
         )
     model = SharedSettings if takers == ["every run"] else METHODS[takers[0]].Settings
     setting = name.rpartition(".")[2]
@@ -375,7 +377,7 @@ def _seed_count(value: Any) -> int | None:
 
 
 def _nearest(name: Any, valid: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.7)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
@@ -389,16 +391,24 @@ def explain_validation(error: ValidationError) -> str:
     faults = []
     for fault in error.errors():
         name = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "settings"
-        allowed = PLAIN_WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
-        faults.append(f"{name[:100]}: {_shown(fault['input'])} is not allowed. {allowed}.")
+        if fault["type"] == "missing":
+            faults.append(f"{name} is missing.")
+            continue
+        words = fault["msg"].removeprefix("Value error, ").replace("Input should be", "It must be")
+        words = PLAIN_WORDS.get(fault["type"], words)
+        faults.append(f"{name[:100]}: {_shown(fault['input'])} is not allowed. {words}.")
     return " ".join(faults)
 
 
 PLAIN_WORDS = {
-    "missing": "It is missing",
     "extra_forbidden": "There is no such setting",
     "string_too_short": "It must not be empty",
-    "bool_parsing": "Type true or false",
+    "bool_parsing": "It must be true or false",
+    "int_parsing": "It must be a whole number",
+    "int_type": "It must be a whole number",
+    "int_from_float": "It must be a whole number",
+    "float_parsing": "It must be a number",
+    "float_type": "It must be a number",
 }
 
 

@@ -100,10 +100,10 @@ def load_data(
         for name in OUT_OF_DISTRIBUTION
     }
     sets = (
-        _cut({"train": train}, source, max_train=max_train)
-        | _cut({"validation": validation}, source, max_validation=max_validation)
-        | _cut(evaluation, source, max_test=max_test)
-        | _cut(others, source, max_other=max_other)
+        _cut({"train": train}, source, removed, max_train=max_train)
+        | _cut({"validation": validation}, source, removed, max_validation=max_validation)
+        | _cut(evaluation, source, removed, max_test=max_test)
+        | _cut(others, source, removed, max_other=max_other)
     )
     return Data(source, sets, titles | OUT_OF_DISTRIBUTION, {reason: n for reason, n in removed.items() if n})
 
@@ -332,7 +332,9 @@ def _without(frame: pandas.DataFrame, keys: set[str], removed: dict[str, int], r
     return kept
 
 
-def _cut(sets: dict[str, pandas.DataFrame], source: str, **maximum: int | None) -> dict[str, pandas.DataFrame]:
+def _cut(
+    sets: dict[str, pandas.DataFrame], source: str, removed: dict[str, int], **maximum: int | None
+) -> dict[str, pandas.DataFrame]:
     """The first of each set, up to the one maximum that is named, with the columns that readers see."""
     [(parameter, limit)] = maximum.items()
     cut = {}
@@ -341,8 +343,10 @@ def _cut(sets: dict[str, pandas.DataFrame], source: str, **maximum: int | None) 
         cut[name] = frame[columns].head(len(frame) if limit is None else limit).reset_index(drop=True)
         if cut[name].label.nunique() < 2:
             remedy = f"raise {parameter}={limit}" if len(cut[name]) < len(frame) else "bring more labelled sentences"
+            own = {reason: n for reason, n in removed.items() if n and reason.split(",")[0] not in OUT_OF_DISTRIBUTION}
+            left_out = "; ".join(f"{reason}: {n}" for reason, n in own.items())
             raise CourseError(
                 f"data={source}: the set {name} would hold {len(cut[name])} of {len(frame)} sentences and not both "
-                f"classes; {remedy}"
+                f"classes; {remedy}" + f" (left out: {left_out})" * bool(left_out)
             )
     return cut

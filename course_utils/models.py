@@ -50,9 +50,19 @@ def load_classifier(base_model: str, *, four_bit: bool = False, precision: str =
     transformers.logging.set_verbosity_error()  # "newly initialised": the head, which is meant to be
     try:
         with _named(base_model):
-            model = AutoModelForSequenceClassification.from_pretrained(location, **options)
+            model, loaded = AutoModelForSequenceClassification.from_pretrained(
+                location, output_loading_info=True, **options
+            )
     finally:
         transformers.logging.set_verbosity(verbosity)
+    heads = head_modules(model)
+    # Left at random, and in silence; BERT's pooler may be, since masked-language models come without.
+    missing = [name for name in loaded["missing_keys"] if not in_head(name, heads) and ".pooler." not in name]
+    if missing:
+        raise CourseError(
+            f"base_model={base_model}: its weights are not those of the encoder that its config.json describes, for"
+            f" {len(missing)} tensors are missing, {min(missing)} among them; type an encoder, or base_model=embedded"
+        )
     if four_bit:
         for layer in four_bit_layers(model):
             # The repacked CPU kernel makes a layer lose its gradients after an evaluation.

@@ -57,8 +57,8 @@ def check_sources(experiment: Experiment) -> dict:
 def _check_model(configs: list[RunConfig]) -> None:
     from course_utils.models import check_length, check_targets, classifier_without_weights, load_tokenizer
 
-    load_tokenizer(configs[0].base_model)
     model = classifier_without_weights(configs[0].base_model)
+    load_tokenizer(configs[0].base_model)
     check_length(model, configs[0].max_length)
     for config in configs:
         if hasattr(config.settings, "rank"):

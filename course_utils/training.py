@@ -81,8 +81,8 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     load_before = os.getloadavg()[0]
     method = METHODS[config.method]
     torch.set_num_threads(config.threads)
-    tokenizer = models.load_tokenizer(config.base_model)
     base = method.load_base(config.base_model, config.precision)
+    tokenizer = models.load_tokenizer(config.base_model)
     models.check_length(base, config.max_length)
     if hasattr(config.settings, "rank"):
         models.check_targets(base, config.settings.target_modules, config.settings.rank)
