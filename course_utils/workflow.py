@@ -56,7 +56,7 @@ def _main(arguments: list[str]) -> int:
     from course_utils.__main__ import parse_overrides
     from course_utils.config import load_experiment
     from course_utils.report import read_settings
-    from course_utils.sources import check_folders
+    from course_utils.sources import check_folders, source_files
 
     read_settings()  # what is wrong with them is said before hours of work, not after
     pairs = options.overrides + ([f"seeds={options.seeds}"] if options.seeds is not None else [])
@@ -65,6 +65,9 @@ def _main(arguments: list[str]) -> int:
     check_folders(shared)
     check_writable(runs_folder(), "COURSE_RUNS")
     check_writable(reports_folder(), "COURSE_REPORTS")
+    for place in (runs_folder(), reports_folder(), *source_files(shared)):
+        if "{" in str(place) or "}" in str(place):
+            raise CourseError(f"{place}: Snakemake takes braces for a pattern; give the folder a name without them.")
     cores = options.cores or usable_cores()
     if shared.threads > cores:
         raise CourseError(f"threads: {shared.threads} is more than the {cores} cores; type -p threads={cores} or less.")
