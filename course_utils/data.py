@@ -94,17 +94,17 @@ def load_data(
         evaluation = evaluation | {other.elsewhere[name]: frame for name, frame in other.evaluation.items()}
         titles = titles | {other.elsewhere[name]: other.titles[name] for name in other.evaluation}
 
+    sets = (
+        _cut({"train": train}, source, removed, max_train=max_train)
+        | _cut({"validation": validation}, source, removed, max_validation=max_validation)
+        | _cut(evaluation, source, removed, max_test=max_test)
+    )
     elsewhere = set(pandas.concat([train, validation, *evaluation.values()]).key)
     others = {
         name: _without(_rated_sentences(name, removed), elsewhere, removed, f"{name}, in another set")
         for name in OUT_OF_DISTRIBUTION
     }
-    sets = (
-        _cut({"train": train}, source, removed, max_train=max_train)
-        | _cut({"validation": validation}, source, removed, max_validation=max_validation)
-        | _cut(evaluation, source, removed, max_test=max_test)
-        | _cut(others, source, removed, max_other=max_other)
-    )
+    sets |= _cut(others, source, removed, max_other=max_other)
     return Data(source, sets, titles | OUT_OF_DISTRIBUTION, {reason: n for reason, n in removed.items() if n})
 
 
@@ -342,11 +342,13 @@ def _cut(
         columns = [column for column in ("example_id", "text", "label", "mean_rating") if column in frame]
         cut[name] = frame[columns].head(len(frame) if limit is None else limit).reset_index(drop=True)
         if cut[name].label.nunique() < 2:
-            remedy = f"raise {parameter}={limit}" if len(cut[name]) < len(frame) else "bring more labelled sentences"
-            own = {reason: n for reason, n in removed.items() if n and reason.split(",")[0] not in OUT_OF_DISTRIBUTION}
-            left_out = "; ".join(f"{reason}: {n}" for reason, n in own.items())
+            if len(cut[name]) < len(frame):
+                remedy = f"raise {parameter}={limit}"
+            else:
+                left_out = "; ".join(f"{reason}: {n}" for reason, n in removed.items() if n)
+                remedy = f"bring more labelled sentences (left out: {left_out or 'none'})"
             raise CourseError(
                 f"data={source}: the set {name} would hold {len(cut[name])} of {len(frame)} sentences and not both "
-                f"classes; {remedy}" + f" (left out: {left_out})" * bool(left_out)
+                f"classes; {remedy}"
             )
     return cut
