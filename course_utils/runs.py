@@ -188,7 +188,7 @@ def read_run(folder: Path | str) -> Run:
         result = RunResult.model_validate_json(record.read_bytes())
     except (ValidationError, CourseError, OSError) as error:
         raise CourseError(
-            f"{relative_to_project(record)} is unreadable, damaged or of another version "
+            f"{relative_to_project(record)} is damaged, unreadable or of another version "
             f"({str(error).splitlines()[0]}); delete its folder and run again."
         ) from None
     run = Run(folder, result)

@@ -19,7 +19,7 @@ def _split_names(value: Any) -> Any:
     return [name for part in value.split(",") if (name := part.strip())] if isinstance(value, str) else value
 
 
-ModuleNames = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+ModuleNames = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_split_names)]
 
 
 class Settings(BaseModel):
