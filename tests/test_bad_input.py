@@ -218,10 +218,10 @@ def no_work(tmp_path, monkeypatch):
     monkeypatch.setattr(workflow, "follow", _stop)
     monkeypatch.setattr("course_utils.assets.fetch", _stop)
     monkeypatch.setattr("course_utils.doctor.main", _stop)
-    names = ["train", "read_runs", "write_comparison", "build_report"]
+    names = ["train", "read_runs", "write_comparison", "write_cards", "build_report"]
     names += ["search_sentences", "search_trials", "winners_as_toml"]
-    for module in ("training", "comparison", "report", "search"):
-        at_work = types.SimpleNamespace(**dict.fromkeys(names, _stop))
+    for module in ("training", "comparison", "cards", "report", "search"):
+        at_work = types.SimpleNamespace(**dict.fromkeys(names, _stop), read_settings=dict)
         monkeypatch.setitem(sys.modules, f"course_utils.{module}", at_work)
 
 
