@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from course_utils.errors import CourseError
+from course_utils.paths import check_writable, reports_folder
 
 COMMANDS = {
     "run": "run the whole workflow: assets, runs, notebooks, report (what run_all.sh calls)",
@@ -39,6 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line as every other mistake is said: in one sentence."""
+
+    def error(self, message: str):
+        raise CourseError(f"{message}; {self.prog} --help lists the options.")
+
+
 def experiment_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that name an experiment: --profile and -p NAME=VALUE."""
     parser.add_argument("--profile", default="quick", help="smoke, quick, full or sst2 (default: quick)")
@@ -56,10 +65,14 @@ def parse_overrides(pairs: list[str]) -> dict[str, str]:
     """["rank=4", …] → {"rank": "4", …}."""
     overrides = {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
+        name, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not name:
-            raise CourseError(f"-p {pair}: type -p NAME=VALUE, for example -p rank=4.")
-        overrides[name.strip()] = value.strip()
+            raise CourseError(f"-p {pair!r}: type -p NAME=VALUE, for example -p rank=4.")
+        if not pair.isprintable():
+            raise CourseError(f"-p {pair!r}: there is a character in it that cannot be shown; type it without.")
+        if name in overrides:
+            raise CourseError(f"{name} is given twice, as {overrides[name]!r} and {value!r}; type it once.")
+        overrides[name] = value
     return overrides
 
 
@@ -70,11 +83,9 @@ def chosen_experiment(options: argparse.Namespace):
     return load_experiment(options.profile, parse_overrides(options.overrides))
 
 
-def _parser(command: str) -> argparse.ArgumentParser:
+def _parser(command: str) -> Parser:
     purpose = COMMANDS[command]
-    return argparse.ArgumentParser(
-        prog=f"python -m course_utils {command}", description=purpose[0].upper() + purpose[1:] + "."
-    )
+    return Parser(prog=f"python -m course_utils {command}", description=purpose[0].upper() + purpose[1:] + ".")
 
 
 def _run(arguments: list[str]) -> int:
@@ -115,10 +126,15 @@ def _predict(arguments: list[str]) -> None:
     parser.add_argument("text", nargs="+", help="sentences to classify")
     parser.add_argument("--json", action="store_true", help="one JSON object a sentence")
     options = parser.parse_args(arguments)
+    for text in options.text:
+        if any("\ud800" <= character <= "\udfff" for character in text):  # how Python holds bytes that are no text
+            raise CourseError(f"{text!r} is not UTF-8; type it in that encoding.")
 
-    from course_utils.runs import read_run
+    from course_utils.runs import is_unchanged, read_run
 
     run = read_run(options.run)
+    if not is_unchanged(run):
+        raise CourseError(f"{run.name} is damaged: a file is not what the run recorded; delete the folder, run again.")
 
     from course_utils.evaluation import classifier
 
@@ -157,6 +173,11 @@ def _report(arguments: list[str]) -> None:
     parser.add_argument("--figure", metavar="FILE", help="also write the figure of accuracies there (.svg, .png)")
     options = parser.parse_args(arguments)
     experiment = chosen_experiment(options)
+    check_writable(reports_folder(), "COURSE_REPORTS")
+    if options.figure:
+        figure = Path(options.figure)
+        if figure.suffix not in (".svg", ".png") or not figure.parent.is_dir():
+            raise CourseError(f"--figure {figure}: type the name of an .svg or .png file in a folder that exists.")
 
     from course_utils.cards import write_cards
     from course_utils.comparison import read_runs, write_comparison
@@ -170,7 +191,7 @@ def _report(arguments: list[str]) -> None:
     if options.figure:
         from course_utils.exhibits import accuracy_figure
 
-        accuracy_figure(results).savefig(options.figure, metadata={"Date": None})
+        accuracy_figure(results).savefig(figure, metadata={"Date": None})
 
 
 def _rates(arguments: list[str]) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -66,7 +67,18 @@ def embedded_sentences(name: str, columns: list[str] | None = None):
 
 def find_folder(name: str) -> Path | None:
     """The folder called `name`, seen from the current folder or from the project's root."""
-    return next((place / name for place in (Path.cwd(), PROJECT) if (place / name).is_dir()), None)
+    return next((place / name for place in (Path.cwd(), PROJECT) if os.path.isdir(place / name)), None)
+
+
+def locate_data(setting: str, name: str) -> Path:
+    """The data folder called `name` that `setting` asks for."""
+    folder = find_folder(name)
+    if folder is None:
+        raise CourseError(
+            f"{setting}={name}: there is no such folder; type embedded, sst2, or a folder that holds train.tsv and "
+            "dev.tsv"
+        )
+    return folder
 
 
 def locate_base_model(name: str) -> tuple[str, str | None]:
@@ -75,7 +87,7 @@ def locate_base_model(name: str) -> tuple[str, str | None]:
         return str(embedded_model()), None
     folder = find_folder(name)
     if folder is not None:
-        if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        if not os.path.isfile(folder / "config.json") or not any(folder.glob("*.safetensors")):
             raise CourseError(
                 f"base_model={name}: the folder must hold config.json and *.safetensors; "
                 "save a model into it with save_pretrained, or type base_model=embedded"
@@ -98,7 +110,13 @@ def base_model_fingerprint(name: str) -> str:
         return f"hub:{location}@{revision or 'main'}"
     patterns = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt")
     files = sorted({path for pattern in patterns for path in Path(location).glob(pattern)})
-    return hashlib.sha256("\n".join(f"{path.name} {_sha256(path)}" for path in files).encode()).hexdigest()
+    try:
+        lines = [f"{path.name} {_sha256(path)}" for path in files]
+    except OSError as error:
+        raise CourseError(
+            f"base_model={name}: {error.filename} cannot be read ({error.strerror}); make it a file that you may read"
+        ) from error
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 # ---------------------------------------------------------------- fetched once, whole or not at all
@@ -159,9 +177,15 @@ def _only_one_at_a_time(folder: Path):
 
 def _whole_assets(read: str | None = None) -> Path:
     folder = assets_folder()
-    if not (folder / "manifest.json").is_file():
+    if not os.path.isfile(folder / "manifest.json"):
         fetch()
-    if fault := _fault(folder, read):
+    try:
+        fault = _fault(folder, read)
+    except OSError as error:
+        raise CourseError(
+            f"cannot read the assets in {folder} ({error.strerror}); set COURSE_ASSETS to a folder that you may read"
+        ) from error
+    if fault:
         raise CourseError(f"{fault}; to build it again type: python -m course_utils fetch")
     return folder
 

@@ -8,13 +8,15 @@ import json
 import os
 import shutil
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -27,15 +29,31 @@ from course_utils import __version__
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
-from course_utils.paths import PROJECT
+from course_utils.paths import PROJECT, relative_to_project
 
 PROFILES = PROJECT / "course_utils" / "profiles"
+
+
+def _known_method(value: str) -> str:
+    if value not in METHODS:
+        raise ValueError(f"There is no such method{_nearest(value, METHODS)}; the methods are {', '.join(METHODS)}")
+    return value
+
+
+def _shared_setting(value: str) -> str:
+    if value not in SharedSettings.model_fields:
+        raise ValueError(f"There is no such shared setting{_nearest(value, SharedSettings.model_fields)}")
+    return value
+
+
+MethodName = Annotated[str, AfterValidator(_known_method)]
+SharedName = Annotated[str, AfterValidator(_shared_setting)]
 
 
 class SharedSettings(BaseModel):
     """Settings that all methods of an experiment share, or the comparison would not be one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     base_model: str = Field("embedded", min_length=1, description="embedded, a folder, or a hub id")
     data: str = Field("embedded", min_length=1, description="embedded, sst2 (the hub's), or a folder")
@@ -70,9 +88,9 @@ def _folder_from_project(value: str) -> str:
     if value in ("embedded", "sst2"):
         return value
     for start in (Path.cwd(), PROJECT):
-        folder = (start / Path(value).expanduser()).resolve()
-        if folder.is_dir():
-            relative = os.path.relpath(folder, PROJECT)
+        folder = os.path.join(start, os.path.expanduser(value))
+        if os.path.isdir(folder):  # false, where Path's own raises, for what can be no name of a folder
+            relative = os.path.relpath(os.path.realpath(folder), PROJECT)
             return relative if relative.startswith("..") else f"./{relative}"
     return value
 
@@ -82,17 +100,10 @@ class RunConfig(SharedSettings):
 
     experiment: str
     study: str = Field("main", pattern=r"^[a-z0-9][a-z0-9.+-]*$")
-    method: str
+    method: MethodName
     seed: int = Field(ge=0, lt=2**31, description="head initialisation, data order and dropout")
     final: bool = Field(True, description="false for a trial of a search: no test predictions")
     settings: SerializeAsAny[Settings]
-
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, value: str) -> str:
-        if value not in METHODS:
-            raise ValueError(f"no method {value!r}; the methods are {', '.join(METHODS)}")
-        return value
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -125,8 +136,8 @@ class Study(BaseModel):
     title: str
     seeds: int | None = Field(None, ge=1)
     final: bool = True
-    settings: dict[str, Any] = {}
-    methods: dict[str, dict[str, Any]]
+    settings: dict[SharedName, Any] = {}
+    methods: dict[MethodName, dict[str, Any]]
 
 
 class Search(BaseModel):
@@ -135,15 +146,15 @@ class Search(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(ge=1)
-    rates: dict[str, list[float]]  # method → grid
-    methods: dict[str, dict[str, Any]] = {}  # method → settings of its trials that are not those of its main runs
+    rates: dict[MethodName, list[Annotated[float, Field(gt=0, le=1)]]]  # method → grid
+    methods: dict[MethodName, dict[str, Any]] = {}  # method → what differs in its trials from its main runs
 
     @property
     def studies(self) -> dict[str, Study]:
         """A study for every rate, named after it: lr-1e-3."""
         every_rate = sorted({rate for grid in self.rates.values() for rate in grid})
         return {
-            f"lr-{rate:.0e}".replace("e-0", "e-"): Study(
+            _name_of(rate): Study(
                 title=f"Trial of the learning rate {rate:g}",
                 seeds=1,
                 final=False,
@@ -158,6 +169,11 @@ class Search(BaseModel):
         }
 
 
+def _name_of(rate: float) -> str:
+    mantissa, exponent = f"{rate:e}".split("e")
+    return f"lr-{float(mantissa):g}e{int(exponent)}"
+
+
 class Profile(BaseModel):
     """What a file of `profiles/` says."""
 
@@ -166,11 +182,11 @@ class Profile(BaseModel):
     title: str
     description: str
     duration: str
-    disk: str
+    disk: str = Field(pattern=r"^\d+(\.\d+)? GB$")
     seeds: int = Field(ge=1, le=1000)
-    settings: dict[str, Any]
-    methods: dict[str, dict[str, Any]]
-    found_by: dict[str, str] = {}  # method → fingerprint of the trial of `full` that found its learning rate
+    settings: dict[SharedName, Any]
+    methods: dict[MethodName, dict[str, Any]] = Field(min_length=1)
+    found_by: dict[MethodName, str] = {}  # method → fingerprint of the trial of `full` that found its learning rate
     search: Search | None = None
     studies: dict[str, Study] = {}
 
@@ -217,22 +233,24 @@ class Experiment:
 
     def config(self, method: str, seed: int = 0, study: str = "main") -> RunConfig:
         """Resolved configuration of one run."""
-        if method not in self.profile.methods:
-            raise CourseError(
-                f"Profile {self.profile_name!r} has no method {method!r}; it has {', '.join(self.methods)}."
-            )
-        if study != "main" and study not in self.studies:
-            known = ", ".join(["main", *self.studies])
-            raise CourseError(f"Profile {self.profile_name!r} has no study {study!r}; it has {known}.")
+        for kind, name, known in (("method", method, self.methods), ("study", study, ["main", *self.studies])):
+            if name not in known:
+                raise CourseError(
+                    f"Profile {self.profile_name!r} has no {kind} {_shown(name)}; it has {', '.join(known)}."
+                )
         beside = self.studies.get(study)
-        shared = self.profile.settings | (beside.settings if beside else {})
-        own = self.profile.methods[method] | (beside.methods.get(method, {}) if beside else {})
+        if beside and method not in beside.methods:
+            known = ", ".join(beside.methods)
+            raise CourseError(f"Study {study!r} of profile {self.profile_name!r} is not about {method!r}, but {known}.")
+        shared, own = dict(self.profile.settings), dict(self.profile.methods[method])
         for name, value in sorted(self.overrides.items(), key=lambda item: "." in item[0]):
             owner, _, setting = name.rpartition(".")
             if name in SharedSettings.model_fields:
                 shared[name] = value
             elif setting in METHODS[method].Settings.model_fields and owner in ("", method):
                 own[setting] = value
+        if beside:  # what a study is about stays, or it would not be what its name says
+            shared, own = shared | beside.settings, own | beside.methods[method]
         if shared.get("precision", "auto") == "auto":
             shared["precision"] = "bf16" if machine_has_bf16() else "fp32"
         try:
@@ -273,12 +291,11 @@ def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = N
     (`lora.alpha`). Values may be text, as typed on a command line. `seeds` sets the number of seeds.
     Raises CourseError, naming the nearest valid name or what is allowed.
     """
-    path = PROFILES / f"{profile}.toml"
-    if not path.is_file():
-        known = ", ".join(profile_names())
-        raise CourseError(f"There is no profile {profile!r}{_nearest(profile, profile_names())}; there are {known}.")
-    loaded = Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    overrides = dict(overrides or {})
+    loaded = _read_profile(profile)
+    overrides = {} if overrides is None else overrides
+    if not isinstance(overrides, dict) or not all(isinstance(name, str) for name in overrides):
+        raise CourseError(f"overrides: {_shown(overrides)} does not map names to values; write, say, {{'rank': 4}}.")
+    overrides = dict(overrides)
     seeds = _seed_count(overrides.pop("seeds", None))
     typed = {name: _typed(name, value, loaded) for name, value in sorted(overrides.items())}
     experiment = Experiment(profile, loaded, typed, seeds)
@@ -289,6 +306,19 @@ def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = N
 def profile_names() -> list[str]:
     """Names of the profiles."""
     return sorted(path.stem for path in PROFILES.glob("*.toml"))
+
+
+def _read_profile(name: str) -> Profile:
+    known = profile_names()
+    if name not in known:
+        raise CourseError(f"There is no profile {_shown(name)}{_nearest(name, known)}; there are {', '.join(known)}.")
+    path = PROFILES / f"{name}.toml"
+    try:
+        return Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise CourseError(f"{relative_to_project(path)}: {explain_validation(error)}") from None
+    except ValueError as error:  # of TOML or UTF-8
+        raise CourseError(f"{relative_to_project(path)} is not valid TOML: {error}.") from None
 
 
 def setting_names(methods: list[str] | None = None) -> list[str]:
@@ -302,8 +332,9 @@ def setting_names(methods: list[str] | None = None) -> list[str]:
 def _takers(name: str, methods: list[str]) -> list[str]:
     if name in SharedSettings.model_fields:
         return ["every run"]
-    owner, _, setting = name.rpartition(".")
-    return [m for m in methods if owner in ("", m) and setting in METHODS[m].Settings.model_fields]
+    setting = name.rpartition(".")[2]
+    owned = [m for m in methods if setting in METHODS[m].Settings.model_fields]
+    return [m for m in owned if name in (setting, f"{m}.{setting}")]
 
 
 def _typed(name: str, value: Any, profile: Profile) -> Any:
@@ -311,18 +342,21 @@ def _typed(name: str, value: Any, profile: Profile) -> Any:
     methods = [m for m in METHODS if m in profile.methods]
     takers = _takers(name, methods)
     if not takers:
-        valid = setting_names(methods)
-        valid += ["seeds"] + [f"{m}.{s}" for m in methods for s in METHODS[m].Settings.model_fields]
+        own = {m: [f"{m}.{s}" for s in METHODS[m].Settings.model_fields] for m in methods}
         owner, _, setting = name.rpartition(".")
-        if owner in methods and setting in SharedSettings.model_fields:
-            raise CourseError(f"{setting} is shared by all methods; type -p {setting}={value} instead of {name}.")
+        if owner in own and setting in SharedSettings.model_fields:
+            raise CourseError(f"{setting} is shared by all methods; type -p {setting}=VALUE instead of {name}.")
+        unknown = f"There is no setting {_shown(name)}"
+        if owner in own:
+            raise CourseError(f"{unknown}{_nearest(name, own[owner])}; {owner} has {', '.join(own[owner])}.")
+        shared = [*setting_names(methods), "seeds"]
         raise CourseError(
-            f"There is no setting {name!r}{_nearest(name, valid)}; the settings are {', '.join(setting_names(methods))}"
+            f"{unknown}{_nearest(name, [*shared, *sum(own.values(), [])])}; the settings are {', '.join(shared)}"
             " (METHOD.NAME sets it for one method)."
         )
     model = SharedSettings if takers == ["every run"] else METHODS[takers[0]].Settings
     setting = name.rpartition(".")[2]
-    if value == "none" and model.model_fields[setting].default is None:
+    if value in ("none", "None") and model.model_fields[setting].default is None:
         return None
     try:
         checked = model.__pydantic_validator__.validate_assignment(model.model_construct(), setting, value)
@@ -335,26 +369,47 @@ def _seed_count(value: Any) -> int | None:
     if value is None:
         return None
     try:
-        count = int(value)
-    except (TypeError, ValueError):
-        count = 0
-    if not 1 <= count <= 1000:
-        raise CourseError(f"seeds: {value!r} is no number of seeds; type a whole number from 1 to 1000.")
-    return count
+        return Profile.__pydantic_validator__.validate_assignment(Profile.model_construct(), "seeds", value).seeds
+    except ValidationError:
+        raise CourseError(
+            f"seeds: {_shown(value)} is no number of seeds; type a whole number from 1 to 1000."
+        ) from None
 
 
-def _nearest(name: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+def _nearest(name: Any, valid: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.7)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def explain_validation(error: ValidationError) -> str:
     """One sentence a fault: which setting, what was given, what is allowed."""
     faults = []
     for fault in error.errors():
-        name = ".".join(str(part) for part in fault["loc"]) or "settings"
-        faults.append(f"{name}: {fault['input']!r} is not allowed. {fault['msg'].removeprefix('Value error, ')}.")
+        name = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "settings"
+        if fault["type"] == "missing":
+            faults.append(f"{name} is missing.")
+            continue
+        words = fault["msg"].removeprefix("Value error, ").replace("Input should be", "It must be")
+        words = PLAIN_WORDS.get(fault["type"], words)
+        faults.append(f"{name[:100]}: {_shown(fault['input'])} is not allowed. {words}.")
     return " ".join(faults)
+
+
+PLAIN_WORDS = {
+    "extra_forbidden": "There is no such setting",
+    "string_too_short": "It must not be empty",
+    "bool_parsing": "It must be true or false",
+    "int_parsing": "It must be a whole number",
+    "int_type": "It must be a whole number",
+    "int_from_float": "It must be a whole number",
+    "float_parsing": "It must be a number",
+    "float_type": "It must be a number",
+}
 
 
 def machine_has_bf16() -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas
 
-from course_utils.assets import embedded_sentences, find_folder
+from course_utils.assets import embedded_sentences, locate_data
 from course_utils.errors import CourseError
 
 CLEAR_RATING = 0.5  # a mean rating nearer to 0 than this is no label
@@ -76,7 +76,7 @@ def load_data(
     Raises CourseError where a source cannot be read, or a set would be empty or hold one class.
     """
     removed: dict[str, int] = {}
-    own = _read_source(source, removed)
+    own = _read_source("data", source, removed)
     evaluation, titles = own.evaluation, own.titles
     if own.phrases:
         train, validation = _hold_out_sentences(own.pool, removed)
@@ -86,7 +86,7 @@ def load_data(
     if also_evaluate is not None:
         if also_evaluate == source:
             raise CourseError(f"also_evaluate={source} is the training data itself; name another source or none")
-        other = _read_source(also_evaluate, {})
+        other = _read_source("also_evaluate", also_evaluate, {})
         sentences = pandas.concat(other.evaluation.values())
         reason = f"overlap with {other.titles['test']}"
         train = _without(train, _overlap(train, sentences), removed, f"train, {reason}")
@@ -94,17 +94,17 @@ def load_data(
         evaluation = evaluation | {other.elsewhere[name]: frame for name, frame in other.evaluation.items()}
         titles = titles | {other.elsewhere[name]: other.titles[name] for name in other.evaluation}
 
+    sets = (
+        _cut({"train": train}, source, removed, max_train=max_train)
+        | _cut({"validation": validation}, source, removed, max_validation=max_validation)
+        | _cut(evaluation, source, removed, max_test=max_test)
+    )
     elsewhere = set(pandas.concat([train, validation, *evaluation.values()]).key)
     others = {
         name: _without(_rated_sentences(name, removed), elsewhere, removed, f"{name}, in another set")
         for name in OUT_OF_DISTRIBUTION
     }
-    sets = (
-        _cut({"train": train}, source, max_train=max_train)
-        | _cut({"validation": validation}, source, max_validation=max_validation)
-        | _cut(evaluation, source, max_test=max_test)
-        | _cut(others, source, max_other=max_other)
-    )
+    sets |= _cut(others, source, removed, max_other=max_other)
     return Data(source, sets, titles | OUT_OF_DISTRIBUTION, {reason: n for reason, n in removed.items() if n})
 
 
@@ -125,18 +125,14 @@ def tokenize(frame: pandas.DataFrame, tokenizer, max_length: int):
 # ---------------------------------------------------------------- sources
 
 
-def _read_source(source: str, removed: dict[str, int]) -> _Source:
+def _read_source(setting: str, source: str, removed: dict[str, int]) -> _Source:
     if source == "embedded":
         movies = _rated_sentences("movies", removed)
         titles = {"train": "training", "validation": "validation", "test": "movie test"}
         return _Source(movies[MOVIE_TEST:], False, {"test": movies[:MOVIE_TEST]}, titles, {"test": "movies_test"})
     if source == "sst2":
-        return _phrases(_read_hub(), None, removed)
-    folder = find_folder(source)
-    if folder is None:
-        raise CourseError(
-            f"data={source}: there is no such folder; type embedded, sst2, or a folder that holds train.tsv and dev.tsv"
-        )
+        return _phrases(_read_hub(setting), None, removed)
+    folder = locate_data(setting, source)
     return _phrases(_read_folder(folder), folder.resolve().name, removed)
 
 
@@ -168,15 +164,15 @@ def _phrases(frames: dict[str, pandas.DataFrame], folder: str | None, removed: d
     return _Source(pool, True, evaluation, titles, {"test": f"{prefix}_{dev}", "labelled_test": f"{prefix}_test"})
 
 
-def _read_hub() -> dict[str, pandas.DataFrame]:
+def _read_hub(setting: str) -> dict[str, pandas.DataFrame]:
     import datasets
 
     try:
         splits = datasets.load_dataset(**SST2_HUB)
     except Exception as error:  # whatever the hub's client raises: no network, a proxy, a full disk
         raise CourseError(
-            f"data=sst2: SST-2 could not be loaded from the hub ({type(error).__name__}); where there is no hub type "
-            "data=FOLDER, with its train.tsv and dev.tsv in GLUE's layout, or data=embedded"
+            f"{setting}=sst2: SST-2 could not be loaded from the hub ({type(error).__name__}); where there is no hub "
+            f"type {setting}=FOLDER, with its train.tsv and dev.tsv in GLUE's layout, or {setting}=embedded"
         ) from error
     return {
         name: splits[split].to_pandas().rename(columns={"sentence": "text"})[["text", "label"]]
@@ -215,10 +211,12 @@ def _read_lines(path: Path) -> list[list[str]] | None:
 
 
 def _read_examples(path: Path, header: list[str], *lines: list[str]) -> pandas.DataFrame:
+    header = [name.strip() for name in header]
     for column in ("sentence", "label"):
-        if column not in header:
+        if header.count(column) != 1:
+            fault = f"two columns {column}" if column in header else f"no column {column}"
             raise CourseError(
-                f"{path}: the first line is {' '.join(header)[:80]!r} and names no column {column}; it must name "
+                f"{path}: the first line is {' '.join(header)[:80]!r} and names {fault}; it must name "
                 "the columns sentence and label, with a tab between them"
             )
     examples = []
@@ -334,7 +332,9 @@ def _without(frame: pandas.DataFrame, keys: set[str], removed: dict[str, int], r
     return kept
 
 
-def _cut(sets: dict[str, pandas.DataFrame], source: str, **maximum: int | None) -> dict[str, pandas.DataFrame]:
+def _cut(
+    sets: dict[str, pandas.DataFrame], source: str, removed: dict[str, int], **maximum: int | None
+) -> dict[str, pandas.DataFrame]:
     """The first of each set, up to the one maximum that is named, with the columns that readers see."""
     [(parameter, limit)] = maximum.items()
     cut = {}
@@ -342,7 +342,11 @@ def _cut(sets: dict[str, pandas.DataFrame], source: str, **maximum: int | None) 
         columns = [column for column in ("example_id", "text", "label", "mean_rating") if column in frame]
         cut[name] = frame[columns].head(len(frame) if limit is None else limit).reset_index(drop=True)
         if cut[name].label.nunique() < 2:
-            remedy = f"raise {parameter}={limit}" if len(cut[name]) < len(frame) else "bring more labelled sentences"
+            if len(cut[name]) < len(frame):
+                remedy = f"raise {parameter}={limit}"
+            else:
+                left_out = "; ".join(f"{reason}: {n}" for reason, n in removed.items() if n)
+                remedy = f"bring more labelled sentences (left out: {left_out or 'none'})"
             raise CourseError(
                 f"data={source}: the set {name} would hold {len(cut[name])} of {len(frame)} sentences and not both "
                 f"classes; {remedy}"

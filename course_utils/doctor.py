@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import platform
 import re
@@ -58,7 +59,7 @@ def _hub_answers() -> bool:
         urllib.request.urlopen(request, timeout=3).close()
     except urllib.error.HTTPError:
         return True  # it answered
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # HF_ENDPOINT may be anything
         return False
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,16 +40,29 @@ def load_classifier(base_model: str, *, four_bit: bool = False, precision: str =
     precision: "bf16" or "fp32", what 4-bit weights are dequantised to. Everything else is 32-bit.
     """
     location, revision = locate_base_model(base_model)
+    if four_bit:
+        _check_four_bit_kernels()
     options = {"revision": revision, "num_labels": 2, "id2label": LABELS, "dtype": torch.float32}
     options["label2id"] = {label: index for index, label in LABELS.items()}
     if four_bit:
-        options["quantization_config"] = _nf4(location, revision, precision)
+        options["quantization_config"] = _nf4(head_modules(classifier_without_weights(base_model)), precision)
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # "newly initialised": the head, which is meant to be
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(location, **options)
+        with _named(base_model):
+            model, loaded = AutoModelForSequenceClassification.from_pretrained(
+                location, output_loading_info=True, **options
+            )
     finally:
         transformers.logging.set_verbosity(verbosity)
+    heads = head_modules(model)
+    # Left at random, and in silence; BERT's pooler may be, since masked-language models come without.
+    missing = [name for name in loaded["missing_keys"] if not in_head(name, heads) and ".pooler." not in name]
+    if missing:
+        raise CourseError(
+            f"base_model={base_model}: its weights are not those of the encoder that its config.json describes, for"
+            f" {len(missing)} tensors are missing, {min(missing)} among them; type an encoder, or base_model=embedded"
+        )
     if four_bit:
         for layer in four_bit_layers(model):
             # The repacked CPU kernel makes a layer lose its gradients after an evaluation.
@@ -56,10 +70,41 @@ def load_classifier(base_model: str, *, four_bit: bool = False, precision: str =
     return model.eval()
 
 
-def _nf4(location: str, revision: str | None, precision: str):
-    config = AutoConfig.from_pretrained(location, revision=revision)
-    with torch.device("meta"):
-        heads = head_modules(AutoModelForSequenceClassification.from_config(config))
+def classifier_without_weights(base_model: str) -> nn.Module:
+    """The classifier of `base_model`'s architecture on the meta device."""
+    location, revision = locate_base_model(base_model)
+    with _named(base_model), torch.device("meta"):
+        config = AutoConfig.from_pretrained(location, revision=revision)
+        return AutoModelForSequenceClassification.from_config(config)
+
+
+@contextmanager
+def _named(base_model: str) -> Iterator[None]:
+    """Turn what is wrong with `base_model` into a CourseError that names it."""
+    try:
+        yield
+    except Exception as error:  # transformers, tokenizers, safetensors and the hub's client raise all kinds
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".:")
+        raise CourseError(
+            f"base_model={base_model} could not be loaded ({reason}); check its name and the network, or the folder's"
+            " files, or type -p base_model=embedded"
+        ) from error
+
+
+def _check_four_bit_kernels() -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        from bitsandbytes.functional import quantize_4bit
+
+        quantize_4bit(torch.zeros(64, device=device), quant_type="nf4")
+    except Exception as error:  # of the import, of a library that was not found, of a kernel
+        raise CourseError(
+            f"bitsandbytes has no 4-bit kernels that work here on the device {device!r} ({type(error).__name__}), and"
+            " QLoRA needs them; python -m bitsandbytes says what it lacks. The other methods do without."
+        ) from error
+
+
+def _nf4(heads: list[str], precision: str):
     return transformers.BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -78,7 +123,8 @@ def portable_name(model: nn.Module) -> str:
 def load_tokenizer(base_model: str):
     """Tokenizer of `base_model`."""
     location, revision = locate_base_model(base_model)
-    return AutoTokenizer.from_pretrained(location, revision=revision)
+    with _named(base_model):
+        return AutoTokenizer.from_pretrained(location, revision=revision)
 
 
 def initialise_head(model: nn.Module, seed: int) -> None:
@@ -134,6 +180,16 @@ def check_targets(model: nn.Module, names: tuple[str, ...], rank: int) -> None:
             raise CourseError(
                 f"rank: {rank} is more than the width {width} of layer {wanted!r}; type -p rank={width} or less."
             )
+
+
+def check_length(model: nn.Module, max_length: int) -> None:
+    """Raise CourseError if `model` has not `max_length` positions."""
+    positions = getattr(model.config, "max_position_embeddings", max_length)
+    if max_length > positions:
+        raise CourseError(
+            f"max_length: {max_length} is more than the {positions} tokens that the model reads; "
+            f"type -p max_length={positions} or less."
+        )
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,9 @@ def main(arguments: list[str]) -> None:
     experiment_arguments(parser)
     options = parser.parse_args(arguments)
     experiment = chosen_experiment(options)
+    known = notebook_names(experiment.methods)
+    if options.name not in known:
+        raise CourseError(f"There is no notebook {options.name!r}; there are {', '.join(known)}.")
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this Python's kernel, not one of the same name in the home
     execute(options.name, experiment.name, {"seed": 0} | experiment.parameters)
 

@@ -14,7 +14,7 @@ PRIOR_SECONDS = 60  # how much work at the expected speed weighs against what wa
 
 
 class Progress:
-    """Reads what Snakemake says, line by line; `total`, `done`, `failed` and `a_run_failed` tell what it learned.
+    """Reads what Snakemake says, line by line; `total`, `done`, `failed` and `failed_rules` tell what it learned.
 
     expected: rule → seconds of one step on the machine where they were guessed, the basis of the time left.
     """
@@ -26,7 +26,7 @@ class Progress:
         self.running: dict[str, float] = {}  # job → when it began
         self.done: list[str] = []
         self.failed: list[str] = []
-        self.a_run_failed = False
+        self.failed_rules: set[str] = set()
         self.last_words = ""
         self._to_do = self._foreseen = self._spent = 0.0  # seconds: expected of what is left and done; measured
         self._reading_counts = False
@@ -60,7 +60,7 @@ class Progress:
             self._finish(found[1], found[2])
         elif found := re.match(r"Error in rule (\w+)", line):
             self._failing = ""
-            self.a_run_failed |= found[1].startswith("train_")
+            self.failed_rules.add(found[1])
         elif self._failing == "" and (found := re.fullmatch(r" +jobid: (\d+)", line)):
             self._failing = found[1]
         elif self._failing and (found := re.fullmatch(r" +log: (.*) \(check log file.*", line)):

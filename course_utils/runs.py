@@ -177,18 +177,18 @@ def fingerprint(config: RunConfig, data: str, base_model: str) -> str:
 
 def read_run(folder: Path | str) -> Run:
     """The finished run in `folder`; CourseError if there is none or its record is damaged."""
-    folder = Path(folder).resolve()
+    folder = Path(os.path.realpath(folder))
     record = folder / "result.json"
-    if not record.is_file():
+    if not os.path.isfile(record):
         raise CourseError(
             f"{relative_to_project(folder)} holds no finished run (no result.json); "
             "type ./run_all.sh, or python -m course_utils train, to make it."
         )
     try:
         result = RunResult.model_validate_json(record.read_bytes())
-    except (ValidationError, CourseError) as error:
+    except (ValidationError, CourseError, OSError) as error:
         raise CourseError(
-            f"{relative_to_project(record)} is damaged or of another version "
+            f"{relative_to_project(record)} is damaged, unreadable or of another version "
             f"({str(error).splitlines()[0]}); delete its folder and run again."
         ) from None
     run = Run(folder, result)
@@ -207,10 +207,12 @@ def find_run(config: RunConfig) -> Run | None:
         run = read_run(folder)
     except CourseError:
         return None
-    unchanged = run.config == config and all(
-        _sha256(folder / name) == digest for name, digest in run.result.files.items() if name != CARD
-    )
-    return run if unchanged else None
+    return run if run.config == config and is_unchanged(run) else None
+
+
+def is_unchanged(run: Run) -> bool:
+    """Whether the files of `run`, its card aside, are those that it recorded."""
+    return all(_sha256(run.folder / name) == recorded for name, recorded in run.result.files.items() if name != CARD)
 
 
 @contextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
-from course_utils.assets import base_model_fingerprint, find_folder, locate_base_model
+from course_utils.assets import base_model_fingerprint, find_folder, locate_base_model, locate_data
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError
 from course_utils.paths import runs_folder
@@ -24,7 +25,17 @@ def source_files(config: RunConfig) -> list[Path]:
         if name not in ("embedded", "sst2") and (folder := find_folder(name))
         for pattern in globs
         for file in folder.glob(pattern)
+        if os.path.isfile(file)
     )
+
+
+def check_folders(config: RunConfig) -> None:
+    """Raise CourseError where a folder of the reader's own is missing, or is none of a model; fetches nothing."""
+    if config.base_model != "embedded":
+        locate_base_model(config.base_model)
+    for setting in ("data", "also_evaluate"):
+        if (name := getattr(config, setting)) not in (None, "embedded", "sst2"):
+            locate_data(setting, name)
 
 
 def check_sources(experiment: Experiment) -> dict:
@@ -44,24 +55,11 @@ def check_sources(experiment: Experiment) -> dict:
 
 
 def _check_model(configs: list[RunConfig]) -> None:
-    import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from course_utils.models import check_length, check_targets, classifier_without_weights, load_tokenizer
 
-    from course_utils.models import check_targets, load_tokenizer
-
-    name = configs[0].base_model
-    location, revision = locate_base_model(name)
-    try:
-        with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(
-                AutoConfig.from_pretrained(location, revision=revision)
-            )
-        load_tokenizer(name)
-    except (OSError, ValueError) as error:
-        raise CourseError(
-            f"base_model={name} could not be loaded ({str(error).strip().splitlines()[0]}); check its name and the"
-            " network, or type -p base_model=embedded"
-        ) from None
+    model = classifier_without_weights(configs[0].base_model)
+    load_tokenizer(configs[0].base_model)
+    check_length(model, configs[0].max_length)
     for config in configs:
         if hasattr(config.settings, "rank"):
             check_targets(model, config.settings.target_modules, config.settings.rank)

@@ -32,6 +32,7 @@ from course_utils.config import RunConfig
 from course_utils.data import Data, load_data, tokenize
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
+from course_utils.paths import check_writable, runs_folder
 from course_utils.speed import speed_up
 
 WEIGHTS = "trained.safetensors"
@@ -47,6 +48,7 @@ def train(config: RunConfig, force: bool = False) -> runs.Run:
     gives the same numbers. Shows a progress bar when a person watches. Raises CourseError before training
     when the data or the model do not fit the configuration.
     """
+    check_writable(runs_folder(), "COURSE_RUNS")
     data = load_run_data(config)
     base_model = runs.BaseModelRecord(id=config.base_model, fingerprint=base_model_fingerprint(config.base_model))
     identity = runs.fingerprint(config, data.fingerprint, base_model.fingerprint)
@@ -57,8 +59,8 @@ def train(config: RunConfig, force: bool = False) -> runs.Run:
 
 
 def load_run_data(config: RunConfig) -> Data:
-    """The data of a run of `config`."""
-    return load_data(
+    """The data of a run of `config`; CourseError if they cannot be had, or do not fill a batch."""
+    data = load_data(
         config.data,
         max_train=config.max_train,
         max_validation=config.max_validation,
@@ -66,20 +68,22 @@ def load_run_data(config: RunConfig) -> Data:
         max_other=config.max_other,
         also_evaluate=config.also_evaluate,
     )
+    if config.batch_size > len(data.sets["train"]):
+        raise CourseError(
+            f"batch_size: {config.batch_size} is more than the {len(data.sets['train'])} training examples; "
+            f"type -p batch_size={len(data.sets['train'])} or less, or a larger max_train."
+        )
+    return data
 
 
 def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, identity: str) -> runs.Run:
     folder = runs.workspace(config, identity)
     load_before = os.getloadavg()[0]
     method = METHODS[config.method]
-    if config.batch_size > len(data.sets["train"]):
-        raise CourseError(
-            f"batch_size: {config.batch_size} is more than the {len(data.sets['train'])} training examples; "
-            f"type -p batch_size={len(data.sets['train'])} or less, or a larger max_train."
-        )
     torch.set_num_threads(config.threads)
-    tokenizer = models.load_tokenizer(config.base_model)
     base = method.load_base(config.base_model, config.precision)
+    tokenizer = models.load_tokenizer(config.base_model)
+    models.check_length(base, config.max_length)
     if hasattr(config.settings, "rank"):
         models.check_targets(base, config.settings.target_modules, config.settings.rank)
     base_bytes = models.weight_bytes(base.base_model)

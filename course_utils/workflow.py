@@ -17,8 +17,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from math import ceil
 
+from course_utils.errors import CourseError
 from course_utils.fork_server import fork_server
-from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
+from course_utils.paths import (
+    PROJECT,
+    assets_folder,
+    check_writable,
+    relative_to_project,
+    reports_folder,
+    runs_folder,
+)
 from course_utils.progress import OTHER_SECONDS, Progress, duration
 
 STATE = PROJECT / ".snakemake"
@@ -48,11 +56,21 @@ def _main(arguments: list[str]) -> int:
     from course_utils.__main__ import parse_overrides
     from course_utils.config import load_experiment
     from course_utils.report import read_settings
+    from course_utils.sources import check_folders, source_files
 
     read_settings()  # what is wrong with them is said before hours of work, not after
     pairs = options.overrides + ([f"seeds={options.seeds}"] if options.seeds is not None else [])
     experiment = load_experiment(options.profile, parse_overrides(pairs))
+    shared = experiment.config(experiment.methods[0])
+    check_folders(shared)
+    check_writable(runs_folder(), "COURSE_RUNS")
+    check_writable(reports_folder(), "COURSE_REPORTS")
+    for place in (runs_folder(), reports_folder(), *source_files(shared)):
+        if "{" in str(place) or "}" in str(place):
+            raise CourseError(f"{place}: Snakemake takes braces for a pattern; give the folder a name without them.")
     cores = options.cores or usable_cores()
+    if shared.threads > cores:
+        raise CourseError(f"threads: {shared.threads} is more than the {cores} cores; type -p threads={cores} or less.")
     announce(experiment, cores)
 
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
@@ -60,7 +78,7 @@ def _main(arguments: list[str]) -> int:
     command += ["--scheduler", "greedy", "--nolock", "--nocolor", "--rerun-incomplete", "--keep-going"]
     command += ["--show-failed-logs"] + ["--dry-run"] * options.dry_run + for_snakemake
     command += ["--forceall"] * options.force
-    command += ["--config", f"profile={options.profile}", f"overrides={json.dumps(pairs)}"]
+    command += ["--config", f"profile={options.profile}", f"overrides={json.dumps(pairs, ensure_ascii=False)}"]
     command += ["force=1"] * options.force
 
     with only_one_at_a_time():
@@ -70,25 +88,25 @@ def _main(arguments: list[str]) -> int:
 
 def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The options, and what follows `--`."""
-    from course_utils.__main__ import experiment_arguments
+    from course_utils.__main__ import Parser, experiment_arguments
 
     split = arguments.index("--") if "--" in arguments else len(arguments)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="./run_all.sh",
         description="Trains, runs the notebooks and binds the report; what is up to date is not done again.",
         epilog="Options after -- go to Snakemake.",
     )
     experiment_arguments(parser)
     parser.add_argument("--seeds", metavar="N", help="seeds of every main run (default: the profile's)")
-    parser.add_argument("--cores", type=_at_least_one, metavar="N", help="cores to use (default: all)")
+    parser.add_argument("--cores", type=_number_of_cores, metavar="N", help="cores to use (default: all)")
     parser.add_argument("--dry-run", action="store_true", help="list the steps that would be done, and do none")
     parser.add_argument("--force", action="store_true", help="do everything again, up to date or not")
     return parser.parse_args(arguments[:split]), arguments[split + 1 :]
 
 
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of cores; type a whole number from 1 on")
+def _number_of_cores(text: str) -> int:
+    if text not in map(str, range(1, 1001)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of cores; type a whole number from 1 to 1000")
     return int(text)
 
 
@@ -138,7 +156,7 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
 
     details = relative_to_project(log)
     if status:
-        if progress.a_run_failed and WITHOUT_MISSING not in command:
+        if any(rule.startswith("train_") for rule in progress.failed_rules) and WITHOUT_MISSING not in command:
             print("Going on to a report without the runs that failed.", flush=True)
             again = [word for word in command if word not in ("--forceall", "force=1")]
             follow([*again, WITHOUT_MISSING], experiment, cores, dry_run)
@@ -147,7 +165,7 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
             f" rest again. Details: {details}",
             file=sys.stderr,
         )
-        return 1
+        return 2 if "sources" in progress.failed_rules else 1  # the model or the data are not what is needed
     if dry_run:
         print(f"{progress.total} steps to do." if progress.total else "Everything is up to date.")
         return 0

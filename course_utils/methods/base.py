@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def _split_names(value: Any) -> Any:
-    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+    return [name for part in value.split(",") if (name := part.strip())] if isinstance(value, str) else value
 
 
-ModuleNames = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+ModuleNames = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_split_names)]
 
 
 class Settings(BaseModel):
     """Settings that every method has; a method adds its own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     learning_rate: float = Field(gt=0, le=1, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW's decoupled weight decay")
