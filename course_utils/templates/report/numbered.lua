@@ -21,7 +21,8 @@ end
 
 -- What is wider than a phone scrolls by itself, also for those who use the keyboard.
 local function scrolling(label)
-  return { class = "scroll", role = "group", tabindex = "0", ["aria-label"] = label }
+  -- A list of pairs keeps its order; a table with names would give other bytes in every run.
+  return pandoc.Attr("", { "scroll" }, { { "role", "group" }, { "tabindex", "0" }, { "aria-label", label } })
 end
 
 -- Plain bars around a number or a norm would be set as relations, with gaps: make them fences.
