@@ -86,7 +86,7 @@ def abstract(results: ExperimentRuns) -> str:
     )
     said.append(_accuracies(facts))
     trained = facts.rows["parameters_trainable"]
-    said.append(f"It trains {trained[facts.best]:,.0f} parameters, its head included")
+    said.append(f"{_title(facts.best)} trains {trained[facts.best]:,.0f} parameters, its head included")
     said[-1] += f": {facts.share_of_full} of full fine-tuning's {trained['full']:,.0f}." if facts.share_of_full else "."
     if not facts.beats_majority:
         said.append(

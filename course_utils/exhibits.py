@@ -343,10 +343,22 @@ def sparsities(results: ExperimentRuns) -> None:
         "Ranks that survive in every layer, by the strength of the pull (seed 0).",
         "; ".join(f"strength {name}: {sum(ranks.values())} ranks left" for name, ranks in left.items()),
     )
+    trained = table[table["series"] == "LoRA of that rank"].sort_values("ranks").iloc[0]
     show_markdown(
         f"With {fewest['ranks']} ranks left, Sparse LoRA reaches {fewest['accuracy']:.1f} %; plain LoRA cut to "
-        f"{nearest['ranks']} ranks after training reaches {100 * nearest['accuracy']:.1f} %."
+        f"{nearest['ranks']} ranks after training reaches {100 * nearest['accuracy']:.1f} %. LoRA that was trained "
+        f"with {trained['ranks']} ranks from the start reaches {trained['accuracy']:.1f} %. "
+        + _worth_of_the_gate(fewest["accuracy"], 100 * nearest["accuracy"], trained)
     )
+
+
+def _worth_of_the_gate(gated: float, pruned: float, trained: pd.Series) -> str:
+    """What the accuracies (per cent) of the sparsest gated run and of its two controls come to."""
+    learned = "better" if gated > pruned else "no better"
+    verdict = f"So gates choose ranks {learned} than a look at their size after training"
+    if trained["accuracy"] > gated:
+        return f"{verdict}; choosing a small rank beforehand does better than both, with no gate at all (one seed)."
+    return f"{verdict}, and a smaller rank from the start does not replace them (one seed)."
 
 
 def quantised_base(results: ExperimentRuns) -> None:
@@ -354,11 +366,12 @@ def quantised_base(results: ExperimentRuns) -> None:
     if "qlora" not in results.experiment.methods or not results.of("head"):
         return
     found = controls.quantised_base_accuracy(results.of("head")[0])
+    chance = "< 0.001" if found.p_value < 0.001 else f"= {found.p_value:.3f}"
     show_markdown(
         f"Putting the frozen encoder into four bits, with the head of the head-only run (seed 0) and nothing that can "
-        f"adapt, changes the accuracy from {found.plain:.1%} to {found.quantised:.1%} (McNemar's exact p = "
-        f"{found.p_value:.2f}). The layers lose between {found.errors.min():.1%} and {found.errors.max():.1%} of the "
-        "norm of their weights."
+        f"adapt, changes the accuracy from {found.plain:.1%} to {found.quantised:.1%} (McNemar's exact "
+        f"test: p {chance}). The layers lose between {found.errors.min():.1%} and {found.errors.max():.1%} of the norm "
+        "of their weights."
     )
 
 
@@ -407,11 +420,14 @@ def costs(results: ExperimentRuns) -> None:
             for row in trained.itertuples()
         ),
     )
-    always, never = (list(fronts.index[chosen]) for chosen in (fronts.all(axis=1), ~fronts.any(axis=1)))
-    sentences = [f"On the front of every cost: {', '.join(always)}." if always else "No method is on every front."]
-    if never:
-        sentences.append(f"On none, because another is more accurate for less of each: {', '.join(never)}.")
-    _show_sentences([" ".join(sentences)])
+    on = fronts.sum(axis=1).sort_values(ascending=False, kind="stable")
+    _show_sentences(
+        [
+            f"Of the {len(axes)} fronts, "
+            + "; ".join(f"{title} is on {number or 'none'}" for title, number in on.items())
+            + ". The most accurate method and the cheapest one are always on a front; what counts is who else is."
+        ]
+    )
 
 
 def audits(results: ExperimentRuns) -> None:
