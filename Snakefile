@@ -9,7 +9,7 @@ from course_utils.methods import METHODS
 from course_utils.notebooks import notebook_names, subject
 from course_utils.paths import reports_folder, runs_folder
 from course_utils.sources import source_files
-from course_utils.workflow import code_digest, experiment_options, training_priority
+from course_utils.workflow import code_digest, experiment_options, processes_a_run, training_priority
 
 OVERRIDES = list(config.get("overrides", []))
 EXPERIMENT = load_experiment(config.get("profile", "quick"), parse_overrides(OVERRIDES))
@@ -26,6 +26,8 @@ LOGS = f"logs/{EXPERIMENT.name}"
 PYTHON = f"{shlex.quote(sys.executable)} -m"
 OPTIONS = experiment_options(EXPERIMENT.profile_name, OVERRIDES)
 FORCE = "--force" if config.get("force") else ""
+PROCESSES = processes_a_run()
+TRAIN = f"{PYTHON} accelerate.commands.launch --num_processes {PROCESSES} -m" if PROCESSES > 1 else PYTHON
 
 
 def results_for(notebook):
@@ -85,17 +87,18 @@ for method in EXPERIMENT.methods:
         params:
             settings=lambda wildcards, output: CONFIGS[Path(output[0])].digest,
             method=method,
+            threads=EXPERIMENT.config(method).threads,
         log:
             f"{LOGS}/{{study}}-{method}-seed-{{seed}}.log",
-        threads: EXPERIMENT.config(method).threads
+        threads: EXPERIMENT.config(method).threads * PROCESSES
         resources:
-            mem_mb=2500,
+            mem_mb=2500 * PROCESSES,
             device=1,
         priority: training_priority(method)
         message:
             f"Train {METHODS[method].title}, seed {{wildcards.seed}} ({{wildcards.study}})"
         shell:
-            "OMP_NUM_THREADS={threads} {PYTHON} course_utils train {OPTIONS} --method {params.method} --seed {wildcards.seed}"
+            "OMP_NUM_THREADS={params.threads} {TRAIN} course_utils train {OPTIONS} --method {params.method} --seed {wildcards.seed}"
             " --study {wildcards.study:q} {FORCE} > {log:q} 2>&1"
 
 

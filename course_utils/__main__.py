@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def _run(arguments: list[str]) -> int:
 def _train(arguments: list[str]) -> int | None:
     from course_utils import fork_server
 
-    if (status := fork_server.ask(["train", *arguments])) is not None:
+    together = "WORLD_SIZE" in os.environ  # each of several processes is one that the launcher waits for
+    if not together and (status := fork_server.ask(["train", *arguments])) is not None:
         return status
     return _train_here(arguments)
 
@@ -115,6 +117,8 @@ def _train_here(arguments: list[str]) -> None:
     from course_utils.training import train
 
     run = train(config, force=options.force)
+    if int(os.environ.get("RANK", "0")):
+        return  # the first of several processes speaks for all
     for name, metrics in run.result.metrics.items():
         print(f"{run.result.data.titles[name]}: accuracy {metrics.accuracy:.4f} (n = {metrics.n})")
     print(f"The run is in {run.name}.")

@@ -84,11 +84,12 @@ class Metrics(Record):
 
 
 class Environment(Record):
-    """Where the run was made; `load` is the machine's 1-minute load average before and after."""
+    """Where the run was made: by how many processes of how many threads; 1-minute load average before and after."""
 
     versions: dict[str, str]
     processor: str
     threads: int
+    processes: int = 1
     load: tuple[float, float]
 
 

@@ -68,9 +68,13 @@ def _main(arguments: list[str]) -> int:
     for place in (runs_folder(), reports_folder(), *source_files(shared)):
         if "{" in str(place) or "}" in str(place):
             raise CourseError(f"{place}: Snakemake takes braces for a pattern; give the folder a name without them.")
-    cores = options.cores or usable_cores()
+    cores, together = options.cores or usable_cores(), processes_a_run()
     if shared.threads > cores:
         raise CourseError(f"threads: {shared.threads} is more than the {cores} cores; type -p threads={cores} or less.")
+    if shared.threads * together > cores and not for_snakemake:  # a cluster's nodes may have more
+        raise CourseError(
+            f"COURSE_PROCESSES: {together} processes of {shared.threads} threads a run are more than the {cores} cores."
+        )
     announce(experiment, cores)
 
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
@@ -248,6 +252,14 @@ def code_digest() -> str:
         if path.suffix in {".py", ".toml", ".bib", ".lua", ".typ", ".css", ".html", ".md", ".jinja"}:
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def processes_a_run() -> int:
+    """How many processes train each run together: COURSE_PROCESSES, or one."""
+    text = os.environ.get("COURSE_PROCESSES") or "1"
+    if text not in map(str, range(1, 65)):
+        raise CourseError(f"COURSE_PROCESSES: {text!r} is no number of processes; set a whole number from 1 to 64.")
+    return int(text)
 
 
 def training_priority(method: str) -> int:
