@@ -27,7 +27,7 @@ PYTHON = f"{shlex.quote(sys.executable)} -m"
 OPTIONS = experiment_options(EXPERIMENT.profile_name, OVERRIDES)
 FORCE = "--force" if config.get("force") else ""
 PROCESSES = processes_a_run()
-TRAIN = f"{PYTHON} accelerate.commands.launch --num_processes {PROCESSES} -m" if PROCESSES > 1 else PYTHON
+TRAIN = f"{PYTHON} accelerate.commands.launch --multi_gpu --num_processes {PROCESSES} -m" if PROCESSES > 1 else PYTHON
 
 
 def results_for(notebook):

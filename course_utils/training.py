@@ -47,9 +47,9 @@ def train(config: RunConfig, force: bool = False) -> runs.Run:
     """The finished run of `config`: found if there is one, trained otherwise or if `force`.
 
     A killed call is taken up again from its last checkpoint by the next call with the same configuration, and
-    gives the same numbers. Started by `accelerate launch`, all its processes train the one run: each batch is shared out
-    among them, and the first alone writes. Shows a progress bar when a person watches. Raises CourseError before training
-    when the data or the model do not fit the configuration.
+    gives the same numbers. Started by `accelerate launch`, its processes train the one run: each batch is shared out
+    among them, and the first alone writes. Shows a progress bar when a person watches. Raises CourseError before
+    training when the data or the model do not fit the configuration.
     """
     check_writable(runs_folder(), "COURSE_RUNS")
     data = load_run_data(config)
@@ -77,11 +77,10 @@ def load_run_data(config: RunConfig) -> Data:
             f"batch_size: {config.batch_size} is more than the {len(data.sets['train'])} training examples; "
             f"type -p batch_size={len(data.sets['train'])} or less, or a larger max_train."
         )
-    if config.batch_size % machine.processes():
+    if config.batch_size % (processes := machine.processes()):
         raise CourseError(
-            f"batch_size: {config.batch_size} cannot be shared out equally among {machine.processes()} processes; "
-            f"type -p batch_size={machine.processes() * ceil(config.batch_size / machine.processes())}, or start another "
-            "number of them."
+            f"batch_size: {config.batch_size} cannot be shared out equally among {processes} processes; "
+            f"type -p batch_size={processes * ceil(config.batch_size / processes)}, or start another number of them."
         )
     return data
 
@@ -348,7 +347,7 @@ def somebody_watches() -> bool:
 
 def _as_logged(metrics: dict[str, float], state: transformers.TrainerState) -> dict:
     """The evaluation of the finished run, as Trainer logs that of an epoch."""
-    logged = {"eval_loss": metrics["nll"], "eval_accuracy": metrics["accuracy"], "eval_f1": metrics["f1"]}
+    logged = {"eval_nll": metrics["nll"], "eval_accuracy": metrics["accuracy"], "eval_f1": metrics["f1"]}
     return {"step": state.global_step, "epoch": state.epoch} | logged
 
 
@@ -358,7 +357,7 @@ def write_history(log_history: list[dict], path: Path) -> None:
     for entry in log_history:
         row = rows.setdefault(entry["step"], {})
         row |= {
-            name.replace("eval_", "validation_"): statistics.median(value) if name == "step_ms" else value
+            HISTORY_COLUMNS[name]: statistics.median(value) if name == "step_ms" else value
             for name, value in entry.items()
             if name in HISTORY_COLUMNS
         }
@@ -366,9 +365,11 @@ def write_history(log_history: list[dict], path: Path) -> None:
 
 
 HISTORY_COLUMNS = {
-    "step", "epoch", "loss", "learning_rate", "step_ms", "active_ranks",
-    "eval_loss", "eval_accuracy", "eval_f1",
-}  # fmt: skip
+    **{name: name for name in ("step", "epoch", "loss", "learning_rate", "step_ms", "active_ranks")},
+    "eval_nll": "validation_loss",  # Trainer's own eval_loss weighs sentences unequally where processes share them out
+    "eval_accuracy": "validation_accuracy",
+    "eval_f1": "validation_f1",
+}
 
 
 def _predict(config: RunConfig, model, tokenizer, data: Data, sets: list[str]):
