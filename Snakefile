@@ -9,7 +9,7 @@ from course_utils.methods import METHODS
 from course_utils.notebooks import notebook_names, subject
 from course_utils.paths import reports_folder, runs_folder
 from course_utils.sources import source_files
-from course_utils.workflow import code_digest, experiment_options, training_priority
+from course_utils.workflow import code_digest, content, experiment_options, training_priority
 
 OVERRIDES = list(config.get("overrides", []))
 EXPERIMENT = load_experiment(config.get("profile", "quick"), parse_overrides(OVERRIDES))
@@ -62,6 +62,7 @@ rule sources:
         RUNS / "sources.json",
     params:
         settings=EXPERIMENT.config(EXPERIMENT.methods[0]).digest,
+        content=content(Path("assets.lock"), *source_files(EXPERIMENT.config(EXPERIMENT.methods[0]))),
     log:
         f"{LOGS}/sources.log",
     resources:
@@ -109,6 +110,7 @@ rule notebook:
     params:
         settings=EXPERIMENT.parameters,
         code=code_digest(),
+        content=lambda wildcards: content(Path("notebooks", f"{wildcards.notebook}.ipynb")),
     log:
         f"{LOGS}/{{notebook}}.log",
     resources:
@@ -130,6 +132,7 @@ rule report:
         REPORT / "comparison.csv",
     params:
         code=code_digest(),
+        content=content(Path("reports/report.toml")),
     log:
         f"{LOGS}/report.log",
     message:
