@@ -116,6 +116,12 @@ class RunResult(Record):
     environment: Environment
     git: GitState | None
     files: dict[str, str]  # file below the folder → sha256
+    checksum: str | None = None  # SHA-256 of all other fields; older records have none
+
+    def computed_checksum(self) -> str:
+        """What `checksum` is for the other fields as they are: an edited number does not fit it."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"checksum"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -191,6 +197,10 @@ def read_run(folder: Path | str) -> Run:
             f"{relative_to_project(record)} is damaged, unreadable or of another version "
             f"({str(error).splitlines()[0]}); delete its folder and run again."
         ) from None
+    if result.checksum not in (None, result.computed_checksum()):
+        raise CourseError(
+            f"{relative_to_project(record)} was changed after the run wrote it; delete its folder and run again."
+        )
     run = Run(folder, result)
     for name in result.files:
         if not (folder / name).is_file():
@@ -247,6 +257,7 @@ def publish(folder: Path, result: RunResult) -> Run:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     hashes = {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
     result = result.model_copy(update={"files": hashes})
+    result = result.model_copy(update={"checksum": result.computed_checksum()})
     text = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
     target = runs_folder() / result.config.path

@@ -8,6 +8,7 @@ import shutil
 import statistics
 import sys
 import time
+import zipfile
 from math import ceil, gcd
 from pathlib import Path
 
@@ -90,7 +91,11 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
 
     model = adapted_model(config, base)
     trainer = make_trainer(config, model, tokenizer, data, folder / "checkpoints")
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+    checkpoint = last_checkpoint(folder / "checkpoints")
+    if checkpoint:
+        step = checkpoint.rpartition("-")[2]
+        print(f"An earlier call was stopped; training goes on from step {step}, its last checkpoint.", flush=True)
+    trainer.train(resume_from_checkpoint=checkpoint)
 
     model = method.finish(model)
     method.save(model, folder)
@@ -296,13 +301,18 @@ def _validation_metrics(prediction) -> dict[str, float]:
 def last_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint in `folder`; torn ones are removed.
 
-    transformers writes checkpoints in place: one counts only if its state, written last, can be read.
+    transformers writes checkpoints in place: one counts only if its state, written last, can be read, and if the
+    archives that torch wrote hold what their checksums say.
     """
     checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
     for checkpoint in reversed(checkpoints):
         try:
             transformers.TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
             load_file(checkpoint / WEIGHTS)
+            for archive in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+                with zipfile.ZipFile(checkpoint / archive) as parts:
+                    if parts.testzip():
+                        raise zipfile.BadZipFile
             return str(checkpoint)
         except Exception:  # whatever is wrong with it, an earlier one or none serves as well
             shutil.rmtree(checkpoint)
