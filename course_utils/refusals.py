@@ -12,6 +12,7 @@ from pathlib import Path
 from course_utils.paths import PROJECT, assets_folder, reports_folder, runs_folder
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
+TORCH_IS_OUT_OF_ROOM = ("file write failed", "unexpected pos", "iostream error")  # it drops the number
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS}  # what flock says on some network file systems
@@ -29,7 +30,7 @@ def refusal(error: BaseException | str) -> str | None:
     words = "\n".join(map(str, chain))
     numbers = {int(number) for number in re.findall(r"(?:[Ee]rrno|os error|Error code) (\d+)", words)}
 
-    if numbers & FULL or "file write failed" in words:  # torch's words
+    if numbers & FULL or any(phrase in words for phrase in TORCH_IS_OUT_OF_ROOM):
         return _disk_is_full()
     if forbidden := numbers & FORBIDDEN:
         files = [one.filename for one in chain if isinstance(one, OSError) and isinstance(one.filename, str)]
