@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from math import ceil
 
 from course_utils.__main__ import parse_overrides
 from course_utils.config import load_experiment
@@ -9,7 +10,15 @@ from course_utils.methods import METHODS
 from course_utils.notebooks import notebook_names, subject
 from course_utils.paths import reports_folder, runs_folder
 from course_utils.sources import source_files
-from course_utils.workflow import code_digest, experiment_options, processes_a_run, training_priority
+from course_utils.workflow import (
+    code_digest,
+    content,
+    expected_seconds,
+    experiment_options,
+    gpus_a_run,
+    processes_a_run,
+    training_priority,
+)
 
 OVERRIDES = list(config.get("overrides", []))
 EXPERIMENT = load_experiment(config.get("profile", "quick"), parse_overrides(OVERRIDES))
@@ -64,6 +73,7 @@ rule sources:
         RUNS / "sources.json",
     params:
         settings=EXPERIMENT.config(EXPERIMENT.methods[0]).digest,
+        content=content(Path("assets.lock"), *source_files(EXPERIMENT.config(EXPERIMENT.methods[0]))),
     log:
         f"{LOGS}/sources.log",
     resources:
@@ -94,6 +104,9 @@ for method in EXPERIMENT.methods:
         resources:
             mem_mb=2500 * PROCESSES,
             device=1,
+            gpu=gpus_a_run(),
+            # in minutes: a cluster ends what takes longer
+            runtime=10 + ceil(expected_seconds(EXPERIMENT.config(method)) / 15),
         priority: training_priority(method)
         message:
             f"Train {METHODS[method].title}, seed {{wildcards.seed}} ({{wildcards.study}})"
@@ -112,6 +125,7 @@ rule notebook:
     params:
         settings=EXPERIMENT.parameters,
         code=code_digest(),
+        content=lambda wildcards: content(Path("notebooks", f"{wildcards.notebook}.ipynb")),
     log:
         f"{LOGS}/{{notebook}}.log",
     resources:
@@ -133,6 +147,7 @@ rule report:
         REPORT / "comparison.csv",
     params:
         code=code_digest(),
+        content=content(Path("reports/report.toml")),
     log:
         f"{LOGS}/report.log",
     message:

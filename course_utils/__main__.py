@@ -6,10 +6,12 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from course_utils.errors import CourseError
 from course_utils.paths import check_writable, reports_folder
+from course_utils.refusals import refusal
 
 COMMANDS = {
     "run": "run the whole workflow: assets, runs, notebooks, report (what run_all.sh calls)",
@@ -32,14 +34,32 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {name:<8} {purpose}")
         print("\npython -m course_utils COMMAND --help tells more.")
         return 0
-    command, *rest = arguments
+    return exit_status(_command, arguments)
+
+
+def exit_status(work: Callable[[list[str]], int | None], arguments: list[str]) -> int:
+    """Do `work(arguments)` and return its exit status; what the reader can put right is said in one sentence."""
     try:
-        if command not in COMMANDS:
-            raise CourseError(f"There is no command {command!r}; the commands are {', '.join(COMMANDS)}.")
-        return globals()[f"_{command}"](rest) or 0
-    except CourseError as error:
-        print(f"error: {error}", file=sys.stderr)
+        return work(arguments) or 0
+    except KeyboardInterrupt:
+        print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read this, perhaps head, wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        said = error if isinstance(error, CourseError) else refusal(error)
+        if said is None:
+            raise
+        print(f"error: {said}", file=sys.stderr)
         return 2
+
+
+def _command(arguments: list[str]) -> int | None:
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise CourseError(f"There is no command {name!r}; the commands are {', '.join(COMMANDS)}.")
+    return globals()[f"_{name}"](rest)
 
 
 class Parser(argparse.ArgumentParser):

@@ -10,12 +10,14 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from math import ceil
+from pathlib import Path
 
 from course_utils.errors import CourseError
 from course_utils.fork_server import fork_server
@@ -31,8 +33,16 @@ from course_utils.progress import OTHER_SECONDS, Progress, duration
 
 STATE = PROJECT / ".snakemake"
 WITHOUT_MISSING = "without_missing=1"  # tells the Snakefile to make a report of the runs that there are
+GROUPS = Path("/sys/fs/cgroup")
+MEMORY_LIMIT = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # controller → file, in versions 2 and 1
 MARK = "COURSE_WORKFLOW"  # in the environment of every process that a start of this checkout has started
 SST2_SIZE = 67_349
+HOMELY = {  # where Snakemake, matplotlib, IPython and Jupyter put their caches and connection files
+    "XDG_CACHE_HOME": ".cache",
+    "MPLCONFIGDIR": ".config/matplotlib",
+    "IPYTHONDIR": ".ipython",
+    "JUPYTER_RUNTIME_DIR": ".local/share/jupyter/runtime",
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -40,17 +50,6 @@ def main(arguments: list[str]) -> int:
     for stop in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(stop) is signal.SIG_DFL:  # nohup ignores SIGHUP, and so do we then
             signal.signal(stop, signal.default_int_handler)
-    try:
-        return _main(arguments)
-    except KeyboardInterrupt:
-        print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read this, perhaps head, wants no more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-
-
-def _main(arguments: list[str]) -> int:
     options, for_snakemake = parse_arguments(arguments)
 
     from course_utils.__main__ import parse_overrides
@@ -87,6 +86,7 @@ def _main(arguments: list[str]) -> int:
 
     with only_one_at_a_time():
         end_marked_processes()  # left by a start that was killed
+        bring_back_from_the_future(dated_files(experiment))
         return follow(command, experiment, cores, options.dry_run)
 
 
@@ -186,17 +186,21 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
 
 @contextmanager
 def only_one_at_a_time() -> Iterator[None]:
-    """Hold this checkout's lock, after waiting for another holder; the system frees it however its holder ends."""
+    """Hold this checkout's lock, after waiting for another holder.
+
+    The system frees it however its holder ends: at once on this machine, after a minute or two where another one that
+    shares the folder went down. What the file says only names the holder.
+    """
     STATE.mkdir(exist_ok=True)
     with (STATE / "course.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            print(f"Waiting for the start that is at work here (process {lock.read().strip()}).", flush=True)
+            print(f"Waiting for the start that is at work here ({lock.read().strip()}).", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         lock.flush()
         yield
 
@@ -213,6 +217,21 @@ def environment() -> dict[str, str]:
         "TQDM_DISABLE": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+    } | private_folders()
+
+
+def private_folders() -> dict[str, str]:
+    """Variables that give what libraries keep in the home a place here, where the home cannot be written to."""
+    home = Path(os.path.expanduser("~"))
+
+    def is_of_use(folder: Path) -> bool:
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+        return home.is_dir() and os.access(nearest, os.W_OK)
+
+    return {
+        variable: str(STATE / "home" / variable)
+        for variable, usual in HOMELY.items()
+        if variable not in os.environ and not is_of_use(home / usual)
     }
 
 
@@ -237,6 +256,37 @@ def end_marked_processes() -> None:
         signal_to_send = signal.SIGKILL
 
 
+# ---------------------------------------------------------------- clocks
+
+
+def dated_files(experiment) -> list[Path]:
+    """The files of `experiment` whose dates Snakemake compares."""
+    from course_utils.sources import source_files
+
+    runs, report = runs_folder() / experiment.name, reports_folder() / experiment.name
+    return [
+        PROJECT / "assets.lock",
+        PROJECT / "reports" / "report.toml",
+        *(PROJECT / "notebooks").glob("*.ipynb"),
+        *source_files(experiment.config(experiment.methods[0])),
+        *runs.rglob("sources.json"),
+        *runs.rglob("result.json"),
+        *(file for file in report.rglob("*") if file.is_file()),
+    ]
+
+
+def bring_back_from_the_future(files: list[Path]) -> None:
+    """Date what was written while the clock was ahead to now, in the order in which it was written.
+
+    Snakemake takes a step for failed whose input is of a later date than what the step has just written.
+    """
+    now = time.time_ns()
+    ahead = sorted((date, file) for file in files if (date := file.stat().st_mtime_ns) > now)
+    for place, (_, file) in enumerate(reversed(ahead)):
+        date = now - place * 1_000_000  # a millisecond apart
+        os.utime(file, ns=(date, date))
+
+
 # ---------------------------------------------------------------- what the Snakefile asks
 
 
@@ -247,10 +297,15 @@ def experiment_options(profile: str, overrides: list[str]) -> str:
 
 def code_digest() -> str:
     """Hash of the package's code and templates: notebooks and report, not runs, are made again when it changes."""
+    suffixes = {".py", ".toml", ".bib", ".lua", ".typ", ".css", ".html", ".md", ".jinja"}
+    return content(*(path for path in sorted((PROJECT / "course_utils").rglob("*")) if path.suffix in suffixes))
+
+
+def content(*files: Path) -> str:
+    """Hash of what is in `files`: a file that was replaced by an older one is noticed by it, not by its date."""
     digest = hashlib.sha256()
-    for path in sorted((PROJECT / "course_utils").rglob("*")):
-        if path.suffix in {".py", ".toml", ".bib", ".lua", ".typ", ".css", ".html", ".md", ".jinja"}:
-            digest.update(path.read_bytes())
+    for file in files:
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
@@ -259,6 +314,14 @@ def processes_a_run() -> int:
     text = os.environ.get("COURSE_PROCESSES") or "1"
     if text not in map(str, range(1, 65)):
         raise CourseError(f"COURSE_PROCESSES: {text!r} is no number of processes; set a whole number from 1 to 64.")
+    return int(text)
+
+
+def gpus_a_run() -> int:
+    """How many GPUs each training asks a cluster for: COURSE_GPUS, or none."""
+    text = os.environ.get("COURSE_GPUS") or "0"
+    if text not in map(str, range(65)):
+        raise CourseError(f"COURSE_GPUS: {text!r} is no number of GPUs; set a whole number up to 64.")
     return int(text)
 
 
@@ -301,8 +364,17 @@ def at_once(cores: int) -> int:
 
 
 def memory_mb() -> int:
-    """Memory of this machine in MB."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    """Memory in MB that processes here may use: the machine's, or less where a container or a job has a limit."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    groups = Path("/proc/self/cgroup")
+    for line in groups.read_text().splitlines() if groups.is_file() else []:
+        _, controller, path = line.split(":", 2)
+        if controller in ("", "memory"):  # version 2 has one hierarchy, version 1 one for each controller
+            group = GROUPS / controller / path.strip("/")
+            for file in (place / MEMORY_LIMIT[controller] for place in (group, *group.parents)):
+                if file.is_file() and (limit := file.read_text().strip()).isdigit():
+                    limits.append(int(limit))
+    return min(limits) // 2**20
 
 
 def has_gpu() -> bool:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -112,7 +113,7 @@ def test_a_second_start_waits_and_says_so(tmp_path, monkeypatch, capsys):
         threading.Timer(0.5, fcntl.flock, (held, fcntl.LOCK_UN)).start()
         with workflow.only_one_at_a_time():
             assert "4711" in capsys.readouterr().out
-            assert (tmp_path / "course.lock").read_text() == str(os.getpid())
+            assert (tmp_path / "course.lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def test_what_a_killed_start_left_running_is_ended_and_nothing_else(tmp_path, monkeypatch):
