@@ -32,6 +32,7 @@ from course_utils.paths import (
 from course_utils.progress import OTHER_SECONDS, Progress, duration
 
 STATE = PROJECT / ".snakemake"
+EXECUTORS = {"-e", "--executor", "--profile", "--workflow-profile"}  # Snakemake's options that say who does the work
 WITHOUT_MISSING = "without_missing=1"  # tells the Snakefile to make a report of the runs that there are
 GROUPS = Path("/sys/fs/cgroup")
 MEMORY_LIMIT = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # controller → file, in versions 2 and 1
@@ -70,14 +71,16 @@ def main(arguments: list[str]) -> int:
     cores, together = options.cores or usable_cores(), processes_a_run()
     if shared.threads > cores:
         raise CourseError(f"threads: {shared.threads} is more than the {cores} cores; type -p threads={cores} or less.")
-    if shared.threads * together > cores and not for_snakemake:  # a cluster's nodes may have more
+    elsewhere = any(word.partition("=")[0] in EXECUTORS for word in for_snakemake)
+    if shared.threads * together > cores and not elsewhere:
         raise CourseError(
             f"COURSE_PROCESSES: {together} processes of {shared.threads} threads a run are more than the {cores} cores."
         )
     announce(experiment, cores)
 
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
-    command += ["--resources", f"mem_mb={memory_mb()}", f"device={at_once(cores)}"]
+    command = [sys.executable, "-m", "snakemake"]
+    if not elsewhere:  # a cluster has limits of its own
+        command += ["--cores", str(cores), "--resources", f"mem_mb={memory_mb()}", f"device={at_once(cores)}"]
     command += ["--scheduler", "greedy", "--nolock", "--nocolor", "--rerun-incomplete", "--keep-going"]
     command += ["--show-failed-logs"] + ["--dry-run"] * options.dry_run + for_snakemake
     command += ["--forceall"] * options.force
@@ -87,7 +90,7 @@ def main(arguments: list[str]) -> int:
     with only_one_at_a_time():
         end_marked_processes()  # left by a start that was killed
         bring_back_from_the_future(dated_files(experiment))
-        return follow(command, experiment, cores, options.dry_run)
+        return follow(command, experiment, cores, options.dry_run, elsewhere)
 
 
 def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -125,13 +128,13 @@ def announce(experiment, cores: int) -> None:
     print(f"  {runs} runs of {len(experiment.methods)} methods; from nothing roughly {all_of_it} on {on}", flush=True)
 
 
-def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
-    """Run Snakemake, show how it gets on, and say at the end where everything is."""
+def follow(command: list[str], experiment, cores: int, dry_run: bool, elsewhere: bool = False) -> int:
+    """Run Snakemake, show how it gets on, and say at the end where everything is; `elsewhere`: on a cluster."""
     log = PROJECT / "logs" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{experiment.name}.log"
     log.parent.mkdir(exist_ok=True)
     expected = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
     started = time.monotonic()
-    shared_start = experiment.config(experiment.methods[0]).speedups and not has_gpu()  # a GPU forbids forks
+    shared_start = experiment.config(experiment.methods[0]).speedups and not (has_gpu() or elsewhere)  # a GPU forbids forks
     try:
         with (
             log.open("w", encoding="utf-8") as file,
@@ -155,6 +158,10 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
                 progress.read(line)
             status = snakemake.wait()
     except BaseException:
+        if elsewhere:  # Snakemake takes its jobs back when it is interrupted, not when it is ended
+            with suppress(subprocess.TimeoutExpired):
+                snakemake.send_signal(signal.SIGINT)
+                snakemake.wait(60)
         end_marked_processes()
         raise
 
@@ -163,7 +170,7 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
         if any(rule.startswith("train_") for rule in progress.failed_rules) and WITHOUT_MISSING not in command:
             print("Going on to a report without the runs that failed.", flush=True)
             again = [word for word in command if word not in ("--forceall", "force=1")]
-            follow([*again, WITHOUT_MISSING], experiment, cores, dry_run)
+            follow([*again, WITHOUT_MISSING], experiment, cores, dry_run, elsewhere)
         print(
             f"Not everything could be made: {progress.reason()}. What is finished is kept; the same command tries the"
             f" rest again. Details: {details}",

@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections import Counter
 from contextlib import suppress
 
@@ -25,7 +26,7 @@ from course_utils.runs import find_run, is_unchanged, read_run
 
 KILLS = int(os.environ.get("COURSE_KILLS", "3"))
 SEED = int(os.environ.get("COURSE_KILL_SEED", "1"))
-LONGEST_WAIT = 20  # seconds from a start to its kill: a smoke run from nothing takes about 150
+LONGEST_WAIT = 20  # seconds from a start's first job to its kill: a smoke run from nothing takes about 150
 WAYS = ["SIGKILL to all", "SIGKILL to the start alone", "SIGTERM", "SIGINT"]
 
 
@@ -39,8 +40,11 @@ def test_killed_again_and_again_it_comes_to_the_same(tmp_path, smoke):
     while ways:
         shutil.rmtree(project / "logs", ignore_errors=True)
         process = start(project)
+        if chance.random() < 0.9:  # else while it is starting
+            while process.poll() is None and not running(project):
+                time.sleep(0.05)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(chance.uniform(1, LONGEST_WAIT))
+            process.wait(chance.uniform(0, LONGEST_WAIT))
         if process.poll() is None:
             stages = running(project)
             way = ways.pop()
@@ -87,8 +91,8 @@ def kill(process, project, way: str) -> None:
 
 def running(project) -> list[str]:
     """What the start at work in `project` is doing, by Snakemake's log of it."""
-    logs = sorted((project / "logs").glob("*-smoke.log"))
-    text = logs[-1].read_text() if logs else ""
+    logs = list((project / "logs").glob("*-smoke.log"))
+    text = logs[0].read_text() if logs else ""
     begun = dict(re.findall(r"^Job (\d+): (.*)$", text, re.M))
     for done in re.findall(r"^Finished jobid: (\d+)", text, re.M):
         begun.pop(done, None)
