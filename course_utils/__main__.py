@@ -21,6 +21,7 @@ COMMANDS = {
     "audit": "check what a model card claims against what can be recomputed",
     "report": "bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv",
     "rates": "say which learning rates an experiment's search found, as lines for a profile",
+    "push": "put a run's adapter, with its card, on the Hugging Face Hub",
     "doctor": "say what this machine can do and which profile fits it",
 }
 
@@ -233,6 +234,28 @@ def _rates(arguments: list[str]) -> None:
     print(trials.drop(columns="fingerprint").to_string(index=False), end="\n\n")
     print("\n".join(search_sentences(trials, experiment)), end="\n\n")
     print(winners_as_toml(trials))
+
+
+def _push(arguments: list[str]) -> None:
+    parser = _parser("push")
+    parser.add_argument("run", help="folder of a run whose base model is on the hub")
+    parser.add_argument("repo", help="OWNER/NAME on the hub")
+    parser.add_argument("--yes", action="store_true", help="do it; without, it is only said what would be done")
+    parser.add_argument("--private", action="store_true", help="a new repository is seen by its owner alone")
+    options = parser.parse_args(arguments)
+
+    from course_utils import hub
+    from course_utils.runs import read_run
+
+    run = read_run(options.run)
+    hub.check_pushable(run, options.repo)
+    if options.yes:
+        print(f"Pushed: {hub.push(run, options.repo, options.private)}")
+        return
+    print(f"Would write to {options.repo}, a {run.method.title} adapter of {run.config.base_model}:")
+    for path in hub.adapter_files(run):
+        print(f"  {path.stat().st_size:>12,} bytes  {path.relative_to(run.folder / 'adapter')}")
+    print("Nothing was written. To do it, add --yes.")
 
 
 def _doctor(arguments: list[str]) -> None:

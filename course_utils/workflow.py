@@ -134,7 +134,8 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool, elsewhere:
     log.parent.mkdir(exist_ok=True)
     expected = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
     started = time.monotonic()
-    shared_start = experiment.config(experiment.methods[0]).speedups and not (has_gpu() or elsewhere)  # a GPU forbids forks
+    # A GPU forbids forks.
+    shared_start = experiment.config(experiment.methods[0]).speedups and not (has_gpu() or elsewhere)
     try:
         with (
             log.open("w", encoding="utf-8") as file,

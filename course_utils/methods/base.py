@@ -98,8 +98,9 @@ class Method:
         """Write what was trained below `folder`: an adapter that PEFT loads."""
         from course_utils.models import portable_name
 
-        config = model.peft_config["default"]
-        config.base_model_name_or_path = portable_name(model.get_base_model())
+        config, base = model.peft_config["default"], model.get_base_model()
+        config.base_model_name_or_path = portable_name(base)
+        config.revision = getattr(base.config, "_commit_hash", None)  # of a base on the hub: what it was trained on
         # Embeddings are never adapted; left to itself, PEFT would ask the hub whether they were.
         model.save_pretrained(folder / "adapter", save_embedding_layers=False)
 
