@@ -127,11 +127,12 @@ def fetch() -> None:
     """Put the embedded encoder and sentences under assets/; what is there is read whole, and rebuilt if damaged."""
     folder = assets_folder()
     try:
+        if _fault(folder, read="") is None:  # asked before the lock, for they may lie where nobody may write
+            _say(f"assets are whole: {relative_to_project(folder)}")
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one_at_a_time(folder):
-            fault = _fault(folder, read="")
-            if fault is None:
-                _say(f"assets are whole: {relative_to_project(folder)}")
+            if (fault := _fault(folder, read="")) is None:  # another process was faster
                 return
             _say(f"{fault}; fetching the embedded model and sentences (86 MB) …")
             _build(folder)

@@ -55,8 +55,8 @@ def _disk_is_full() -> str:
     tightest = min(room, key=room.get)
     move = f", or move the folder to a larger disk and set {tightest} to it" if tightest else ""
     return (
-        f"The disk is full: {places[tightest]} has {room[tightest] / 1e6:.1f} MB left (df -h and df -i tell more). Free"
-        f" some space there{move}; the same command then goes on."
+        f"The disk is full: {places[tightest]} has {room[tightest] / 1e6:.1f} MB left, which was not enough (df -h and"
+        f" df -i tell more). Free some space there{move}; the same command then goes on."
     )
 
 

@@ -110,7 +110,7 @@ def report_on_a_full_disk(folder, project):
     bind, run = ["--profile", "smoke"], ["01_data", "--profile", "smoke"]
     for status, said in (command("report", *bind), command(*run, by=notebooks.main)):
         assert status == 2
-        assert said.startswith(f"error: The disk is full: {folder} has 0.0 MB left"), said
+        assert said.startswith(f"error: The disk is full: {folder} has 0.0 MB left, "), said
         assert "set COURSE_REPORTS to it" in said
     assert {path: path.read_bytes() for path in before} == before
     filler.unlink()
