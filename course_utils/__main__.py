@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from course_utils.display import one_line
 from course_utils.errors import CourseError
 from course_utils.paths import check_writable, reports_folder
 
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise CourseError(f"There is no command {command!r}; the commands are {', '.join(COMMANDS)}.")
         return globals()[f"_{command}"](rest) or 0
     except CourseError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)  # names of files can hold what steers a terminal
         return 2
 
 

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 
+from course_utils.display import one_line
 from course_utils.paths import PROJECT
 
 OTHER_SECONDS = 25  # a step that is no training: a notebook, the report
@@ -101,7 +102,7 @@ class Progress:
         self.failed.append(job)
         self.running.pop(job, None)
         words = (PROJECT / log).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        why = words[-1].removeprefix("error: ") if words else "no reason given"
+        why = one_line(words[-1]).removeprefix("error: ") if words else "no reason given"
         self._say(f"FAILED  {self.titles[job]}: {why} (see {log})")
 
     def _seconds(self, rule: str) -> float:

@@ -25,6 +25,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_pt_utils import safe_globals
 
 from course_utils import cards, evaluation, machine, models, runs
 from course_utils.assets import base_model_fingerprint
@@ -303,6 +304,9 @@ def last_checkpoint(folder: Path) -> str | None:
         try:
             transformers.TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
             load_file(checkpoint / WEIGHTS)
+            with safe_globals():  # of what is no plain tensor, or a planted pickle, nothing is run
+                for state in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+                    torch.load(checkpoint / state, weights_only=True)
             return str(checkpoint)
         except Exception:  # whatever is wrong with it, an earlier one or none serves as well
             shutil.rmtree(checkpoint)
