@@ -310,7 +310,7 @@ def accuracy() -> str:
     interval = CrossedBootstrap.draw(*plain.shape).mean_interval(ours - plain)
     return (
         f"LoRA at the quick profile's settings, test accuracy, {len(plain)} seeds: plain script {plain.mean():.4f}, "
-        f"ours {ours.mean():.4f}; difference {100 * interval.estimate:+.2f} points, 95 % interval "
+        f"ours {ours.mean():.4f}; difference {100 * interval.estimate:+.2f} points, 95% interval "
         f"[{100 * interval.low:+.2f}, {100 * interval.high:+.2f}] (seeds and sentences are samples)."
     )
 

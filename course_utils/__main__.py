@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from course_utils.display import one_line
 from course_utils.errors import CourseError
 from course_utils.paths import check_writable, reports_folder
+from course_utils.refusals import refusal
 
 COMMANDS = {
     "run": "run the whole workflow: assets, runs, notebooks, report (what run_all.sh calls)",
@@ -32,14 +35,32 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {name:<8} {purpose}")
         print("\npython -m course_utils COMMAND --help tells more.")
         return 0
-    command, *rest = arguments
+    return exit_status(_command, arguments)
+
+
+def exit_status(work: Callable[[list[str]], int | None], arguments: list[str]) -> int:
+    """Do `work(arguments)` and return its exit status; what the reader can put right is said in one sentence."""
     try:
-        if command not in COMMANDS:
-            raise CourseError(f"There is no command {command!r}; the commands are {', '.join(COMMANDS)}.")
-        return globals()[f"_{command}"](rest) or 0
-    except CourseError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)  # names of files can hold what steers a terminal
+        return work(arguments) or 0
+    except KeyboardInterrupt:
+        print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read this, perhaps head, wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        said = error if isinstance(error, CourseError) else refusal(error)
+        if said is None:
+            raise
+        print(f"error: {one_line(str(said))}", file=sys.stderr)  # names of files can hold what steers a terminal
         return 2
+
+
+def _command(arguments: list[str]) -> int | None:
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise CourseError(f"There is no command {name!r}; the commands are {', '.join(COMMANDS)}.")
+    return globals()[f"_{name}"](rest)
 
 
 class Parser(argparse.ArgumentParser):
@@ -98,7 +119,8 @@ def _run(arguments: list[str]) -> int:
 def _train(arguments: list[str]) -> int | None:
     from course_utils import fork_server
 
-    if (status := fork_server.ask(["train", *arguments])) is not None:
+    together = "WORLD_SIZE" in os.environ  # each of several processes is one that the launcher waits for
+    if not together and (status := fork_server.ask(["train", *arguments])) is not None:
         return status
     return _train_here(arguments)
 
@@ -116,6 +138,8 @@ def _train_here(arguments: list[str]) -> None:
     from course_utils.training import train
 
     run = train(config, force=options.force)
+    if int(os.environ.get("RANK", "0")):
+        return  # the first of several processes speaks for all
     for name, metrics in run.result.metrics.items():
         print(f"{run.result.data.titles[name]}: accuracy {metrics.accuracy:.4f} (n = {metrics.n})")
     print(f"The run is in {run.name}.")

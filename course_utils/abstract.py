@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import mean
 
 import pandas as pd
 
-from course_utils.comparison import ExperimentRuns, read_predictions, summary_table
+from course_utils.comparison import ExperimentRuns
 from course_utils.data import OUT_OF_DISTRIBUTION
 from course_utils.display import escape_markdown
 from course_utils.methods import METHODS
@@ -143,9 +144,10 @@ class _Facts:
         return f"{trained[self.best] / trained['full']:.1%}" if known else ""
 
 
+@lru_cache(maxsize=1)  # finding and abstract are asked for one after the other
 def _facts(results: ExperimentRuns) -> _Facts:
-    rows = summary_table(results).set_index("method")
-    correct = read_predictions(results).correct
+    rows = results.summary.set_index("method")
+    correct = results.predictions.correct
     enough = {name: frame for name, frame in correct.items() if len(frame) >= MINIMUM_SEEDS}
     adapters = [name for name in results.experiment.methods if not METHODS[name].is_baseline]
     judged = [name for name in adapters if name in enough]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT, assets_folder, relative_to_project
+from course_utils.refusals import refusal
 
 LOCK_FILE = PROJECT / "assets.lock"
 RECIPE = 1  # raise it when the files that `fetch` writes change: older assets are then built again
@@ -148,7 +149,7 @@ def download(into: Path) -> tuple[Path, Path]:
     command += ["--no-deps", "--require-hashes", "--no-binary", "vaderSentiment", "-r", str(LOCK_FILE), "-d", str(into)]
     pip = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if pip.returncode != 0:
-        raise CourseError(_why_pip_failed(pip.stderr))
+        raise CourseError(refusal(pip.stderr) or _why_pip_failed(pip.stderr))
     return next(into.glob("*.whl")), next(into.glob("*.tar.gz"))
 
 

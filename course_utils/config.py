@@ -314,7 +314,11 @@ def _read_profile(name: str) -> Profile:
         raise CourseError(f"There is no profile {_shown(name)}{_nearest(name, known)}; there are {', '.join(known)}.")
     path = PROFILES / f"{name}.toml"
     try:
-        return Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        profile = Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        Experiment(name, profile, {}).configs()  # what it sets for methods and in studies
+        return profile
+    except CourseError as error:
+        raise CourseError(f"{relative_to_project(path)}: {error}") from None
     except ValidationError as error:
         raise CourseError(f"{relative_to_project(path)}: {explain_validation(error)}") from None
     except ValueError as error:  # of TOML or UTF-8

@@ -79,12 +79,12 @@ def accuracies(results: ExperimentRuns) -> None:
     title = _set_title(results)
     show_table(
         table[["Method", "Seeds", "Learning rate", "Accuracy (%)", "F1 (%)"]],
-        f"Accuracy and F1 of the positive class on {title}: mean over seeds, with 95 % intervals.",
+        f"Accuracy and F1 of the positive class on {title}: mean over seeds, with 95% intervals.",
     )
     trained = comparison.accuracy_in_per_cent(summary)
     show_figure(
         accuracy_figure(results),
-        f"Accuracy on {title}: means over seeds and 95 % intervals of the crossed bootstrap.",
+        f"Accuracy on {title}: means over seeds and 95% intervals of the crossed bootstrap.",
         "; ".join(
             f"{row.title}: {row.estimate:.1f} per cent, interval {row.low:.1f} to {row.high:.1f}"
             for row in trained.itertuples()
@@ -98,7 +98,7 @@ def accuracy_figure(results: ExperimentRuns) -> Figure:
     best, full = trained.loc[trained["estimate"].idxmax()], trained[trained["method"] == "full"]
     return plots.intervals(
         trained,
-        f"{best.title} has the highest mean, {best.estimate:.1f} %",
+        f"{best.title} has the highest mean, {best.estimate:.1f}%",
         f"accuracy on {results.runs[0].result.data.titles['test']} (%)",
         full["estimate"].iloc[0] if len(full) else None,
         "full fine-tuning",
@@ -111,7 +111,7 @@ def conclusions(results: ExperimentRuns) -> None:
     differences = pd.DataFrame(
         {
             "Pair": f"{METHODS[pair.first].title} − {METHODS[pair.second].title}",
-            "Difference [95 %]": _points(pair.difference),
+            "Difference [95%]": _points(pair.difference),
             "p (Holm)": "< 0.001" if pair.p_holm < 0.001 else f"{pair.p_holm:.3f}",
             "Would see 1 / 1.5 / 2 (%)": " / ".join(f"{100 * seen:.0f}" for seen in pair.power.of_difference.values()),
             "Within 1.5": "yes" if pair.equivalent else "not shown",
@@ -345,9 +345,9 @@ def sparsities(results: ExperimentRuns) -> None:
     )
     trained = table[table["series"] == "LoRA of that rank"].sort_values("ranks").iloc[0]
     show_markdown(
-        f"With {fewest['ranks']} ranks left, Sparse LoRA reaches {fewest['accuracy']:.1f} %; plain LoRA cut to "
-        f"{nearest['ranks']} ranks after training reaches {100 * nearest['accuracy']:.1f} %. LoRA that was trained "
-        f"with {trained['ranks']} ranks from the start reaches {trained['accuracy']:.1f} %. "
+        f"With {fewest['ranks']} ranks left, Sparse LoRA reaches {fewest['accuracy']:.1f}%; plain LoRA cut to "
+        f"{nearest['ranks']} ranks after training reaches {100 * nearest['accuracy']:.1f}%. LoRA that was trained "
+        f"with {trained['ranks']} ranks from the start reaches {trained['accuracy']:.1f}%. "
         + _worth_of_the_gate(fewest["accuracy"], 100 * nearest["accuracy"], trained)
     )
 

@@ -95,11 +95,12 @@ class Metrics(Record):
 
 
 class Environment(Record):
-    """Where the run was made; `load` is the machine's 1-minute load average before and after."""
+    """Where the run was made: by how many processes of how many threads; 1-minute load average before and after."""
 
     versions: dict[str, str]
     processor: str
     threads: int
+    processes: int = 1
     load: tuple[float, float]
 
 
@@ -127,6 +128,12 @@ class RunResult(Record):
     environment: Environment
     git: GitState | None
     files: dict[str, str]  # file below the folder → sha256
+    checksum: str | None = None  # SHA-256 of all other fields; older records have none
+
+    def computed_checksum(self) -> str:
+        """What `checksum` is for the other fields as they are: an edited number does not fit it."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"checksum"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -202,6 +209,10 @@ def read_run(folder: Path | str) -> Run:
             f"{relative_to_project(record)} is damaged, unreadable or of another version "
             f"({str(error).splitlines()[0]}); delete its folder and run again."
         ) from None
+    if result.checksum not in (None, result.computed_checksum()):
+        raise CourseError(
+            f"{relative_to_project(record)} was changed after the run wrote it; delete its folder and run again."
+        )
     run = Run(folder, result)
     for name in result.files:
         if not (folder / name).is_file():
@@ -258,6 +269,7 @@ def publish(folder: Path, result: RunResult) -> Run:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     hashes = {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
     result = result.model_copy(update={"files": hashes})
+    result = result.model_copy(update={"checksum": result.computed_checksum()})
     text = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
     target = runs_folder() / result.config.path

@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 MINIMUM_SEEDS = 3
 
 
-def experiment_verdicts(results: ExperimentRuns, study: str = "main", set_name: str = "test") -> list[str]:
-    """The verdicts on one set of a study, as far as its runs are there."""
-    from course_utils.comparison import read_predictions
-
-    missing = [run for run in results.missing if run.config.study == study]
-    return verdicts(read_predictions(results, study, set_name).correct, missing)
+def experiment_verdicts(results: ExperimentRuns) -> list[str]:
+    """The verdicts on the test set of the main runs, as far as these are there."""
+    missing = [run for run in results.missing if run.config.study == "main"]
+    return verdicts(results.predictions.correct, missing)
 
 
 def verdicts(

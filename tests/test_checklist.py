@@ -14,7 +14,7 @@ from course_utils.data import Data
 
 
 def write_scored_run(config, data):
-    """A whole run, right in 80 % of the test sentences and in 90 % of those of validation."""
+    """A whole run, right in 80% of the test sentences and in 90% of those of validation."""
     record = write_run(config, 0.8, data=data).folder / "result.json"
     result = json.loads(record.read_text())
     result["metrics"]["validation"] = result["metrics"]["test"] | {"accuracy": 0.9}

@@ -105,3 +105,11 @@ def test_every_setting_says_what_it_is():
     assert set(setting_names()) <= set(fields)
     assert not [name for name in setting_names() if not fields[name].description]
     assert PROFILES.is_dir()
+
+
+def test_a_misspelt_setting_of_a_profile_is_named_with_its_file(tmp_path, monkeypatch):
+    text = (PROFILES / "smoke.toml").read_text(encoding="utf-8").replace("[methods.lora]", "[methods.lora]\nrnak = 4")
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr("course_utils.config.PROFILES", tmp_path)
+    with pytest.raises(CourseError, match=r"mine\.toml: .*rnak"):
+        load_experiment("mine")

@@ -13,7 +13,6 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -28,6 +27,7 @@ import typst
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from test_training import Killed, killed_after, tiny  # noqa: F401  a fixture
+from whole_project import SECRETS, copy_project, start
 
 from course_utils import assets, exhibits, models, notebooks, report, training
 from course_utils.__main__ import main
@@ -43,7 +43,6 @@ from course_utils.runs import read_run
 from course_utils.workflow import experiment_options
 
 HTML = "{http://www.w3.org/1999/xhtml}"
-TOKEN = "hf_" + "canary" * 6
 NASTY = [
     "a <script>alert(1)</script>",
     "b <img src=x onerror=alert(1)>",
@@ -118,11 +117,11 @@ def shown(tmp_path_factory):
 
     Experiment, run, parsed page, the Typst source of the PDF, and the folder that holds all that was written.
     """
-    place, home = tmp_path_factory.mktemp("shown"), tmp_path_factory.mktemp("canary-home")
+    place = tmp_path_factory.mktemp("shown")
     folder = write_glue(place / "data" / f"{NAME}{{=typst}}")
     outputs, typeset = [], []
     with pytest.MonkeyPatch.context() as patch:
-        for variable, value in {"HF_TOKEN": TOKEN, "HUGGING_FACE_HUB_TOKEN": TOKEN, "HOME": str(home)}.items():
+        for variable, value in SECRETS.items():
             patch.setenv(variable, value)
         patch.setenv("COURSE_RUNS", str(place / "out" / "runs"))
         patch.setenv("COURSE_REPORTS", str(place / "out" / "reports"))
@@ -156,7 +155,7 @@ def shown(tmp_path_factory):
         html, pdf = report.build_report(results)
     assert pdf.read_bytes().startswith(b"%PDF")
     page = html5lib.HTMLParser(strict=True).parse(html.read_text("utf-8"))
-    return experiment, run, page, typeset[0], place / "out", home
+    return experiment, run, page, typeset[0], place / "out"
 
 
 def assert_harmless(tree):
@@ -170,7 +169,7 @@ def assert_harmless(tree):
 
 
 def test_the_report_shows_sentences_and_names_as_text(shown):
-    _, _, page, _, _, _ = shown
+    _, _, page, _, _ = shown
     assert_harmless(page)
     cells = {" ".join("".join(cell.itertext()).split()) for cell in page.iter(f"{HTML}td")}
     assert {one_line(sentence) for sentence in NASTY} <= cells
@@ -180,14 +179,14 @@ def test_the_report_shows_sentences_and_names_as_text(shown):
 
 
 def test_nothing_of_the_data_is_typst_code(shown):
-    _, _, _, typeset, _, _ = shown
+    _, _, _, typeset, _ = shown
     body = typeset[typeset.index("outline(title: none") :]
     assert "etc/passwd" in body
     assert not re.search(r'(?<!\\)#(read|import "x"|eval|include)', re.sub(r"```.*?```|`[^`]*`", "", body, flags=re.S))
 
 
 def test_notebooks_show_sentences_as_text_in_jupyterlab(shown):
-    experiment, _, _, _, out, _ = shown
+    experiment, _, _, _, out = shown
     seen = 0
     for path in (out / "reports" / experiment.name / "notebooks").glob("*.ipynb"):
         for cell in nbformat.read(path, as_version=4).cells:
@@ -205,7 +204,7 @@ def test_notebooks_show_sentences_as_text_in_jupyterlab(shown):
 
 
 def test_a_card_holds_names_as_text(shown):
-    _, run, _, _, _, _ = shown
+    _, run, _, _, _ = shown
     _, head, body = run.card().split("---\n", 2)
     assert yaml.safe_load(head)["library_name"] == "peft"
     tree = json.loads(pypandoc.convert_text(body, "json", format="gfm"))
@@ -218,20 +217,30 @@ def test_a_card_holds_names_as_text(shown):
 
 
 def test_the_table_for_spreadsheets_holds_no_formula(shown):
-    experiment, _, _, _, out, _ = shown
+    experiment, _, _, _, out = shown
     for path in (out / "reports" / experiment.name).glob("*.csv"):
         for row in csv.reader(io.StringIO(path.read_text(encoding="utf-8"))):
             for cell in row:
                 assert not cell.startswith(("=", "+", "-", "@", "\t")) or float(cell) < 0, (path.name, cell)
 
 
-def test_no_token_and_no_home_is_in_what_was_written(shown):
-    _, _, _, _, out, home = shown
-    files = [path for path in out.rglob("*") if path.is_file()]
-    assert len(files) > 8
+def assert_no_secret(folder, number, secrets):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > number
     for path in files:
         content = path.read_bytes()
-        assert TOKEN.encode() not in content and str(home).encode() not in content, path
+        assert not [secret for secret in secrets if secret.encode() in content], path
+
+
+def test_no_token_and_no_home_is_in_what_was_written(shown):
+    assert_no_secret(shown[4], 8, SECRETS.values())
+
+
+@pytest.mark.slow
+def test_no_token_and_no_home_is_in_what_a_whole_run_leaves(smoke):
+    for folder, number in (("runs", 30), ("reports", 10), ("logs", 10)):
+        assert_no_secret(smoke.project / folder, number, SECRETS.values())
+    assert not [secret for secret in SECRETS.values() if secret in smoke.output]
 
 
 @pytest.mark.parametrize(
@@ -493,29 +502,21 @@ def test_a_shell_reads_settings_as_they_were_typed():
 
 @pytest.mark.slow
 def test_the_workflow_runs_nothing_that_a_setting_says(tmp_path):
-    copy = tmp_path / "a copy"
-    left_out = (".git", ".venv", "runs", "reports", "assets", "logs", ".snakemake", ".*_cache", "__pycache__")
-    shutil.copytree(PROJECT, copy, ignore=shutil.ignore_patterns(*left_out))
-    (copy / "reports").mkdir()
-    shutil.copy(PROJECT / "reports" / "report.toml", copy / "reports")
+    copy = copy_project(tmp_path / "a copy")
     folder = write_glue(copy / NAME)
-    places = {"COURSE_RUNS": copy / "runs", "COURSE_REPORTS": copy / "reports", "VIRTUAL_ENV": sys.prefix}
-    variables = os.environ | {name: str(path) for name, path in places.items()}
-    variables |= {"COURSE_ASSETS": os.environ.get("COURSE_ASSETS", str(PROJECT / "assets"))}
 
-    def start(*options):
-        command = ["./run_all.sh", "--profile", "smoke", *options, "--", "--until", "sources"]
-        return subprocess.run(command, cwd=copy, env=variables, capture_output=True, text=True)
+    def run(*options):
+        process = start(copy, *options, "--", "--until", "sources")
+        return process.communicate(timeout=300)[0], process.returncode
 
-    refused = start("-p", "data=$(touch pwned)")
-    assert refused.returncode == 2 and "data=$(touch pwned): there is no such folder" in refused.stderr
-    listed = start("--dry-run", "-p", f"data={folder.name}")
-    assert listed.returncode == 0 and "Fetch and check the model and the data" in listed.stdout, listed.stderr
-    done = start("-p", f"data={folder.name}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list((copy / "runs").glob("smoke+*/sources.json"))) == 1
-    done = start("-p", f"data={folder.name}", "-p", "target_modules=q_lin,`touch pwned`$(touch pwned)")
-    assert done.returncode == 2 and "has no layer '`touch pwned`$(touch pwned)'" in done.stdout
+    said, status = run("-p", "data=$(touch pwned)")
+    assert status == 2 and "data=$(touch pwned): there is no such folder" in said
+    said, status = run("--dry-run", "-p", f"data={folder.name}")
+    assert status == 0 and "Fetch and check the model and the data" in said, said
+    said, status = run("-p", f"data={folder.name}")
+    assert status == 0 and len(list((copy / "runs").glob("smoke+*/sources.json"))) == 1, said
+    said, status = run("-p", f"data={folder.name}", "-p", "target_modules=q_lin,`touch pwned`$(touch pwned)")
+    assert status == 2 and "has no layer '`touch pwned`$(touch pwned)'" in said, said
     assert not [path for path in copy.rglob("pwned*")]
 
 
