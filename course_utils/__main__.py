@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from course_utils.display import one_line
 from course_utils.errors import CourseError
 from course_utils.paths import check_writable, reports_folder
 from course_utils.refusals import refusal
@@ -52,7 +53,7 @@ def exit_status(work: Callable[[list[str]], int | None], arguments: list[str]) -
         said = error if isinstance(error, CourseError) else refusal(error)
         if said is None:
             raise
-        print(f"error: {said}", file=sys.stderr)
+        print(f"error: {one_line(str(said))}", file=sys.stderr)  # names of files can hold what steers a terminal
         return 2
 
 

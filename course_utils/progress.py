@@ -6,6 +6,7 @@ import re
 import sys
 import time
 
+from course_utils.display import one_line
 from course_utils.paths import PROJECT
 from course_utils.refusals import refusal
 
@@ -106,7 +107,7 @@ class Progress:
         self.running.pop(job, None)
         file = PROJECT / log
         words = file.read_text(encoding="utf-8", errors="replace").strip().splitlines() if file.is_file() else []
-        why = words[-1].removeprefix("error: ") if words else NO_WORDS
+        why = one_line(words[-1]).removeprefix("error: ") if words else NO_WORDS
         self._say(f"FAILED  {self.titles[job]}: {why} (see {log})")
 
     def _seconds(self, rule: str) -> float:

@@ -11,18 +11,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from course_utils.config import RunConfig
+from course_utils.data import plain_title
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.paths import relative_to_project, runs_folder
 
 SCHEMA_VERSION = 1
 CARD = "adapter/README.md"  # written anew when the comparison is known: its first hash is not held against it
+
+
+def _plain(title: str) -> str:
+    if title != plain_title(title):
+        raise ValueError(f"{title!r} is no title")
+    return title
+
+
+# A copied run is a stranger's file: no markup gets into tables, captions and cards through its names.
+Title = Annotated[str, AfterValidator(_plain)]
 
 
 class Record(BaseModel):
@@ -34,7 +45,7 @@ class Record(BaseModel):
 class DataRecord(Record):
     source: str
     sizes: dict[str, int]
-    titles: dict[str, str]
+    titles: dict[str, Title]
     fingerprint: str
 
 
@@ -71,7 +82,7 @@ class Timing(Record):
 
 class Memory(Record):
     peak_bytes: int
-    measured_as: str
+    measured_as: Title
 
 
 class Metrics(Record):
@@ -112,7 +123,7 @@ class RunResult(Record):
     bytes: Bytes
     timing: Timing
     memory: Memory
-    metrics: dict[str, Metrics]
+    metrics: dict[Title, Metrics]
     method: dict[str, Any]
     environment: Environment
     git: GitState | None

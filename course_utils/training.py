@@ -27,6 +27,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_pt_utils import safe_globals
 
 from course_utils import cards, evaluation, machine, models, runs
 from course_utils.assets import base_model_fingerprint
@@ -332,6 +333,8 @@ def last_checkpoint(folder: Path) -> str | None:
                 with zipfile.ZipFile(archive) as parts:
                     if parts.testzip():
                         raise zipfile.BadZipFile
+                with safe_globals():  # a pickle that would run something is refused
+                    torch.load(archive, weights_only=True)
             return str(checkpoint)
         except Exception:  # whatever is wrong with it, an earlier one or none serves as well
             shutil.rmtree(checkpoint)

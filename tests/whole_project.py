@@ -15,6 +15,9 @@ from course_utils import workflow
 from course_utils.paths import PROJECT
 from course_utils.runs import is_unchanged, read_run
 
+# In the environment of a run whose every file is then searched for them.
+SECRETS = {"HF_TOKEN": "hf_" + "canary" * 6, "HUGGING_FACE_HUB_TOKEN": "hf_" + "finch" * 6, "HOME": "/nonexistent"}
+
 
 def copy_project(folder: Path) -> Path:
     """A copy of the project's files in `folder`, which shares nothing but the assets with this checkout."""

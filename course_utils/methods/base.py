@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from course_utils.errors import CourseError
+from course_utils.paths import relative_to_project
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -108,6 +111,8 @@ class Method:
         """`base` with what `save` wrote below `folder`, ready to predict."""
         from peft import PeftModel
 
+        if not (folder / "adapter" / "adapter_model.safetensors").is_file():  # PEFT would take a pickle instead
+            raise CourseError(f"{relative_to_project(folder)} lacks adapter/adapter_model.safetensors; run it again.")
         return PeftModel.from_pretrained(base, folder / "adapter").eval()
 
     def load_merged(self, base: nn.Module, folder: Path) -> nn.Module:
