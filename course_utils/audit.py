@@ -422,8 +422,8 @@ def print_findings(findings: list[Finding]) -> None:
     styles = {HOLDS: "green", REFUTED: "bold red", UNCHECKED: "yellow", MISSING: "yellow"}
     table = Table.grid(padding=(0, 2))
     for finding in findings:
-        table.add_row(Text(finding.verdict, styles[finding.verdict]), Text(finding.claim, "bold"))
-        table.add_row("", Text(finding.found))
+        table.add_row(Text(finding.verdict, styles[finding.verdict]), Text(one_line(finding.claim), "bold"))
+        table.add_row("", Text(one_line(finding.found)))
     console = Console(highlight=False)
     console.print(table)
     console.print(Text(f"\n{tally(findings)}"))

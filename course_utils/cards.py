@@ -17,6 +17,7 @@ import numpy as np
 from course_utils.assets import locate_base_model
 from course_utils.comparison import ExperimentRuns, readable_summary, summary_table
 from course_utils.config import Experiment, RunConfig, load_experiment
+from course_utils.display import code_span
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
@@ -92,6 +93,7 @@ def write_card(run: Run, experiment: Experiment | None = None, compared: dict[st
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["code_span"] = code_span
     intervals = run_intervals(run)
     values = _values(run, intervals) | {"command": command(run.config, experiment), "compared": compared}
     body = environment.get_template("card.md.jinja").render(values)
@@ -169,13 +171,13 @@ def command(config: RunConfig, experiment: Experiment | None = None) -> str:
             if name not in ("experiment", "settings") and value != getattr(usual, name)
         }
     words = ["python", "-m", "course_utils", "train", "--profile", profile]
-    words += [word for name, value in overrides.items() for word in ("-p", f"{name}={_typed(value)}")]
+    words += [word for name, value in overrides.items() for word in ("-p", f"{name}={as_typed(value)}")]
     words += ["--method", config.method, "--seed", str(config.seed)]
     words += ["--study", config.study] if config.study != "main" else []
     return shlex.join(words)
 
 
-def _typed(value: Any) -> str:
+def as_typed(value: Any) -> str:
     """`value` as -p takes it."""
     return ",".join(value) if isinstance(value, list | tuple) else "none" if value is None else str(value)
 
@@ -278,7 +280,7 @@ def _values(run: Run, intervals: dict[str, dict[str, Interval]]) -> dict[str, An
 def _base_model(result: RunResult) -> Source:
     name = result.config.base_model
     on_hub = result.base_model.fingerprint.startswith("hub:")
-    return BASE_MODELS.get(name) or Source(name, hub_id=name if on_hub else None)
+    return BASE_MODELS.get(name) or (Source(name, hub_id=name) if on_hub else Source(code_span(name)))
 
 
 def _hub_revision(result: RunResult) -> str | None:
@@ -290,7 +292,7 @@ def _data(result: RunResult) -> Source:
     # A folder that holds SST-2 is recognised by its sentences, and its evaluation set named accordingly.
     is_sst2 = result.data.titles["test"] == SST2_VALIDATION
     name = result.config.data
-    return DATA["sst2"] if is_sst2 else DATA.get(name) or Source(name)
+    return DATA["sst2"] if is_sst2 else DATA.get(name) or Source(code_span(name))
 
 
 def _elsewhere(result: RunResult) -> list[dict[str, Any]]:
@@ -326,10 +328,10 @@ def _default_targets(base_model: str) -> list[str]:
     # Not from the saved adapter: a layer without surviving ranks is no longer in it.
     from transformers import AutoConfig
 
-    from course_utils.models import TARGET_MODULES
+    from course_utils.models import NO_CODE, TARGET_MODULES
 
     location, revision = locate_base_model(base_model)
-    return TARGET_MODULES[AutoConfig.from_pretrained(location, revision=revision).model_type]
+    return TARGET_MODULES[AutoConfig.from_pretrained(location, revision=revision, **NO_CODE).model_type]
 
 
 def _in_short(value: Any) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
+from course_utils.cards import as_typed
 from course_utils.comparison import ExperimentRuns, MissingRun
 from course_utils.config import Experiment
 from course_utils.data import Data
-from course_utils.display import escape_markdown
+from course_utils.display import code_span, escape_markdown
 from course_utils.methods import METHODS
 from course_utils.runs import Run
 from course_utils.stats import COVERAGE, COVERAGE_OF_PERCENTILES, MARGIN, REPLICATES, SIGNIFICANCE
@@ -63,7 +65,7 @@ def _data(data: Data, runs: ExperimentRuns) -> list[str]:
         for name, frame in data.sets.items()
     ]
     removed = [f"Removed ({_text(reason)}): {n:,}" for reason, n in data.removed.items()]
-    source = f"Source: `{data.source}`, fingerprint `{data.fingerprint[:16]}`"
+    source = f"Source: {code_span(data.source)}, fingerprint `{data.fingerprint[:16]}`"
     others = sum(run.result.data.fingerprint != data.fingerprint for run in runs.runs)
     if others:
         source += f"; **{counted(others, 'run')} saw other data than these**"
@@ -136,15 +138,16 @@ def seconds(run: Run) -> float:
 
 
 def _origin(experiment: Experiment, runs: ExperimentRuns) -> list[str]:
-    overrides = "".join(f" -p {name}={value}" for name, value in experiment.overrides.items())
-    seeds = f" --seeds {experiment.seed_count}" if experiment.seed_count else ""
+    words = ["./run_all.sh", "--profile", experiment.profile_name]
+    words += ["--seeds", str(experiment.seed_count)] if experiment.seed_count else []
+    words += [word for name, value in experiment.overrides.items() for word in ("-p", f"{name}={as_typed(value)}")]
     lines = [
         f"Seeds {', '.join(map(str, experiment.seeds))}: head initialisation, data order and dropout, the same for "
         "every method.",
-        f"Command: `./run_all.sh --profile {experiment.profile_name}{seeds}{overrides}`",
+        f"Command: {code_span(shlex.join(words))}",
     ]
     models = dict.fromkeys((run.result.base_model.id, run.result.base_model.fingerprint) for run in runs.runs)
-    lines += [f"Base model: `{name}`, fingerprint `{digest[:16]}`" for name, digest in models]
+    lines += [f"Base model: {code_span(name)}, fingerprint `{digest[:16]}`" for name, digest in models]
     versions = dict.fromkeys(
         ", ".join(f"{package} {version}" for package, version in run.result.environment.versions.items())
         for run in runs.runs

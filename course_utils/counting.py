@@ -159,7 +159,7 @@ def _encoder(name: str, config: Any) -> Encoder:
     from course_utils.models import head_modules
 
     with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config)
+        model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
     head = {module: sum(p.numel() for p in model.get_submodule(module).parameters()) for module in head_modules(model)}
     linear = {name: m for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     of_head = [layer for name, layer in linear.items() if name.split(".")[0] in head]
@@ -190,7 +190,7 @@ def encoders(name: str) -> list[Encoder]:
     from transformers import AutoConfig
 
     try:
-        return [_encoder(name, AutoConfig.from_pretrained(folder, num_labels=2))]
+        return [_encoder(name, AutoConfig.from_pretrained(folder, num_labels=2, trust_remote_code=False))]
     except Exception:  # a folder may hold anything; then its counts are not known
         return []
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas
 
 from course_utils.assets import embedded_sentences, locate_data
+from course_utils.display import one_line
 from course_utils.errors import CourseError
 
 CLEAR_RATING = 0.5  # a mean rating nearer to 0 than this is no label
@@ -108,6 +109,12 @@ def load_data(
     return Data(source, sets, titles | OUT_OF_DISTRIBUTION, {reason: n for reason, n in removed.items() if n})
 
 
+def plain_title(name: str) -> str:
+    """`name` without what means something in Markdown, HTML, Typst, TeX or a spreadsheet: a title goes everywhere."""
+    kept = re.sub(r"[!-*/:-@\[-^`{-~]|\b_+|_+\b", " ", one_line(name))
+    return " ".join(kept.split()).strip(" .,+-") or "untitled"
+
+
 def normalise(text: str) -> str:
     """The text as texts are compared: lower case, and nothing but letters and digits."""
     return "".join(_words(text))
@@ -157,7 +164,8 @@ def _phrases(frames: dict[str, pandas.DataFrame], folder: str | None, removed: d
     if folder is None or dev_ids == SST2_VALIDATION:
         title, prefix, dev = "SST-2", "sst2", "validation"
     else:
-        title, prefix, dev = folder, re.sub(r"\W+", "_", folder.lower()), "dev"
+        title, dev = plain_title(folder), "dev"
+        prefix = re.sub(r"\W+", "_", title.lower()).strip("_") or "own"
     titles = {"train": "training", "validation": "held-out training sentences", "test": f"{title} {dev}"}
     if "test" in frames:
         titles["labelled_test"] = f"{title} test"

@@ -120,6 +120,13 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line(text))
 
 
+def code_span(text: str) -> str:
+    """Markdown that shows `text` as code on one line, whatever backticks it holds."""
+    text = one_line(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
+
+
 def code_block(code: str, language: str) -> str:
     """Markdown that shows `code` as a block, whatever backticks it holds."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))

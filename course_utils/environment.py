@@ -199,6 +199,10 @@ def main() -> int:
     except SetUpError as error:
         say(str(error))
         return 1
+    except OSError as error:
+        place = error.filename or PROJECT
+        say(f"{place} cannot be written ({error.strerror}); make room, or make it yours, and start again.")
+        return 1
     except KeyboardInterrupt:
         say("\nStopped. The same command goes on from here.")
         return 130

@@ -69,6 +69,9 @@ def predict_as_trained(config: RunConfig, model: nn.Module, tokenizer, frame: pd
 class SentimentMetrics(evaluate.Metric):
     """Every metric of a two-class prediction, from logits; needs no hub, unlike `evaluate.load`."""
 
+    def _build_data_dir(self):
+        return None  # everything stays in memory: a folder in the home, which may be read-only, is not needed
+
     def _info(self):
         return evaluate.MetricInfo(
             description="Accuracy, F1 of the positive class, NLL in nats, Brier score, ECE.",

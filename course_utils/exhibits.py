@@ -198,7 +198,7 @@ def agreements(results: ExperimentRuns) -> None:
     """How far the methods make the same predictions, and the sentences that defeat all of them."""
     predictions = results.predictions
     kappa = agreement.cohens_kappa(predictions.predicted)
-    others = kappa.where(~_diagonal(kappa)).stack()
+    others = kappa.where(~_diagonal(kappa)).stack().dropna()  # none, where one method is finished
     if len(others):
         first, second = others.idxmax()
         show_figure(

@@ -21,13 +21,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SOCKET = "COURSE_FORK_SERVER"  # where it listens; unset where there is none
+LONGEST_ADDRESS = 103  # bytes of a socket's name that every system takes; TMPDIR may be longer
 
 
 @contextmanager
 def fork_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """A server for the commands that run in the `environment` that this gives; it does not outlive this process."""
     with tempfile.TemporaryDirectory(prefix="course-") as folder:
-        environment = environment | {SOCKET: str(Path(folder) / "socket")}
+        address = str(Path(folder) / "socket")
+        if len(os.fsencode(address)) > LONGEST_ADDRESS:
+            yield environment
+            return
+        environment = environment | {SOCKET: address}
         # No threads before a fork: a child would wait for the locks of threads that it does not have.
         alone = environment | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         command = [sys.executable, "-m", __name__]

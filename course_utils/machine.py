@@ -7,13 +7,43 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from course_utils import runs
 from course_utils.paths import PROJECT
+
+T = TypeVar("T")
+
+
+def processes() -> int:
+    """How many processes train this run together: those of `accelerate launch` or torchrun, else one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that looks, writes and evaluates for all that train together."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def from_first_process(value: T | None = None) -> T:
+    """The `value` of the first process, in all of them: the others wait here until it comes."""
+    if processes() == 1:
+        return value
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    PartialState(cpu=not torch.cuda.is_available())
+    return broadcast_object_list([value])[0]
+
+
+def by_first_process(function: Callable[[], T]) -> T:
+    """What `function` gives in the first process, which alone calls it; in all of them."""
+    return from_first_process(function() if is_first_process() else None)
 
 
 def peak_memory() -> runs.Memory:
@@ -36,6 +66,7 @@ def environment(threads: int, load_before: float) -> runs.Environment:
         versions={"python": platform.python_version()} | {name: version(name) for name in packages},
         processor=processor_name(),
         threads=threads,
+        processes=processes(),
         load=(load_before, os.getloadavg()[0]),
     )
 

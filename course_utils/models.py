@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,11 @@ from course_utils.paths import relative_to_project
 # A hundred tensors load faster than their progress bar is drawn, and the notice is about a library's code.
 transformers.utils.logging.disable_progress_bar()
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+# Nobody is asked to convert a repository that holds only pickles; it is refused.
+os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+
+# A model is data: its own code is never run. Left unsaid, transformers would ask whoever sits at the terminal.
+NO_CODE = {"trust_remote_code": False}
 
 LABELS = {0: "negative", 1: "positive"}
 
@@ -51,7 +57,7 @@ def load_classifier(base_model: str, *, four_bit: bool = False, precision: str =
     try:
         with _named(base_model):
             model, loaded = AutoModelForSequenceClassification.from_pretrained(
-                location, output_loading_info=True, **options
+                location, output_loading_info=True, use_safetensors=True, **NO_CODE, **options
             )
     finally:
         transformers.logging.set_verbosity(verbosity)
@@ -74,8 +80,8 @@ def classifier_without_weights(base_model: str) -> nn.Module:
     """The classifier of `base_model`'s architecture on the meta device."""
     location, revision = locate_base_model(base_model)
     with _named(base_model), torch.device("meta"):
-        config = AutoConfig.from_pretrained(location, revision=revision)
-        return AutoModelForSequenceClassification.from_config(config)
+        config = AutoConfig.from_pretrained(location, revision=revision, **NO_CODE)
+        return AutoModelForSequenceClassification.from_config(config, **NO_CODE)
 
 
 @contextmanager
@@ -124,7 +130,7 @@ def load_tokenizer(base_model: str):
     """Tokenizer of `base_model`."""
     location, revision = locate_base_model(base_model)
     with _named(base_model):
-        return AutoTokenizer.from_pretrained(location, revision=revision)
+        return AutoTokenizer.from_pretrained(location, revision=revision, **NO_CODE)
 
 
 def initialise_head(model: nn.Module, seed: int) -> None:

@@ -123,7 +123,6 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except CourseError as error:
-        sys.exit(f"error: {error}")
+    from course_utils.__main__ import exit_status
+
+    sys.exit(exit_status(main, sys.argv[1:]))

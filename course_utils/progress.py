@@ -6,10 +6,13 @@ import re
 import sys
 import time
 
+from course_utils.display import one_line
 from course_utils.paths import PROJECT
+from course_utils.refusals import refusal
 
 OTHER_SECONDS = 25  # a step that is no training: a notebook, the report
 BAR_WIDTH = 60
+NO_WORDS = "it ended without a word, as when memory or disk is used up (free -m, df -h); --cores 1 takes less memory"
 PRIOR_SECONDS = 60  # how much work at the expected speed weighs against what was measured so far
 
 
@@ -70,7 +73,9 @@ class Progress:
     def reason(self) -> str:
         """Why not everything was made."""
         failures = len(self.failed)
-        return f"{failures} {'step' if failures == 1 else 'steps'} failed" if failures else self.last_words.rstrip(".")
+        if failures:
+            return f"{failures} {'step' if failures == 1 else 'steps'} failed"
+        return (refusal(self.last_words) or self.last_words).rstrip(".")
 
     def _count(self, rule: str, number: int) -> None:
         if rule == "total":
@@ -100,8 +105,9 @@ class Progress:
     def _fail(self, job: str, log: str) -> None:
         self.failed.append(job)
         self.running.pop(job, None)
-        words = (PROJECT / log).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        why = words[-1].removeprefix("error: ") if words else "no reason given"
+        file = PROJECT / log
+        words = file.read_text(encoding="utf-8", errors="replace").strip().splitlines() if file.is_file() else []
+        why = one_line(words[-1]).removeprefix("error: ") if words else NO_WORDS
         self._say(f"FAILED  {self.titles[job]}: {why} (see {log})")
 
     def _seconds(self, rule: str) -> float:

@@ -11,18 +11,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from course_utils.config import RunConfig
+from course_utils.data import plain_title
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.paths import relative_to_project, runs_folder
 
 SCHEMA_VERSION = 1
 CARD = "adapter/README.md"  # written anew when the comparison is known: its first hash is not held against it
+
+
+def _plain(title: str) -> str:
+    if title != plain_title(title):
+        raise ValueError(f"{title!r} is no title")
+    return title
+
+
+# A copied run is a stranger's file: no markup gets into tables, captions and cards through its names.
+Title = Annotated[str, AfterValidator(_plain)]
 
 
 class Record(BaseModel):
@@ -34,7 +45,7 @@ class Record(BaseModel):
 class DataRecord(Record):
     source: str
     sizes: dict[str, int]
-    titles: dict[str, str]
+    titles: dict[str, Title]
     fingerprint: str
 
 
@@ -71,7 +82,7 @@ class Timing(Record):
 
 class Memory(Record):
     peak_bytes: int
-    measured_as: str
+    measured_as: Title
 
 
 class Metrics(Record):
@@ -84,11 +95,12 @@ class Metrics(Record):
 
 
 class Environment(Record):
-    """Where the run was made; `load` is the machine's 1-minute load average before and after."""
+    """Where the run was made: by how many processes of how many threads; 1-minute load average before and after."""
 
     versions: dict[str, str]
     processor: str
     threads: int
+    processes: int = 1
     load: tuple[float, float]
 
 
@@ -111,11 +123,17 @@ class RunResult(Record):
     bytes: Bytes
     timing: Timing
     memory: Memory
-    metrics: dict[str, Metrics]
+    metrics: dict[Title, Metrics]
     method: dict[str, Any]
     environment: Environment
     git: GitState | None
     files: dict[str, str]  # file below the folder → sha256
+    checksum: str | None = None  # SHA-256 of all other fields; older records have none
+
+    def computed_checksum(self) -> str:
+        """What `checksum` is for the other fields as they are: an edited number does not fit it."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"checksum"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -191,6 +209,10 @@ def read_run(folder: Path | str) -> Run:
             f"{relative_to_project(record)} is damaged, unreadable or of another version "
             f"({str(error).splitlines()[0]}); delete its folder and run again."
         ) from None
+    if result.checksum not in (None, result.computed_checksum()):
+        raise CourseError(
+            f"{relative_to_project(record)} was changed after the run wrote it; delete its folder and run again."
+        )
     run = Run(folder, result)
     for name in result.files:
         if not (folder / name).is_file():
@@ -247,6 +269,7 @@ def publish(folder: Path, result: RunResult) -> Run:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     hashes = {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
     result = result.model_copy(update={"files": hashes})
+    result = result.model_copy(update={"checksum": result.computed_checksum()})
     text = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
     target = runs_folder() / result.config.path

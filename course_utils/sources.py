@@ -10,7 +10,6 @@ from pathlib import Path
 
 from course_utils.assets import base_model_fingerprint, find_folder, locate_base_model, locate_data
 from course_utils.config import Experiment, RunConfig
-from course_utils.errors import CourseError
 from course_utils.paths import runs_folder
 
 
@@ -80,7 +79,6 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except CourseError as error:
-        sys.exit(f"error: {error}")
+    from course_utils.__main__ import exit_status
+
+    sys.exit(exit_status(main, sys.argv[1:]))

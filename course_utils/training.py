@@ -8,6 +8,8 @@ import shutil
 import statistics
 import sys
 import time
+import zipfile
+from contextlib import nullcontext
 from math import ceil, gcd
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_pt_utils import safe_globals
 
 from course_utils import cards, evaluation, machine, models, runs
 from course_utils.assets import base_model_fingerprint
@@ -45,15 +48,17 @@ def train(config: RunConfig, force: bool = False) -> runs.Run:
     """The finished run of `config`: found if there is one, trained otherwise or if `force`.
 
     A killed call is taken up again from its last checkpoint by the next call with the same configuration, and
-    gives the same numbers. Shows a progress bar when a person watches. Raises CourseError before training
-    when the data or the model do not fit the configuration.
+    gives the same numbers. Started by `accelerate launch`, its processes train the one run: each batch is shared out
+    among them, and the first alone writes. Shows a progress bar when a person watches. Raises CourseError before
+    training when the data or the model do not fit the configuration.
     """
     check_writable(runs_folder(), "COURSE_RUNS")
     data = load_run_data(config)
     base_model = runs.BaseModelRecord(id=config.base_model, fingerprint=base_model_fingerprint(config.base_model))
     identity = runs.fingerprint(config, data.fingerprint, base_model.fingerprint)
-    with runs.held(config):
-        if not force and (run := runs.find_run(config)) and run.result.fingerprint == identity:
+    with runs.held(config) if machine.is_first_process() else nullcontext():
+        run = machine.by_first_process(lambda: None if force else runs.find_run(config))
+        if run and run.result.fingerprint == identity:
             return run
         return _train(config, data, base_model, identity)
 
@@ -73,11 +78,16 @@ def load_run_data(config: RunConfig) -> Data:
             f"batch_size: {config.batch_size} is more than the {len(data.sets['train'])} training examples; "
             f"type -p batch_size={len(data.sets['train'])} or less, or a larger max_train."
         )
+    if config.batch_size % (processes := machine.processes()):
+        raise CourseError(
+            f"batch_size: {config.batch_size} cannot be shared out equally among {processes} processes; "
+            f"type -p batch_size={processes * ceil(config.batch_size / processes)}, or start another number of them."
+        )
     return data
 
 
 def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, identity: str) -> runs.Run:
-    folder = runs.workspace(config, identity)
+    folder = machine.by_first_process(lambda: runs.workspace(config, identity))
     load_before = os.getloadavg()[0]
     method = METHODS[config.method]
     torch.set_num_threads(config.threads)
@@ -90,7 +100,13 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
 
     model = adapted_model(config, base)
     trainer = make_trainer(config, model, tokenizer, data, folder / "checkpoints")
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+    checkpoint = machine.by_first_process(lambda: last_checkpoint(folder / "checkpoints"))
+    if checkpoint and machine.is_first_process():
+        step = checkpoint.rpartition("-")[2]
+        print(f"An earlier call was stopped; training goes on from step {step}, its last checkpoint.", flush=True)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if not machine.is_first_process():
+        return machine.from_first_process()
 
     model = method.finish(model)
     method.save(model, folder)
@@ -136,7 +152,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     shutil.rmtree(folder / "checkpoints")
     if not method.is_baseline:
         cards.write_card(runs.Run(folder, result))
-    return runs.publish(folder, result)
+    return machine.from_first_process(runs.publish(folder, result))
 
 
 def adapted_model(config: RunConfig, base):
@@ -195,7 +211,7 @@ class CourseTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset=None):
         return GroupedByLength(
-            self.train_dataset["length"], self.args.train_batch_size, self.args.seed
+            self.train_dataset["length"], self.args.train_batch_size * machine.processes(), self.args.seed
         )
 
     def _save(self, output_dir=None, state_dict=None):
@@ -227,6 +243,14 @@ class StepTimes(TrainerCallback):
             self.unlogged = []
 
 
+class OwnDropout(TrainerCallback):
+    """Gives each of several processes dropout masks of its own; one alone keeps those of the run's seed."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if machine.processes() > 1:
+            torch.manual_seed(args.seed + 1_000 * args.process_index)
+
+
 class EndOfEpoch(TrainerCallback):
     """Puts off a checkpoint that falls on the end of an epoch until the epoch has been evaluated.
 
@@ -254,7 +278,8 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         output_dir=str(folder),
         seed=config.seed,
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
+        per_device_train_batch_size=config.batch_size // machine.processes(),
+        average_tokens_across_devices=False,  # it would count labels as a language model's tokens
         per_device_eval_batch_size=64,
         learning_rate=config.settings.learning_rate,
         weight_decay=config.settings.weight_decay,
@@ -282,7 +307,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         eval_dataset=validation.select(np.argsort(validation["length"], kind="stable")),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=_validation_metrics,
-        callbacks=[StepTimes(), EndOfEpoch(), *METHODS[config.method].callbacks(config, total_steps)],
+        callbacks=[StepTimes(), OwnDropout(), EndOfEpoch(), *METHODS[config.method].callbacks(config, total_steps)],
     )
     trainer.own_rates = METHODS[config.method].learning_rates(model, config.settings)
     trainer.remove_callback(PrinterCallback)
@@ -296,13 +321,20 @@ def _validation_metrics(prediction) -> dict[str, float]:
 def last_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint in `folder`; torn ones are removed.
 
-    transformers writes checkpoints in place: one counts only if its state, written last, can be read.
+    transformers writes checkpoints in place: one counts only if its state, written last, can be read, and if the
+    archives that torch wrote hold what their checksums say.
     """
     checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
     for checkpoint in reversed(checkpoints):
         try:
             transformers.TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
             load_file(checkpoint / WEIGHTS)
+            for archive in (checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("rng_state*")):
+                with zipfile.ZipFile(archive) as parts:
+                    if parts.testzip():
+                        raise zipfile.BadZipFile
+                with safe_globals():  # a pickle that would run something is refused
+                    torch.load(archive, weights_only=True)
             return str(checkpoint)
         except Exception:  # whatever is wrong with it, an earlier one or none serves as well
             shutil.rmtree(checkpoint)
@@ -318,7 +350,7 @@ def somebody_watches() -> bool:
 
 def _as_logged(metrics: dict[str, float], state: transformers.TrainerState) -> dict:
     """The evaluation of the finished run, as Trainer logs that of an epoch."""
-    logged = {"eval_loss": metrics["nll"], "eval_accuracy": metrics["accuracy"], "eval_f1": metrics["f1"]}
+    logged = {"eval_nll": metrics["nll"], "eval_accuracy": metrics["accuracy"], "eval_f1": metrics["f1"]}
     return {"step": state.global_step, "epoch": state.epoch} | logged
 
 
@@ -328,7 +360,7 @@ def write_history(log_history: list[dict], path: Path) -> None:
     for entry in log_history:
         row = rows.setdefault(entry["step"], {})
         row |= {
-            name.replace("eval_", "validation_"): statistics.median(value) if name == "step_ms" else value
+            HISTORY_COLUMNS[name]: statistics.median(value) if name == "step_ms" else value
             for name, value in entry.items()
             if name in HISTORY_COLUMNS
         }
@@ -336,9 +368,11 @@ def write_history(log_history: list[dict], path: Path) -> None:
 
 
 HISTORY_COLUMNS = {
-    "step", "epoch", "loss", "learning_rate", "step_ms", "active_ranks",
-    "eval_loss", "eval_accuracy", "eval_f1",
-}  # fmt: skip
+    **{name: name for name in ("step", "epoch", "loss", "learning_rate", "step_ms", "active_ranks")},
+    "eval_nll": "validation_loss",  # Trainer's own eval_loss weighs sentences unequally where processes share them out
+    "eval_accuracy": "validation_accuracy",
+    "eval_f1": "validation_f1",
+}
 
 
 def _predict(config: RunConfig, model, tokenizer, data: Data, sets: list[str]):

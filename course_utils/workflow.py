@@ -10,12 +10,14 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from math import ceil
+from pathlib import Path
 
 from course_utils.errors import CourseError
 from course_utils.fork_server import fork_server
@@ -30,9 +32,18 @@ from course_utils.paths import (
 from course_utils.progress import OTHER_SECONDS, Progress, duration
 
 STATE = PROJECT / ".snakemake"
+EXECUTORS = {"-e", "--executor", "--profile", "--workflow-profile"}  # Snakemake's options that say who does the work
 WITHOUT_MISSING = "without_missing=1"  # tells the Snakefile to make a report of the runs that there are
+GROUPS = Path("/sys/fs/cgroup")
+MEMORY_LIMIT = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # controller → file, in versions 2 and 1
 MARK = "COURSE_WORKFLOW"  # in the environment of every process that a start of this checkout has started
 SST2_SIZE = 67_349
+HOMELY = {  # where Snakemake, matplotlib, IPython and Jupyter put their caches and connection files
+    "XDG_CACHE_HOME": ".cache",
+    "MPLCONFIGDIR": ".config/matplotlib",
+    "IPYTHONDIR": ".ipython",
+    "JUPYTER_RUNTIME_DIR": ".local/share/jupyter/runtime",
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -40,17 +51,6 @@ def main(arguments: list[str]) -> int:
     for stop in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(stop) is signal.SIG_DFL:  # nohup ignores SIGHUP, and so do we then
             signal.signal(stop, signal.default_int_handler)
-    try:
-        return _main(arguments)
-    except KeyboardInterrupt:
-        print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read this, perhaps head, wants no more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-
-
-def _main(arguments: list[str]) -> int:
     options, for_snakemake = parse_arguments(arguments)
 
     from course_utils.__main__ import parse_overrides
@@ -68,13 +68,19 @@ def _main(arguments: list[str]) -> int:
     for place in (runs_folder(), reports_folder(), *source_files(shared)):
         if "{" in str(place) or "}" in str(place):
             raise CourseError(f"{place}: Snakemake takes braces for a pattern; give the folder a name without them.")
-    cores = options.cores or usable_cores()
+    cores, together = options.cores or usable_cores(), processes_a_run()
     if shared.threads > cores:
         raise CourseError(f"threads: {shared.threads} is more than the {cores} cores; type -p threads={cores} or less.")
+    elsewhere = any(word.partition("=")[0] in EXECUTORS for word in for_snakemake)
+    if shared.threads * together > cores and not elsewhere:
+        raise CourseError(
+            f"COURSE_PROCESSES: {together} processes of {shared.threads} threads a run are more than the {cores} cores."
+        )
     announce(experiment, cores)
 
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
-    command += ["--resources", f"mem_mb={memory_mb()}", f"device={at_once(cores)}"]
+    command = [sys.executable, "-m", "snakemake"]
+    if not elsewhere:  # a cluster has limits of its own
+        command += ["--cores", str(cores), "--resources", f"mem_mb={memory_mb()}", f"device={at_once(cores)}"]
     command += ["--scheduler", "greedy", "--nolock", "--nocolor", "--rerun-incomplete", "--keep-going"]
     command += ["--show-failed-logs"] + ["--dry-run"] * options.dry_run + for_snakemake
     command += ["--forceall"] * options.force
@@ -83,7 +89,8 @@ def _main(arguments: list[str]) -> int:
 
     with only_one_at_a_time():
         end_marked_processes()  # left by a start that was killed
-        return follow(command, experiment, cores, options.dry_run)
+        bring_back_from_the_future(dated_files(experiment))
+        return follow(command, experiment, cores, options.dry_run, elsewhere)
 
 
 def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -121,13 +128,14 @@ def announce(experiment, cores: int) -> None:
     print(f"  {runs} runs of {len(experiment.methods)} methods; from nothing roughly {all_of_it} on {on}", flush=True)
 
 
-def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
-    """Run Snakemake, show how it gets on, and say at the end where everything is."""
+def follow(command: list[str], experiment, cores: int, dry_run: bool, elsewhere: bool = False) -> int:
+    """Run Snakemake, show how it gets on, and say at the end where everything is; `elsewhere`: on a cluster."""
     log = PROJECT / "logs" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{experiment.name}.log"
     log.parent.mkdir(exist_ok=True)
     expected = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
     started = time.monotonic()
-    shared_start = experiment.config(experiment.methods[0]).speedups and not has_gpu()  # a GPU forbids forks
+    # A GPU forbids forks.
+    shared_start = experiment.config(experiment.methods[0]).speedups and not (has_gpu() or elsewhere)
     try:
         with (
             log.open("w", encoding="utf-8") as file,
@@ -151,6 +159,10 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
                 progress.read(line)
             status = snakemake.wait()
     except BaseException:
+        if elsewhere:  # Snakemake takes its jobs back when it is interrupted, not when it is ended
+            with suppress(subprocess.TimeoutExpired):
+                snakemake.send_signal(signal.SIGINT)
+                snakemake.wait(60)
         end_marked_processes()
         raise
 
@@ -159,7 +171,7 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
         if any(rule.startswith("train_") for rule in progress.failed_rules) and WITHOUT_MISSING not in command:
             print("Going on to a report without the runs that failed.", flush=True)
             again = [word for word in command if word not in ("--forceall", "force=1")]
-            follow([*again, WITHOUT_MISSING], experiment, cores, dry_run)
+            follow([*again, WITHOUT_MISSING], experiment, cores, dry_run, elsewhere)
         print(
             f"Not everything could be made: {progress.reason()}. What is finished is kept; the same command tries the"
             f" rest again. Details: {details}",
@@ -182,17 +194,21 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool) -> int:
 
 @contextmanager
 def only_one_at_a_time() -> Iterator[None]:
-    """Hold this checkout's lock, after waiting for another holder; the system frees it however its holder ends."""
+    """Hold this checkout's lock, after waiting for another holder.
+
+    The system frees it however its holder ends: at once on this machine, after a minute or two where another one that
+    shares the folder went down. What the file says only names the holder.
+    """
     STATE.mkdir(exist_ok=True)
     with (STATE / "course.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            print(f"Waiting for the start that is at work here (process {lock.read().strip()}).", flush=True)
+            print(f"Waiting for the start that is at work here ({lock.read().strip()}).", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         lock.flush()
         yield
 
@@ -209,6 +225,21 @@ def environment() -> dict[str, str]:
         "TQDM_DISABLE": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+    } | private_folders()
+
+
+def private_folders() -> dict[str, str]:
+    """Variables that give what libraries keep in the home a place here, where the home cannot be written to."""
+    home = Path(os.path.expanduser("~"))
+
+    def is_of_use(folder: Path) -> bool:
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+        return home.is_dir() and os.access(nearest, os.W_OK)
+
+    return {
+        variable: str(STATE / "home" / variable)
+        for variable, usual in HOMELY.items()
+        if variable not in os.environ and not is_of_use(home / usual)
     }
 
 
@@ -233,6 +264,37 @@ def end_marked_processes() -> None:
         signal_to_send = signal.SIGKILL
 
 
+# ---------------------------------------------------------------- clocks
+
+
+def dated_files(experiment) -> list[Path]:
+    """The files of `experiment` whose dates Snakemake compares."""
+    from course_utils.sources import source_files
+
+    runs, report = runs_folder() / experiment.name, reports_folder() / experiment.name
+    return [
+        PROJECT / "assets.lock",
+        PROJECT / "reports" / "report.toml",
+        *(PROJECT / "notebooks").glob("*.ipynb"),
+        *source_files(experiment.config(experiment.methods[0])),
+        *runs.rglob("sources.json"),
+        *runs.rglob("result.json"),
+        *(file for file in report.rglob("*") if file.is_file()),
+    ]
+
+
+def bring_back_from_the_future(files: list[Path]) -> None:
+    """Date what was written while the clock was ahead to now, in the order in which it was written.
+
+    Snakemake takes a step for failed whose input is of a later date than what the step has just written.
+    """
+    now = time.time_ns()
+    ahead = sorted((date, file) for file in files if (date := file.stat().st_mtime_ns) > now)
+    for place, (_, file) in enumerate(reversed(ahead)):
+        date = now - place * 1_000_000  # a millisecond apart
+        os.utime(file, ns=(date, date))
+
+
 # ---------------------------------------------------------------- what the Snakefile asks
 
 
@@ -243,11 +305,32 @@ def experiment_options(profile: str, overrides: list[str]) -> str:
 
 def code_digest() -> str:
     """Hash of the package's code and templates: notebooks and report, not runs, are made again when it changes."""
+    suffixes = {".py", ".toml", ".bib", ".lua", ".typ", ".css", ".html", ".md", ".jinja"}
+    return content(*(path for path in sorted((PROJECT / "course_utils").rglob("*")) if path.suffix in suffixes))
+
+
+def content(*files: Path) -> str:
+    """Hash of what is in `files`: a file that was replaced by an older one is noticed by it, not by its date."""
     digest = hashlib.sha256()
-    for path in sorted((PROJECT / "course_utils").rglob("*")):
-        if path.suffix in {".py", ".toml", ".bib", ".lua", ".typ", ".css", ".html", ".md", ".jinja"}:
-            digest.update(path.read_bytes())
+    for file in files:
+        digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def processes_a_run() -> int:
+    """How many processes train each run together: COURSE_PROCESSES, or one."""
+    text = os.environ.get("COURSE_PROCESSES") or "1"
+    if text not in map(str, range(1, 65)):
+        raise CourseError(f"COURSE_PROCESSES: {text!r} is no number of processes; set a whole number from 1 to 64.")
+    return int(text)
+
+
+def gpus_a_run() -> int:
+    """How many GPUs each training asks a cluster for: COURSE_GPUS, or none."""
+    text = os.environ.get("COURSE_GPUS") or "0"
+    if text not in map(str, range(65)):
+        raise CourseError(f"COURSE_GPUS: {text!r} is no number of GPUs; set a whole number up to 64.")
+    return int(text)
 
 
 def training_priority(method: str) -> int:
@@ -289,8 +372,17 @@ def at_once(cores: int) -> int:
 
 
 def memory_mb() -> int:
-    """Memory of this machine in MB."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    """Memory in MB that processes here may use: the machine's, or less where a container or a job has a limit."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    groups = Path("/proc/self/cgroup")
+    for line in groups.read_text().splitlines() if groups.is_file() else []:
+        _, controller, path = line.split(":", 2)
+        if controller in ("", "memory"):  # version 2 has one hierarchy, version 1 one for each controller
+            group = GROUPS / controller / path.strip("/")
+            for file in (place / MEMORY_LIMIT[controller] for place in (group, *group.parents)):
+                if file.is_file() and (limit := file.read_text().strip()).isdigit():
+                    limits.append(int(limit))
+    return min(limits) // 2**20
 
 
 def has_gpu() -> bool:

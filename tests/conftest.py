@@ -1,9 +1,11 @@
 """What several test files use."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from whole_project import SECRETS, copy_project, finish, outcome, start
 
 from course_utils.paths import PROJECT
 
@@ -23,3 +25,20 @@ def runs_in(tmp_path, monkeypatch):
     """An empty folder that holds the runs of this test."""
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """A copy of the project in which `./run_all.sh --profile smoke` came to a good end, undisturbed."""
+
+    project: Path
+    output: str
+    outcome: dict
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """One smoke run for all tests that look at one: in a folder with an odd name, with no home to write to."""
+    project = copy_project(tmp_path_factory.mktemp("a copy") / "prøject – 项目's")
+    output = finish(start(project, OMP_NUM_THREADS="7", **SECRETS))
+    return Smoke(project, output, outcome(project))

@@ -72,6 +72,29 @@ def test_nothing_is_requested_and_no_script_runs(opened):
     assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
 
 
+PLANTED = """<base href="https://evil.example/"><script>document.title = "pwned"</script>
+<img src="x" onerror="document.title = 'pwned'"><a id="a" href="javascript:document.title = 'pwned'">go</a>"""
+
+
+@pytest.mark.parametrize("planted", ["", PLANTED])
+def test_the_policy_stops_what_is_planted_and_nothing_of_the_page(browser, bound, tmp_path, planted):  # noqa: F811
+    (tmp_path / "report.html").write_text(bound[0].replace("<main", f"{planted}<main", 1), "utf-8")
+    context = browser.new_context()
+    page, said, requested = context.new_page(), [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto((tmp_path / "report.html").as_uri())
+    if planted:
+        page.focus("#a")
+        page.keyboard.press("Enter")
+    assert page.title() == "Four ways to adapt a small encoder"
+    assert not [address for address in requested if not address.startswith(("file:", "data:"))]
+    for directive in ("base-uri", "script-src", "img-src"):
+        assert any(directive in text for text in said) == bool(planted), said
+    assert planted or not said
+    context.close()
+
+
 def test_the_keyboard_skips_the_contents_and_scrolls_tables(opened):
     page, _ = opened(viewport={"width": 390, "height": 844})
     page.keyboard.press("Tab")

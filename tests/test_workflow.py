@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from whole_project import finish, marked, start, steps
 
 from course_utils import doctor, workflow
 from course_utils.__main__ import main
@@ -20,7 +22,6 @@ from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.notebooks import NOTEBOOKS, check_parameters, notebook_names
-from course_utils.paths import PROJECT
 from course_utils.progress import Progress, duration
 from course_utils.sources import source_files
 
@@ -112,7 +113,7 @@ def test_a_second_start_waits_and_says_so(tmp_path, monkeypatch, capsys):
         threading.Timer(0.5, fcntl.flock, (held, fcntl.LOCK_UN)).start()
         with workflow.only_one_at_a_time():
             assert "4711" in capsys.readouterr().out
-            assert (tmp_path / "course.lock").read_text() == str(os.getpid())
+            assert (tmp_path / "course.lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def test_what_a_killed_start_left_running_is_ended_and_nothing_else(tmp_path, monkeypatch):
@@ -179,74 +180,14 @@ def test_doctor_names_what_a_profile_lacks():
 # ---------------------------------------------------------------- the real thing
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A copy of the project, in a folder with a space, that shares nothing but the assets with this checkout."""
-    copy = tmp_path_factory.mktemp("a copy") / "project"
-    files = subprocess.check_output(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=PROJECT, text=True
-    )
-    for name in filter(None, files.split("\0")):
-        if (PROJECT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(PROJECT / name, copy / name)
-    return copy
-
-
-def start(project, *options) -> subprocess.Popen:
-    places = {"COURSE_RUNS": "runs", "COURSE_REPORTS": "reports"}
-    return subprocess.Popen(
-        [project / "run_all.sh", "--profile", "smoke", *options],
-        env=os.environ | {name: str(project / folder) for name, folder in places.items()}
-        | {"VIRTUAL_ENV": sys.prefix, "COURSE_ASSETS": os.environ.get("COURSE_ASSETS", str(PROJECT / "assets"))},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )  # fmt: skip
-
-
-def finish(process) -> str:
-    output, _ = process.communicate(timeout=900)
-    assert process.returncode == 0, output
-    return output
-
-
-def steps(output) -> list[str]:
-    return [line.partition("]  ")[2].partition(" (")[0] for line in output.splitlines() if line.startswith("[")]
-
-
-def marked(project) -> list[int]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(workflow.MARK) == str(project / ".snakemake"):
-                found.append(process.pid)
-        except psutil.Error:
-            pass
-    return found
-
-
-@pytest.fixture(scope="module")
-def smoke(project):
-    """Output of a smoke run that was killed once and taken up again by the same command."""
-    first = start(project)
-    for line in first.stdout:
-        if line.startswith("[ 2/"):
-            first.kill()
-            break
-    first.communicate()
-    return finish(start(project))
-
-
 @pytest.mark.slow
-def test_smoke_run_makes_everything(project, smoke):
-    assert "reports/smoke/report.html" in smoke.splitlines()[-1]
-    assert marked(project) == []
+def test_smoke_run_makes_everything(smoke):
+    project = smoke.project
+    assert "reports/smoke/report.html" in smoke.output.splitlines()[-1]
+    assert marked(smoke.project) == []
     for config in load_experiment("smoke").configs():
-        assert (project / "runs" / config.path / "result.json").is_file()
-    report = project / "reports" / "smoke"
+        assert (smoke.project / "runs" / config.path / "result.json").is_file()
+    report = smoke.project / "reports" / "smoke"
     for name in ("report.html", "report.pdf", "comparison.csv"):
         assert (report / name).stat().st_size > 500
     executed = sorted(path.name for path in (report / "notebooks").iterdir())
@@ -258,47 +199,47 @@ def test_smoke_run_makes_everything(project, smoke):
 
 
 @pytest.mark.slow
-def test_what_is_up_to_date_is_not_done_again(project, smoke):
-    assert "Everything is up to date" in finish(start(project))
+def test_what_is_up_to_date_is_not_done_again(smoke):
+    assert "Everything is up to date" in finish(start(smoke.project))
 
 
 @pytest.mark.slow
-def test_an_edited_notebook_runs_again_and_trains_nothing(project, smoke):
-    path = project / "notebooks" / "01_data.ipynb"
+def test_an_edited_notebook_runs_again_and_trains_nothing(smoke):
+    path = smoke.project / "notebooks" / "01_data.ipynb"
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[0].source += "\n\nOne sentence more."
     nbformat.write(notebook, path)
-    assert steps(finish(start(project))) == ["Run notebook 01_data", "Bind the report"]
-    assert "One sentence more." in (project / "reports" / "smoke" / "report.html").read_text(encoding="utf-8")
+    assert steps(finish(start(smoke.project))) == ["Run notebook 01_data", "Bind the report"]
+    assert "One sentence more." in (smoke.project / "reports" / "smoke" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_a_lost_run_is_made_again_with_what_depends_on_it(project, smoke):
-    shutil.rmtree(project / "runs" / "smoke" / "main" / "hira")
-    (project / "logs").mkdir(exist_ok=True)
-    listed = finish(start(project, "--dry-run"))
+def test_a_lost_run_is_made_again_with_what_depends_on_it(smoke):
+    shutil.rmtree(smoke.project / "runs" / "smoke" / "main" / "hira")
+    (smoke.project / "logs").mkdir(exist_ok=True)
+    listed = finish(start(smoke.project, "--dry-run"))
     assert "Train HiRA, seed 0" in listed and "Run notebook 05_hira" in listed
     assert "Train LoRA" not in listed and "Run notebook 02_lora" not in listed
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_is_missing_from_a_report_of_the_others(project, smoke):
-    runs = project / "runs" / "smoke" / "main" / "hira"
+def test_a_run_that_fails_is_missing_from_a_report_of_the_others(smoke):
+    runs = smoke.project / "runs" / "smoke" / "main" / "hira"
     shutil.rmtree(runs, ignore_errors=True)  # an earlier test may have
     runs.mkdir()
     (runs / ".seed-0.unfinished").write_text("a file where the run's folder should be")
-    process = start(project)
+    process = start(smoke.project)
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 1
     assert "FAILED  Train HiRA, seed 0" in output and "Not everything could be made: 1 step failed" in output
-    report = project / "reports" / "smoke"
+    report = smoke.project / "reports" / "smoke"
     assert "not run, or failed" in (report / "comparison.csv").read_text(encoding="utf-8")
     assert "Runs that cannot be used" in (report / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_everything_within_seconds(project, smoke):
-    process = start(project, "-p", "rank=2")
+def test_ctrl_c_stops_everything_within_seconds(smoke):
+    process = start(smoke.project, "-p", "rank=2")
     for line in process.stdout:
         if line.startswith("[ 1/"):
             break
@@ -306,4 +247,4 @@ def test_ctrl_c_stops_everything_within_seconds(project, smoke):
     output, _ = process.communicate(timeout=15)
     assert process.returncode == 130
     assert "the same command goes on from here" in output
-    assert marked(project) == []
+    assert marked(smoke.project) == []

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from course_utils.errors import CourseError
+from course_utils.paths import relative_to_project
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -98,8 +101,9 @@ class Method:
         """Write what was trained below `folder`: an adapter that PEFT loads."""
         from course_utils.models import portable_name
 
-        config = model.peft_config["default"]
-        config.base_model_name_or_path = portable_name(model.get_base_model())
+        config, base = model.peft_config["default"], model.get_base_model()
+        config.base_model_name_or_path = portable_name(base)
+        config.revision = getattr(base.config, "_commit_hash", None)  # of a base on the hub: what it was trained on
         # Embeddings are never adapted; left to itself, PEFT would ask the hub whether they were.
         model.save_pretrained(folder / "adapter", save_embedding_layers=False)
 
@@ -107,6 +111,8 @@ class Method:
         """`base` with what `save` wrote below `folder`, ready to predict."""
         from peft import PeftModel
 
+        if not (folder / "adapter" / "adapter_model.safetensors").is_file():  # PEFT would take a pickle instead
+            raise CourseError(f"{relative_to_project(folder)} lacks adapter/adapter_model.safetensors; run it again.")
         return PeftModel.from_pretrained(base, folder / "adapter").eval()
 
     def load_merged(self, base: nn.Module, folder: Path) -> nn.Module:

@@ -1,0 +1,115 @@
+"""A hub on this machine, in memory: what huggingface_hub asks of the real one to push and to load a model."""
+
+import base64
+import hashlib
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "c0ffee" + 34 * "0"
+
+
+class Hub(ThreadingHTTPServer):
+    """`files` maps a repository to its files; `asked` lists what was asked: method, path, headers."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.cut: dict[str, int] = {}  # file → bytes after which its first download breaks off
+        self.nonsense: tuple[int, bytes] | None = None  # what it answers to everything
+        self.sent: list[tuple[str, int, int]] = []  # file, from where, how many bytes
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self.answer()
+
+    def do_GET(self):
+        self.answer()
+
+    def do_POST(self):
+        self.answer()
+
+    def answer(self):
+        hub, path = self.server, self.path.partition("?")[0]
+        hub.asked.append((self.command, self.path, dict(self.headers)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if hub.nonsense:
+            return self.send(*hub.nonsense)
+        if self.command == "POST":
+            return self.send(200, json.dumps(self.posted(path, body)).encode())
+        owner, name, *rest = path.removeprefix("/api/models").strip("/").split("/")
+        files = hub.files.get(f"{owner}/{name}")
+        if files is None:
+            return self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        if path.startswith("/api/models"):
+            if "tree" in rest:
+                return self.send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+            listed = [{"rfilename": file} for file in files]
+            return self.send(200, json.dumps({"id": f"{owner}/{name}", "sha": COMMIT, "siblings": listed}).encode())
+        file = "/".join(rest[2:])  # after resolve/REVISION
+        if file not in files:
+            return self.send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+        self.send_file(file, files[file])
+
+    def posted(self, path: str, body: bytes) -> dict:
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked.get('organization') or 'me'}/{asked['name']}"
+            self.server.files.setdefault(name, {})
+            return {"url": f"{self.server.address}/{name}", "id": name}
+        if path == "/api/validate-yaml":
+            return {"errors": [], "warnings": []}
+        repo = "/".join(path.removeprefix("/api/models/").split("/")[:2])
+        if "/preupload/" in path:
+            files = json.loads(body)["files"]
+            return {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
+        assert "/commit/" in path, path
+        for line in map(json.loads, body.splitlines()):
+            if line["key"] == "file":
+                self.server.files[repo][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+        return {"commitOid": COMMIT, "commitUrl": f"{self.server.address}/{repo}/commit/{COMMIT}"}
+
+    def send_file(self, file: str, content: bytes) -> None:
+        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        sent = content[start:]
+        if self.command == "GET":
+            sent = sent[: self.server.cut.pop(file, len(sent))]
+            self.server.sent.append((file, start, len(sent)))
+        self.send(206 if start else 200, sent, headers, len(content) - start)
+        if len(sent) < len(content) - start:
+            self.close_connection = True
+
+    def send(self, status: int, content: bytes, headers: dict | None = None, length: int | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content) if length is None else length))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+
+@contextmanager
+def stand_in():
+    """A hub that answers until the block ends."""
+    with Hub() as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        try:
+            yield hub
+        finally:
+            hub.shutdown()
