@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import zipfile
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from course_utils.errors import CourseError
@@ -83,9 +84,15 @@ def locate_data(setting: str, name: str) -> Path:
 
 
 def locate_base_model(name: str) -> tuple[str, str | None]:
-    """What `from_pretrained` takes for "embedded", a folder or a hub id; and the hub's revision if one is pinned."""
+    """What `from_pretrained` takes for "embedded", a folder or a hub id; and the commit of a model of the hub."""
+    location = find_base_model(name)
+    return location, None if os.path.isdir(location) else PINNED_REVISIONS.get(name) or _commit(name)
+
+
+def find_base_model(name: str) -> str:
+    """The folder of "embedded" or of a folder, or a hub id as it is; asks no hub."""
     if name == "embedded":
-        return str(embedded_model()), None
+        return str(embedded_model())
     folder = find_folder(name)
     if folder is not None:
         if not os.path.isfile(folder / "config.json") or not any(folder.glob("*.safetensors")):
@@ -93,22 +100,37 @@ def locate_base_model(name: str) -> tuple[str, str | None]:
                 f"base_model={name}: the folder must hold config.json and *.safetensors; "
                 "save a model into it with save_pretrained, or type base_model=embedded"
             )
-        return str(folder.resolve()), None
+        return str(folder.resolve())
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise CourseError(
             f"base_model={name}: there is no such folder; type embedded, an existing folder with config.json "
             "and *.safetensors, or a hub id such as distilbert-base-uncased"
         )
-    return name, PINNED_REVISIONS.get(name)
+    return name
+
+
+@cache
+def _commit(name: str) -> str:
+    """What the hub's model `name` is now, or was when it was last fetched; one process knows it as one commit."""
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().resolve_revision(name).resolved
+    except Exception as error:  # the hub's client and its reading of answers raise all kinds
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".:")
+        raise CourseError(
+            f"base_model={name} could not be found on the hub ({reason}); check its name and the network, or type"
+            " -p base_model=embedded"
+        ) from error
 
 
 def base_model_fingerprint(name: str) -> str:
-    """SHA-256 over the configuration, tokenizer and weights in a folder; "hub:ID@REVISION" for a model of the hub."""
+    """SHA-256 over the configuration, tokenizer and weights in a folder; "hub:ID@COMMIT" for a model of the hub."""
     location, revision = locate_base_model(name)
     if name == "embedded":
         _whole_assets(read=MODEL)
     if not Path(location).is_dir():
-        return f"hub:{location}@{revision or 'main'}"
+        return f"hub:{location}@{revision}"
     patterns = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt")
     files = sorted({path for pattern in patterns for path in Path(location).glob(pattern)})
     try:

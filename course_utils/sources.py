@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from course_utils.assets import base_model_fingerprint, find_folder, locate_base_model, locate_data
+from course_utils.assets import base_model_fingerprint, find_base_model, find_folder, locate_data
 from course_utils.config import Experiment, RunConfig
 from course_utils.paths import runs_folder
 
@@ -31,7 +31,7 @@ def source_files(config: RunConfig) -> list[Path]:
 def check_folders(config: RunConfig) -> None:
     """Raise CourseError where a folder of the reader's own is missing, or is none of a model; fetches nothing."""
     if config.base_model != "embedded":
-        locate_base_model(config.base_model)
+        find_base_model(config.base_model)
     for setting in ("data", "also_evaluate"):
         if (name := getattr(config, setting)) not in (None, "embedded", "sst2"):
             locate_data(setting, name)

@@ -5,20 +5,21 @@ import hashlib
 import json
 import threading
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 COMMIT = "c0ffee" + 34 * "0"
 
 
 class Hub(ThreadingHTTPServer):
-    """`files` maps a repository to its files; `asked` lists what was asked: method, path, headers."""
+    """`files` maps a repository to its files; `asked` lists the method, the path and the headers of what was asked."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
         self.files: dict[str, dict[str, bytes]] = {}
-        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.asked: list[tuple[str, str, Message]] = []
         self.cut: dict[str, int] = {}  # file → bytes after which its first download breaks off
         self.nonsense: tuple[int, bytes] | None = None  # what it answers to everything
         self.sent: list[tuple[str, int, int]] = []  # file, from where, how many bytes
@@ -43,7 +44,7 @@ class Answer(BaseHTTPRequestHandler):
 
     def answer(self):
         hub, path = self.server, self.path.partition("?")[0]
-        hub.asked.append((self.command, self.path, dict(self.headers)))
+        hub.asked.append((self.command, self.path, self.headers))
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if hub.nonsense:
             return self.send(*hub.nonsense)
@@ -82,7 +83,8 @@ class Answer(BaseHTTPRequestHandler):
         return {"commitOid": COMMIT, "commitUrl": f"{self.server.address}/{repo}/commit/{COMMIT}"}
 
     def send_file(self, file: str, content: bytes) -> None:
-        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        digest = hashlib.sha256(content).hexdigest()
+        headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"

@@ -156,7 +156,8 @@ def test_base_model_by_name(tmp_path):
         "distilbert-base-uncased",
         "12040accade4e8a0f71eabdb258fecc2e7e948be",
     )
-    assert assets.base_model_fingerprint("owner/name") == "hub:owner/name@main"
+    pinned = assets.base_model_fingerprint("distilbert-base-uncased")
+    assert pinned == "hub:distilbert-base-uncased@12040accade4e8a0f71eabdb258fecc2e7e948be"
     folder, revision = assets.locate_base_model(str(assets.embedded_model()))
     assert revision is None
     assert assets.base_model_fingerprint(folder) == assets.base_model_fingerprint("embedded")

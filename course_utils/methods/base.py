@@ -99,11 +99,12 @@ class Method:
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write what was trained below `folder`: an adapter that PEFT loads."""
+        from course_utils.assets import locate_base_model
         from course_utils.models import portable_name
 
-        config, base = model.peft_config["default"], model.get_base_model()
-        config.base_model_name_or_path = portable_name(base)
-        config.revision = getattr(base.config, "_commit_hash", None)  # of a base on the hub: what it was trained on
+        config = model.peft_config["default"]
+        config.base_model_name_or_path = portable_name(model.get_base_model())
+        config.revision = locate_base_model(config.base_model_name_or_path)[1]  # the commit of a base on the hub
         # Embeddings are never adapted; left to itself, PEFT would ask the hub whether they were.
         model.save_pretrained(folder / "adapter", save_embedding_layers=False)
 
