@@ -27,6 +27,7 @@ def made(runs_in):
             result["parameters"]["trainable"] = 200_000 if config.method == "full" else 3_000
             tweets = result["metrics"]["test"] | {"accuracy": accuracy - 0.1}
             result["metrics"] |= {"validation": tweets, "tweets": tweets}
+            result["checksum"] = None  # an older record has none
             record.write_text(json.dumps(result))
         return experiment
 

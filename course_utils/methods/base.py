@@ -114,7 +114,14 @@ class Method:
 
         if not (folder / "adapter" / "adapter_model.safetensors").is_file():  # PEFT would take a pickle instead
             raise CourseError(f"{relative_to_project(folder)} lacks adapter/adapter_model.safetensors; run it again.")
-        return PeftModel.from_pretrained(base, folder / "adapter").eval()
+        try:
+            return PeftModel.from_pretrained(base, folder / "adapter").eval()
+        except Exception as error:  # of an adapter that this project did not write, PEFT raises all kinds
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".:")
+            raise CourseError(
+                f"PEFT cannot load the adapter in {relative_to_project(folder)} ({reason}); delete the folder and run"
+                " it again."
+            ) from error
 
     def load_merged(self, base: nn.Module, folder: Path) -> nn.Module:
         """The same as a plain classifier: ΔW added to W₀, the adapter gone."""
