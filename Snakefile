@@ -103,7 +103,7 @@ for method in EXPERIMENT.methods:
         threads: EXPERIMENT.config(method).threads * PROCESSES
         resources:
             mem_mb=2500 * PROCESSES,
-            device=1,
+            device=PROCESSES,
             gpu=gpus_a_run(),
             # in minutes: a cluster ends what takes longer
             runtime=10 + ceil(expected_seconds(EXPERIMENT.config(method)) / 15),

@@ -118,11 +118,13 @@ def _run(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int | None:
-    from course_utils import fork_server
+    from course_utils import fork_server, gpus
 
     together = "WORLD_SIZE" in os.environ  # each of several processes is one that the launcher waits for
-    if not together and (status := fork_server.ask(["train", *arguments])) is not None:
-        return status
+    if not together:
+        gpus.take_one()
+        if (status := fork_server.ask(["train", *arguments])) is not None:
+            return status
     return _train_here(arguments)
 
 

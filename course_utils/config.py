@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import json
 import os
-import shutil
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from pydantic import (
 
 from course_utils import __version__
 from course_utils.errors import CourseError
+from course_utils.gpus import has_gpu
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
 from course_utils.paths import PROJECT, relative_to_project
@@ -418,7 +418,7 @@ PLAIN_WORDS = {
 
 def machine_has_bf16() -> bool:
     """Whether this machine multiplies bfloat16 matrices natively."""
-    if shutil.which("nvidia-smi"):
+    if has_gpu():
         import torch
 
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported()

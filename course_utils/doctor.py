@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from course_utils import __version__
 from course_utils.config import load_experiment, machine_has_bf16, profile_names
+from course_utils.gpus import has_gpu
 from course_utils.paths import PROJECT
 from course_utils.progress import duration
-from course_utils.workflow import expected_total, has_gpu, memory_mb, usable_cores
+from course_utils.workflow import expected_total, memory_mb, usable_cores
 
 RUN_MEMORY_MB = 2_000  # of one run on the embedded encoder, and of one notebook
 HUB = "https://huggingface.co"

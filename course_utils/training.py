@@ -298,6 +298,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         remove_unused_columns=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # else Trainer shares a batch out by itself, and multiplies its size
     validation = tokenize(data.sets["validation"], tokenizer, config.max_length)
     trainer = CourseTrainer(
         model=model,

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from course_utils.errors import CourseError
 from course_utils.fork_server import fork_server
+from course_utils.gpus import has_gpu, visible_gpus
 from course_utils.paths import (
     PROJECT,
     assets_folder,
@@ -76,6 +76,8 @@ def main(arguments: list[str]) -> int:
         raise CourseError(
             f"COURSE_PROCESSES: {together} processes of {shared.threads} threads a run are more than the {cores} cores."
         )
+    if together > at_once(cores) and not elsewhere:
+        raise CourseError(f"COURSE_PROCESSES: {together} is more than the number of GPUs, {at_once(cores)}; set no more.")
     announce(experiment, cores)
 
     command = [sys.executable, "-m", "snakemake"]
@@ -123,7 +125,8 @@ def announce(experiment, cores: int) -> None:
     print(f"{profile.title} ({experiment.name}): {profile.description}")
     for name, takers in experiment.takers.items():
         print(f"  {name} = {experiment.overrides[name]}: {', '.join(takers)}")
-    on = "the GPU" if has_gpu() else "1 core" if cores == 1 else f"{cores} cores"
+    gpus = at_once(cores) if has_gpu() else 0
+    on = ("the GPU" if gpus == 1 else f"{gpus} GPUs") if gpus else "1 core" if cores == 1 else f"{cores} cores"
     all_of_it = duration(expected_total(experiment, cores))
     print(f"  {runs} runs of {len(experiment.methods)} methods; from nothing roughly {all_of_it} on {on}", flush=True)
 
@@ -367,8 +370,8 @@ def usable_cores() -> int:
 
 
 def at_once(cores: int) -> int:
-    """How many runs train side by side: one a core, but one alone on a GPU."""
-    return 1 if has_gpu() else cores
+    """How many runs train side by side: one a core, or one on each GPU."""
+    return min(cores, len(visible_gpus())) or cores
 
 
 def memory_mb() -> int:
@@ -383,8 +386,3 @@ def memory_mb() -> int:
                 if file.is_file() and (limit := file.read_text().strip()).isdigit():
                     limits.append(int(limit))
     return min(limits) // 2**20
-
-
-def has_gpu() -> bool:
-    """Whether there seems to be an NVIDIA GPU, found out without importing torch."""
-    return shutil.which("nvidia-smi") is not None

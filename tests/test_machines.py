@@ -109,3 +109,34 @@ def test_a_run_copied_from_another_machine_is_found_and_a_changed_one_is_not(smo
     with (elsewhere / config.path / "adapter" / "adapter_config.json").open("a") as file:
         file.write(" ")
     assert find_run(config) is None
+
+
+def test_each_of_several_gpus_has_one_run(tmp_path):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho GPU 0: A\necho GPU 1: A\n")
+    tool.chmod(0o755)
+    (tmp_path / "tmp").mkdir()
+    code = (
+        "import os, sys; from course_utils import gpus, workflow; print(workflow.at_once(8), end=' ', flush=True);"
+        "gpus.take_one(); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
+    )
+    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path / "tmp")}
+
+    def run(**more):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+        return subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, env=environment | variables | more, **pipes)
+
+    with run() as first, run() as second:
+        assert {first.stdout.readline(), second.stdout.readline()} == {"2 0\n", "2 1\n"}
+        with run() as third:
+            assert third.stdout.read(2) == "2 "
+            time.sleep(0.5)
+            second.kill()  # whoever dies frees its GPU
+            freed = third.stdout.readline()
+            assert freed in ("0\n", "1\n")
+            third.stdin.close()
+        first.stdin.close()
+    with run(CUDA_VISIBLE_DEVICES="3") as only:
+        assert only.stdout.readline() == "1 3\n"
+        only.stdin.close()
