@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
             f"COURSE_PROCESSES: {together} processes of {shared.threads} threads a run are more than the {cores} cores."
         )
     if together > at_once(cores) and not elsewhere:
-        raise CourseError(f"COURSE_PROCESSES: {together} is more than the number of GPUs, {at_once(cores)}; set no more.")
+        raise CourseError(f"COURSE_PROCESSES: {together} is more than the {at_once(cores)} GPUs; set no more.")
     announce(experiment, cores)
 
     command = [sys.executable, "-m", "snakemake"]
