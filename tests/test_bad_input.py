@@ -296,13 +296,13 @@ def test_a_place_that_cannot_be_written_to_is_named_before_any_work(no_work, tmp
     monkeypatch.setenv(variable, str(places.get(place, place)))
     assert outcome(["run", "--profile", "smoke"]) is None
     with pytest.raises(CourseError, match=f"set {variable} to a folder"):
-        workflow._main(["--profile", "smoke"])
+        workflow.main(["--profile", "smoke"])
 
 
 def test_a_place_that_snakemake_cannot_name_is_refused(no_work, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "{rank}"))
     with pytest.raises(CourseError, match="a name without them"):
-        workflow._main(["--profile", "smoke"])
+        workflow.main(["--profile", "smoke"])
 
 
 def test_assets_in_a_place_of_no_use_are_named(tmp_path, monkeypatch):

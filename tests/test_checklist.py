@@ -18,6 +18,7 @@ def write_scored_run(config, data):
     record = write_run(config, 0.8, data=data).folder / "result.json"
     result = json.loads(record.read_text())
     result["metrics"]["validation"] = result["metrics"]["test"] | {"accuracy": 0.9}
+    result["checksum"] = None  # an older record has none
     record.write_text(json.dumps(result))
 
 
