@@ -102,7 +102,7 @@ for method in EXPERIMENT.methods:
             f"{LOGS}/{{study}}-{method}-seed-{{seed}}.log",
         threads: EXPERIMENT.config(method).threads * PROCESSES
         resources:
-            mem_mb=2500 * PROCESSES,
+            mem_mb=ceil(1000 * EXPERIMENT.profile.memory_gb) * PROCESSES,
             device=PROCESSES,
             gpu=gpus_a_run(),
             # in minutes: a cluster ends what takes longer

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -31,13 +32,14 @@ from torch.nn.functional import dropout
 from benchmarks import shapes
 from benchmarks.steps import PLAIN, compare_steps, contender
 from course_utils import evaluation, models, speed
+from course_utils.comparison import read_runs, summary_table, write_comparison
 from course_utils.config import load_experiment
 from course_utils.machine import processor_name
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT, runs_folder
-from course_utils.runs import find_run
+from course_utils.runs import Run, find_run
 from course_utils.speed import speed_up
-from course_utils.stats import CrossedBootstrap
+from course_utils.stats import CrossedBootstrap, compare_pairs
 from course_utils.training import adapted_model, load_run_data
 from course_utils.workflow import MARK, environment
 
@@ -208,13 +210,13 @@ def _spans(log: str) -> dict[str, tuple[float, float]]:
     return spans
 
 
-def _seconds(command: list[str]) -> float:
-    times = []
-    for _ in range(3):
+def _seconds(command: list[str], times: int = 3) -> float:
+    spent = []
+    for _ in range(times):
         start = time.perf_counter()
         subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        spent.append(time.perf_counter() - start)
+    return statistics.median(spent)
 
 
 def starts() -> str:
@@ -269,6 +271,48 @@ def _growth_with_examples() -> str:
             }
         )
     return table(rows)
+
+
+def many() -> str:
+    """Thousands of runs"""
+    real = [run for config in load_experiment("smoke").configs() if (run := find_run(config))]
+    if not real:
+        return "Not measured: `./run_all.sh --profile smoke` has not run here."
+    rows = []
+    for seeds in (10, 100, 1000):
+        experiment = load_experiment("smoke", {"seeds": seeds})
+        with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, COURSE_RUNS=folder, COURSE_REPORTS=folder):
+            planning = _seconds(["./run_all.sh", "--profile", "smoke", "--seeds", str(seeds), "--dry-run"], times=1)
+            for run in real:
+                for seed in experiment.seeds:
+                    _write_again(run, seed)
+            results, reading = _timed(read_runs, experiment)
+            spent = {
+                "planning (`--dry-run`)": planning,
+                "reading and checking": reading,
+                "comparison.csv": _timed(write_comparison, results)[1],
+                "intervals": _timed(summary_table, results)[1],
+                "all paired tests": _timed(compare_pairs, results.predictions.correct)[1],
+            }
+        rows.append({"runs": f"{len(results.runs):,}"} | {stage: f"{seconds:.1f}" for stage, seconds in spent.items()})
+    return f"Copies of the smoke profile's runs, 100 test sentences each; seconds.\n\n{table(rows)}"
+
+
+def _timed(function, *arguments):
+    """What `function` gives, and the seconds that it took."""
+    start = time.perf_counter()
+    return function(*arguments), time.perf_counter() - start
+
+
+def _write_again(run: Run, seed: int) -> None:
+    """A run's record and predictions once more, as another seed's."""
+    config = run.config.model_copy(update={"seed": seed})
+    result = run.result.model_copy(update={"config": config})
+    result = result.model_copy(update={"checksum": result.computed_checksum()})
+    folder = runs_folder() / config.path
+    folder.mkdir(parents=True)
+    shutil.copy(run.folder / "predictions.parquet", folder)
+    (folder / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
 
 
 def gpu() -> str:
@@ -332,7 +376,7 @@ def table(rows) -> str:
     return pd.DataFrame(rows).to_markdown(index=False)
 
 
-SECTIONS = {f.__name__: f for f in (steps, tricks, evaluations, memory, starts, stages, growth, accuracy, gpu)}
+SECTIONS = {f.__name__: f for f in (steps, tricks, evaluations, memory, starts, stages, growth, accuracy, many, gpu)}
 
 
 def main() -> None:

@@ -120,7 +120,7 @@ def read_card(path: Path) -> Card:
     if not path.is_file():
         raise CourseError(f"there is no file {path}; type the path of a model card, usually README.md")
     if path.stat().st_size > LARGEST:
-        raise CourseError(f"{path} is too large to be a model card, which is a Markdown text.")
+        raise CourseError(f"{path} is too large to be a model card; type the path of one, usually README.md")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -226,7 +226,8 @@ def read_adapter(folder: Path) -> Adapter:
     except OSError:
         raise CourseError(f"{folder} holds no adapter (no adapter_config.json); type the folder of one") from None
     except ValidationError as error:
-        raise CourseError(f"{folder}/adapter_config.json is damaged: {error.errors()[0]['msg']}.") from None
+        fault = error.errors()[0]["msg"]
+        raise CourseError(f"{folder}/adapter_config.json is damaged ({fault}); save the adapter again.") from None
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
         return Adapter(config, {}, {}, 0)

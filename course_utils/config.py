@@ -182,7 +182,8 @@ class Profile(BaseModel):
     title: str
     description: str
     duration: str
-    disk: str = Field(pattern=r"^\d+(\.\d+)? GB$")
+    disk_gb: float = Field(gt=0)
+    memory_gb: float = Field(gt=0)  # of one run
     seeds: int = Field(ge=1, le=1000)
     settings: dict[SharedName, Any]
     methods: dict[MethodName, dict[str, Any]] = Field(min_length=1)

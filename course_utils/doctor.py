@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import platform
-import re
 import shutil
 import urllib.error
 import urllib.request
@@ -18,7 +17,6 @@ from course_utils.paths import PROJECT
 from course_utils.progress import duration
 from course_utils.workflow import expected_total, memory_mb, usable_cores
 
-RUN_MEMORY_MB = 2_000  # of one run on the embedded encoder, and of one notebook
 HUB = "https://huggingface.co"
 
 
@@ -38,7 +36,7 @@ def examine() -> Machine:
     """This machine."""
     return Machine(
         cores=usable_cores(),
-        memory=memory_mb() / 1024,
+        memory=memory_mb() * 2**20 / 1e9,
         disk=shutil.disk_usage(PROJECT).free / 1e9,
         bf16=machine_has_bf16(),
         gpu=_gpu(),
@@ -68,13 +66,13 @@ def _hub_answers() -> bool:
 def obstacles(experiment, machine: Machine) -> list[str]:
     """What `machine` lacks for the profile of `experiment`."""
     config = experiment.config(experiment.methods[0])
-    disk = float(re.match(r"[\d.]+", experiment.profile.disk)[0])
+    profile = experiment.profile
     from_hub = [name for name in ("base_model", "data") if getattr(config, name) != "embedded"]
     lacking = []
-    if machine.disk < disk:
-        lacking.append(f"{disk:g} GB of disk")
-    if machine.memory < RUN_MEMORY_MB / 1024:
-        lacking.append(f"{RUN_MEMORY_MB / 1024:.0f} GB of memory")
+    if machine.disk < profile.disk_gb:
+        lacking.append(f"{profile.disk_gb:g} GB of disk")
+    if machine.memory < profile.memory_gb:
+        lacking.append(f"{profile.memory_gb:g} GB of memory")
     if from_hub and not machine.hub:
         lacking.append("the hub (or " + " ".join(f"-p {name}=FOLDER" for name in from_hub) + ")")
     return lacking
@@ -88,19 +86,20 @@ def main() -> None:
         "cores": machine.cores,
         "bfloat16": "yes" if machine.bf16 else "no: runs are in 32-bit, about a quarter slower",
         "GPU": machine.gpu or "none that torch can use: runs are on the cores",
-        "memory": f"{machine.memory:.1f} GB; a run on the embedded encoder takes up to 1.5 GB",
+        "memory": f"{machine.memory:.1f} GB; as many runs at once as fit into it",
         "disk": f"{machine.disk:.0f} GB free here",
         "hub": "answers" if machine.hub else "does not answer; the embedded encoder and sentences do without",
     }.items():
         print(f"{name:<9} {value}")
 
-    print(f"\n{'profile':<9} {'runs':>4} {'from nothing':>14}  {'disk':<7} fits this machine")
+    print(f"\n{'profile':<9} {'runs':>4} {'from nothing':>14}  {'disk':<7} {'memory a run':<12}  fits this machine")
     experiments = [load_experiment(name) for name in profile_names()]
     for experiment in sorted(experiments, key=lambda e: expected_total(e, machine.cores)):
-        lacking = obstacles(experiment, machine)
+        lacking, profile = obstacles(experiment, machine), experiment.profile
         print(
             f"{experiment.profile_name:<9} {len(experiment.configs()):>4}"
-            f" {duration(expected_total(experiment, machine.cores)):>14}  {experiment.profile.disk:<7}"
+            f" {duration(expected_total(experiment, machine.cores)):>14}"
+            f"  {f'{profile.disk_gb:g} GB':<7} {f'{profile.memory_gb:g} GB':<12} "
             f" {'no, it needs ' + ' and '.join(lacking) if lacking else 'yes'}"
         )
     print("\nStart one with ./run_all.sh --profile NAME.")

@@ -74,7 +74,8 @@ def main(arguments: list[str]) -> int:
     elsewhere = any(word.partition("=")[0] in EXECUTORS for word in for_snakemake)
     if shared.threads * together > cores and not elsewhere:
         raise CourseError(
-            f"COURSE_PROCESSES: {together} processes of {shared.threads} threads a run are more than the {cores} cores."
+            f"COURSE_PROCESSES: {together} processes of {shared.threads} threads a run are more than the {cores} cores;"
+            f" set {cores // shared.threads} or less."
         )
     if together > at_once(cores) and not elsewhere:
         raise CourseError(f"COURSE_PROCESSES: {together} is more than the {at_once(cores)} GPUs; set no more.")
