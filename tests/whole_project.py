@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ from safetensors.numpy import load_file
 from course_utils import workflow
 from course_utils.paths import PROJECT
 from course_utils.runs import is_unchanged, read_run
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # In the environment of a run whose every file is then searched for them.
 SECRETS = {"HF_TOKEN": "hf_" + "canary" * 6, "HUGGING_FACE_HUB_TOKEN": "hf_" + "finch" * 6, "HOME": "/nonexistent"}
