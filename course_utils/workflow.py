@@ -183,7 +183,8 @@ def follow(command: list[str], experiment, cores: int, dry_run: bool, elsewhere:
         )
         return 2 if "sources" in progress.failed_rules else 1  # the model or the data are not what is needed
     if dry_run:
-        print(f"{progress.total} steps to do." if progress.total else "Everything is up to date.")
+        steps = "1 step" if progress.total == 1 else f"{progress.total} steps"
+        print(f"{steps} to do." if progress.total else "Everything is up to date.")
         return 0
     took = f"Done in {duration(time.monotonic() - started)}" if progress.total else "Everything is up to date"
     report = reports_folder() / experiment.name / "report.html"

@@ -1,6 +1,6 @@
 """Killed anywhere, the one command goes on to the same numbers, and what was damaged is noticed.
 
-COURSE_KILLS=24 ./tests/run.sh -s tests/test_killed.py kills 24 times and prints where; COURSE_KILL_SEED draws others.
+COURSE_KILLS=30 ./tests/run.sh -s tests/test_killed.py kills 30 times and prints where; COURSE_KILL_SEED draws others.
 """
 
 import json
@@ -27,6 +27,7 @@ from course_utils.runs import find_run, is_unchanged, read_run
 KILLS = int(os.environ.get("COURSE_KILLS", "3"))
 SEED = int(os.environ.get("COURSE_KILL_SEED", "1"))
 LONGEST_WAIT = 20  # seconds from a start's first job to its kill: a smoke run from nothing takes about 150
+ENOUGH_FOR_ALL = 30  # kills, half of them aimed, that hit every stage
 WAYS = ["SIGKILL to all", "SIGKILL to the start alone", "SIGTERM", "SIGINT"]
 
 
@@ -36,15 +37,20 @@ def test_killed_again_and_again_it_comes_to_the_same(tmp_path, smoke):
     ways = (WAYS * KILLS)[:KILLS]
     chance.shuffle(ways)
     project = copy_project(tmp_path / "project")
-    hit, resumed, rounds = Counter(), 0, 0
+    hit, begun, resumed, rounds = Counter(), set(), 0, 0
+
+    def stage_not_hit_yet() -> bool:
+        return bool(set(running(project)) - {stage for _, stage in hit})
+
     while ways:
         shutil.rmtree(project / "logs", ignore_errors=True)
         process = start(project)
-        if chance.random() < 0.9:  # else while it is starting
-            while process.poll() is None and not running(project):
-                time.sleep(0.05)
+        aimed, anywhere, at_the_start = (stage_not_hit_yet, 2), (lambda: running(project), LONGEST_WAIT), (None, 5)
+        aim, longest = chance.choice([aimed, aimed, anywhere, at_the_start])
+        while aim and process.poll() is None and not aim():
+            time.sleep(0.05)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(chance.uniform(0, LONGEST_WAIT))
+            process.wait(chance.uniform(0, longest))
         if process.poll() is None:
             stages = running(project)
             way = ways.pop()
@@ -56,6 +62,7 @@ def test_killed_again_and_again_it_comes_to_the_same(tmp_path, smoke):
             assert outcome(project) == smoke.outcome
             rounds += 1
             clear(project)
+        begun |= set(jobs(project).values())
         resumed += goes_on(project)
         for record in (project / "runs").rglob("result.json"):
             if ".unfinished" not in str(record):
@@ -69,6 +76,7 @@ def test_killed_again_and_again_it_comes_to_the_same(tmp_path, smoke):
     print(f"\n{KILLS} kills, {rounds + 1} whole runs, {resumed} trainings went on from a checkpoint")
     for (way, stage), times in sorted(hit.items()):
         print(f"{times:4}  {way:<27} {stage}")
+    assert KILLS < ENOUGH_FOR_ALL or begun <= {stage for _, stage in hit}, begun
 
 
 def kill(process, project, way: str) -> None:
@@ -89,14 +97,18 @@ def kill(process, project, way: str) -> None:
     assert marked(project) == []
 
 
-def running(project) -> list[str]:
-    """What the start at work in `project` is doing, by Snakemake's log of it."""
+def jobs(project) -> dict[str, str]:
+    """Number → stage of the jobs that the last start in `project` has begun, by Snakemake's log of it."""
     logs = list((project / "logs").glob("*-smoke.log"))
     text = logs[0].read_text() if logs else ""
-    begun = dict(re.findall(r"^Job (\d+): (.*)$", text, re.M))
-    for done in re.findall(r"^Finished jobid: (\d+)", text, re.M):
-        begun.pop(done, None)
-    return [re.sub(r", seed 0.*", "", stage) for stage in begun.values()]
+    return {job: stage.removesuffix(", seed 0 (main)") for job, stage in re.findall(r"^Job (\d+): (.*)$", text, re.M)}
+
+
+def running(project) -> list[str]:
+    """What the start at work in `project` is doing."""
+    logs = list((project / "logs").glob("*-smoke.log"))
+    done = re.findall(r"^Finished jobid: (\d+)", logs[0].read_text(), re.M) if logs else []
+    return [stage for job, stage in jobs(project).items() if job not in done]
 
 
 def goes_on(project) -> int:
