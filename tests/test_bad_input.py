@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from course_utils import config, data, runs, workflow
+from course_utils import audit, config, data, hub, runs, workflow  # noqa: F401  audit and hub before no_work's stand-ins
 from course_utils.__main__ import COMMANDS, main
 from course_utils.assets import embedded_model
 from course_utils.config import RunConfig, explain_validation, load_experiment, setting_names
