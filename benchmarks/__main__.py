@@ -305,13 +305,13 @@ def _timed(function, *arguments):
 
 
 def _write_again(run: Run, seed: int) -> None:
-    """A run's record and predictions once more, as another seed's."""
+    """A run once more, as another seed's: a record of its own, links for the other files."""
     config = run.config.model_copy(update={"seed": seed})
     result = run.result.model_copy(update={"config": config})
     result = result.model_copy(update={"checksum": result.computed_checksum()})
     folder = runs_folder() / config.path
-    folder.mkdir(parents=True)
-    shutil.copy(run.folder / "predictions.parquet", folder)
+    shutil.copytree(run.folder, folder, copy_function=os.symlink)
+    (folder / "result.json").unlink()
     (folder / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
 
 
