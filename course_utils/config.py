@@ -181,7 +181,6 @@ class Profile(BaseModel):
 
     title: str
     description: str
-    duration: str
     disk_gb: float = Field(gt=0)
     memory_gb: float = Field(gt=0)  # of one run
     seeds: int = Field(ge=1, le=1000)
