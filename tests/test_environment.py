@@ -175,6 +175,15 @@ def test_what_cannot_be_set_up_is_said_in_one_sentence(checkout, tmp_path, setti
     assert "Traceback" not in failed.stderr
 
 
+def test_an_environment_that_a_link_leads_to_is_left_alone(checkout, tmp_path):
+    (tmp_path / "another's" / "bin").mkdir(parents=True)
+    (checkout / ".venv").symlink_to(tmp_path / "another's")
+    refused = start(checkout)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(".venv is a link to ") and refused.stderr.count("\n") == 1
+    assert (tmp_path / "another's" / "bin").is_dir()
+
+
 def test_a_python_without_venv_is_told_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(environment.util, "find_spec", lambda name: None)
     with pytest.raises(environment.SetUpError, match=f"apt install python3.{sys.version_info.minor}-venv"):
