@@ -99,7 +99,7 @@ def make_venv(held: int) -> None:
     """Make or finish `.venv` from the lock, pip keeping the descriptor `held` open. Raises SetUpError."""
     if VENV.is_symlink():
         raise SetUpError(
-            f"{shown(VENV)} is a link to {VENV.readlink()}, which is not for this project to change; remove the link, or"
+            f"{shown(VENV)} is a link to {VENV.readlink()}, which is not this project's to change; remove the link, or"
             " activate that environment if it has what requirements.lock lists, and start again."
         )
     if util.find_spec("ensurepip") is None or util.find_spec("venv") is None:

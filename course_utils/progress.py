@@ -57,7 +57,7 @@ class Progress:
             self._reading_counts = True
         elif self._reading_counts and (found := re.fullmatch(r"(\w+) +(\d+)", line)):
             self._count(found[1], int(found[2]))
-        elif found := re.fullmatch(r"Job (\d+): (.*)", line):
+        elif found := re.fullmatch(r" *Job (\d+): (.*)", line):  # indented: one of a group
             self._begin(found[1], found[2])
         elif found := re.fullmatch(r"Finished jobid: (\d+) \(Rule: (\w+)\)", line):
             self._finish(found[1], found[2])

@@ -68,7 +68,8 @@ notebook           1
 all                1
 total              4
 
-Job 3: Train LoRA, seed 0 (main)
+Group job several (jobs in lexicogr. order):
+    Job 3: Train LoRA, seed 0 (main)
 Job 4: Train Full fine-tuning, seed 0 (lr-1e-3)
 Finished jobid: 3 (Rule: train_lora)
 1 of 4 steps (25%) done
