@@ -21,7 +21,7 @@ from course_utils.models import LABELS
 from course_utils.runs import CARD, Run
 from course_utils.stats import Interval, compare_pairs
 from course_utils.training import load_run_data
-from course_utils.verdict import experiment_verdicts
+from course_utils.verdict import experiment_verdicts, signed_points
 from course_utils.weights import method_deltas, short_layer_name, subspace_overlaps
 
 
@@ -468,8 +468,7 @@ def _ranked(series: str, run: Run, ranks: int) -> dict:
 
 
 def _points(difference: Interval) -> str:
-    estimate, low, high = (100 * value for value in (difference.estimate, difference.low, difference.high))
-    return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{signed_points(difference.estimate)} [{signed_points(difference.low)}, {signed_points(difference.high)}]"
 
 
 def _first_seed(results: ExperimentRuns) -> list[Run]:

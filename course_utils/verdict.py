@@ -169,13 +169,16 @@ def _turned(pair: PairedComparison, first: str) -> PairedComparison:
 def difference_in_points(pair: PairedComparison) -> str:
     """The difference of a pair with its interval: "+1.4 points, 95% interval +0.6 to +2.1"."""
     difference = pair.difference
-    interval = f"{_signed(difference.low)} to {_signed(difference.high)}"
-    return f"{_signed(difference.estimate)} points, 95% interval {interval}"
+    interval = f"{signed_points(difference.low)} to {signed_points(difference.high)}"
+    return f"{signed_points(difference.estimate)} points, 95% interval {interval}"
 
 
-def _signed(difference: float) -> str:
-    points = round(100 * difference, 1)
-    return f"{points:+.1f}".replace("-", "−") if points else "0.0"
+def signed_points(difference: float) -> str:
+    """A difference of accuracies in points: "+1.4", "−0.04" where one digit would hide which side of zero it is on."""
+    for digits in (1, 2):
+        if points := round(100 * difference, digits):
+            return f"{points:+.{digits}f}".replace("-", "−")
+    return "0.0"
 
 
 def _verdict(pair: PairedComparison) -> str:

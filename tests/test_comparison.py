@@ -22,7 +22,7 @@ from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.methods.lora import Lora
 from course_utils.stats import compare_pairs
-from course_utils.verdict import experiment_verdicts, verdicts
+from course_utils.verdict import experiment_verdicts, signed_points, verdicts
 
 SENTENCES = 200
 
@@ -254,3 +254,8 @@ def test_a_seventh_method_is_judged_like_the_others():
         methods=METHODS | {"seventh": Seventh()},
     )
     assert saying(said, "Equivalent within 1.5 points: LoRA and Seventh")
+
+
+def test_a_difference_shows_which_side_of_zero_it_is_on():
+    shown = {0.0142: "+1.4", -0.0004: "−0.04", 0.00049: "+0.05", -0.00001: "0.0"}
+    assert {difference: signed_points(difference) for difference in shown} == shown
