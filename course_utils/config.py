@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -26,10 +26,16 @@ from pydantic import (
 
 from course_utils import __version__
 from course_utils.errors import CourseError
-from course_utils.gpus import has_gpu
+from course_utils.host import has_bf16, processes
+from course_utils.inputs.sources import SOURCES, Source, find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
 from course_utils.paths import PROJECT, relative_to_project
+
+if TYPE_CHECKING:
+    from course_utils.inputs.bases import Base
+    from course_utils.inputs.splits import Data
+    from course_utils.tasks.classification import Classification
 
 PROFILES = PROJECT / "course_utils" / "profiles"
 
@@ -82,10 +88,52 @@ class SharedSettings(BaseModel):
     def _as_seen_from_project(cls, value: str | None) -> str | None:
         return None if value is None else _folder_from_project(value)
 
+    @property
+    def base(self) -> Base:
+        """The base model."""
+        from course_utils.inputs.bases import Base  # and with it torch, which settings alone do without
+
+        return Base(self.base_model)
+
+    @property
+    def source(self) -> Source:
+        """The source of the data."""
+        return find_source(self.data)
+
+    @property
+    def task(self) -> Classification:
+        """What is learned: the classes of the source."""
+        from course_utils.tasks.classification import Classification
+
+        return Classification(self.source.class_names)
+
+    def files(self) -> list[Path]:
+        """The reader's own files that are read: a change to one means that runs must be made again."""
+        others = [find_source(self.also_evaluate)] if self.also_evaluate else []
+        return sorted(file for part in (self.base, self.source, *others) for file in part.files())
+
+    def load_data(self) -> Data:
+        """The data of a run; CourseError if they cannot be had, or do not fill a batch."""
+        from course_utils.inputs.splits import load_data
+
+        maxima = {name: getattr(self, name) for name in ("max_train", "max_validation", "max_test", "max_other")}
+        data = load_data(self.data, also_evaluate=self.also_evaluate, **maxima)
+        if self.batch_size > (size := len(data.sets["train"])):
+            raise CourseError(
+                f"batch_size: {self.batch_size} is more than the {size} training examples; "
+                f"type -p batch_size={size} or less, or a larger max_train."
+            )
+        if self.batch_size % (together := processes()):
+            raise CourseError(
+                f"batch_size: {self.batch_size} cannot be shared out equally among {together} processes; "
+                f"type -p batch_size={together * ceil(self.batch_size / together)}, or start another number of them."
+            )
+        return data
+
 
 def _folder_from_project(value: str) -> str:
     """A folder as written from the project's root ("./x", "../x"); anything else unchanged."""
-    if value in ("embedded", "sst2"):
+    if value in SOURCES:
         return value
     for start in (Path.cwd(), PROJECT):
         folder = os.path.join(start, os.path.expanduser(value))
@@ -110,11 +158,6 @@ class RunConfig(SharedSettings):
     def _settings_of_method(cls, value: Any, info) -> Any:
         method = METHODS.get(info.data.get("method"))
         return method.Settings.model_validate(value) if method and isinstance(value, dict) else value
-
-    def warmup(self, total_steps: int) -> int:
-        """Warm-up steps of a run of `total_steps` steps."""
-        steps = self.warmup_steps if self.warmup_steps >= 1 else self.warmup_steps * total_steps
-        return min(ceil(steps), total_steps - 1)
 
     @property
     def path(self) -> str:
@@ -231,6 +274,11 @@ class Experiment:
         """What is run beside the main runs: the trials of the learning-rate search, then the side studies."""
         return (self.profile.search.studies if self.profile.search else {}) | self.profile.studies
 
+    @property
+    def shared(self) -> RunConfig:
+        """Configuration of the first main run, for the settings that all main runs share."""
+        return self.config(self.methods[0])
+
     def config(self, method: str, seed: int = 0, study: str = "main") -> RunConfig:
         """Resolved configuration of one run."""
         for kind, name, known in (("method", method, self.methods), ("study", study, ["main", *self.studies])):
@@ -252,7 +300,7 @@ class Experiment:
         if beside:  # what a study is about stays, or it would not be what its name says
             shared, own = shared | beside.settings, own | beside.methods[method]
         if shared.get("precision", "auto") == "auto":
-            shared["precision"] = "bf16" if machine_has_bf16() else "fp32"
+            shared["precision"] = "bf16" if has_bf16() else "fp32"
         try:
             return RunConfig(
                 experiment=self.name,
@@ -301,6 +349,11 @@ def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = N
     experiment = Experiment(profile, loaded, typed, seeds)
     experiment.configs()  # ranges and contradictions
     return experiment
+
+
+def as_typed(value: Any) -> str:
+    """`value` as -p takes it."""
+    return ",".join(value) if isinstance(value, list | tuple) else "none" if value is None else str(value)
 
 
 def profile_names() -> list[str]:
@@ -414,14 +467,3 @@ PLAIN_WORDS = {
     "float_parsing": "It must be a number",
     "float_type": "It must be a number",
 }
-
-
-def machine_has_bf16() -> bool:
-    """Whether this machine multiplies bfloat16 matrices natively."""
-    if has_gpu():
-        import torch
-
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text(encoding="utf-8", errors="ignore") if flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text

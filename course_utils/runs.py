@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,13 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
 from course_utils.config import RunConfig
-from course_utils.data import plain_title
 from course_utils.errors import CourseError
+from course_utils.host import locked
 from course_utils.methods import METHODS
-from course_utils.paths import relative_to_project, runs_folder
+from course_utils.methods.sizes import ParameterCount
+from course_utils.paths import relative_to_project, runs_folder, sha256_of
+from course_utils.tasks.classification import METRICS
+from course_utils.text import plain_title
 
 SCHEMA_VERSION = 1
 CARD = "adapter/README.md"  # written anew when the comparison is known: its first hash is not held against it
@@ -54,16 +56,6 @@ class BaseModelRecord(Record):
     fingerprint: str
 
 
-class Parameters(Record):
-    """Numbers of parameters; `adapter` are the trained ones outside the head, `total` counts the head once."""
-
-    adapter: int
-    head: int
-    trainable: int
-    total: int
-    total_as_peft_counts: int
-
-
 class Bytes(Record):
     """Bytes on disk of what was trained, outside the head and in it, and of the base model in memory."""
 
@@ -85,13 +77,8 @@ class Memory(Record):
     measured_as: Title
 
 
-class Metrics(Record):
-    n: int
-    accuracy: float
-    f1: float
-    nll: float
-    brier: float
-    ece: float
+# One field a metric of the task: adding one there is enough.
+Metrics = create_model("Metrics", __base__=Record, n=(int, ...), **dict.fromkeys(METRICS, (float, ...)))
 
 
 class Environment(Record):
@@ -119,7 +106,7 @@ class RunResult(Record):
     fingerprint: str
     data: DataRecord
     base_model: BaseModelRecord
-    parameters: Parameters
+    parameters: ParameterCount
     bytes: Bytes
     timing: Timing
     memory: Memory
@@ -165,8 +152,8 @@ class Run:
         """What was logged during training: step, epoch, loss, learning_rate, validation accuracy…"""
         return pd.read_csv(self.folder / "history.csv")
 
-    def costs(self) -> pd.DataFrame:
-        """What the run cost: columns quantity, value."""
+    def resources(self) -> pd.DataFrame:
+        """What the run took, trained and stored: columns quantity, value."""
         result, million = self.result, 1e6
         trained = result.data.sizes["train"] * self.config.epochs
         rows = {
@@ -234,7 +221,7 @@ def find_run(config: RunConfig) -> Run | None:
 
 def is_unchanged(run: Run) -> bool:
     """Whether the files of `run`, its card aside, are those that it recorded."""
-    return all(_sha256(run.folder / name) == recorded for name, recorded in run.result.files.items() if name != CARD)
+    return all(sha256_of(run.folder / name) == recorded for name, recorded in run.result.files.items() if name != CARD)
 
 
 @contextmanager
@@ -242,8 +229,7 @@ def held(config: RunConfig) -> Iterator[None]:
     """Keep other processes from making the run of `config`; the system frees it when this one ends."""
     target = runs_folder() / config.path
     target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(target.parent / f".{target.name}.lock"):
         yield
 
 
@@ -267,7 +253,7 @@ def publish(folder: Path, result: RunResult) -> Run:
     """Turn the complete `folder` of a run into the run: record its files, then rename it into place."""
     (folder / "fingerprint").unlink()
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    hashes = {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
+    hashes = {p.relative_to(folder).as_posix(): sha256_of(p) for p in files}
     result = result.model_copy(update={"files": hashes})
     result = result.model_copy(update={"checksum": result.computed_checksum()})
     text = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False)
@@ -281,10 +267,5 @@ def publish(folder: Path, result: RunResult) -> Run:
 def load_model(run: Run, merged: bool = True):
     """The trained classifier of `run`, ready to predict; `merged`: ΔW added to W₀."""
     method, config = run.method, run.config
-    base = method.load_base(config.base_model, "fp32")
+    base = method.load_base(config.base, config.task, "fp32")
     return (method.load_merged if merged else method.load)(base, run.folder)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,13 +9,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from course_utils.errors import CourseError
 from course_utils.paths import relative_to_project
+from course_utils.text import first_line
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
     from transformers import TrainerCallback
 
-    from course_utils.config import RunConfig
+    from course_utils.inputs.bases import Base
+    from course_utils.tasks.classification import Classification
 
 
 def _split_names(value: Any) -> Any:
@@ -50,6 +52,14 @@ class LoraSettings(LowRankSettings):
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the input of the adapter")
 
 
+def base_again(model: nn.Module, **options: Any) -> nn.Module:
+    """The model that `model` was before it was trained, loaded anew; `options` as `Base.load` takes them."""
+    from course_utils.inputs.bases import base_of
+    from course_utils.tasks.classification import Classification
+
+    return base_of(model).load(Classification(tuple(model.config.id2label.values())), **options)
+
+
 class Method:
     """One way to fine-tune; a subclass is a module of `course_utils.methods`.
 
@@ -69,11 +79,9 @@ class Method:
     relative_cost: ClassVar[float] = 1.0  # duration of a step next to LoRA's; orders jobs, nothing else
     Settings: ClassVar[type[Settings]] = LoraSettings
 
-    def load_base(self, base_model: str, precision: str) -> nn.Module:
-        """Base classifier that this method adapts, its head not yet initialised."""
-        from course_utils.models import load_classifier
-
-        return load_classifier(base_model, four_bit=self.four_bit_base, precision=precision)
+    def load_base(self, base: Base, task: Classification, precision: str) -> nn.Module:
+        """The model that this method adapts, its head not yet initialised."""
+        return base.load(task, four_bit=self.four_bit_base, precision=precision)
 
     def adapter_config(self, model: nn.Module, settings: Any):
         """PEFT configuration of the adapter for `model`."""
@@ -89,7 +97,7 @@ class Method:
         """Parameter name → peak learning rate, where it is not the run's."""
         return {}
 
-    def callbacks(self, config: RunConfig, total_steps: int) -> list[TrainerCallback]:
+    def callbacks(self, settings: Any, warmup_steps: int, total_steps: int) -> list[TrainerCallback]:
         """What happens during training beside the gradient step."""
         return []
 
@@ -99,12 +107,10 @@ class Method:
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write what was trained below `folder`: an adapter that PEFT loads."""
-        from course_utils.assets import locate_base_model
-        from course_utils.models import portable_name
+        from course_utils.inputs.bases import base_of
 
-        config = model.peft_config["default"]
-        config.base_model_name_or_path = portable_name(model.get_base_model())
-        config.revision = locate_base_model(config.base_model_name_or_path)[1]  # the commit of a base on the hub
+        config, base = model.peft_config["default"], base_of(model.get_base_model())
+        config.base_model_name_or_path, config.revision = base.name, base.revision  # the commit of a base on the hub
         # Embeddings are never adapted; left to itself, PEFT would ask the hub whether they were.
         model.save_pretrained(folder / "adapter", save_embedding_layers=False)
 
@@ -117,10 +123,9 @@ class Method:
         try:
             return PeftModel.from_pretrained(base, folder / "adapter").eval()
         except Exception as error:  # of an adapter that this project did not write, PEFT raises all kinds
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".:")
             raise CourseError(
-                f"PEFT cannot load the adapter in {relative_to_project(folder)} ({reason}); delete the folder and run"
-                " it again."
+                f"PEFT cannot load the adapter in {relative_to_project(folder)} ({first_line(error)}); delete"
+                " the folder and run it again."
             ) from error
 
     def load_merged(self, base: nn.Module, folder: Path) -> nn.Module:
@@ -129,7 +134,7 @@ class Method:
 
     def delta_weights(self, model: nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Layer name → (W₀, ΔW), both (out, in), 32-bit, for every layer that the method changes."""
-        from course_utils.models import plain_weight
+        from course_utils.inputs.nf4 import plain_weight
 
         return {
             name.removeprefix("base_model.model."): (

@@ -18,7 +18,7 @@ class Head(Method):
     Settings = Settings
 
     def adapt(self, model, settings):
-        from course_utils.models import head_modules
+        from course_utils.inputs.bases import head_modules
 
         heads = head_modules(model)
         for name, parameter in model.named_parameters():

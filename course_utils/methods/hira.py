@@ -19,7 +19,7 @@ class Hira(Method):
     def adapter_config(self, model, settings):
         from peft import HiraConfig
 
-        from course_utils.models import head_modules, target_modules
+        from course_utils.inputs.bases import head_modules, target_modules
 
         return HiraConfig(
             task_type="SEQ_CLS",

@@ -18,7 +18,7 @@ class Lora(Method):
     def adapter_config(self, model, settings):
         from peft import LoraConfig
 
-        from course_utils.models import head_modules, target_modules
+        from course_utils.inputs.bases import head_modules, target_modules
 
         return LoraConfig(
             task_type="SEQ_CLS",

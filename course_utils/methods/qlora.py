@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from course_utils.methods.base import base_again
 from course_utils.methods.lora import Lora
 
 
@@ -28,19 +29,15 @@ class Qlora(Lora):
 
     def load_merged(self, base, folder):
         # ΔW is added to the dequantised weights: merging into 4 bits would round it away.
-        from course_utils.models import dequantise
+        from course_utils.inputs.nf4 import dequantise
 
         return super().load_merged(dequantise(base), folder)
 
     def measurements(self, model, settings):
-        from course_utils.models import load_classifier, quantisation_error
+        from course_utils.inputs.nf4 import quantisation_error
 
-        name = model.get_base_model().name_or_path
-        return {
-            "quantisation_error": quantisation_error(
-                load_classifier(name, four_bit=True), load_classifier(name)
-            )
-        }
+        base = model.get_base_model()
+        return {"quantisation_error": quantisation_error(base_again(base, four_bit=True), base_again(base))}
 
 
 METHOD = Qlora()

@@ -50,10 +50,10 @@ class SparseLora(Lora):
         rate = settings.gate_rate * settings.learning_rate
         return {name: rate for name, _ in model.named_parameters() if name.endswith(".gate")}
 
-    def callbacks(self, config, total_steps):
+    def callbacks(self, settings, warmup_steps, total_steps):
         from course_utils.methods.gates import ProximalStep
 
-        return [ProximalStep(config.settings.sparsity, config.warmup(total_steps), total_steps)]
+        return [ProximalStep(settings.sparsity, warmup_steps, total_steps)]
 
     def finish(self, model):
         from course_utils.methods.gates import fold_gates
