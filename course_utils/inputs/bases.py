@@ -194,6 +194,8 @@ class Base:
         """Turn what is wrong with it into a CourseError that names it."""
         try:
             yield
+        except CourseError:
+            raise
         except Exception as error:  # transformers, tokenizers, safetensors and the hub's client raise all kinds
             raise CourseError(
                 f"base_model={self.name} could not be loaded ({first_line(error)}); check its name and the network, or"

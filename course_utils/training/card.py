@@ -208,15 +208,15 @@ def _elsewhere(result: RunResult) -> list[dict[str, Any]]:
 def _adapter_settings(result: RunResult) -> list[tuple[str, str, str]]:
     """(name, value, meaning) of the settings that the method adds to those that every method has."""
     settings = result.config.settings
-    # Not from the saved adapter: a layer without surviving ranks is no longer in it.
-    targets = usual_targets(result.config.base.config().model_type)
     lines = []
     for name, field in type(settings).model_fields.items():
         if name in Settings.model_fields:
             continue
         value = getattr(settings, name)
         if name == "target_modules":
-            value = ", ".join(f"`{module}`" for module in value or targets)
+            # not from the saved adapter: a layer without surviving ranks is no longer in it
+            named = value or usual_targets(result.config.base.config().model_type)
+            value = ", ".join(f"`{module}`" for module in named)
         elif isinstance(value, float):
             value = f"{value:g}"
         lines.append((_titled(name), str(value), (field.description or "").partition(", ")[0]))
