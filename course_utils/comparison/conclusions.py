@@ -81,7 +81,7 @@ def _best_adapter(
     accuracy = {name: frame.to_numpy().mean() for name, frame in correct.items() if not methods[name].is_baseline}
     if len(accuracy) < 2:
         return []
-    best = max(accuracy, key=accuracy.get)
+    best = max(accuracy, key=accuracy.__getitem__)
     against = [_turned(pair, best) for pair in pairs if best in (pair.first, pair.second)]
     rivals = [pair for pair in against if pair.second in accuracy]
     start = (
