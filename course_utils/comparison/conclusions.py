@@ -59,9 +59,7 @@ def verdicts(
 def _missing_runs(missing: Sequence[MissingRun], methods: Mapping[str, Method]) -> str:
     if not missing:
         return ""
-    listed = "; ".join(
-        f"{methods[run.config.method].title}, seed {run.config.seed} ({run.reason})" for run in missing
-    )
+    listed = "; ".join(f"{methods[run.config.method].title}, seed {run.config.seed} ({run.reason})" for run in missing)
     return f"{counted(len(missing), 'run')} cannot be used: {listed}."
 
 
@@ -106,9 +104,7 @@ def _against_baseline(baseline: str, pairs: list[PairedComparison], methods: Map
     ]
 
 
-def _among_adapters(
-    pairs: list[PairedComparison], methods: Mapping[str, Method], margin: float
-) -> list[str]:
+def _among_adapters(pairs: list[PairedComparison], methods: Mapping[str, Method], margin: float) -> list[str]:
     """The pairs of adapter methods, grouped by what is shown of them."""
     among = [pair for pair in pairs if not (methods[pair.first].is_baseline or methods[pair.second].is_baseline)]
 

@@ -38,9 +38,7 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
     folder = reports_folder() / results.experiment.name
     notebooks = sorted((folder / "notebooks").glob("*.ipynb"))
     if not notebooks:
-        raise CourseError(
-            f"no executed notebooks in {folder / 'notebooks'}; make them with ./run_all.sh"
-        )
+        raise CourseError(f"no executed notebooks in {folder / 'notebooks'}; make them with ./run_all.sh")
     settings = read_settings()
     front = {"finding": finding(results), "abstract": abstract(results)}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
@@ -86,16 +84,12 @@ def read_settings() -> dict[str, Any]:
         else:
             day = datetime.date.today()
     except FileNotFoundError:
-        raise CourseError(
-            "reports/report.toml is missing; restore it: git checkout reports/report.toml"
-        ) from None
+        raise CourseError("reports/report.toml is missing; restore it: git checkout reports/report.toml") from None
     except KeyError as error:
         name = error.args[0]
         raise CourseError(f'reports/report.toml lacks {name}; add the line {name} = ""') from None
     except ValueError as error:
-        raise CourseError(
-            f'reports/report.toml: {error}; write a date as "today" or "2026-01-31"'
-        ) from None
+        raise CourseError(f'reports/report.toml: {error}; write a date as "today" or "2026-01-31"') from None
     return settings | {"date": day}
 
 
@@ -125,10 +119,7 @@ def _joined(chapters: dict[str, list[Any]], settings: dict[str, Any], front: dic
     day = settings["date"]
     meta = settings | {"day": f"{day.day} {day:%B %Y}", "lang": "en-GB"}
     meta = {name: {"t": "MetaString", "c": str(value)} for name, value in meta.items() if value}
-    meta |= {
-        name: {"t": "MetaInlines", "c": parse_markdown(text)[0]["c"]}
-        for name, text in front.items()
-    }
+    meta |= {name: {"t": "MetaInlines", "c": parse_markdown(text)[0]["c"]} for name, text in front.items()}
     meta["link-citations"] = {"t": "MetaBool", "c": True}
     *parts, appendix = chapters.values()
     references = parse_markdown("# References")
@@ -181,9 +172,7 @@ def _write_pdf(document: str, settings: dict[str, Any], scratch: Path) -> Path:
             sys_inputs={name: str(value) for name, value in settings.items()},
         )
     except typst.TypstError as error:
-        raise CourseError(
-            f"the report could not be set as a PDF: {error}; mend the notebook that holds it"
-        ) from None
+        raise CourseError(f"the report could not be set as a PDF: {error}; mend the notebook that holds it") from None
     return path
 
 

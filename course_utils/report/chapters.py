@@ -197,9 +197,7 @@ def _shown(output: NotebookNode, name: str) -> str:
     if "application/vnd.jupyter.widget-view+json" in data:
         return ""
     if any(kind.startswith("image/") for kind in data):
-        raise CourseError(
-            f"{name} shows a picture without alt text; use show_figure(figure, caption, alt)"
-        )
+        raise CourseError(f"{name} shows a picture without alt text; use show_figure(figure, caption, alt)")
     for kind in ("text/markdown", "text/latex"):
         if kind in data:
             return data[kind]

@@ -35,9 +35,7 @@ def show_figure(figure: Figure, caption: str, alt: str) -> None:
     import matplotlib.pyplot as plt
 
     if not caption.strip() or not alt.strip():
-        raise CourseError(
-            "a figure needs a caption and an alt text: show_figure(figure, caption, alt)"
-        )
+        raise CourseError("a figure needs a caption and an alt text: show_figure(figure, caption, alt)")
     svg = _drawn(figure, "svg", metadata={"Date": None, "Creator": None})
     png = _drawn(figure, "png", dpi=144)
     plt.close(figure)
@@ -78,10 +76,7 @@ def show_table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] 
         columns = ", ".join(map(str, frame.columns))
         raise CourseError(f"formats for no column: {', '.join(unknown)}; there are: {columns}")
     header = [one_line(str(column)) for column in frame.columns]
-    right = [
-        pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
-        for kind in frame.dtypes
-    ]
+    right = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
     rows = [
         [
             "–"
