@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md: the code that they print is taken from the page and does what the page says."""
+"""CONTRIBUTING.md and the pages beside it: recipes do what they say, names and links lead somewhere."""
 
 import re
 import sys
@@ -6,9 +6,10 @@ import types
 
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
+import yaml
+from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from course_utils import paths
+from course_utils import __version__, paths
 from course_utils.errors import CourseError
 from course_utils.inputs import sources
 from course_utils.inputs.bases import Base
@@ -18,8 +19,9 @@ from course_utils.report.chapters import bibliography_keys
 from course_utils.tasks.classification import METRICS, Classification
 
 PAGE = (paths.PROJECT / "CONTRIBUTING.md").read_text("utf-8")
+DOCS = sorted(f"docs/{path.name}" for path in (paths.PROJECT / "docs").glob("*.md"))
 SENTIMENT = Classification(("negative", "positive"))
-WORDS = "a the fine dull film plot is was not very and but".split()
+WORDS = ["a", "the", "fine", "dull", "film", "plot", "is", "was", "not", "very", "and", "but"]
 
 
 def code(recipe: str) -> str:
@@ -37,7 +39,7 @@ def tiny_base(tmp_path, monkeypatch):
     vocabulary = tmp_path / "vocab.txt"
     vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *WORDS]))
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    BertForMaskedLM(BertConfig(vocab_size=len(WORDS) + 6, **sizes)).save_pretrained("bases/mine")
+    BertModel(BertConfig(vocab_size=len(WORDS) + 6, **sizes)).save_pretrained("bases/mine")
     BertTokenizerFast(str(vocabulary)).save_pretrained("bases/mine")
     return Base("bases/mine")
 
@@ -128,3 +130,18 @@ def test_the_page_names_files_that_there_are():
     named = re.findall(r"`((?:course_utils|tests|docs|notebooks|\.github)/[\w./]+)`", PAGE)
     missing = [name for name in named if not (paths.PROJECT / name.rstrip("/")).exists() and "NN_" not in name]
     assert named and not missing
+
+
+def test_the_citation_and_the_changelog_name_the_version():
+    citation = yaml.safe_load((paths.PROJECT / "CITATION.cff").read_text("utf-8"))
+    title = (paths.PROJECT / "README.md").read_text("utf-8").partition("\n")[0]
+    assert (citation["cff-version"], citation["version"]) == ("1.2.0", __version__)
+    assert citation["title"] == title.removeprefix("# ")
+    assert f"\n## [{__version__}] - " in (paths.PROJECT / "CHANGELOG.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *DOCS])
+def test_every_link_to_a_file_leads_to_one(page):
+    text = (paths.PROJECT / page).read_text("utf-8")
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
+    assert not [link for link in links if not ((paths.PROJECT / page).parent / link).exists()]
