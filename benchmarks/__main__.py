@@ -33,7 +33,6 @@ from benchmarks import shapes
 from benchmarks.steps import PLAIN, compare_steps, contender
 from course_utils.comparison.tables import read_runs, summary_table, write_comparison
 from course_utils.config import load_experiment
-from course_utils.inputs import bases
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT, runs_folder
 from course_utils.runs import Run, find_run

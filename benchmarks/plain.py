@@ -22,7 +22,6 @@ from transformers import (
 from course_utils.config import RunConfig, load_experiment
 from course_utils.inputs.embedded import locate_base_model
 from course_utils.inputs.splits import tokenize
-from course_utils.training.train import load_run_data
 
 
 def plain_trainer(config: RunConfig, data, output: str, **arguments) -> Trainer:

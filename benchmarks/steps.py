@@ -16,9 +16,7 @@ from transformers import TrainerCallback
 
 from benchmarks.plain import plain_trainer
 from course_utils.config import RunConfig, load_experiment
-from course_utils.inputs import bases
 from course_utils.methods import METHODS
-from course_utils.training.train import load_run_data
 from course_utils.training.trainer import StepTimes, adapted_model, make_trainer
 
 PLAIN = "plain script"

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, create_model
 
+from course_utils.code_identity import code_of, differing, summary
 from course_utils.config import RunConfig
 from course_utils.errors import CourseError
 from course_utils.host import locked
@@ -25,6 +26,7 @@ from course_utils.tasks.classification import METRICS
 from course_utils.text import plain_title
 
 SCHEMA_VERSION = 1
+KEEP_OLD_RUNS = "COURSE_KEEP_OLD_RUNS"
 CARD = "adapter/README.md"  # written anew when the comparison is known: its first hash is not held against it
 
 
@@ -113,14 +115,16 @@ class RunResult(Record):
     metrics: dict[Title, Metrics]
     method: dict[str, Any]
     environment: Environment
+    code: dict[str, str] = {}  # module or package → hash or version; older records have none
     git: GitState | None
     files: dict[str, str]  # file below the folder → sha256
     checksum: str | None = None  # SHA-256 of all other fields; older records have none
 
-    def computed_checksum(self) -> str:
-        """What `checksum` is for the other fields as they are: an edited number does not fit it."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"checksum"}), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+
+def checksum_of(record: dict[str, Any]) -> str:
+    """What `checksum` is for the other fields of a record as read from JSON: an edited number does not fit it."""
+    text = json.dumps({name: value for name, value in record.items() if name != "checksum"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,11 @@ class Run:
 
     folder: Path
     result: RunResult
+
+    @property
+    def changed_code(self) -> list[str]:
+        """Modules and packages that are other ones now than when the run was made: its numbers may be, too."""
+        return differing(self.result.code, code_of(self.config.method))
 
     @property
     def config(self) -> RunConfig:
@@ -175,9 +184,14 @@ class Run:
         return (self.folder / CARD).read_text(encoding="utf-8")
 
 
-def fingerprint(config: RunConfig, data: str, base_model: str) -> str:
-    """Hash of all that decides a run's numbers: configuration, data, base model and package version."""
-    return hashlib.sha256("\n".join([config.digest, data, base_model]).encode()).hexdigest()
+def fingerprint(config: RunConfig, data: str, base_model: str, code: dict[str, str]) -> str:
+    """Hash of all that decides a run's numbers: configuration, data, base model and code (`code_of`)."""
+    return hashlib.sha256("\n".join([config.digest, data, base_model, summary(code)]).encode()).hexdigest()
+
+
+def keeps_old_runs() -> bool:
+    """Whether runs that other code made are taken as they are: `./run_all.sh --keep-old-runs`."""
+    return os.environ.get(KEEP_OLD_RUNS) == "1"
 
 
 def read_run(folder: Path | str) -> Run:
@@ -190,13 +204,14 @@ def read_run(folder: Path | str) -> Run:
             "type ./run_all.sh, or python -m course_utils train, to make it."
         )
     try:
-        result = RunResult.model_validate_json(record.read_bytes())
-    except (ValidationError, CourseError, OSError) as error:
+        read = json.loads(record.read_bytes())
+        result = RunResult.model_validate(read)
+    except (ValueError, CourseError, OSError) as error:
         raise CourseError(
             f"{relative_to_project(record)} is damaged, unreadable or of another version "
             f"({str(error).splitlines()[0]}); delete its folder and run again."
         ) from None
-    if result.checksum not in (None, result.computed_checksum()):
+    if result.checksum not in (None, checksum_of(read)):
         raise CourseError(
             f"{relative_to_project(record)} was changed after the run wrote it; delete its folder and run again."
         )
@@ -208,7 +223,7 @@ def read_run(folder: Path | str) -> Run:
 
 
 def find_run(config: RunConfig) -> Run | None:
-    """The finished run of `config`, if its folder holds one and its files are unchanged."""
+    """The finished run of `config`, if its folder holds one, its files are unchanged and today's code made it."""
     folder = runs_folder() / config.path
     if not (folder / "result.json").is_file():
         return None
@@ -216,7 +231,16 @@ def find_run(config: RunConfig) -> Run | None:
         run = read_run(folder)
     except CourseError:
         return None
-    return run if run.config == config and is_unchanged(run) else None
+    current = keeps_old_runs() or not run.changed_code
+    return run if run.config == config and current and is_unchanged(run) else None
+
+
+def changed_code_of(config: RunConfig) -> list[str]:
+    """Modules and packages that changed since the run of `config` that lies in its folder was made; empty if none."""
+    try:
+        return read_run(runs_folder() / config.path).changed_code
+    except CourseError:
+        return []
 
 
 def is_unchanged(run: Run) -> bool:
@@ -254,9 +278,8 @@ def publish(folder: Path, result: RunResult) -> Run:
     (folder / "fingerprint").unlink()
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     hashes = {p.relative_to(folder).as_posix(): sha256_of(p) for p in files}
-    result = result.model_copy(update={"files": hashes})
-    result = result.model_copy(update={"checksum": result.computed_checksum()})
-    text = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    record = result.model_copy(update={"files": hashes}).model_dump(mode="json")
+    text = json.dumps(record | {"checksum": checksum_of(record)}, indent=2, ensure_ascii=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
     target = runs_folder() / result.config.path
     shutil.rmtree(target, ignore_errors=True)

@@ -17,6 +17,8 @@ from course_utils.audit.claims import Adapter, Card, Number, normal, numbers, re
 from course_utils.audit.parameter_counts import KNOWN, Counts, encoders, known_encoder, leaf, search
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import SST2_VALIDATION
+from course_utils.methods import METHODS
+from course_utils.methods.base import Method
 from course_utils.runs import read_run
 from course_utils.stats import wilson_interval
 from course_utils.tasks.classification import METRICS
@@ -217,6 +219,7 @@ def _settings(card: Card, files: Adapter | None) -> Iterator[Finding]:
     dropout = config.hira_dropout if config.peft_type == "HIRA" else config.lora_dropout
     targets = config.target_modules or []
     layers = [targets] if isinstance(targets, str) else sorted(set(map(leaf, targets)))
+    kind = config.peft_type + (" with use_dora" if config.use_dora else "")
     recorded = {"rank": config.r, "alpha": config.lora_alpha, "dropout": dropout}
     if card.base and (base := config.base_model_name_or_path):
         last, of_card = (name.rstrip("/").rpartition("/")[2].lower() for name in (base, card.base))
@@ -225,7 +228,7 @@ def _settings(card: Card, files: Adapter | None) -> Iterator[Finding]:
     for name, value in stated.items():
         said: str | float | None
         if name == "method":
-            said, right = config.peft_type, config.peft_type.lower() in value.lower()
+            said, right = kind, any(method.wrote(config.model_dump()) for method in _methods_called(value))
         elif name == "targets":  # where ranks were removed, layers may have gone with them
             said, named = ", ".join(layers), _targets(card)
             right = layers in (sorted(named), [value.strip("` ")]) or (pruned and set(layers) < set(named))
@@ -233,6 +236,13 @@ def _settings(card: Card, files: Adapter | None) -> Iterator[Finding]:
             said, fewer = recorded[name], pruned and name == "rank"
             right = said is not None and any(n.fits(said) or (fewer and said < n.value) for n in numbers(value)[:1])
         yield Finding(f"{names[name]} {value}", HOLDS if right else REFUTED, f"adapter_config.json: {said}.")
+
+
+def _methods_called(value: str) -> list[Method]:
+    """The methods that a card may mean by `value`: those of this title or name, or else those whose PEFT type it is."""
+    called = normal(value)
+    named = [method for method in METHODS.values() if called in (normal(method.title), normal(method.name))]
+    return named or [method for method in METHODS.values() if method.peft_type.lower() in called]
 
 
 UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,9 +17,11 @@ from course_utils.errors import CourseError
 from course_utils.inputs.splits import SST2_VALIDATION
 from course_utils.methods import METHODS
 from course_utils.paths import reports_folder, runs_folder, sha256_of
-from course_utils.runs import Run, read_run
+from course_utils.runs import Run, keeps_old_runs, read_run
 from course_utils.stats import CrossedBootstrap, wilson_interval
 from course_utils.tasks.classification import METRICS
+
+T = TypeVar("T")
 
 COLUMNS = {
     "study": "main, or the side study that the run belongs to",
@@ -42,7 +46,7 @@ COLUMNS = {
     "eval_ms_per_example": "milliseconds to classify one sentence",
     "peak_memory_bytes": "peak memory in bytes",
     "peak_memory_measured_as": "what the peak memory is a measurement of",
-    "fingerprint": "hash of settings, data, base model and package version",
+    "fingerprint": "hash of settings, data, base model and code",
 }
 # For the set that the literature reports: (title, accuracy, F1, number of sentences).
 PUBLISHED = {
@@ -102,20 +106,49 @@ class Predictions:
 
 
 def read_runs(experiment: Experiment) -> ExperimentRuns:
-    """All runs of `experiment`; one that is missing, damaged or of other settings or data does not stop the others."""
+    """All runs of `experiment`; one that cannot be used does not stop the others, and is listed with its reason.
+
+    What is missing, damaged, of other settings, data or base model is not used; nor what other code made than today's,
+    or, where old runs are kept, than most of them. So no mean is taken over runs of different code.
+    """
     runs, missing = [], []
     for config in experiment.configs():
         run = _read(config)
         (runs if isinstance(run, Run) else missing).append(run)
-    usual = {
-        study: Counter(_inputs(run) for run in runs if run.config.study == study).most_common(1)[0][0]
-        for study in {run.config.study for run in runs}
-    }
-    for run in list(runs):
+    studies = experiment.all_studies
+    usual = {study: _most(_inputs(run) for run in runs if run.config.study == study) for study in studies}
+    code = _usual_code(runs) if keeps_old_runs() else {}
+    used = []
+    for run in runs:
         if _inputs(run) != usual[run.config.study]:
-            runs.remove(run)
-            missing.append(MissingRun(run.config, "made from other data or another base model than the other runs"))
-    return ExperimentRuns(experiment, runs, missing)
+            reason = "made from other data or another base model than the other runs"
+        elif changed := _other_code(run, code):
+            reason = f"made by other code ({', '.join(changed)})"
+        else:
+            used.append(run)
+            continue
+        missing.append(MissingRun(run.config, reason))
+    return ExperimentRuns(experiment, used, missing)
+
+
+def _usual_code(runs: list[Run]) -> dict[str, str]:
+    """Module or package → the hash or version that most of `runs` were made with."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        for name, value in run.result.code.items():
+            found.setdefault(name, []).append(value)
+    return {name: _most(values) for name, values in found.items()}
+
+
+def _other_code(run: Run, usual: dict[str, str]) -> list[str]:
+    """In what the code of `run` differs from `usual`, or from today's where that is empty."""
+    if not usual:
+        return run.changed_code
+    return [name for name, value in run.result.code.items() if value != usual[name]]
+
+
+def _most(values: Iterable[T]) -> T | None:
+    return next((value for value, _ in Counter(values).most_common(1)), None)
 
 
 def _read(config: RunConfig) -> Run | MissingRun:

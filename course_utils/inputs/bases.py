@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from course_utils.errors import CourseError
 from course_utils.inputs.embedded import MODEL, embedded_model, whole_assets
 from course_utils.inputs.facts import Facts
-from course_utils.paths import find_folder, relative_to_project, sha256_of
+from course_utils.paths import PROJECT, find_folder, sha256_of
 from course_utils.text import code_span, first_line
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _commit(name: str) -> str:
 def base_of(model: nn.Module) -> Base:
     """The base that `model` was loaded from: a hub id, or a folder as written from the project's root."""
     name = model.name_or_path
-    return Base(relative_to_project(name) if Path(name).is_dir() else name)
+    return Base(os.path.relpath(name, PROJECT) if Path(name).is_dir() else name)  # no path of this machine is recorded
 
 
 # ---------------------------------------------------------------- a loaded model's head and layers

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-import torch
-import transformers
-from torch import nn
+from typing import TYPE_CHECKING
 
 from course_utils.errors import CourseError
+
+if TYPE_CHECKING:
+    import torch
+    import transformers
+    from torch import nn
 
 
 def check_four_bit_kernels() -> None:
     """Raise CourseError where bitsandbytes cannot quantise on this machine."""
+    import torch
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         from bitsandbytes.functional import quantize_4bit
@@ -27,6 +31,9 @@ def check_four_bit_kernels() -> None:
 
 def nf4(skip: list[str], precision: str) -> transformers.BitsAndBytesConfig:
     """Quantise every linear layer but those of the modules `skip`; "bf16" or "fp32" is what it multiplies in."""
+    import torch
+    import transformers
+
     return transformers.BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -38,7 +45,9 @@ def nf4(skip: list[str], precision: str) -> transformers.BitsAndBytesConfig:
 
 def four_bit_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Name and module of the bitsandbytes 4-bit linear layers of `model`."""
-    return ((name, module) for name, module in model.named_modules() if type(module).__name__ == "Linear4bit")
+    for name, module in model.named_modules():
+        if (type(module).__name__, type(module).__module__.partition(".")[0]) == ("Linear4bit", "bitsandbytes"):
+            yield name, module  # PEFT's wrapper has the same name
 
 
 def plain_weight(layer: nn.Module) -> torch.Tensor:
@@ -53,6 +62,8 @@ def plain_weight(layer: nn.Module) -> torch.Tensor:
 
 def dequantise(model: nn.Module) -> nn.Module:
     """`model` with every 4-bit layer replaced, in place, by a plain linear layer of its dequantised weights."""
+    from torch import nn
+
     for name, layer in list(four_bit_layers(model)):
         plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
         plain.weight.data = plain_weight(layer)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -52,6 +53,21 @@ class LoraSettings(LowRankSettings):
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the input of the adapter")
 
 
+@dataclass(frozen=True)
+class Picture:
+    """What a drawing of the adapted weight shows beside the frozen weight and the product of two thin factors.
+
+    `multiplied`: the product multiplies the frozen weight entry by entry instead of being added; `gated`: a gate
+    stands on every rank; `four_bit`: the frozen weight is kept in 4 bits; `magnitude`: every row of the sum is scaled
+    to a trained length.
+    """
+
+    multiplied: bool = False
+    gated: bool = False
+    four_bit: bool = False
+    magnitude: bool = False
+
+
 def base_again(model: nn.Module, **options: Any) -> nn.Module:
     """The model that `model` was before it was trained, loaded anew; `options` as `Base.load` takes them."""
     from course_utils.inputs.bases import base_of
@@ -63,8 +79,8 @@ def base_again(model: nn.Module, **options: Any) -> nn.Module:
 class Method:
     """One way to fine-tune; a subclass is a module of `course_utils.methods`.
 
-    The defaults describe a method that PEFT implements: a subclass then needs little more than
-    `adapter_config`. The two baselines override how weights are saved and loaded.
+    The defaults describe a method that PEFT implements: a subclass then needs little more than `adapter_config` and
+    `trained_numbers`. The two baselines override how weights are saved and loaded.
     """
 
     name: ClassVar[str]
@@ -74,10 +90,23 @@ class Method:
     description: ClassVar[str]  # one sentence for cards and tables
     marker: ClassVar[str]  # matplotlib marker
     color: ClassVar[str]
-    is_baseline: ClassVar[bool] = False
+    baseline: ClassVar[Literal["floor", "ceiling"] | None] = None  # what the others are measured against
+    control: ClassVar[str | None] = None  # the method that it is without the idea that it is named for
+    peft_type: ClassVar[str] = "LORA"  # what adapter_config.json says
+    picture: ClassVar[Picture | None] = Picture()
     four_bit_base: ClassVar[bool] = False
+    reads_frozen_weights: ClassVar[bool] = False  # uses W₀ otherwise than as a factor of a product with x
     relative_cost: ClassVar[float] = 1.0  # duration of a step next to LoRA's; orders jobs, nothing else
     Settings: ClassVar[type[Settings]] = LoraSettings
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is a floor or a ceiling, and has no adapter."""
+        return self.baseline is not None
+
+    def trained_numbers(self, out: int, into: int, settings: Any) -> int:
+        """How many numbers it trains on a linear layer of a weight (out, into)."""
+        raise NotImplementedError
 
     def load_base(self, base: Base, task: Classification, precision: str) -> nn.Module:
         """The model that this method adapts, its head not yet initialised."""
@@ -92,6 +121,9 @@ class Method:
         from peft import get_peft_model
 
         return get_peft_model(model, self.adapter_config(model, settings))
+
+    def speed_up(self, model: nn.Module) -> None:
+        """Make the adapted `model` compute the same with less work, in place; tests hold it to be exact."""
 
     def learning_rates(self, model: nn.Module, settings: Any) -> dict[str, float]:
         """Parameter name → peak learning rate, where it is not the run's."""
@@ -148,6 +180,10 @@ class Method:
     def delta_weight(self, layer: nn.Module) -> torch.Tensor:
         """ΔW (out, in) of one adapted `layer`."""
         return layer.get_delta_weight("default")
+
+    def wrote(self, adapter_config: dict[str, Any]) -> bool:
+        """Whether an adapter_config.json is of this method's kind."""
+        return adapter_config.get("peft_type") == self.peft_type and not adapter_config.get("use_dora")
 
     def measurements(self, model: nn.Module, settings: Any) -> dict[str, Any]:
         """What only this method has to report, for `result.json`."""

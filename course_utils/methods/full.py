@@ -14,7 +14,11 @@ class Full(Head):
     description = "Every parameter of the encoder and of the head is trained."
     marker = "s"
     color = "#000000"
+    baseline = "ceiling"
     relative_cost = 1.7
+
+    def trained_numbers(self, out, into, settings):
+        return out * into
 
     def adapt(self, model, settings):
         return model.requires_grad_(True)

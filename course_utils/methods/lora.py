@@ -15,6 +15,9 @@ class Lora(Method):
     color = "#0072b2"
     Settings = LoraSettings
 
+    def trained_numbers(self, out, into, settings):
+        return settings.rank * (out + into)
+
     def adapter_config(self, model, settings):
         from peft import LoraConfig
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, difference_in_points
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.methods import METHODS
+from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.stats import MARGIN, PairedComparison, compare_pairs
 from course_utils.text import and_joined, counted, escape_markdown, in_sentence
 
@@ -42,7 +42,7 @@ def finding(results: ExperimentRuns) -> str:
             f"({reached}), {_beside_rivals(facts)}"
         )
     if pair := facts.against_full:
-        share = f"{facts.share_of_full} as many parameters as full fine-tuning"
+        share = f"{facts.share_of_full} as many parameters as {in_sentence(CEILING.title)}"
         found += f"; it trains {share} and is {_beside_full(pair)}"
     return f"{found}."
 
@@ -87,7 +87,9 @@ def abstract(results: ExperimentRuns) -> str:
     said.append(_accuracies(facts))
     trained = facts.rows["parameters_trainable"]
     said.append(f"{_title(facts.best)} trains {trained[facts.best]:,.0f} parameters, its head included")
-    said[-1] += f": {facts.share_of_full} of full fine-tuning's {trained['full']:,.0f}." if facts.share_of_full else "."
+    if facts.share_of_full:
+        said[-1] += f": {facts.share_of_full} of the {trained[CEILING.name]:,.0f} of {in_sentence(CEILING.title)}"
+    said[-1] += "."
     if not facts.beats_majority:
         said.append(
             f"No adapter method is shown to do better than the majority class, which is {facts.accuracy('majority')} "
@@ -134,13 +136,13 @@ class _Facts:
 
     @property
     def against_full(self) -> PairedComparison | None:
-        return next((pair for pair in self.pairs if (pair.first, pair.second) == (self.best, "full")), None)
+        return next((pair for pair in self.pairs if (pair.first, pair.second) == (self.best, CEILING.name)), None)
 
     @property
     def share_of_full(self) -> str:
         trained = self.rows["parameters_trainable"]
-        known = "full" in trained.index and pd.notna(trained["full"])
-        return f"{trained[self.best] / trained['full']:.1%}" if known else ""
+        known = CEILING.name in trained.index and pd.notna(trained[CEILING.name])
+        return f"{trained[self.best] / trained[CEILING.name]:.1%}" if known else ""
 
 
 @lru_cache(maxsize=1)  # finding and abstract are asked for one after the other
@@ -163,7 +165,7 @@ def _accuracies(facts: _Facts) -> str:
 
     others = "".join(
         f"; {in_sentence(_title(name))} has {with_interval(name)}"
-        for name in ("full", "head")
+        for name in (CEILING.name, FLOOR.name)
         if name in facts.rows.index and pd.notna(facts.rows.loc[name, "accuracy"])
     )
     best = f"{_title(facts.best)} has the highest mean accuracy of the adapter methods{facts.which}"
@@ -196,7 +198,8 @@ def _verdict_on_full(facts: _Facts) -> str:
     if not (pair := facts.against_full):
         return ""
     shown = "significant" if pair.differs else f"equivalent {WITHIN}" if pair.equivalent else "inconclusive"
-    return f"The difference of {_title(pair.first)} to full fine-tuning is {shown} ({difference_in_points(pair)})."
+    of_pair = f"{_title(pair.first)} to {in_sentence(CEILING.title)}"
+    return f"The difference of {of_pair} is {shown} ({difference_in_points(pair)})."
 
 
 def _elsewhere(results: ExperimentRuns, facts: _Facts) -> str:

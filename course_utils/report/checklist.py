@@ -83,7 +83,7 @@ def _learning_rates(experiment: Experiment) -> list[str]:
         line = f"{METHODS[name].title}: {rate:g}"
         if profile.search and name in profile.search.rates:
             line += ", of " + ", ".join(f"{tried:g}" for tried in profile.search.rates[name])
-        if rate != profile.methods[name]["learning_rate"]:
+        if rate != experiment.profile_settings(name)["learning_rate"]:
             line += ", set by hand"
         elif name in profile.found_by:
             line += f", found by the trial with fingerprint `{profile.found_by[name][:16]}`"

@@ -19,12 +19,13 @@ from course_utils.comparison.evaluation_time import evaluation_times
 from course_utils.comparison.learning_rates import search_sentences, search_trials
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import method_deltas, short_layer_name, subspace_overlaps
-from course_utils.methods import METHODS
+from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
+from course_utils.methods.base import Method
 from course_utils.report import plots
 from course_utils.report.display import show_figure, show_markdown, show_table
 from course_utils.runs import CARD, Run
 from course_utils.stats import Interval, compare_pairs
-from course_utils.text import escape_markdown
+from course_utils.text import escape_markdown, in_sentence
 
 
 def what_was_run(results: ExperimentRuns) -> None:
@@ -97,13 +98,13 @@ def accuracies(results: ExperimentRuns) -> None:
 def accuracy_figure(results: ExperimentRuns) -> Figure:
     """Mean accuracy of every method with its interval: the figure that the README shows."""
     trained = tables.accuracy_in_per_cent(results.summary)
-    best, full = trained.loc[trained["estimate"].idxmax()], trained[trained["method"] == "full"]
+    best, full = trained.loc[trained["estimate"].idxmax()], trained[trained["method"] == CEILING.name]
     return plots.intervals(
         trained,
         f"{best.title} has the highest mean, {best.estimate:.1f}%",
         f"accuracy on {results.runs[0].result.data.titles['test']} (%)",
         full["estimate"].iloc[0] if len(full) else None,
-        "full fine-tuning",
+        in_sentence(CEILING.title),
     )
 
 
@@ -258,7 +259,7 @@ def human_ceiling(results: ExperimentRuns) -> None:
 
 def weight_changes(results: ExperimentRuns) -> None:
     """Size, effective rank and directions of every method's update, on the layers that all of them change."""
-    runs = {run.config.method: run for run in _first_seed(results) if run.config.method != "head"}
+    runs = {run.config.method: run for run in _first_seed(results) if run.method is not FLOOR}
     table = method_deltas(runs)
     if table["method"].nunique() < 2:
         return
@@ -282,7 +283,7 @@ def weight_changes(results: ExperimentRuns) -> None:
 
 
 def _overlaps(results: ExperimentRuns, runs: dict[str, Run]) -> None:
-    again = {f"LoRA, seed {run.config.seed}": run for run in results.of("lora")[1:2]}
+    again = {f"{PLAIN.title}, seed {run.config.seed}": run for run in results.of(PLAIN.name)[1:2]}
     overlaps, chance = subspace_overlaps(runs | again)
     between = overlaps.loc[list(runs), list(runs)]
     between = between.where(~_diagonal(between)).stack()
@@ -299,39 +300,50 @@ def _overlaps(results: ExperimentRuns, runs: dict[str, Run]) -> None:
     )
     for name in again:
         sentence += (
-            f" The scale to read this on is LoRA with another seed, which shares {overlaps.loc['lora', name]:.0%} with "
-            "LoRA: methods of one seed start from the same factors and see the same order of sentences, and part of "
-            "what they share is that."
+            f" The scale to read this on is {PLAIN.title} with another seed, which shares "
+            f"{overlaps.loc[PLAIN.name, name]:.0%} with {PLAIN.title}: methods of one seed start from the same factors "
+            "and see the same order of sentences, and part of what they share is that."
         )
     show_markdown(sentence)
 
 
 def sparsities(results: ExperimentRuns) -> None:
-    """Sparse LoRA over strengths beside two controls: a pruned LoRA and a LoRA of smaller rank."""
-    gated = [run for run in results.runs if run.config.method == "sparse_lora" and run.config.final]
+    """Every method that drops ranks, over its strengths, beside two controls: a pruned LoRA and one of smaller rank."""
+    pruning = [name for name in results.experiment.methods if METHODS[name].picture and METHODS[name].picture.gated]
+    for name in pruning:
+        _sparsity(results, METHODS[name], METHODS[METHODS[name].control])
+
+
+def _sparsity(results: ExperimentRuns, method: Method, control: Method) -> None:
+    main = results.experiment.config(method.name).settings
+    varied = [run for run in results.runs if run.method is method and run.config.final]
+    # the strength is what varies, nothing else: not the rate of a replication
+    gated = [r for r in varied if r.config.settings == main.model_copy(update={"sparsity": r.config.settings.sparsity})]
     strengths = {run.config.settings.sparsity for run in gated}
-    plain = results.of("lora")
+    plain = results.of(control.name)
     if len(strengths) < 2 or not plain:
         show_markdown("This experiment has one strength of the gates; the profile `full` compares several.")
         return
     layers = len(gated[0].result.method["ranks"])
-    rows = [_ranked("Sparse LoRA", run, sum(run.result.method["ranks"].values())) for run in gated]
-    smaller = [run for run in results.runs if run.config.method == "lora" and run.config.study.startswith("rank-")]
-    rows += [_ranked("LoRA of that rank", run, layers * run.config.settings.rank) for run in [*plain, *smaller]]
+    rows = [_ranked(method.title, run, sum(run.result.method["ranks"].values())) for run in gated]
+    smaller = [run for run in results.runs if run.method is control and run.config.study.startswith("rank-")]
+    of_that_rank, cut = f"{control.title} of that rank", f"{control.title}, pruned by size"
+    rows += [_ranked(of_that_rank, run, layers * run.config.settings.rank) for run in [*plain, *smaller]]
     counts = sorted({row["ranks"] for row in rows if 0 < row["ranks"] < layers * plain[0].config.settings.rank})
     pruned = controls.pruned_accuracy(plain[0], counts)
     rows += [
-        {"series": "LoRA, pruned by size", "method": "lora", "setting": row.ranks, "ranks": row.ranks,
+        {"series": cut, "method": control.name, "setting": row.ranks, "ranks": row.ranks,
          "accuracy": 100 * row.accuracy}
         for row in pruned.itertuples()
     ]  # fmt: skip
     table = pd.DataFrame(rows)
-    fewest = table[table["series"] == "Sparse LoRA"].sort_values("ranks").iloc[0]
+    fewest = table[table["series"] == method.title].sort_values("ranks").iloc[0]
     nearest = pruned.iloc[(pruned["ranks"] - fewest["ranks"]).abs().argmin()]
     show_figure(
         plots.accuracy_by_rank(table, "What is left of the accuracy when ranks go"),
-        "Test accuracy against the ranks that are left over all layers: Sparse LoRA at several strengths, plain LoRA "
-        "whose smallest ranks were cut off after training, and LoRA trained with a smaller rank.",
+        f"Test accuracy against the ranks that are left over all layers: {method.title} at several strengths, plain "
+        f"{control.title} whose smallest ranks were cut off after training, and {control.title} trained with a smaller "
+        "rank.",
         "; ".join(f"{row.series}, {row.ranks} ranks: {row.accuracy:.1f} per cent" for row in table.itertuples()),
     )
     left = {
@@ -346,11 +358,11 @@ def sparsities(results: ExperimentRuns) -> None:
         "Ranks that survive in every layer, by the strength of the pull (seed 0).",
         "; ".join(f"strength {name}: {sum(ranks.values())} ranks left" for name, ranks in left.items()),
     )
-    trained = table[table["series"] == "LoRA of that rank"].sort_values("ranks").iloc[0]
+    trained = table[table["series"] == of_that_rank].sort_values("ranks").iloc[0]
     show_markdown(
-        f"With {fewest['ranks']} ranks left, Sparse LoRA reaches {fewest['accuracy']:.1f}%; plain LoRA cut to "
-        f"{nearest['ranks']} ranks after training reaches {100 * nearest['accuracy']:.1f}%. LoRA that was trained "
-        f"with {trained['ranks']} ranks from the start reaches {trained['accuracy']:.1f}%. "
+        f"With {fewest['ranks']} ranks left, {method.title} reaches {fewest['accuracy']:.1f}%; plain {control.title} "
+        f"cut to {nearest['ranks']} ranks after training reaches {100 * nearest['accuracy']:.1f}%. {control.title} "
+        f"that was trained with {trained['ranks']} ranks from the start reaches {trained['accuracy']:.1f}%. "
         + _worth_of_the_gate(fewest["accuracy"], 100 * nearest["accuracy"], trained)
     )
 
@@ -366,9 +378,10 @@ def _worth_of_the_gate(gated: float, pruned: float, trained: pd.Series) -> str:
 
 def quantised_base(results: ExperimentRuns) -> None:
     """What the base model alone loses when its weights go to four bits."""
-    if "qlora" not in results.experiment.methods or not results.of("head"):
+    quantised = [name for name in results.experiment.methods if METHODS[name].four_bit_base]
+    if not quantised or not results.of(FLOOR.name):
         return
-    found = controls.quantised_base_accuracy(results.of("head")[0])
+    found = controls.quantised_base_accuracy(results.of(FLOOR.name)[0])
     chance = "< 0.001" if found.p_value < 0.001 else f"= {found.p_value:.3f}"
     show_markdown(
         f"Putting the frozen encoder into four bits, with the head of the head-only run (seed 0) and nothing that can "

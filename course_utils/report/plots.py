@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from course_utils.methods import METHODS
-from course_utils.methods.base import Method
+from course_utils.methods.base import LowRankSettings, Method
 
 WIDTH = 6.3  # inches: the text width of the PDF
 
@@ -340,26 +340,25 @@ def search_curves(trials: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def method_picture(method: Method, shape: tuple[int, int], rank: int, title: str) -> Figure:
-    """The equation of an adapter `method`, drawn to scale for a layer of `shape` (out, in) and factors of `rank`.
+def method_picture(method: Method, shape: tuple[int, int], settings: LowRankSettings, title: str) -> Figure:
+    """The adapted weight of a `method`, drawn to scale for a layer of `shape` (out, in) and factors of its rank.
 
-    What is drawn is read off `method.equation`: whether W₀ is kept in 4 bits, whether the product is added or
-    multiplied entry by entry, whether gates stand between the factors.
+    What is drawn is what `method.picture` says, and how many numbers are trained what `method.trained_numbers` says.
     """
     from matplotlib.patches import Rectangle
 
-    four_bit, gated = "NF4" in method.equation, "diag" in method.equation
-    multiplied = r"\odot" in method.equation
+    picture, rank = method.picture, settings.rank
     height, width = (side / max(shape) for side in shape)
     thin, gap = rank / max(shape), 0.03
-    left = width + (0.8 if multiplied or gated else 0.65)  # where the product begins; B stands before it, A above it
+    left = width + (0.8 if picture.multiplied or picture.gated else 0.65)  # where the product begins; B before, A above
     edge = left - gap - thin
+    start = -0.3 if picture.magnitude else -0.02
 
-    frozen = {"fc": "#e6e6e6", "ec": "#8c8c8c", "hatch": "++++" if four_bit else "///"}
+    frozen = {"fc": "#e6e6e6", "ec": "#8c8c8c", "hatch": "++++" if picture.four_bit else "///"}
     trained = {"fc": method.color, "ec": method.color, "lw": 0.5}
     empty = {"fc": "white", "ec": "black", "lw": 0.8}
     figure, axis = _figure(height=3.0)
-    axis.set(title=title, aspect="equal", xlim=(-0.02, left + width + 0.15), ylim=(height + 0.02, -0.22))
+    axis.set(title=title, aspect="equal", xlim=(start, left + width + 0.15), ylim=(height + 0.02, -0.22))
     axis.set_axis_off()
 
     def box(x, y, wide, high, **style):
@@ -370,22 +369,27 @@ def method_picture(method: Method, shape: tuple[int, int], rank: int, title: str
         axis.text(x, y, text, **{"ha": "center", "va": "center", "bbox": background} | options)
 
     out, into = shape
-    stored = r"dequant(NF4($W_0$))" if four_bit else "$W_0$"
-    box(0, 0, width, height, label="frozen, kept as 4-bit codes" if four_bit else "frozen", **frozen)
+    stored = r"dequant(NF4($W_0$))" if picture.four_bit else "$W_0$"
+    box(0, 0, width, height, label="frozen, kept as 4-bit codes" if picture.four_bit else "frozen", **frozen)
     write(width / 2, height / 2, f"{stored}\n{out} × {into}")
-    operator = r"$\odot\;\;(\,1\;+$" if multiplied else r"$+\;\;s\;\cdot$"
-    write(width + 0.28, height * (0.6 if gated else 0.5), operator, fontsize=15, bbox=None)
-    numbers = rank * (out + into + gated)
+    operator = r"$\odot\;\;(\,1\;+$" if picture.multiplied else r"$+\;\;s\;\cdot$"
+    write(width + 0.28, height * (0.6 if picture.gated else 0.5), operator, fontsize=15, bbox=None)
+    numbers = method.trained_numbers(out, into, settings)
     box(edge, 0, thin, height, label=f"trained: {numbers:,} numbers", **trained)
     box(left, -gap - thin, width, thin, **trained)
     write(edge - 0.08, height / 2, f"$B$   {out} × {rank}", rotation=90, bbox=None)
     write(left + width / 2, -0.12, f"$A$   {rank} × {into}", bbox=None)
     box(left, 0, width, height, label=f"product, of rank at most {rank}", ls="--", **empty)
-    product = r"$B\,\mathrm{diag}(g)\,A$" if gated else "$BA$"
+    product = r"$B\,\mathrm{diag}(g)\,A$" if picture.gated else "$BA$"
     write(left + width / 2, height / 2, f"{product}\n{out} × {into}")
-    if multiplied:
+    if picture.multiplied:
         write(left + width + 0.08, height / 2, "$)$", fontsize=15, bbox=None)
-    if gated:  # diag(g) fills the corner between B and A, where it is too small to see: it is drawn again, magnified
+    if picture.magnitude:
+        box(-0.16, 0, 0.02, height, label="trained: the length of every row", **trained)
+        write(-0.23, height / 2, f"$m$   {out}", rotation=90, bbox=None)
+        write(-0.06, height / 2, "$(\\|$", fontsize=15, bbox=None)
+        write(left + width + 0.08, height / 2, "$\\|)$", fontsize=15, bbox=None)
+    if picture.gated:  # diag(g) fills the corner between B and A, too small to see: it is drawn again, magnified
         side = 0.36
         start, cell = width + 0.08, side / rank
         box(edge, -gap - thin, thin, thin, **empty)

@@ -28,7 +28,7 @@ from course_utils.training.trainer import warmup_steps
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
-PACKAGES = {"python": "Python", "torch": "PyTorch", "transformers": "Transformers", "peft": "PEFT"}
+SHOWN_PACKAGES = {"python": "Python", "torch": "PyTorch", "transformers": "Transformers", "peft": "PEFT"}
 
 
 def write_card(run: Run, experiment: Experiment | None = None, compared: dict[str, str] | None = None) -> None:
@@ -70,9 +70,11 @@ def command(config: RunConfig, experiment: Experiment | None = None) -> str:
     if experiment:
         overrides = experiment.overrides
     else:
-        plain = load_experiment(profile).config(config.method, config.seed, config.study)
+        usual = load_experiment(profile)
+        overrides = {} if config.method in usual.methods else {"methods": [config.method]}
+        plain = load_experiment(profile, overrides).config(config.method, config.seed, config.study)
         pairs = [(config, plain), (config.settings, plain.settings)]
-        overrides = {
+        overrides |= {
             name: value
             for own, usual in pairs
             for name, value in own
@@ -172,7 +174,7 @@ def _values(run: Run, intervals: dict[str, dict[str, Interval]]) -> dict[str, An
         "eval_seconds": evaluated * result.timing.eval_ms_per_example / 1000,
         "others": [other for other in METHODS.values() if other is not method],
         "citations": [bibtex(key) for key in dict.fromkeys(citations)],
-        "versions": {PACKAGES.get(name, name): number for name, number in result.environment.versions.items()},
+        "versions": {SHOWN_PACKAGES.get(name, name): number for name, number in result.environment.versions.items()},
         "date": date.today().isoformat(),
         "count": "{:,}".format,
         "percent": "{:.2%}".format,

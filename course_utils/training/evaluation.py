@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding
 
 from course_utils.config import RunConfig
+from course_utils.methods import METHODS
 from course_utils.runs import Run, load_model
 from course_utils.tasks.classification import METRICS, score
 from course_utils.training.speed import speed_up
@@ -51,7 +52,7 @@ def predict_as_trained(config: RunConfig, model: nn.Module, tokenizer, frame: pd
     if torch.cuda.is_available():
         model.cuda()
     if config.speedups:
-        speed_up(model, config.precision)
+        speed_up(model, METHODS[config.method], config.precision)
     return predict(config, model, tokenizer, frame)
 
 

@@ -10,37 +10,33 @@ from types import MethodType
 
 import numpy as np
 import torch
-from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn import Linear4bit
-from peft.tuners import hira
 from torch import nn
-from torch.nn.functional import linear
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
+
+from course_utils.methods import Method
+from course_utils.methods.sizes import plain_model
 
 SHORT_ATTENTION = "short_attention"
 ENCODERS = ("distilbert", "bert", "roberta", "xlm-roberta", "electra")  # whose attention is a function to choose
 
 
-def speed_up(model: nn.Module, precision: str = "fp32") -> nn.Module:
-    """Put every trick that fits `model` into it, in place; its trained parameters and all names stay.
+def speed_up(model: nn.Module, method: Method, precision: str = "fp32") -> nn.Module:
+    """Put every trick that fits `model`, and its `method`'s own, into it, in place; parameters and all names stay.
 
     precision: that of the run. In "bf16" the frozen matrices are kept as they are multiplied.
     """
     on_gpu = torch.cuda.is_available()  # where fused attention and dropout are at hand
-    for module in list(model.modules()):
+    for module in model.modules():
         if type(module) is nn.Dropout and not on_gpu:
             module.__class__ = FastDropout
-        elif type(module) is hira.Linear:
-            module.forward = MethodType(one_product_forward, module)
-        elif isinstance(module, Linear4bit) and not on_gpu:
-            module.forward = MethodType(dequantise_once_forward, module)
+    method.speed_up(model)
     if precision == "bf16":
-        keep_frozen_matrices_in_bf16(model)
+        keep_frozen_matrices_in_bf16(model, method)
     if blocks := [module for module in model.modules() if isinstance(module, TransformerBlock)]:
         blocks[-1].forward = MethodType(first_token_forward, blocks[-1])
-    encoder = model.get_base_model() if hasattr(model, "peft_config") else model
+    encoder = plain_model(model)
     if not on_gpu and encoder.config.model_type in ENCODERS:
         encoder.set_attn_implementation(SHORT_ATTENTION)
     return model
@@ -110,31 +106,13 @@ def first_token_forward(block: TransformerBlock, hidden_states, attention_mask=N
     return block.output_layer_norm(block.ffn(attended) + attended)
 
 
-def one_product_forward(layer: hira.Linear, x: torch.Tensor) -> torch.Tensor:
-    """HiRA as x(W₀ ⊙ (1 + BA))ᵀ, one product of matrices where PEFT takes two; exact, as it has no dropout."""
-    base = layer.get_base_layer()
-    if layer.merged:
-        return base(x)
-    factor = layer.hira_B["default"] @ layer.hira_A["default"]
-    return linear(x, base.weight + base.weight * factor, base.bias)  # W₀ + W₀ ⊙ BA  (out, in)
-
-
-def dequantise_once_forward(layer: Linear4bit, x: torch.Tensor) -> torch.Tensor:
-    """A 4-bit layer whose dequantised weight is kept from the forward to the backward pass; exact.
-
-    What comes out is in the precision of the product, as from any other layer; bitsandbytes goes back to 32 bits.
-    """
-    weight = dequantize_4bit(layer.weight, layer.weight.quant_state).to(layer.compute_dtype)
-    bias = None if layer.bias is None else layer.bias.to(weight.dtype)
-    return linear(x.to(weight.dtype), weight, bias)
-
-
-def keep_frozen_matrices_in_bf16(model: nn.Module) -> None:
+def keep_frozen_matrices_in_bf16(model: nn.Module, method: Method) -> None:
     """Round the frozen weights of linear layers once, not at every step, to what autocast multiplies; exact.
 
-    HiRA's W₀ stays in 32 bits: there the sum W₀ + W₀ ⊙ BA is rounded, not its terms.
+    Where the `method` reads the frozen weight for more than its product, the layers that it adapts stay in 32 bits.
     """
-    multiplied = {id(m.get_base_layer()) for m in model.modules() if isinstance(m, hira.Linear)}
+    read = [layer.get_base_layer() for layer in model.modules() if hasattr(layer, "get_delta_weight")]
+    kept = {id(layer) for layer in read} if method.reads_frozen_weights else set()
     for module in model.modules():
-        if type(module) is nn.Linear and not module.weight.requires_grad and id(module) not in multiplied:
+        if type(module) is nn.Linear and not module.weight.requires_grad and id(module) not in kept:
             module.to(torch.bfloat16)

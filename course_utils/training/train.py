@@ -15,6 +15,7 @@ import transformers
 from safetensors.torch import load_file
 
 from course_utils import runs
+from course_utils.code_identity import code_of
 from course_utils.config import RunConfig
 from course_utils.errors import check_writable
 from course_utils.host import is_first_process
@@ -38,12 +39,14 @@ def train(config: RunConfig, force: bool = False) -> runs.Run:
     check_writable(runs_folder(), "COURSE_RUNS")
     data = config.load_data()
     base_model = runs.BaseModelRecord(id=config.base_model, fingerprint=config.base.fingerprint())
-    identity = runs.fingerprint(config, data.fingerprint, base_model.fingerprint)
+    inputs = (config, data.fingerprint, base_model.fingerprint)
     with runs.held(config) if is_first_process() else nullcontext():
         run = machine.by_first_process(lambda: None if force else runs.find_run(config))
-        if run and run.result.fingerprint == identity:
+        if run and run.result.fingerprint == runs.fingerprint(*inputs, run.result.code):
             return run
-        return _train(config, data, base_model, identity)
+        if is_first_process() and (changed := runs.changed_code_of(config)):
+            print(f"The run that is there was made by other code ({', '.join(changed)}); it is made again.", flush=True)
+        return _train(config, data, base_model, runs.fingerprint(*inputs, code_of(config.method)))
 
 
 def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, identity: str) -> runs.Run:
@@ -105,6 +108,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
         memory=machine.peak_memory(),
         metrics=metrics,
         method=method.measurements(model, config.settings),
+        code=code_of(config.method),
         environment=machine.environment(config.threads, load_before),
         git=machine.git_state(),
         files={},

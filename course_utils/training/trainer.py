@@ -44,8 +44,9 @@ def adapted_model(config: RunConfig, base):
     """`base` with its head initialised and this run's method put in, by the run's seed alone."""
     config.task.initialise_head(base, config.seed)
     set_seed(config.seed)
-    model = METHODS[config.method].adapt(base, config.settings)
-    return speed_up(model, config.precision) if config.speedups else model
+    method = METHODS[config.method]
+    model = method.adapt(base, config.settings)
+    return speed_up(model, method, config.precision) if config.speedups else model
 
 
 def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) -> CourseTrainer:
