@@ -21,6 +21,7 @@ from course_utils.text import code_span, first_line
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from course_utils.tasks.classification import Classification
 
@@ -126,14 +127,14 @@ class Base:
             ) from error
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    def config(self):
+    def config(self) -> PretrainedConfig:
         """Its transformers configuration."""
         from transformers import AutoConfig
 
         with self._named():
             return AutoConfig.from_pretrained(self.location, revision=self.revision, **NO_CODE)
 
-    def tokenizer(self):
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer."""
         from transformers import AutoTokenizer
 
