@@ -36,7 +36,8 @@ def of_width(width: int) -> DistilBertConfig:
 def step_of(method: str, shape: PreTrainedConfig, tokens: int, batch: int = 16, steps: int = 5, **overrides) -> dict:
     """Median step in ms, and on a GPU the peak of its memory in MB, for `batch` × `tokens` random tokens."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    overrides = {"target_modules": TARGETS[shape.model_type], **overrides} if METHODS[method].picture else overrides
+    adapts = "target_modules" in METHODS[method].Settings.model_fields
+    overrides = {"target_modules": TARGETS[shape.model_type], **overrides} if adapts else overrides
     with tempfile.TemporaryDirectory() as folder:
         _write_random(shape, folder)
         config = load_experiment("quick", {"base_model": folder, "methods": [method], **overrides}).config(method)

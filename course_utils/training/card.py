@@ -122,7 +122,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
     )
 
 
-def _dataset(result: RunResult, name: str) -> dict[str, str]:
+def _dataset(result: RunResult, name: str) -> dict[str, Any]:
     """What the hub calls the evaluation set `name`, where it has it; its name among our sets otherwise."""
     if result.data.titles[name] == SST2_VALIDATION:
         return {"dataset_type": SST2.facts.hub_id, "dataset_split": "validation"}
@@ -215,7 +215,7 @@ def _adapter_settings(result: RunResult) -> list[tuple[str, str, str]]:
         value = getattr(settings, name)
         if name == "target_modules":
             # not from the saved adapter: a layer without surviving ranks is no longer in it
-            named = value or usual_targets(result.config.base.config().model_type)
+            named = value or usual_targets(result.config.base.config().model_type) or []
             value = ", ".join(f"`{module}`" for module in named)
         elif isinstance(value, float):
             value = f"{value:g}"
