@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import IO
 
 from filelock import Timeout
 
@@ -106,27 +107,8 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
             Progress(expected, at_once(cores), dry_run) as progress,
             fork_server(environment()) if shared_start else nullcontext(environment()) as variables,
         ):
-            reading, writing = os.pipe()
-            snakemake = subprocess.Popen(
-                command,
-                cwd=PROJECT,
-                env=variables | {"COURSE_EVENTS": str(writing)},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                pass_fds=[writing],
-                start_new_session=True,  # Ctrl-C is for this process, which then ends the others
-            )
-            os.close(writing)
-            with open(reading, encoding="utf-8") as events:
-                for event in events:
-                    progress.take(json.loads(event))
-            status = snakemake.wait()
+            status = snakemake(command, variables, file, progress, elsewhere)
     except BaseException:
-        if elsewhere:  # Snakemake takes its jobs back when it is interrupted, not when it is ended
-            with suppress(subprocess.TimeoutExpired):
-                snakemake.send_signal(signal.SIGINT)
-                snakemake.wait(60)
         end_marked_processes()
         raise
 
@@ -151,6 +133,33 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
         took += f". The report: {relative_to_project(report)}, and report.pdf beside it"
     print(f"{took}. Details: {details}")
     return 0
+
+
+def snakemake(command: list[str], variables: dict[str, str], log: IO, progress: Progress, elsewhere: bool) -> int:
+    """Run Snakemake, in the environment `variables`, into `log`; `progress` takes its events. Its exit status."""
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env=variables | {"COURSE_EVENTS": str(writing)},
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        pass_fds=[writing],
+        start_new_session=True,  # Ctrl-C is for this process, which then ends the others
+    )
+    os.close(writing)
+    try:
+        with open(reading, encoding="utf-8") as events:
+            for event in events:
+                progress.take(json.loads(event))
+        return process.wait()
+    except BaseException:
+        if elsewhere:  # Snakemake takes its jobs back when it is interrupted, not when it is ended
+            with suppress(subprocess.TimeoutExpired):
+                process.send_signal(signal.SIGINT)
+                process.wait(60)
+        raise
 
 
 # ---------------------------------------------------------------- one at a time, and no orphans
