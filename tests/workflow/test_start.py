@@ -92,7 +92,7 @@ def follow(folder, *options, dry_run=False):
         return one_command.snakemake(command, one_command.environment(), log, progress, elsewhere=False), progress
 
 
-@pytest.mark.parametrize("options", [[], ["--groups", "train_lora=g", "--quiet"]])
+@pytest.mark.parametrize("options", [[], ["--groups", "train_lora=g"]])
 def test_progress_says_which_step_of_how_many_and_why_one_failed(options, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress_module, "PROJECT", tmp_path)  # which names of logs are relative to
     status, progress = follow(tmp_path, *options)

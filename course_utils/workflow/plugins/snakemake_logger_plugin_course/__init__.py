@@ -20,10 +20,10 @@ TOLD = {  # event → what is told of it
 
 
 class LogHandler(LogHandlerBase):
-    """Beside Snakemake's own log, whatever its options hide."""
+    """Beside Snakemake's own log."""
 
     writes_to_stream = writes_to_file = needs_rulegraph = False
-    has_filter = has_formatter = True  # none of Snakemake's own
+    has_filter = has_formatter = True  # it needs none
 
     def emit(self, record):
         event = getattr(record, "event", None)
