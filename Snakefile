@@ -4,6 +4,7 @@ import shlex
 import sys
 from math import ceil
 
+from course_utils.code_identity import code_of, summary
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.options import experiment_options, parse_overrides
@@ -95,6 +96,7 @@ for method in EXPERIMENT.methods:
             update(RUNS / "{study}" / method / "seed-{seed}" / "result.json"),
         params:
             settings=lambda wildcards, output: CONFIGS[Path(output[0])].digest,
+            code=summary(code_of(method)),
             method=method,
             threads=EXPERIMENT.config(method).threads,
         log:

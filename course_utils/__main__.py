@@ -15,9 +15,11 @@ from course_utils.errors import CourseError, check_writable
 from course_utils.options import Overrides, Profile, exit_status, parse_overrides
 from course_utils.paths import reports_folder
 
-PROGRAM = "peft-course"
+PROGRAM = "peft-course" if Path(sys.argv[0]).name == "peft-course" else "python -m course_utils"
 app = typer.Typer(
-    help="Ways to fine-tune with few parameters: train, compare, read and audit.", pretty_exceptions_enable=False
+    help="Ways to fine-tune with few parameters: train, compare, read and audit.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -27,14 +29,20 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_status(lambda: _command(arguments or ["--help"]))
 
 
+def command_names() -> list[str]:
+    """Names of all commands."""
+    return [command.callback.__name__ for command in app.registered_commands]
+
+
 def _command(arguments: list[str]) -> int | None:
     split = arguments.index("--") if arguments[0] == "run" and "--" in arguments else len(arguments)
     try:
         return app(arguments[:split], prog_name=PROGRAM, standalone_mode=False, obj=arguments[split + 1 :])
     except typer.TyperException as error:  # a word or a value that no command takes
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else PROGRAM
-        raise CourseError(f"{error.format_message().rstrip('.')}; {command} --help lists the options.") from None
+        command = f"{PROGRAM} {arguments[0]}" if arguments[0] in command_names() else PROGRAM
+        said = error.format_message()
+        stop = "" if said.endswith((".", "?")) else "."
+        raise CourseError(f"{said}{stop} {command} --help lists the options.") from None
     except typer.Abort:
         raise KeyboardInterrupt from None
 

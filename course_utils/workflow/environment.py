@@ -20,7 +20,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import TextIO
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 LOCK = PROJECT / "requirements.lock"
 VENV = PROJECT / ".venv"
 LOG = PROJECT / "logs" / "set-up.log"

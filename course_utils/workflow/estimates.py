@@ -32,8 +32,6 @@ def content(*files: Path) -> str:
     return digest.hexdigest()
 
 
-
-
 def processes_a_run() -> int:
     """How many processes train each run together: COURSE_PROCESSES, or one."""
     text = os.environ.get("COURSE_PROCESSES") or "1"
