@@ -4,7 +4,6 @@ import shlex
 import sys
 from math import ceil
 
-from course_utils.code_identity import code_of, summary
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.options import experiment_options, parse_overrides
@@ -15,6 +14,7 @@ from course_utils.workflow.estimates import (
     expected_seconds,
     gpus_a_run,
     processes_a_run,
+    training_code,
     training_priority,
 )
 from course_utils.workflow.notebooks import notebook_names, subject
@@ -96,7 +96,7 @@ for method in EXPERIMENT.methods:
             update(RUNS / "{study}" / method / "seed-{seed}" / "result.json"),
         params:
             settings=lambda wildcards, output: CONFIGS[Path(output[0])].digest,
-            code=summary(code_of(method)),
+            code=lambda wildcards, output, method=method: training_code(Path(output[0]), method),
             method=method,
             threads=EXPERIMENT.config(method).threads,
         log:

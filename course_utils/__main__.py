@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from course_utils.code_identity import KEEP_OLD_RUNS
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError, check_writable
 from course_utils.options import Overrides, Profile, exit_status, parse_overrides
@@ -56,10 +57,13 @@ def run(
     cores: Annotated[int | None, typer.Option(min=1, max=1000, help="Cores to use; all, unless told.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the steps that would be done, and do none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do everything again, up to date or not.")] = False,
+    keep: Annotated[bool, typer.Option("--keep-old-runs", help="Take runs that other code made as they are.")] = False,
 ) -> int:
     """Train, run the notebooks and bind the report; what is up to date is not done again (./run_all.sh)."""
     from course_utils.workflow import start
 
+    if keep:
+        os.environ[KEEP_OLD_RUNS] = "1"  # for all that is started
     pairs = overrides + ([f"seeds={seeds}"] if seeds is not None else [])
     return start.run(profile, pairs, cores, dry_run, force, context.obj)
 
