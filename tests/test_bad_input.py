@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from small import ADAPTER, GATED, MULTIPLIED
 
 from course_utils import config, runs
 from course_utils.__main__ import command_names, main
@@ -119,7 +120,7 @@ def test_any_profile_and_overrides(profile, overrides):
     mostly(st.integers(0, 9), VALUES),
     mostly(st.sampled_from(["main", "rank-1", "lr-1e-3"]), VALUES),
 )
-@example("lora", True, "sparsity-3.0")
+@example(ADAPTER, True, "sparsity-3.0")
 def test_any_method_seed_and_study(method, seed, study):
     full = load_experiment("full")
     try:
@@ -133,18 +134,18 @@ def test_any_method_seed_and_study(method, seed, study):
 
 def test_a_side_study_keeps_what_it_varies():
     full = load_experiment("full", {"rank": 16, "learning_rate": 1e-4, "epochs": 5, "batch_size": 32})
-    assert full.config("lora").settings.rank == 16 and full.config("lora").epochs == 5
-    varied = full.config("lora", 0, "rank-1")
+    assert full.config(ADAPTER).settings.rank == 16 and full.config(ADAPTER).epochs == 5
+    varied = full.config(ADAPTER, 0, "rank-1")
     assert (varied.settings.rank, varied.settings.learning_rate, varied.batch_size) == (1, 1e-4, 32)
-    trial = full.config("hira", 0, "lr-3e-2")
+    trial = full.config(MULTIPLIED, 0, "lr-3e-2")
     assert (trial.settings.learning_rate, trial.settings.rank, trial.epochs) == (0.03, 16, 1)
 
 
-FIELDS = [*RunConfig.model_fields, *(f"settings.{name}" for name in METHODS["sparse_lora"].Settings.model_fields)]
+FIELDS = [*RunConfig.model_fields, *(f"settings.{name}" for name in METHODS[GATED].Settings.model_fields)]
 
 
 @tried
-@example("lora", {"settings.target_modules": "\udcff"}, None)
+@example(ADAPTER, {"settings.target_modules": "\udcff"}, None)
 @given(
     st.sampled_from([*METHODS]),
     st.dictionaries(mostly(st.sampled_from(FIELDS), NAMES), VALUES, max_size=2),
@@ -251,12 +252,12 @@ def outcome(arguments: list[str]) -> AtWork | None:
 OPTIONS = ["--profile", "-p", "--seeds", "--cores", "--dry-run", "--force", "--method", "--seed", "--study", "--json"]
 PAIRS = st.builds("{}={}".format, NAMES, mostly(USUAL, TEXTS))
 WORDS = (
-    st.sampled_from([*OPTIONS, "--figure", "--help", "--", "-", "--nonsense", "smoke", "full", "lora", "0", "2"])
+    st.sampled_from([*OPTIONS, "--figure", "--help", "--", "-", "--nonsense", "smoke", "full", ADAPTER, "0", "2"])
     | PAIRS
     | TEXTS
 )
 STARTS = mostly(
-    st.sampled_from([["run", "--profile", "smoke"], ["train", "--profile", "full", "--method", "lora"], ["report"]]),
+    st.sampled_from([["run", "--profile", "smoke"], ["train", "--profile", "full", "--method", ADAPTER], ["report"]]),
     st.sampled_from([[command] for command in command_names()]) | st.lists(TEXTS, max_size=1),
 )
 
@@ -268,7 +269,7 @@ STARTS = mostly(
 @example(start=["run"], words=["-p", "seeds=4", "--seeds", "8"])
 @example(start=["run"], words=["-p", "data=nowhere"])
 @example(start=["run"], words=["-p", "base_model=./nowhere"])
-@example(start=["train", "--method", "lora", "--profile", "full"], words=["--study", "sparsity-3.0"])
+@example(start=["train", "--method", ADAPTER, "--profile", "full"], words=["--study", "sparsity-3.0"])
 @example(start=["predict"], words=["a" * 5000, "good"])
 @example(start=["report"], words=["--figure", "figure.docx"])
 def test_any_command_line(no_work, start, words):

@@ -1,6 +1,7 @@
 """Settings: what is accepted, who takes it, and what a reader is told otherwise."""
 
 import pytest
+from small import ADAPTER, GATED, MULTIPLIED, QUANTISED
 
 from course_utils import config as configuration
 from course_utils.__main__ import main
@@ -13,11 +14,11 @@ from course_utils.training.trainer import warmup_steps
 
 def test_overrides_reach_those_who_have_the_setting():
     experiment = load_experiment("quick", {"rank": "4", "lora.rank": "6", "alpha": "8", "epochs": "1"})
-    assert experiment.takers["rank"] == ["lora", "sparse_lora", "qlora", "hira"]
-    assert experiment.takers["alpha"] == ["lora", "sparse_lora", "qlora"]
+    assert experiment.takers["rank"] == [ADAPTER, GATED, QUANTISED, MULTIPLIED]
+    assert experiment.takers["alpha"] == [ADAPTER, GATED, QUANTISED]
     assert experiment.takers["epochs"] == ["every run"]
-    assert experiment.config("lora").settings.rank == 6  # the narrower name wins
-    assert experiment.config("hira").settings.rank == 4
+    assert experiment.config(ADAPTER).settings.rank == 6  # the narrower name wins
+    assert experiment.config(MULTIPLIED).settings.rank == 4
     assert {config.epochs for config in experiment.configs()} == {1}
 
 
@@ -34,7 +35,7 @@ def test_a_notebook_finds_the_same_experiment_again():
     experiment = load_experiment("quick", {"target_modules": "q_lin,k_lin", "max_train": "none", "seeds": 2})
     again = load_experiment(**experiment.parameters)
     assert again.name == experiment.name and again.configs() == experiment.configs()
-    assert experiment.config("lora").max_train is None
+    assert experiment.config(ADAPTER).max_train is None
 
 
 def test_a_configuration_survives_its_record():
@@ -46,7 +47,7 @@ def test_a_configuration_survives_its_record():
 def test_a_folder_is_recorded_as_seen_from_the_project(tmp_path, monkeypatch):
     (tmp_path / "reviews").mkdir()
     monkeypatch.chdir(tmp_path)
-    config = load_experiment("quick", {"data": "reviews"}).config("lora")
+    config = load_experiment("quick", {"data": "reviews"}).config(ADAPTER)
     assert config.data.endswith("/reviews") and not config.data.startswith("/")
 
 
@@ -77,7 +78,7 @@ def test_unknown_profiles_methods_studies_and_commands(capsys):
     with pytest.raises(CourseError, match="no method 'lorra'; it has head, full"):
         load_experiment("quick").config("lorra")
     with pytest.raises(CourseError, match="no study 'own'; it has main, own-lr"):
-        load_experiment("sst2").config("lora", study="own")
+        load_experiment("sst2").config(ADAPTER, study="own")
     with pytest.raises(CourseError, match="type -p NAME=VALUE"):
         parse_overrides(["rank"])
     assert main(["trian"]) == 2

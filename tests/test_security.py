@@ -26,6 +26,7 @@ import torch
 import typst
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from small import ADAPTER
 from whole_project import SECRETS, copy_project, start
 
 from course_utils.__main__ import main
@@ -133,7 +134,7 @@ def shown(tmp_path_factory):
         patch.setenv("COURSE_REPORTS", str(place / "out" / "reports"))
         patch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
         experiment = load_experiment("smoke", {"data": str(folder), "max_other": 16, "precision": "fp32"})
-        run = train.train(experiment.config("lora"))
+        run = train.train(experiment.config(ADAPTER))
         notebooks.execute("01_data", experiment.name, {"seed": 0} | experiment.parameters)
 
         patch.setattr("IPython.display.display", lambda data, raw, metadata: outputs.append((data, metadata or {})))
@@ -283,7 +284,7 @@ def test_what_is_printed_cannot_steer_a_terminal(tmp_path, capsys):
 def test_a_pickle_in_a_checkpoint_is_not_run(runs_in, planted, tmp_path, monkeypatch):
     plant, pwned = planted
     few = {"max_train": 96, "max_validation": 32, "max_test": 32, "max_other": 16, "epochs": 2}
-    config = load_experiment("smoke", few).config("lora")
+    config = load_experiment("smoke", few).config(ADAPTER)
     with monkeypatch.context() as patch, pytest.raises(TypeError):
         patch.setattr(train, "_predict", None)  # it fails after the last checkpoint
         train.train(config)

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from small import ADAPTER
 
 from course_utils import host
 from course_utils.__main__ import main
@@ -76,7 +77,7 @@ def test_training_goes_on_once_there_is_room(tmp_path):
 
 def train_on_a_full_disk(folder):
     os.environ["COURSE_RUNS"] = folder
-    lora = ["train", "--profile", "smoke", "--method", "lora"]
+    lora = ["train", "--profile", "smoke", "--method", ADAPTER]
     # First a checkpoint's optimiser does not fit, then the adapter.
     for number, size in enumerate(["1600k", "2800k"]):
         mount(folder, size, *["remount"][:number])
@@ -84,10 +85,10 @@ def train_on_a_full_disk(folder):
         assert status == 2
         assert said.startswith(f"error: The disk is full: {folder} has "), said
         assert "set COURSE_RUNS to it" in said and said.endswith("the same command then goes on.")
-        assert find_run(load_experiment("smoke").config("lora")) is None
+        assert find_run(load_experiment("smoke").config(ADAPTER)) is None
     mount(folder, "64m", "remount")
     assert command(*lora)[0] == 0
-    assert find_run(load_experiment("smoke").config("lora"))
+    assert find_run(load_experiment("smoke").config(ADAPTER))
 
 
 @mounts

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from small import ADAPTER, MULTIPLIED
 from whole_project import copy_project, finish, start
 
 from course_utils.paths import PROJECT
@@ -47,7 +48,7 @@ def queue() -> list[str]:
 
 
 def test_runs_are_made_by_jobs_and_are_the_same(project, smoke):
-    wanted = {method: f"runs/smoke/main/{method}/seed-0" for method in ("lora", "hira")}
+    wanted = {method: f"runs/smoke/main/{method}/seed-0" for method in (ADAPTER, MULTIPLIED)}
     finish(start(project, *SLURM, *(str(project / run / "result.json") for run in wanted.values())))
     assert queue() == []
     jobs = subprocess.check_output(["scontrol", "show", "jobs", "--oneliner"], text=True)

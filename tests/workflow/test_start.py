@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from small import ADAPTER, MULTIPLIED
 from whole_project import finish, marked, start, steps
 
 from course_utils.__main__ import main
@@ -194,15 +195,15 @@ def test_a_parameter_that_a_notebook_does_not_take_is_refused(tmp_path):
 
 
 def test_notebooks_of_methods_that_a_profile_lacks_are_left_out():
-    assert set(notebook_names(["head", "full", "lora"])) == {"01_data", "02_lora", "06_comparison"}
+    assert set(notebook_names(["head", "full", ADAPTER])) == {"01_data", "02_lora", "06_comparison"}
 
 
 def test_changed_files_of_the_readers_own_are_noticed(tmp_path):
     (tmp_path / "train.tsv").touch()
     (tmp_path / "notes.txt").touch()
-    config = load_experiment("smoke", {"data": str(tmp_path)}).config("lora")
+    config = load_experiment("smoke", {"data": str(tmp_path)}).config(ADAPTER)
     assert [path.name for path in config.files()] == ["train.tsv"]
-    assert load_experiment("smoke").config("lora").files() == []
+    assert load_experiment("smoke").config(ADAPTER).files() == []
 
 
 def test_doctor_names_what_a_profile_lacks():
@@ -253,7 +254,7 @@ def test_an_edited_notebook_runs_again_and_trains_nothing(smoke):
 
 @pytest.mark.slow
 def test_a_lost_run_is_made_again_with_what_depends_on_it(smoke):
-    shutil.rmtree(smoke.project / "runs" / "smoke" / "main" / "hira")
+    shutil.rmtree(smoke.project / "runs" / "smoke" / "main" / MULTIPLIED)
     (smoke.project / "logs").mkdir(exist_ok=True)
     listed = finish(start(smoke.project, "--dry-run"))
     assert "Train HiRA, seed 0" in listed and "Run notebook 05_hira" in listed
@@ -262,7 +263,7 @@ def test_a_lost_run_is_made_again_with_what_depends_on_it(smoke):
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_missing_from_a_report_of_the_others(smoke):
-    runs = smoke.project / "runs" / "smoke" / "main" / "hira"
+    runs = smoke.project / "runs" / "smoke" / "main" / MULTIPLIED
     shutil.rmtree(runs, ignore_errors=True)  # an earlier test may have
     runs.mkdir()
     (runs / ".seed-0.unfinished").write_text("a file where the run's folder should be")
