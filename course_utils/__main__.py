@@ -13,8 +13,10 @@ import typer
 from course_utils.code_identity import KEEP_OLD_RUNS
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError, check_writable
+from course_utils.methods import METHODS
 from course_utils.options import Overrides, Profile, exit_status, parse_overrides
 from course_utils.paths import reports_folder
+from course_utils.text import and_joined
 
 PROGRAM = "peft-course" if Path(sys.argv[0]).name == "peft-course" else "python -m course_utils"
 app = typer.Typer(
@@ -70,7 +72,7 @@ def run(
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Option(help="A method of the profile, for example lora.")],
+    method: Annotated[str, typer.Option(help=f"One of {and_joined([*METHODS])}.")],
     seed: int = 0,
     study: Annotated[str, typer.Option(help="main, or a side study of the profile.")] = "main",
     profile: Profile = "quick",
@@ -92,7 +94,7 @@ def train(
 
 @app.command()
 def predict(
-    run: Annotated[str, typer.Argument(help="Folder of a run, for example runs/quick/main/lora/seed-0.")],
+    run: Annotated[str, typer.Argument(help="Folder of a run, for example runs/quick/main/METHOD/seed-0.")],
     text: Annotated[list[str], typer.Argument(help="Sentences to classify.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a sentence.")] = False,
 ) -> None:

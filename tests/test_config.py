@@ -13,7 +13,7 @@ from course_utils.training.trainer import warmup_steps
 
 
 def test_overrides_reach_those_who_have_the_setting():
-    experiment = load_experiment("quick", {"rank": "4", "lora.rank": "6", "alpha": "8", "epochs": "1"})
+    experiment = load_experiment("quick", {"rank": "4", f"{ADAPTER}.rank": "6", "alpha": "8", "epochs": "1"})
     assert experiment.takers["rank"] == [ADAPTER, GATED, QUANTISED, MULTIPLIED]
     assert experiment.takers["alpha"] == [ADAPTER, GATED, QUANTISED]
     assert experiment.takers["epochs"] == ["every run"]
@@ -55,9 +55,9 @@ def test_a_folder_is_recorded_as_seen_from_the_project(tmp_path, monkeypatch):
     ("overrides", "message"),
     [
         ({"rnak": "4"}, "did you mean 'rank'"),
-        ({"lora.alhpa": "4"}, "did you mean 'lora.alpha'"),
-        ({"hira.alpha": "4"}, "no setting 'hira.alpha'; hira has"),
-        ({"lora.epochs": "4"}, "epochs is shared by all methods"),
+        ({f"{ADAPTER}.alhpa": "4"}, f"did you mean '{ADAPTER}.alpha'"),
+        ({f"{MULTIPLIED}.alpha": "4"}, f"no setting '{MULTIPLIED}.alpha'; {MULTIPLIED} has"),
+        ({f"{ADAPTER}.epochs": "4"}, "epochs is shared by all methods"),
         ({"rank": "four"}, "rank: 'four' is not allowed"),
         ({"rank": "0"}, "greater than or equal to 1"),
         ({"dropout": "1"}, "less than 1"),
@@ -112,7 +112,7 @@ def test_every_setting_says_what_it_is():
 
 
 def test_a_misspelt_setting_of_a_profile_is_named_with_its_file(tmp_path, monkeypatch):
-    text = (PROFILES / "smoke.toml").read_text(encoding="utf-8").replace("[methods.lora]", "[methods.lora]\nrnak = 4")
+    text = (PROFILES / "smoke.toml").read_text(encoding="utf-8").replace(f"[methods.{ADAPTER}]", f"[methods.{ADAPTER}]\nrnak = 4")
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     monkeypatch.setattr(configuration, "PROFILES", tmp_path)
     with pytest.raises(CourseError, match=r"mine\.toml: .*rnak"):

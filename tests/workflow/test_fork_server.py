@@ -51,7 +51,7 @@ def test_a_run_ends_with_the_process_that_asked_for_it(variables, tmp_path):
     asking = subprocess.Popen(
         [*TRAIN, "-p", "epochs=50"], env=variables | {"COURSE_RUNS": str(tmp_path)}, cwd=PROJECT
     )
-    lock = "smoke+*/main/lora/.seed-0.unfinished/checkpoints/checkpoint-*"
+    lock = f"smoke+*/main/{ADAPTER}/.seed-0.unfinished/checkpoints/checkpoint-*"
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob(lock)) and time.monotonic() < deadline:
         time.sleep(0.2)

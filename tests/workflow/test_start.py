@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from small import ADAPTER, MULTIPLIED
+from small import ADAPTER, GATED, MULTIPLIED, QUANTISED
 from whole_project import finish, marked, start, steps
 
 from course_utils.__main__ import main
@@ -34,7 +34,7 @@ from course_utils.workflow.progress import Progress
         (["-p", "rnk=4"], "rank"),
         (["-p", "rank=many"], "rank"),
         (["-p", "rank=0"], "greater than or equal to 1"),
-        (["-p", "lroa.alpha=32"], "lora.alpha"),
+        (["-p", f"{ADAPTER}x.alpha=32"], f"{ADAPTER}.alpha"),
         (["-p", "rank"], "NAME=VALUE"),
         (["--seeds", "0"], "1 to 1000"),
         (["--seeds", "three"], "1 to 1000"),
@@ -49,11 +49,11 @@ def test_what_is_wrong_is_said_before_any_work(options, said, runs_in, capsys):
 
 
 def test_settings_are_announced_with_who_takes_them(capsys):
-    experiment = load_experiment("smoke", {"rank": "4", "lora.alpha": "32", "epochs": "2"})
+    experiment = load_experiment("smoke", {"rank": "4", f"{ADAPTER}.alpha": "32", "epochs": "2"})
     one_command.announce(experiment, cores=2)
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert "rank = 4: lora, sparse_lora, qlora, hira" in lines
-    assert "lora.alpha = 32.0: lora" in lines
+    assert f"rank = 4: {ADAPTER}, {GATED}, {QUANTISED}, {MULTIPLIED}" in lines
+    assert f"{ADAPTER}.alpha = 32.0: {ADAPTER}" in lines
     assert "epochs = 2: every run" in lines
 
 
@@ -61,20 +61,20 @@ def test_settings_are_announced_with_who_takes_them(capsys):
 
 SNAKEFILE = """
 rule all:
-    input: "lora", "full", "02_lora"
+    input: "trained", "full", "02_lora"
 rule train_lora:
-    output: "lora"
+    output: "trained"
     message: "Train LoRA, seed 0 (main)"
     shell: "touch {output}"
 rule train_full:
-    input: "lora"
+    input: "trained"
     output: "full"
     log: "full.log"
     message: "Train Full fine-tuning, seed 0 (lr-1e-3)"
     priority: 1
     shell: "(echo Traceback; echo error: there is no such folder) > {log}; exit 3"
 rule notebook:
-    input: "lora"
+    input: "trained"
     output: "02_lora"
     message: "Run notebook 02_lora"
     shell: "touch {output}"
