@@ -4,5 +4,5 @@ set -eu
 cd "$(dirname "$0")"
 unset PYTHONPATH PYTHONHOME
 export PYTHONNOUSERSITE=1
-python=$(course_utils/environment.sh)
+python=$(course_utils/workflow/environment.sh)
 exec "$python" -m course_utils run "$@"

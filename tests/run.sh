@@ -4,6 +4,6 @@ set -eu
 cd "$(dirname "$0")/.."
 unset PYTHONPATH PYTHONHOME
 export PYTHONNOUSERSITE=1
-python=$(course_utils/environment.sh)
+python=$(course_utils/workflow/environment.sh)
 "$python" -m ruff check .
 exec "$python" -m pytest "$@"
