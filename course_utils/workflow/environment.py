@@ -137,7 +137,7 @@ def set_up(held: int) -> None:
         run([sys._base_executable, "-I", "-m", "venv", VENV], held)  # the running Python may have been in there
     pip = [PYTHON, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check", "install", "--progress-bar", "off"]
     try:
-        run([*pip, "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", INSTALLER], held)
+        run([*pip, "--no-deps", "--only-binary", ":all:", "-r", INSTALLER], held)
         install([VENV / "bin" / "uv", "pip", "install", "--python", PYTHON], held)
     except SetUpError:
         say("uv cannot be had or used here, so pip installs the packages, which takes longer.")
@@ -151,7 +151,7 @@ def set_up(held: int) -> None:
 
 def install(command: list[str | Path], held: int) -> None:
     """Install with `command` what the lock lists, then torch and the project itself. Raises SetUpError."""
-    run([*command, "--no-deps", "--require-hashes", "-r", LOCK], held)
+    run([*command, "--no-deps", "-r", LOCK], held)
     run([*command, "--no-build-isolation", "-e", PROJECT], held)
 
 
