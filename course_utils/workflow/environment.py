@@ -26,7 +26,7 @@ LOG = PROJECT / "logs" / "set-up.log"
 VENV = PROJECT / ".venv"
 PYTHON = VENV / "bin" / "python"
 CACHE = PROJECT / ".venv.cache"  # beside .venv, whose files uv can then link to it, and not in a home that may be full
-MARK = VENV / "set-up"  # the first file of a .venv that is ours; in the end it says what was installed, and where
+STAMP = VENV / "set-up"  # the first file of a .venv that is ours; in the end it says what was installed, and where
 UNFINISHED = "unfinished\n"
 
 # JupyterLab would ask at its first start whether it may fetch news, and look for newer versions than the lock's.
@@ -69,7 +69,7 @@ def pins(lock: Path = LOCK) -> list[tuple[str, str, bool]]:
 
 def satisfied(lock: Path = LOCK) -> bool:
     """Whether the Python that runs this has all packages in their versions; "2.13.0+cpu" will do for "2.13.0"."""
-    mark = Path(sys.prefix, MARK.name)
+    mark = Path(sys.prefix, STAMP.name)
     if mark.is_file() and mark.read_text(encoding="utf-8") == UNFINISHED:
         return False
     installed = {re.sub(r"[-_.]+", "-", each.name).lower(): each.version for each in metadata.distributions()}
@@ -93,7 +93,7 @@ def choose_python() -> Path:
 
 def is_set_up() -> bool:
     """Whether `.venv` was finished, at this very place, by this code from the locks as they are now."""
-    return MARK.is_file() and MARK.read_text(encoding="utf-8") == finished() and PYTHON.exists()
+    return STAMP.is_file() and STAMP.read_text(encoding="utf-8") == finished() and PYTHON.exists()
 
 
 def finished() -> str:
@@ -116,7 +116,7 @@ def only_one_at_a_time() -> Iterator[int]:
 
 def set_up(held: int) -> None:
     """Make `.venv`, or bring it up to date; what is run keeps the descriptor `held` open. Raises SetUpError."""
-    if VENV.is_symlink() or (VENV.exists() and not MARK.exists() and any(VENV.iterdir())):
+    if VENV.is_symlink() or (VENV.exists() and not STAMP.exists() and any(VENV.iterdir())):
         raise SetUpError(
             f".venv {'is a link' if VENV.is_symlink() else 'was made by something else'} and is left alone: move it"
             " away, or activate it if it has what requirements.lock lists, and start again."
@@ -128,11 +128,11 @@ def set_up(held: int) -> None:
     LOG.write_bytes(b"")
     say("Setting up .venv, once; this takes a minute or more. Details: logs/set-up.log")
     say("Downloads: about 0.6 GB with torch's CPU build, several GB with the CUDA build (see requirements.lock).")
-    works = MARK.is_file() and MARK.read_text(encoding="utf-8").endswith(f" {VENV}\n") and PYTHON.exists()
+    works = STAMP.is_file() and STAMP.read_text(encoding="utf-8").endswith(f" {VENV}\n") and PYTHON.exists()
     VENV.mkdir(exist_ok=True)
-    MARK.write_text(UNFINISHED, encoding="utf-8")
+    STAMP.write_text(UNFINISHED, encoding="utf-8")
     if not works:  # half made, or moved here: made anew, mostly from the cache
-        for left in set(VENV.iterdir()) - {MARK}:
+        for left in set(VENV.iterdir()) - {STAMP}:
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         run([sys._base_executable, "-I", "-m", "venv", VENV], held)  # the running Python may have been in there
     pip = [PYTHON, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check", "install", "--progress-bar", "off"]
@@ -145,7 +145,7 @@ def set_up(held: int) -> None:
     lab_settings = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     lab_settings.parent.mkdir(parents=True, exist_ok=True)
     lab_settings.write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
-    MARK.write_text(finished(), encoding="utf-8")
+    STAMP.write_text(finished(), encoding="utf-8")
     shutil.rmtree(CACHE, ignore_errors=True)
 
 
