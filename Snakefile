@@ -1,27 +1,26 @@
-# The workflow: model and data → runs → notebooks → report. ./run_all.sh starts it; see course_utils/workflow.py.
+# The workflow: model and data → runs → notebooks → report. ./run_all.sh starts it; see course_utils/workflow/start.py.
 
 import shlex
 import sys
 from math import ceil
 
-from course_utils.__main__ import parse_overrides
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
-from course_utils.notebooks import notebook_names, subject
+from course_utils.options import experiment_options, parse_overrides
 from course_utils.paths import reports_folder, runs_folder
-from course_utils.sources import source_files
-from course_utils.workflow import (
+from course_utils.workflow.estimates import (
     code_digest,
     content,
     expected_seconds,
-    experiment_options,
     gpus_a_run,
     processes_a_run,
     training_priority,
 )
+from course_utils.workflow.notebooks import notebook_names, subject
 
 OVERRIDES = list(config.get("overrides", []))
 EXPERIMENT = load_experiment(config.get("profile", "quick"), parse_overrides(OVERRIDES))
+SHARED = EXPERIMENT.shared
 CONFIGS = {runs_folder() / run.path / "result.json": run for run in EXPERIMENT.configs()}
 NOTEBOOKS = notebook_names(EXPERIMENT.methods)
 if config.get("without_missing"):  # the second try, after runs have failed: a report of the others
@@ -65,23 +64,23 @@ rule all:
         list(CONFIGS),
 
 
-rule sources:
+rule inputs:
     input:
         "assets.lock",
-        source_files(EXPERIMENT.config(EXPERIMENT.methods[0])),
+        SHARED.files(),
     output:
-        RUNS / "sources.json",
+        RUNS / "inputs.json",
     params:
-        settings=EXPERIMENT.config(EXPERIMENT.methods[0]).digest,
-        content=content(Path("assets.lock"), *source_files(EXPERIMENT.config(EXPERIMENT.methods[0]))),
+        settings=SHARED.digest,
+        content=content(Path("assets.lock"), *SHARED.files()),
     log:
-        f"{LOGS}/sources.log",
+        f"{LOGS}/inputs.log",
     resources:
         mem_mb=1000,
     message:
         "Fetch and check the model and the data"
     shell:
-        "OMP_NUM_THREADS={threads} {PYTHON} course_utils.sources {OPTIONS} > {log:q} 2>&1"
+        "OMP_NUM_THREADS={threads} {PYTHON} course_utils inputs {OPTIONS} > {log:q} 2>&1"
 
 
 for method in EXPERIMENT.methods:
@@ -90,7 +89,7 @@ for method in EXPERIMENT.methods:
         name:
             f"train_{method}"
         input:
-            RUNS / "sources.json",
+            RUNS / "inputs.json",
         output:
             # update: a finished run stays, for train() to find, when the run has to be looked at again
             update(RUNS / "{study}" / method / "seed-{seed}" / "result.json"),
@@ -118,7 +117,7 @@ for method in EXPERIMENT.methods:
 rule notebook:
     input:
         "notebooks/{notebook}.ipynb",
-        RUNS / "sources.json",
+        RUNS / "inputs.json",
         lambda wildcards: results_for(wildcards.notebook),
     output:
         REPORT / "notebooks" / "{notebook}.ipynb",
@@ -133,7 +132,7 @@ rule notebook:
     message:
         "Run notebook {wildcards.notebook}"
     shell:
-        "OMP_NUM_THREADS={threads} {PYTHON} course_utils.notebooks {wildcards.notebook:q} {OPTIONS} > {log:q} 2>&1"
+        "OMP_NUM_THREADS={threads} {PYTHON} course_utils notebook {wildcards.notebook:q} {OPTIONS} > {log:q} 2>&1"
 
 
 rule report:

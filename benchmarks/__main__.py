@@ -31,17 +31,19 @@ from torch.nn.functional import dropout
 
 from benchmarks import shapes
 from benchmarks.steps import PLAIN, compare_steps, contender
-from course_utils import evaluation, models, speed
-from course_utils.comparison import read_runs, summary_table, write_comparison
+from course_utils.comparison.tables import read_runs, summary_table, write_comparison
 from course_utils.config import load_experiment
-from course_utils.machine import processor_name
+from course_utils.inputs import bases
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT, runs_folder
 from course_utils.runs import Run, find_run
-from course_utils.speed import speed_up
 from course_utils.stats import CrossedBootstrap, compare_pairs
-from course_utils.training import adapted_model, load_run_data
-from course_utils.workflow import MARK, environment
+from course_utils.training import evaluation, speed
+from course_utils.training.machine import processor_name
+from course_utils.training.speed import speed_up
+from course_utils.training.train import load_run_data
+from course_utils.training.trainer import adapted_model
+from course_utils.workflow.start import MARK, environment
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 SST2 = os.environ.get("COURSE_SST2", "../shared/data/SST-2")
@@ -114,17 +116,17 @@ def evaluations() -> str:
     """Evaluation, merged and not"""
     config = load_experiment("quick").config("lora")
     torch.set_num_threads(config.threads)
-    frame = load_run_data(config).sets["test"].head(300)
-    tokenizer = models.load_tokenizer("embedded")
-    contenders = {"base model": models.load_classifier("embedded")}
+    frame = config.load_data().sets["test"].head(300)
+    tokenizer = Base("embedded").tokenizer()
+    contenders = {"base model": Base("embedded").load(SENTIMENT)}
     for name in ADAPTERS:
         config = load_experiment("quick").config(name)
-        contenders[f"{title(name)}, not merged"] = adapted_model(config, METHODS[name].load_base("embedded", "fp32"))
+        contenders[f"{title(name)}, not merged"] = adapted_model(config, METHODS[name].load_base(Base("embedded"), SENTIMENT, "fp32"))
         with tempfile.TemporaryDirectory() as folder:
-            model = adapted_model(config, METHODS[name].load_base("embedded", "fp32"))
+            model = adapted_model(config, METHODS[name].load_base(Base("embedded"), SENTIMENT, "fp32"))
             model = METHODS[name].finish(model)
             METHODS[name].save(model, Path(folder))
-            merged = METHODS[name].load_merged(METHODS[name].load_base("embedded", "fp32"), Path(folder))
+            merged = METHODS[name].load_merged(METHODS[name].load_base(Base("embedded"), SENTIMENT, "fp32"), Path(folder))
         contenders[f"{title(name)}, merged"] = merged
     times = {name: [] for name in contenders}
     for model in contenders.values():

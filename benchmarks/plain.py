@@ -19,10 +19,10 @@ from transformers import (
     set_seed,
 )
 
-from course_utils.assets import locate_base_model
 from course_utils.config import RunConfig, load_experiment
-from course_utils.data import tokenize
-from course_utils.training import load_run_data
+from course_utils.inputs.embedded import locate_base_model
+from course_utils.inputs.splits import tokenize
+from course_utils.training.train import load_run_data
 
 
 def plain_trainer(config: RunConfig, data, output: str, **arguments) -> Trainer:
@@ -60,7 +60,7 @@ def plain_trainer(config: RunConfig, data, output: str, **arguments) -> Trainer:
 def main(seed: int, file: Path) -> None:
     """Train with `seed` and write the labels that are predicted for the test set to `file` (.npy)."""
     config = load_experiment("quick").config("lora", seed)
-    data = load_run_data(config)
+    data = config.load_data()
     trainer = plain_trainer(config, data, str(file.with_suffix("")))
     trainer.train()
     test = tokenize(data.sets["test"], trainer.data_collator.tokenizer, config.max_length)

@@ -17,7 +17,7 @@ from transformers import (
 
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
-from course_utils.training import adapted_model
+from course_utils.training.trainer import adapted_model
 
 EMBEDDED = DistilBertConfig(dim=384, n_layers=6, n_heads=12, hidden_dim=1536)
 PUBLISHED = DistilBertConfig()  # distilbert-base: 768 wide, 6 layers

@@ -15,10 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
 
 from benchmarks.plain import plain_trainer
-from course_utils import models
 from course_utils.config import RunConfig, load_experiment
+from course_utils.inputs import bases
 from course_utils.methods import METHODS
-from course_utils.training import StepTimes, adapted_model, load_run_data, make_trainer
+from course_utils.training.train import load_run_data
+from course_utils.training.trainer import StepTimes, adapted_model, make_trainer
 
 PLAIN = "plain script"
 
@@ -58,7 +59,7 @@ def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple]:
     """A function that trains `steps` steps of `name` (a method or the plain script) and says how long each took."""
     method = "lora" if name == PLAIN else name
     config = load_experiment("quick", {"max_validation": 16, **overrides}).config(method)
-    data = load_run_data(config)
+    data = config.load_data()
 
     def run():
         torch.set_num_threads(config.threads)
@@ -79,7 +80,7 @@ def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple]:
 
 def _our_trainer(config: RunConfig, data, folder: Path, steps: int):
     base = METHODS[config.method].load_base(config.base_model, config.precision)
-    trainer = make_trainer(config, adapted_model(config, base), models.load_tokenizer(config.base_model), data, folder)
+    trainer = make_trainer(config, adapted_model(config, base), config.base.tokenizer(), data, folder)
     trainer.args.max_steps = steps
     trainer.args.eval_strategy = trainer.args.save_strategy = "no"
     return trainer

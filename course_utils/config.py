@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -24,12 +24,17 @@ from pydantic import (
     field_validator,
 )
 
-from course_utils import __version__
 from course_utils.errors import CourseError
-from course_utils.gpus import has_gpu
+from course_utils.host import has_bf16, processes
+from course_utils.inputs.sources import SOURCES, Source, find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
 from course_utils.paths import PROJECT, relative_to_project
+
+if TYPE_CHECKING:
+    from course_utils.inputs.bases import Base
+    from course_utils.inputs.splits import Data
+    from course_utils.tasks.classification import Classification
 
 PROFILES = PROJECT / "course_utils" / "profiles"
 
@@ -40,6 +45,10 @@ def _known_method(value: str) -> str:
     return value
 
 
+def _method_or_default(value: str) -> str:
+    return value if value == "default" else _known_method(value)
+
+
 def _shared_setting(value: str) -> str:
     if value not in SharedSettings.model_fields:
         raise ValueError(f"There is no such shared setting{_nearest(value, SharedSettings.model_fields)}")
@@ -47,6 +56,7 @@ def _shared_setting(value: str) -> str:
 
 
 MethodName = Annotated[str, AfterValidator(_known_method)]
+MethodOrDefault = Annotated[str, AfterValidator(_method_or_default)]
 SharedName = Annotated[str, AfterValidator(_shared_setting)]
 
 
@@ -82,10 +92,52 @@ class SharedSettings(BaseModel):
     def _as_seen_from_project(cls, value: str | None) -> str | None:
         return None if value is None else _folder_from_project(value)
 
+    @property
+    def base(self) -> Base:
+        """The base model."""
+        from course_utils.inputs.bases import Base  # and with it torch, which settings alone do without
+
+        return Base(self.base_model)
+
+    @property
+    def source(self) -> Source:
+        """The source of the data."""
+        return find_source(self.data)
+
+    @property
+    def task(self) -> Classification:
+        """What is learned: the classes of the source."""
+        from course_utils.tasks.classification import Classification
+
+        return Classification(self.source.class_names)
+
+    def files(self) -> list[Path]:
+        """The reader's own files that are read: a change to one means that runs must be made again."""
+        others = [find_source(self.also_evaluate)] if self.also_evaluate else []
+        return sorted(file for part in (self.base, self.source, *others) for file in part.files())
+
+    def load_data(self) -> Data:
+        """The data of a run; CourseError if they cannot be had, or do not fill a batch."""
+        from course_utils.inputs.splits import load_data
+
+        maxima = {name: getattr(self, name) for name in ("max_train", "max_validation", "max_test", "max_other")}
+        data = load_data(self.data, also_evaluate=self.also_evaluate, **maxima)
+        if self.batch_size > (size := len(data.sets["train"])):
+            raise CourseError(
+                f"batch_size: {self.batch_size} is more than the {size} training examples; "
+                f"type -p batch_size={size} or less, or a larger max_train."
+            )
+        if self.batch_size % (together := processes()):
+            raise CourseError(
+                f"batch_size: {self.batch_size} cannot be shared out equally among {together} processes; "
+                f"type -p batch_size={together * ceil(self.batch_size / together)}, or start another number of them."
+            )
+        return data
+
 
 def _folder_from_project(value: str) -> str:
     """A folder as written from the project's root ("./x", "../x"); anything else unchanged."""
-    if value in ("embedded", "sst2"):
+    if value in SOURCES:
         return value
     for start in (Path.cwd(), PROJECT):
         folder = os.path.join(start, os.path.expanduser(value))
@@ -111,11 +163,6 @@ class RunConfig(SharedSettings):
         method = METHODS.get(info.data.get("method"))
         return method.Settings.model_validate(value) if method and isinstance(value, dict) else value
 
-    def warmup(self, total_steps: int) -> int:
-        """Warm-up steps of a run of `total_steps` steps."""
-        steps = self.warmup_steps if self.warmup_steps >= 1 else self.warmup_steps * total_steps
-        return min(ceil(steps), total_steps - 1)
-
     @property
     def path(self) -> str:
         """Folder of the run below the folder of all runs."""
@@ -123,8 +170,8 @@ class RunConfig(SharedSettings):
 
     @property
     def digest(self) -> str:
-        """Hash of the configuration and of the package's version."""
-        text = json.dumps([self.model_dump(mode="json"), __version__], sort_keys=True)
+        """Hash of the configuration."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -185,7 +232,7 @@ class Profile(BaseModel):
     memory_gb: float = Field(gt=0)  # of one run
     seeds: int = Field(ge=1, le=1000)
     settings: dict[SharedName, Any]
-    methods: dict[MethodName, dict[str, Any]] = Field(min_length=1)
+    methods: dict[MethodOrDefault, dict[str, Any]] = Field(min_length=1)  # default serves those that are not named
     found_by: dict[MethodName, str] = {}  # method → fingerprint of the trial of `full` that found its learning rate
     search: Search | None = None
     studies: dict[str, Study] = {}
@@ -215,8 +262,9 @@ class Experiment:
 
     @property
     def methods(self) -> list[str]:
-        """Names of the methods that the profile has an entry for, in the order of every table."""
-        return [name for name in METHODS if name in self.profile.methods]
+        """Names of the methods: those of `-p methods=`, or that the profile names; in the order of every table."""
+        chosen = self.overrides.get("methods") or self.profile.methods
+        return [name for name in METHODS if name in chosen]
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -231,9 +279,19 @@ class Experiment:
         """What is run beside the main runs: the trials of the learning-rate search, then the side studies."""
         return (self.profile.search.studies if self.profile.search else {}) | self.profile.studies
 
+    @property
+    def shared(self) -> RunConfig:
+        """Configuration of the first main run, for the settings that all main runs share."""
+        return self.config(self.methods[0])
+
+    @property
+    def all_studies(self) -> list[str]:
+        """Names of the studies, the main one included."""
+        return ["main", *self.studies]
+
     def config(self, method: str, seed: int = 0, study: str = "main") -> RunConfig:
         """Resolved configuration of one run."""
-        for kind, name, known in (("method", method, self.methods), ("study", study, ["main", *self.studies])):
+        for kind, name, known in (("method", method, self.methods), ("study", study, self.all_studies)):
             if name not in known:
                 raise CourseError(
                     f"Profile {self.profile_name!r} has no {kind} {_shown(name)}; it has {', '.join(known)}."
@@ -242,7 +300,7 @@ class Experiment:
         if beside and method not in beside.methods:
             known = ", ".join(beside.methods)
             raise CourseError(f"Study {study!r} of profile {self.profile_name!r} is not about {method!r}, but {known}.")
-        shared, own = dict(self.profile.settings), dict(self.profile.methods[method])
+        shared, own = dict(self.profile.settings), self.profile_settings(method)
         for name, value in sorted(self.overrides.items(), key=lambda item: "." in item[0]):
             owner, _, setting = name.rpartition(".")
             if name in SharedSettings.model_fields:
@@ -252,7 +310,7 @@ class Experiment:
         if beside:  # what a study is about stays, or it would not be what its name says
             shared, own = shared | beside.settings, own | beside.methods[method]
         if shared.get("precision", "auto") == "auto":
-            shared["precision"] = "bf16" if machine_has_bf16() else "fp32"
+            shared["precision"] = "bf16" if has_bf16() else "fp32"
         try:
             return RunConfig(
                 experiment=self.name,
@@ -281,14 +339,28 @@ class Experiment:
     @cached_property
     def takers(self) -> dict[str, list[str]]:
         """Override → who takes it: method names, or "every run"."""
-        return {name: _takers(name, self.methods) for name in self.overrides}
+        takers = {name: _takers(name, self.methods) for name in self.overrides if name != "methods"}
+        return takers | ({"methods": ["every run"]} if "methods" in self.overrides else {})
+
+    def profile_settings(self, method: str) -> dict[str, Any]:
+        """What the profile sets for `method`, by its name or by default."""
+        if method in self.profile.methods:
+            return dict(self.profile.methods[method])
+        if "default" not in self.profile.methods:
+            raise CourseError(
+                f"methods: profile {self.profile_name!r} says nothing of {method!r}; give it an entry"
+                f" [methods.{method}] or [methods.default] with a learning_rate, or leave it out."
+            )
+        fields = METHODS[method].Settings.model_fields
+        return {name: value for name, value in self.profile.methods["default"].items() if name in fields}
 
 
 def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = None) -> Experiment:
     """The experiment of `profile` with `overrides` (name → value), all names, types and ranges checked.
 
     A name is a shared setting (`epochs`), a setting of every method that has it (`rank`) or of one method
-    (`lora.alpha`). Values may be text, as typed on a command line. `seeds` sets the number of seeds.
+    (`METHOD.NAME`). Values may be text, as typed on a command line. `seeds` sets the number of seeds, `methods` which
+    methods are run.
     Raises CourseError, naming the nearest valid name or what is allowed.
     """
     loaded = _read_profile(profile)
@@ -297,10 +369,17 @@ def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = N
         raise CourseError(f"overrides: {_shown(overrides)} does not map names to values; write, say, {{'rank': 4}}.")
     overrides = dict(overrides)
     seeds = _seed_count(overrides.pop("seeds", None))
-    typed = {name: _typed(name, value, loaded) for name, value in sorted(overrides.items())}
-    experiment = Experiment(profile, loaded, typed, seeds)
+    chosen = {"methods": _method_names(overrides.pop("methods"))} if "methods" in overrides else {}
+    methods = Experiment(profile, loaded, chosen).methods
+    typed = {name: _typed(name, value, methods) for name, value in sorted(overrides.items())}
+    experiment = Experiment(profile, loaded, typed | chosen, seeds)
     experiment.configs()  # ranges and contradictions
     return experiment
+
+
+def as_typed(value: Any) -> str:
+    """`value` as -p takes it."""
+    return ",".join(value) if isinstance(value, list | tuple) else "none" if value is None else str(value)
 
 
 def profile_names() -> list[str]:
@@ -315,7 +394,9 @@ def _read_profile(name: str) -> Profile:
     path = PROFILES / f"{name}.toml"
     try:
         profile = Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        Experiment(name, profile, {}).configs()  # what it sets for methods and in studies
+        known = METHODS if "default" in profile.methods else {}
+        for methods in ({}, {"methods": [*known]}):  # what it sets for those that it names, for the others, in studies
+            Experiment(name, profile, methods).configs()
         return profile
     except CourseError as error:
         raise CourseError(f"{relative_to_project(path)}: {error}") from None
@@ -341,9 +422,8 @@ def _takers(name: str, methods: list[str]) -> list[str]:
     return [m for m in owned if name in (setting, f"{m}.{setting}")]
 
 
-def _typed(name: str, value: Any, profile: Profile) -> Any:
-    """`value` as the setting `name` holds it, so that equal settings are written alike."""
-    methods = [m for m in METHODS if m in profile.methods]
+def _typed(name: str, value: Any, methods: list[str]) -> Any:
+    """`value` as the setting `name` of one of `methods` holds it, so that equal settings are written alike."""
     takers = _takers(name, methods)
     if not takers:
         own = {m: [f"{m}.{s}" for s in METHODS[m].Settings.model_fields] for m in methods}
@@ -353,7 +433,7 @@ def _typed(name: str, value: Any, profile: Profile) -> Any:
         unknown = f"There is no setting {_shown(name)}"
         if owner in own:
             raise CourseError(f"{unknown}{_nearest(name, own[owner])}; {owner} has {', '.join(own[owner])}.")
-        shared = [*setting_names(methods), "seeds"]
+        shared = [*setting_names(methods), "seeds", "methods"]
         raise CourseError(
             f"{unknown}{_nearest(name, [*shared, *sum(own.values(), [])])}; the settings are {', '.join(shared)}"
             " (METHOD.NAME sets it for one method)."
@@ -367,6 +447,18 @@ def _typed(name: str, value: Any, profile: Profile) -> Any:
     except ValidationError as error:
         raise CourseError(explain_validation(error)) from None
     return json.loads(json.dumps(getattr(checked, setting)))
+
+
+def _method_names(value: Any) -> list[str]:
+    """The methods that `-p methods=NAME,NAME` or a list names, in the order of every table."""
+    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not names:
+        raise CourseError(f"methods: {_shown(value)} is no list of methods; type -p methods=NAME,NAME.")
+    try:
+        wanted = {_known_method(str(name)) for name in names}
+    except ValueError as error:
+        raise CourseError(f"methods: {_shown(value)} is not allowed. {error}.") from None
+    return [name for name in METHODS if name in wanted]
 
 
 def _seed_count(value: Any) -> int | None:
@@ -414,14 +506,3 @@ PLAIN_WORDS = {
     "float_parsing": "It must be a number",
     "float_type": "It must be a number",
 }
-
-
-def machine_has_bf16() -> bool:
-    """Whether this machine multiplies bfloat16 matrices natively."""
-    if has_gpu():
-        import torch
-
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text(encoding="utf-8", errors="ignore") if flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text

@@ -1,4 +1,21 @@
-"""The one exception that readers of this project are meant to see."""
+"""What readers are meant to see: the one exception, and what to do where the system refuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from course_utils.paths import PROJECT, assets_folder, reports_folder, runs_folder
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+TORCH_IS_OUT_OF_ROOM = ("file write failed", "unexpected pos", "iostream error")  # it drops the number
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS}  # what flock says on some network file systems
 
 
 class CourseError(Exception):
@@ -6,3 +23,75 @@ class CourseError(Exception):
 
     The command line prints the message alone and exits with status 2.
     """
+
+
+def check_writable(folder: Path, variable: str) -> None:
+    """Make `folder` if it is missing; CourseError, naming the environment `variable` that moves it, if that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise CourseError(
+            f"{folder} cannot be written to ({error.strerror}); set {variable} to a folder that you may write to."
+        ) from None
+
+
+def refusal(error: BaseException | str) -> str | None:
+    """What to do about `error`, an exception or a library's words; None where it is no refusal by the system.
+
+    Libraries wrap what the system says in exceptions of their own, and keep its number in their words at best.
+    """
+    chain = [error]
+    while isinstance(error, BaseException):
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        chain.append(error)
+    words = "\n".join(map(str, chain))
+    numbers = {int(number) for number in re.findall(r"(?:[Ee]rrno|os error|Error code) (\d+)", words)}
+
+    if numbers & FULL or any(phrase in words for phrase in TORCH_IS_OUT_OF_ROOM):
+        return _disk_is_full()
+    if forbidden := numbers & FORBIDDEN:
+        files = [one.filename for one in chain if isinstance(one, OSError) and isinstance(one.filename, str)]
+        files += re.findall(r"Errno \d+\] [^:\n]*: '([^'\n]+)'", words)
+        return _is_forbidden(os.strerror(min(forbidden)), files[0] if files else None)
+    if numbers & TOO_MANY_FILES:
+        return "Too many files are open at once. Type ulimit -n 4096, then the same command again."
+    if errno.ENOMEM in numbers or any(isinstance(one, MemoryError) for one in chain):
+        return "Memory is used up. End other programs, or train fewer runs at once: ./run_all.sh --cores 1."
+    if numbers & NO_LOCKS:
+        return (
+            "A file system here keeps no locks, without which two starts could spoil each other's work. Put the"
+            " project, and the folders of COURSE_RUNS and COURSE_ASSETS, on one that does, such as a local disk."
+        )
+    return None
+
+
+def _disk_is_full() -> str:
+    """Names the place with the least room, for the call that failed seldom says where it was writing."""
+    places = _movable() | {"TMPDIR": Path(tempfile.gettempdir()), "": PROJECT}
+    room = {variable: shutil.disk_usage(_nearest(folder)).free for variable, folder in places.items()}
+    tightest = min(room, key=room.get)
+    move = f", or move the folder to a larger disk and set {tightest} to it" if tightest else ""
+    return (
+        f"The disk is full: {places[tightest]} has {room[tightest] / 1e6:.1f} MB left, which was not enough (df -h and"
+        f" df -i tell more). Free some space there{move}; the same command then goes on."
+    )
+
+
+def _is_forbidden(reason: str, file: str | None) -> str:
+    inside = [variable for variable, folder in _movable().items() if file and Path(file).is_relative_to(folder)]
+    if inside:
+        instead = f", or set {inside[0]} to a folder that is"
+    else:
+        instead = ", or start in a copy of the project that is" if file and Path(file).is_relative_to(PROJECT) else ""
+    return f"{file or 'A file'} cannot be used ({reason}). Make it yours to read and write{instead}."
+
+
+def _movable() -> dict[str, Path]:
+    """Environment variable → folder that it moves."""
+    return {"COURSE_RUNS": runs_folder(), "COURSE_REPORTS": reports_folder(), "COURSE_ASSETS": assets_folder()}
+
+
+def _nearest(place: Path) -> Path:
+    """`place`, or the nearest folder above it that there is."""
+    return next(folder for folder in (place, *place.parents) if folder.is_dir())

@@ -1,12 +1,11 @@
 """Where things lie: the project, its runs, its assets, its reports."""
 
+import hashlib
 import os
-import tempfile
 from pathlib import Path
 
-from course_utils.errors import CourseError
-
 PROJECT = Path(__file__).resolve().parent.parent
+BIBLIOGRAPHY = PROJECT / "course_utils" / "references.bib"
 
 
 def runs_folder() -> Path:
@@ -24,18 +23,18 @@ def reports_folder() -> Path:
     return Path(os.environ.get("COURSE_REPORTS") or PROJECT / "reports").resolve()
 
 
-def check_writable(folder: Path, variable: str) -> None:
-    """Make `folder` if it is missing; CourseError, naming the environment `variable` that moves it, if that fails."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise CourseError(
-            f"{folder} cannot be written to ({error.strerror}); set {variable} to a folder that you may write to."
-        ) from None
-
-
 def relative_to_project(path: Path | str) -> str:
     """`path` as written from the project's root where it lies inside, so that no machine's paths are recorded."""
     path = Path(path).resolve()
     return path.relative_to(PROJECT).as_posix() if path.is_relative_to(PROJECT) else str(path)
+
+
+def find_folder(name: str) -> Path | None:
+    """The folder called `name`, seen from the current folder or from the project's root."""
+    return next((place / name for place in (Path.cwd(), PROJECT) if os.path.isdir(place / name)), None)
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of what is in `file`, in hex."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,15 +13,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, create_model
 
+from course_utils.code_identity import code_of, differing, summary
 from course_utils.config import RunConfig
-from course_utils.data import plain_title
 from course_utils.errors import CourseError
+from course_utils.host import locked
 from course_utils.methods import METHODS
-from course_utils.paths import relative_to_project, runs_folder
+from course_utils.methods.sizes import ParameterCount
+from course_utils.paths import relative_to_project, runs_folder, sha256_of
+from course_utils.tasks.classification import METRICS
+from course_utils.text import plain_title
 
 SCHEMA_VERSION = 1
+KEEP_OLD_RUNS = "COURSE_KEEP_OLD_RUNS"
 CARD = "adapter/README.md"  # written anew when the comparison is known: its first hash is not held against it
 
 
@@ -54,16 +58,6 @@ class BaseModelRecord(Record):
     fingerprint: str
 
 
-class Parameters(Record):
-    """Numbers of parameters; `adapter` are the trained ones outside the head, `total` counts the head once."""
-
-    adapter: int
-    head: int
-    trainable: int
-    total: int
-    total_as_peft_counts: int
-
-
 class Bytes(Record):
     """Bytes on disk of what was trained, outside the head and in it, and of the base model in memory."""
 
@@ -85,13 +79,8 @@ class Memory(Record):
     measured_as: Title
 
 
-class Metrics(Record):
-    n: int
-    accuracy: float
-    f1: float
-    nll: float
-    brier: float
-    ece: float
+# One field a metric of the task: adding one there is enough.
+Metrics = create_model("Metrics", __base__=Record, n=(int, ...), **dict.fromkeys(METRICS, (float, ...)))
 
 
 class Environment(Record):
@@ -119,21 +108,23 @@ class RunResult(Record):
     fingerprint: str
     data: DataRecord
     base_model: BaseModelRecord
-    parameters: Parameters
+    parameters: ParameterCount
     bytes: Bytes
     timing: Timing
     memory: Memory
     metrics: dict[Title, Metrics]
     method: dict[str, Any]
     environment: Environment
+    code: dict[str, str] = {}  # module or package → hash or version; older records have none
     git: GitState | None
     files: dict[str, str]  # file below the folder → sha256
     checksum: str | None = None  # SHA-256 of all other fields; older records have none
 
-    def computed_checksum(self) -> str:
-        """What `checksum` is for the other fields as they are: an edited number does not fit it."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"checksum"}), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+
+def checksum_of(record: dict[str, Any]) -> str:
+    """What `checksum` is for the other fields of a record as read from JSON: an edited number does not fit it."""
+    text = json.dumps({name: value for name, value in record.items() if name != "checksum"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -142,6 +133,11 @@ class Run:
 
     folder: Path
     result: RunResult
+
+    @property
+    def changed_code(self) -> list[str]:
+        """Modules and packages that are other ones now than when the run was made: its numbers may be, too."""
+        return differing(self.result.code, code_of(self.config.method))
 
     @property
     def config(self) -> RunConfig:
@@ -165,8 +161,8 @@ class Run:
         """What was logged during training: step, epoch, loss, learning_rate, validation accuracy…"""
         return pd.read_csv(self.folder / "history.csv")
 
-    def costs(self) -> pd.DataFrame:
-        """What the run cost: columns quantity, value."""
+    def resources(self) -> pd.DataFrame:
+        """What the run took, trained and stored: columns quantity, value."""
         result, million = self.result, 1e6
         trained = result.data.sizes["train"] * self.config.epochs
         rows = {
@@ -188,9 +184,14 @@ class Run:
         return (self.folder / CARD).read_text(encoding="utf-8")
 
 
-def fingerprint(config: RunConfig, data: str, base_model: str) -> str:
-    """Hash of all that decides a run's numbers: configuration, data, base model and package version."""
-    return hashlib.sha256("\n".join([config.digest, data, base_model]).encode()).hexdigest()
+def fingerprint(config: RunConfig, data: str, base_model: str, code: dict[str, str]) -> str:
+    """Hash of all that decides a run's numbers: configuration, data, base model and code (`code_of`)."""
+    return hashlib.sha256("\n".join([config.digest, data, base_model, summary(code)]).encode()).hexdigest()
+
+
+def keeps_old_runs() -> bool:
+    """Whether runs that other code made are taken as they are: `./run_all.sh --keep-old-runs`."""
+    return os.environ.get(KEEP_OLD_RUNS) == "1"
 
 
 def read_run(folder: Path | str) -> Run:
@@ -203,13 +204,14 @@ def read_run(folder: Path | str) -> Run:
             "type ./run_all.sh, or python -m course_utils train, to make it."
         )
     try:
-        result = RunResult.model_validate_json(record.read_bytes())
-    except (ValidationError, CourseError, OSError) as error:
+        read = json.loads(record.read_bytes())
+        result = RunResult.model_validate(read)
+    except (ValueError, CourseError, OSError) as error:
         raise CourseError(
             f"{relative_to_project(record)} is damaged, unreadable or of another version "
             f"({str(error).splitlines()[0]}); delete its folder and run again."
         ) from None
-    if result.checksum not in (None, result.computed_checksum()):
+    if result.checksum not in (None, checksum_of(read)):
         raise CourseError(
             f"{relative_to_project(record)} was changed after the run wrote it; delete its folder and run again."
         )
@@ -221,7 +223,7 @@ def read_run(folder: Path | str) -> Run:
 
 
 def find_run(config: RunConfig) -> Run | None:
-    """The finished run of `config`, if its folder holds one and its files are unchanged."""
+    """The finished run of `config`, if its folder holds one, its files are unchanged and today's code made it."""
     folder = runs_folder() / config.path
     if not (folder / "result.json").is_file():
         return None
@@ -229,12 +231,21 @@ def find_run(config: RunConfig) -> Run | None:
         run = read_run(folder)
     except CourseError:
         return None
-    return run if run.config == config and is_unchanged(run) else None
+    current = keeps_old_runs() or not run.changed_code
+    return run if run.config == config and current and is_unchanged(run) else None
+
+
+def changed_code_of(config: RunConfig) -> list[str]:
+    """Modules and packages that changed since the run of `config` that lies in its folder was made; empty if none."""
+    try:
+        return read_run(runs_folder() / config.path).changed_code
+    except CourseError:
+        return []
 
 
 def is_unchanged(run: Run) -> bool:
     """Whether the files of `run`, its card aside, are those that it recorded."""
-    return all(_sha256(run.folder / name) == recorded for name, recorded in run.result.files.items() if name != CARD)
+    return all(sha256_of(run.folder / name) == recorded for name, recorded in run.result.files.items() if name != CARD)
 
 
 @contextmanager
@@ -242,8 +253,7 @@ def held(config: RunConfig) -> Iterator[None]:
     """Keep other processes from making the run of `config`; the system frees it when this one ends."""
     target = runs_folder() / config.path
     target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(target.parent / f".{target.name}.lock"):
         yield
 
 
@@ -267,10 +277,9 @@ def publish(folder: Path, result: RunResult) -> Run:
     """Turn the complete `folder` of a run into the run: record its files, then rename it into place."""
     (folder / "fingerprint").unlink()
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    hashes = {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
-    result = result.model_copy(update={"files": hashes})
-    result = result.model_copy(update={"checksum": result.computed_checksum()})
-    text = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    hashes = {p.relative_to(folder).as_posix(): sha256_of(p) for p in files}
+    record = result.model_copy(update={"files": hashes}).model_dump(mode="json")
+    text = json.dumps(record | {"checksum": checksum_of(record)}, indent=2, ensure_ascii=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
     target = runs_folder() / result.config.path
     shutil.rmtree(target, ignore_errors=True)
@@ -281,10 +290,5 @@ def publish(folder: Path, result: RunResult) -> Run:
 def load_model(run: Run, merged: bool = True):
     """The trained classifier of `run`, ready to predict; `merged`: ΔW added to W₀."""
     method, config = run.method, run.config
-    base = method.load_base(config.base_model, "fp32")
+    base = method.load_base(config.base, config.task, "fp32")
     return (method.load_merged if merged else method.load)(base, run.folder)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

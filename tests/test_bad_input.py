@@ -21,16 +21,23 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from course_utils import audit, config, data, hub, runs, workflow  # noqa: F401  audit and hub before no_work's stand-ins
+from course_utils import (
+    config,  # noqa: F401  audit and hub before no_work's stand-ins
+    runs,  # noqa: F401  audit and hub before no_work's stand-ins
+)
 from course_utils.__main__ import COMMANDS, main
-from course_utils.assets import embedded_model
+from course_utils.audit import audit  # noqa: F401  audit and hub before no_work's stand-ins
 from course_utils.config import RunConfig, explain_validation, load_experiment, setting_names
-from course_utils.data import load_data, normalise
 from course_utils.errors import CourseError
+from course_utils.inputs import splits  # noqa: F401  audit and hub before no_work's stand-ins
+from course_utils.inputs.embedded import embedded_model
+from course_utils.inputs.splits import load_data, normalise
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
-from course_utils.notebooks import NOTEBOOKS
 from course_utils.paths import PROJECT
+from course_utils.training import hub  # noqa: F401  audit and hub before no_work's stand-ins
+from course_utils.workflow import start  # noqa: F401  audit and hub before no_work's stand-ins
+from course_utils.workflow.notebooks import NOTEBOOKS
 
 tried = settings(
     max_examples=int(os.environ.get("COURSE_EXAMPLES", 50)),
@@ -296,13 +303,13 @@ def test_a_place_that_cannot_be_written_to_is_named_before_any_work(no_work, tmp
     monkeypatch.setenv(variable, str(places.get(place, place)))
     assert outcome(["run", "--profile", "smoke"]) is None
     with pytest.raises(CourseError, match=f"set {variable} to a folder"):
-        workflow.main(["--profile", "smoke"])
+        start.main(["--profile", "smoke"])
 
 
 def test_a_place_that_snakemake_cannot_name_is_refused(no_work, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "{rank}"))
     with pytest.raises(CourseError, match="a name without them"):
-        workflow.main(["--profile", "smoke"])
+        start.main(["--profile", "smoke"])
 
 
 def test_assets_in_a_place_of_no_use_are_named(tmp_path, monkeypatch):
@@ -459,10 +466,10 @@ MODEL_FILES = st.fixed_dictionaries(
 @settings(tried, max_examples=tried.max_examples // 5)
 @given(files=MODEL_FILES)
 def test_any_model_folder(files):
-    from course_utils import models
+    from course_utils.inputs import bases
 
     with folder_of(files) as folder:
-        for load in (models.load_tokenizer, models.load_classifier):
+        for load in (bases.load_tokenizer, bases.load_classifier):
             with pytest.raises(CourseError, match="^base_model=.* could not be loaded"):
                 load(str(folder))
 
@@ -472,28 +479,28 @@ def test_the_weights_of_something_else_are_no_encoder(tmp_path):
     import torch
     from safetensors.torch import save_file
 
-    from course_utils import models
+    from course_utils.inputs import bases
 
     shutil.copy(embedded_model() / "config.json", tmp_path)
     save_file({"other.weight": torch.zeros(3)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CourseError, match="tensors are missing, distilbert.embeddings"):
-        models.load_classifier(str(tmp_path))
+        bases.load_classifier(str(tmp_path))
 
 
 def test_a_text_longer_than_the_model_reads_is_refused():
     from transformers import DistilBertConfig
 
-    from course_utils import models
+    from course_utils.inputs import bases
 
     model = types.SimpleNamespace(config=DistilBertConfig(max_position_embeddings=64))
-    models.check_length(model, 64)
+    bases.check_length(model, 64)
     with pytest.raises(CourseError, match="max_length: 65 is more than the 64"):
-        models.check_length(model, 65)
+        bases.check_length(model, 65)
 
 
 def test_four_bits_without_a_kernel_are_explained(monkeypatch):
-    from course_utils import models
+    from course_utils.inputs import bases
 
     monkeypatch.setattr("bitsandbytes.functional.quantize_4bit", _stop)
     with pytest.raises(CourseError, match="QLoRA needs them; python -m bitsandbytes"):
-        models.load_classifier("embedded", four_bit=True)
+        bases.load_classifier("embedded", four_bit=True)

@@ -2,10 +2,11 @@
 
 import pytest
 
-from course_utils.__main__ import main, parse_overrides
+from course_utils.__main__ import main
 from course_utils.config import PROFILES, RunConfig, load_experiment, profile_names, setting_names
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
+from course_utils.options import parse_overrides
 
 
 def test_overrides_reach_those_who_have_the_setting():

@@ -29,18 +29,22 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from test_training import Killed, killed_after, tiny  # noqa: F401  a fixture
 from whole_project import SECRETS, copy_project, start
 
-from course_utils import assets, exhibits, models, notebooks, report, training
 from course_utils.__main__ import main
-from course_utils.chapters import elements
-from course_utils.comparison import read_runs, write_comparison
+from course_utils.comparison.tables import read_runs, write_comparison
 from course_utils.config import load_experiment
-from course_utils.data import load_data, plain_title
-from course_utils.display import one_line, show_document, show_markdown, show_table
 from course_utils.errors import CourseError
-from course_utils.fork_server import SOCKET, fork_server
+from course_utils.inputs import bases, embedded
+from course_utils.inputs.splits import load_data
+from course_utils.options import experiment_options
 from course_utils.paths import PROJECT
+from course_utils.report import bind, exhibits
+from course_utils.report.chapters import elements
+from course_utils.report.display import show_document, show_markdown, show_table
 from course_utils.runs import read_run
-from course_utils.workflow import experiment_options
+from course_utils.text import one_line, plain_title
+from course_utils.training import train
+from course_utils.workflow import notebooks
+from course_utils.workflow.fork_server import SOCKET, fork_server
 
 HTML = "{http://www.w3.org/1999/xhtml}"
 NASTY = [
@@ -127,7 +131,7 @@ def shown(tmp_path_factory):
         patch.setenv("COURSE_REPORTS", str(place / "out" / "reports"))
         patch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
         experiment = load_experiment("smoke", {"data": str(folder), "max_other": 16, "precision": "fp32"})
-        run = training.train(experiment.config("lora"))
+        run = train.train(experiment.config("lora"))
         notebooks.execute("01_data", experiment.name, {"seed": 0} | experiment.parameters)
 
         patch.setattr("IPython.display.display", lambda data, raw, metadata: outputs.append((data, metadata or {})))
@@ -143,7 +147,7 @@ def shown(tmp_path_factory):
         written = notebooks.reports_folder() / experiment.name / "notebooks" / "06_comparison.ipynb"
         nbformat.write(new_notebook(cells=[new_markdown_cell("# Comparison"), cell]), written)
 
-        pandoc = report._pandoc
+        pandoc = bind._pandoc
 
         def remembered(document, target, *options):
             text = pandoc(document, target, *options)
@@ -152,7 +156,7 @@ def shown(tmp_path_factory):
 
         patch.setattr(report, "_pandoc", remembered)
         write_comparison(results)
-        html, pdf = report.build_report(results)
+        html, pdf = bind.build_report(results)
     assert pdf.read_bytes().startswith(b"%PDF")
     page = html5lib.HTMLParser(strict=True).parse(html.read_text("utf-8"))
     return experiment, run, page, typeset[0], place / "out"
@@ -279,7 +283,7 @@ def test_a_pickle_in_a_checkpoint_is_not_run(killed_after, runs_in, planted, tmp
     config = tiny("lora")
     revive = killed_after("lora", 8)
     with pytest.raises(Killed):
-        training.train(config)
+        train.train(config)
     revive()
     monkeypatch.setenv("COURSE_RUNS", str(runs_in))
     checkpoints = runs_in / config.path.replace("seed-0", ".seed-0.unfinished") / "checkpoints"
@@ -288,7 +292,7 @@ def test_a_pickle_in_a_checkpoint_is_not_run(killed_after, runs_in, planted, tmp
         assert (checkpoints / "checkpoint-6" / name).is_file()
         shutil.copytree(checkpoints / "checkpoint-6", tmp_path / name / "checkpoint-6")
         plant(tmp_path / name / "checkpoint-6" / name)
-        assert training.last_checkpoint(tmp_path / name) is None
+        assert train.last_checkpoint(tmp_path / name) is None
     plant(checkpoints / "checkpoint-6" / "optimizer.pt")
     for name in ("training_args.bin", "pytorch_model.bin"):
         plant(checkpoints / "checkpoint-3" / name)
@@ -303,7 +307,7 @@ def test_a_pickle_in_a_checkpoint_is_not_run(killed_after, runs_in, planted, tmp
     monkeypatch.setattr(torch, "load", checked)
     for name in ("load", "loads"):
         monkeypatch.setattr(pickle, name, lambda *_, **__: pytest.fail("a pickle is loaded"))
-    run = training.train(config)  # from the checkpoint before the spoilt one
+    run = train.train(config)  # from the checkpoint before the spoilt one
     assert loaded == {"checkpoint-6/optimizer.pt", *(f"checkpoint-3/{name}" for name in states)}
     assert not pwned.exists() and run.result.metrics["test"].n == 32
 
@@ -311,22 +315,22 @@ def test_a_pickle_in_a_checkpoint_is_not_run(killed_after, runs_in, planted, tmp
 @pytest.fixture
 def model_folder(tmp_path):
     """A copy of the embedded model to spoil."""
-    return Path(shutil.copytree(assets.embedded_model(), tmp_path / "model"))
+    return Path(shutil.copytree(embedded.embedded_model(), tmp_path / "model"))
 
 
 def test_weights_come_from_safetensors_alone(model_folder, planted):
     plant, pwned = planted
     plant(model_folder / "pytorch_model.bin")
     name = str(model_folder)
-    expected = models.load_classifier("embedded").base_model.state_dict()
-    found = models.load_classifier(name).base_model.state_dict()
+    expected = Base("embedded").load(SENTIMENT).base_model.state_dict()
+    found = bases.load_classifier(name).base_model.state_dict()
     assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
     (model_folder / "model.safetensors").rename(model_folder / "other.safetensors")
     with pytest.raises(CourseError, match="no file named model.safetensors"):
-        models.load_classifier(name)
+        bases.load_classifier(name)
     (model_folder / "other.safetensors").unlink()
     with pytest.raises(CourseError, match=r"must hold config.json and \*.safetensors"):
-        models.load_classifier(name)
+        bases.load_classifier(name)
     assert not pwned.exists()
 
 
@@ -343,11 +347,11 @@ def test_a_model_s_own_code_is_not_run(model_folder, tmp_path, monkeypatch):
 
     spoil("config.json", auto_map=dict.fromkeys(classes, "evil.It"))
     spoil("tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.It", "evil.It"]})
-    models.load_classifier(str(model_folder))
-    models.load_tokenizer(str(model_folder))
+    bases.load_classifier(str(model_folder))
+    bases.load_tokenizer(str(model_folder))
     spoil("tokenizer_config.json", tokenizer_class="ItTokenizer")
     spoil("config.json", model_type="it")
-    for load in (models.classifier_without_weights, models.load_classifier, models.load_tokenizer):
+    for load in (bases.classifier_without_weights, bases.load_classifier, bases.load_tokenizer):
         with pytest.raises(CourseError, match="custom code") as error:
             load(str(model_folder))
         assert "\n" not in str(error.value) and "trust_remote_code" not in str(error.value)
@@ -435,7 +439,7 @@ def test_an_archive_writes_only_what_is_asked_of_it(tmp_path):
 
     inner = io.BytesIO()
     with tarfile.open(fileobj=inner, mode="w:gz") as package:
-        for name in assets.SENTENCES.values():
+        for name in embedded.SENTENCES.values():
             add(package, f"hutto_ICWSM_2014/{name}_GroundTruth.txt", b"1\t2.5\tgood\r\n")
             add(package, f"hutto_ICWSM_2014/{name}_anonDataRatings.txt", b"1\t2.5\t0\t[2, 3]\r\n")
         add(package, "../../evil", b"x")
@@ -455,10 +459,10 @@ def test_an_archive_writes_only_what_is_asked_of_it(tmp_path):
                 add(package, f"{resources}/hutto_ICWSM_2014.tar.gz", inner.getvalue())
         if linked:
             with pytest.raises(KeyError):  # a link leads to members of the archive and nowhere else
-                assets._write_sentences(archive, folder)
+                embedded._write_sentences(archive, folder)
         else:
-            assets._write_sentences(archive, folder)
-            written = {"LICENSE.txt", *(f"{name}.parquet" for name in assets.SENTENCES)}
+            embedded._write_sentences(archive, folder)
+            written = {"LICENSE.txt", *(f"{name}.parquet" for name in embedded.SENTENCES)}
             assert {path.name for path in folder.iterdir()} == written
     assert not [path for path in tmp_path.rglob("*") if "evil" in path.name] and not Path("/etc/evil").exists()
 
@@ -473,7 +477,7 @@ def test_the_pdf_reads_no_file_beside_it(tmp_path, monkeypatch):
     for address in ("/etc/passwd", "../secret.txt", str(tmp_path / "secret.txt")):
         monkeypatch.setattr(report, "_pandoc", lambda *_, address=address: f"#read({json.dumps(address)})")
         with pytest.raises(CourseError, match="could not be set as a PDF"):
-            report._write_pdf("", settings, tmp_path / "scratch")
+            bind._write_pdf("", settings, tmp_path / "scratch")
     # What lies below its folder can be read: it is the folder that keeps the rest out.
     (tmp_path / "scratch" / "secret.txt").write_text("secret")
     (tmp_path / "scratch" / "report.typ").write_text('#read("/secret.txt")')

@@ -1,6 +1,6 @@
-"""The methods that are compared, in the order of every table: one module each, one line each here."""
+"""The methods that can be compared, in the order of every table: one module each, one line each here."""
 
-from course_utils.methods import full, head, hira, lora, qlora, sparse_lora
+from course_utils.methods import dora, full, head, hira, lora, qlora, sparse_lora
 from course_utils.methods.base import Method
 
 METHODS: dict[str, Method] = {
@@ -12,5 +12,8 @@ METHODS: dict[str, Method] = {
         sparse_lora,
         qlora,
         hira,
+        dora,
     )
 }
+FLOOR, CEILING = (next(m for m in METHODS.values() if m.baseline == kind) for kind in ("floor", "ceiling"))
+PLAIN = next(METHODS[method.control] for method in METHODS.values() if method.control)  # what the others vary

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from course_utils.errors import CourseError
 from course_utils.paths import relative_to_project
+from course_utils.text import first_line
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
     from transformers import TrainerCallback
 
-    from course_utils.config import RunConfig
+    from course_utils.inputs.bases import Base
+    from course_utils.tasks.classification import Classification
 
 
 def _split_names(value: Any) -> Any:
@@ -50,11 +53,34 @@ class LoraSettings(LowRankSettings):
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the input of the adapter")
 
 
+@dataclass(frozen=True)
+class Picture:
+    """What a drawing of the adapted weight shows beside the frozen weight and the product of two thin factors.
+
+    `multiplied`: the product multiplies the frozen weight entry by entry instead of being added; `gated`: a gate
+    stands on every rank; `four_bit`: the frozen weight is kept in 4 bits; `magnitude`: every row of the sum is scaled
+    to a trained length.
+    """
+
+    multiplied: bool = False
+    gated: bool = False
+    four_bit: bool = False
+    magnitude: bool = False
+
+
+def base_again(model: nn.Module, **options: Any) -> nn.Module:
+    """The model that `model` was before it was trained, loaded anew; `options` as `Base.load` takes them."""
+    from course_utils.inputs.bases import base_of
+    from course_utils.tasks.classification import Classification
+
+    return base_of(model).load(Classification(tuple(model.config.id2label.values())), **options)
+
+
 class Method:
     """One way to fine-tune; a subclass is a module of `course_utils.methods`.
 
-    The defaults describe a method that PEFT implements: a subclass then needs little more than
-    `adapter_config`. The two baselines override how weights are saved and loaded.
+    The defaults describe a method that PEFT implements: a subclass then needs little more than `adapter_config` and
+    `trained_numbers`. The two baselines override how weights are saved and loaded.
     """
 
     name: ClassVar[str]
@@ -64,16 +90,27 @@ class Method:
     description: ClassVar[str]  # one sentence for cards and tables
     marker: ClassVar[str]  # matplotlib marker
     color: ClassVar[str]
-    is_baseline: ClassVar[bool] = False
+    baseline: ClassVar[Literal["floor", "ceiling"] | None] = None  # what the others are measured against
+    control: ClassVar[str | None] = None  # the method that it is without the idea that it is named for
+    peft_type: ClassVar[str] = "LORA"  # what adapter_config.json says
+    picture: ClassVar[Picture | None] = Picture()
     four_bit_base: ClassVar[bool] = False
+    reads_frozen_weights: ClassVar[bool] = False  # uses W₀ otherwise than as a factor of a product with x
     relative_cost: ClassVar[float] = 1.0  # duration of a step next to LoRA's; orders jobs, nothing else
     Settings: ClassVar[type[Settings]] = LoraSettings
 
-    def load_base(self, base_model: str, precision: str) -> nn.Module:
-        """Base classifier that this method adapts, its head not yet initialised."""
-        from course_utils.models import load_classifier
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is a floor or a ceiling, and has no adapter."""
+        return self.baseline is not None
 
-        return load_classifier(base_model, four_bit=self.four_bit_base, precision=precision)
+    def trained_numbers(self, out: int, into: int, settings: Any) -> int:
+        """How many numbers it trains on a linear layer of a weight (out, into)."""
+        raise NotImplementedError
+
+    def load_base(self, base: Base, task: Classification, precision: str) -> nn.Module:
+        """The model that this method adapts, its head not yet initialised."""
+        return base.load(task, four_bit=self.four_bit_base, precision=precision)
 
     def adapter_config(self, model: nn.Module, settings: Any):
         """PEFT configuration of the adapter for `model`."""
@@ -85,11 +122,14 @@ class Method:
 
         return get_peft_model(model, self.adapter_config(model, settings))
 
+    def speed_up(self, model: nn.Module) -> None:
+        """Make the adapted `model` compute the same with less work, in place; tests hold it to be exact."""
+
     def learning_rates(self, model: nn.Module, settings: Any) -> dict[str, float]:
         """Parameter name → peak learning rate, where it is not the run's."""
         return {}
 
-    def callbacks(self, config: RunConfig, total_steps: int) -> list[TrainerCallback]:
+    def callbacks(self, settings: Any, warmup_steps: int, total_steps: int) -> list[TrainerCallback]:
         """What happens during training beside the gradient step."""
         return []
 
@@ -99,12 +139,10 @@ class Method:
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write what was trained below `folder`: an adapter that PEFT loads."""
-        from course_utils.assets import locate_base_model
-        from course_utils.models import portable_name
+        from course_utils.inputs.bases import base_of
 
-        config = model.peft_config["default"]
-        config.base_model_name_or_path = portable_name(model.get_base_model())
-        config.revision = locate_base_model(config.base_model_name_or_path)[1]  # the commit of a base on the hub
+        config, base = model.peft_config["default"], base_of(model.get_base_model())
+        config.base_model_name_or_path, config.revision = base.name, base.revision  # the commit of a base on the hub
         # Embeddings are never adapted; left to itself, PEFT would ask the hub whether they were.
         model.save_pretrained(folder / "adapter", save_embedding_layers=False)
 
@@ -117,10 +155,9 @@ class Method:
         try:
             return PeftModel.from_pretrained(base, folder / "adapter").eval()
         except Exception as error:  # of an adapter that this project did not write, PEFT raises all kinds
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".:")
             raise CourseError(
-                f"PEFT cannot load the adapter in {relative_to_project(folder)} ({reason}); delete the folder and run"
-                " it again."
+                f"PEFT cannot load the adapter in {relative_to_project(folder)} ({first_line(error)}); delete"
+                " the folder and run it again."
             ) from error
 
     def load_merged(self, base: nn.Module, folder: Path) -> nn.Module:
@@ -129,7 +166,7 @@ class Method:
 
     def delta_weights(self, model: nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Layer name → (W₀, ΔW), both (out, in), 32-bit, for every layer that the method changes."""
-        from course_utils.models import plain_weight
+        from course_utils.inputs.nf4 import plain_weight
 
         return {
             name.removeprefix("base_model.model."): (
@@ -143,6 +180,10 @@ class Method:
     def delta_weight(self, layer: nn.Module) -> torch.Tensor:
         """ΔW (out, in) of one adapted `layer`."""
         return layer.get_delta_weight("default")
+
+    def wrote(self, adapter_config: dict[str, Any]) -> bool:
+        """Whether an adapter_config.json is of this method's kind."""
+        return adapter_config.get("peft_type") == self.peft_type and not adapter_config.get("use_dora")
 
     def measurements(self, model: nn.Module, settings: Any) -> dict[str, Any]:
         """What only this method has to report, for `result.json`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from course_utils.methods.base import base_again
 from course_utils.methods.head import Head
 
 
@@ -13,7 +14,11 @@ class Full(Head):
     description = "Every parameter of the encoder and of the head is trained."
     marker = "s"
     color = "#000000"
+    baseline = "ceiling"
     relative_cost = 1.7
+
+    def trained_numbers(self, out, into, settings):
+        return out * into
 
     def adapt(self, model, settings):
         return model.requires_grad_(True)
@@ -22,9 +27,7 @@ class Full(Head):
         """The linear layers' difference to the base model that the run started from."""
         from torch import nn
 
-        from course_utils.models import load_classifier
-
-        base = dict(load_classifier(model.name_or_path).base_model.named_modules())
+        base = dict(base_again(model).base_model.named_modules())
         frozen = {name: layer.weight.detach() for name, layer in base.items() if isinstance(layer, nn.Linear)}
         return {
             f"{model.base_model_prefix}.{name}": (weight, model.base_model.get_submodule(name).weight.detach() - weight)

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from course_utils.methods.base import LowRankSettings, Method
+from types import MethodType
+
+from course_utils.methods.base import LowRankSettings, Method, Picture
+
+
+def one_product_forward(layer, x):
+    """HiRA as x(W₀ ⊙ (1 + BA))ᵀ, one product of matrices where PEFT takes two; exact, as it has no dropout."""
+    from torch.nn.functional import linear
+
+    base = layer.get_base_layer()
+    if layer.merged:
+        return base(x)
+    factor = layer.hira_B["default"] @ layer.hira_A["default"]
+    return linear(x, base.weight + base.weight * factor, base.bias)  # W₀ + W₀ ⊙ BA  (out, in)
 
 
 class Hira(Method):
@@ -13,13 +26,20 @@ class Hira(Method):
     description = "The update is the Hadamard product of the frozen weight and BA, which can have full rank."
     marker = "^"
     color = "#d55e00"
+    control = "lora"
+    peft_type = "HIRA"
+    picture = Picture(multiplied=True)
+    reads_frozen_weights = True  # the sum W₀ + W₀ ⊙ BA is rounded to bf16, not its terms
     relative_cost = 0.95
     Settings = LowRankSettings
+
+    def trained_numbers(self, out, into, settings):
+        return settings.rank * (out + into)
 
     def adapter_config(self, model, settings):
         from peft import HiraConfig
 
-        from course_utils.models import head_modules, target_modules
+        from course_utils.inputs.bases import head_modules, target_modules
 
         return HiraConfig(
             task_type="SEQ_CLS",
@@ -27,6 +47,13 @@ class Hira(Method):
             target_modules=list(settings.target_modules) or target_modules(model),
             modules_to_save=head_modules(model),
         )
+
+    def speed_up(self, model):
+        from peft.tuners import hira
+
+        for layer in model.modules():
+            if type(layer) is hira.Linear:
+                layer.forward = MethodType(one_product_forward, layer)
 
     def delta_weight(self, layer):
         # PEFT's get_delta_weight returns BA; the update is W₀ ⊙ BA  (out, in)

@@ -15,10 +15,13 @@ class Lora(Method):
     color = "#0072b2"
     Settings = LoraSettings
 
+    def trained_numbers(self, out, into, settings):
+        return settings.rank * (out + into)
+
     def adapter_config(self, model, settings):
         from peft import LoraConfig
 
-        from course_utils.models import head_modules, target_modules
+        from course_utils.inputs.bases import head_modules, target_modules
 
         return LoraConfig(
             task_type="SEQ_CLS",

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from types import MethodType
+
+from course_utils.inputs.nf4 import dequantise, four_bit_layers, quantisation_error
+from course_utils.methods.base import Picture, base_again
 from course_utils.methods.lora import Lora
+
+
+def dequantise_once_forward(layer, x):
+    """A 4-bit layer whose dequantised weight is kept from the forward to the backward pass; exact.
+
+    What comes out is in the precision of the product, as from any other layer; bitsandbytes goes back to 32 bits.
+    """
+    from bitsandbytes.functional import dequantize_4bit
+    from torch.nn.functional import linear
+
+    weight = dequantize_4bit(layer.weight, layer.weight.quant_state).to(layer.compute_dtype)
+    bias = None if layer.bias is None else layer.bias.to(weight.dtype)
+    return linear(x.to(weight.dtype), weight, bias)
 
 
 class Qlora(Lora):
@@ -16,6 +33,8 @@ class Qlora(Lora):
     )
     marker = "D"
     color = "#cc79a7"
+    control = "lora"
+    picture = Picture(four_bit=True)
     four_bit_base = True
     relative_cost = 1.1
 
@@ -26,21 +45,20 @@ class Qlora(Lora):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         return super().adapt(model, settings)
 
+    def speed_up(self, model):
+        import torch
+
+        if not torch.cuda.is_available():  # where dequantising and multiplying are one kernel
+            for _, layer in four_bit_layers(model):
+                layer.forward = MethodType(dequantise_once_forward, layer)
+
     def load_merged(self, base, folder):
         # ΔW is added to the dequantised weights: merging into 4 bits would round it away.
-        from course_utils.models import dequantise
-
         return super().load_merged(dequantise(base), folder)
 
     def measurements(self, model, settings):
-        from course_utils.models import load_classifier, quantisation_error
-
-        name = model.get_base_model().name_or_path
-        return {
-            "quantisation_error": quantisation_error(
-                load_classifier(name, four_bit=True), load_classifier(name)
-            )
-        }
+        base = model.get_base_model()
+        return {"quantisation_error": quantisation_error(base_again(base, four_bit=True), base_again(base))}
 
 
 METHOD = Qlora()

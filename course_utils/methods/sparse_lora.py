@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from course_utils.methods.base import LoraSettings
+from course_utils.methods.base import LoraSettings, Picture
 from course_utils.methods.lora import Lora
 
 
@@ -37,7 +37,12 @@ class SparseLora(Lora):
     )
     marker = "P"
     color = "#009e73"
+    control = "lora"
+    picture = Picture(gated=True)
     Settings = SparseLoraSettings
+
+    def trained_numbers(self, out, into, settings):
+        return super().trained_numbers(out, into, settings) + settings.rank
 
     def adapt(self, model, settings):
         from course_utils.methods.gates import add_gates
@@ -50,10 +55,10 @@ class SparseLora(Lora):
         rate = settings.gate_rate * settings.learning_rate
         return {name: rate for name, _ in model.named_parameters() if name.endswith(".gate")}
 
-    def callbacks(self, config, total_steps):
+    def callbacks(self, settings, warmup_steps, total_steps):
         from course_utils.methods.gates import ProximalStep
 
-        return [ProximalStep(config.settings.sparsity, config.warmup(total_steps), total_steps)]
+        return [ProximalStep(settings.sparsity, warmup_steps, total_steps)]
 
     def finish(self, model):
         from course_utils.methods.gates import fold_gates

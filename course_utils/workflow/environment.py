@@ -32,28 +32,19 @@ UNFINISHED = "unfinished\n"
 # JupyterLab would ask at its first start whether it may fetch news, and look for newer versions than the lock's.
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
-# uv reads nothing that pip is set to: these are its names for it. UV_INDEX_URL yields to UV_DEFAULT_INDEX.
+# uv reads nothing that pip is set to: these are its names for it. UV_INDEX_URL yields to a reader's UV_DEFAULT_INDEX.
 UV_NAMES = {
-    "index-url": "UV_INDEX_URL",
-    "extra-index-url": "UV_EXTRA_INDEX_URL",
-    "no-index": "UV_OFFLINE",
-    "find-links": "UV_FIND_LINKS",
-    "constraint": "UV_CONSTRAINT",
-    "trusted-host": "UV_INSECURE_HOST",
-    "default-timeout": "UV_HTTP_TIMEOUT",
-    "timeout": "UV_HTTP_TIMEOUT",
-    "cert": "SSL_CERT_FILE",
+    "index-url": "UV_INDEX_URL", "extra-index-url": "UV_EXTRA_INDEX_URL", "find-links": "UV_FIND_LINKS",
+    "no-index": "UV_OFFLINE", "constraint": "UV_CONSTRAINT", "trusted-host": "UV_INSECURE_HOST", "proxy": "ALL_PROXY",
+    "timeout": "UV_HTTP_TIMEOUT", "default-timeout": "UV_HTTP_TIMEOUT", "cert": "SSL_CERT_FILE",
     "client-cert": "SSL_CLIENT_CERT",
-    "proxy": "ALL_PROXY",
-}
-
+}  # fmt: skip
 CAUSES = {
     "no space left": "the disk is full: free some gigabytes",
     "do not match the hashes|hash mismatch": "a file is not the one whose hash the lock has: try another package index",
-    "resolution|NewConnection|ConnectTimeout|Max retries|ProxyError|dns error|connect error|timed out|versions: none": (
-        "the package index cannot be reached or lacks a package: check the network, and the index that pip is set to"
-    ),
-}
+    "resolution|NewConnection|ConnectTimeout|Max retries|ProxyError|dns error|connect error|timed out|versions: none":
+        "the package index cannot be reached or lacks a package: check the network, and the index that pip is set to",
+}  # fmt: skip
 
 
 class SetUpError(Exception):
@@ -139,7 +130,7 @@ def set_up(held: int) -> None:
     try:
         run([*pip, "--no-deps", "--only-binary", ":all:", "-r", INSTALLER], held)
         install([VENV / "bin" / "uv", "pip", "install", "--python", PYTHON], held)
-    except SetUpError:
+    except (SetUpError, OSError):
         say("uv cannot be had or used here, so pip installs the packages, which takes longer.")
         install([*pip, "--no-compile"], held)
     lab_settings = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
@@ -175,8 +166,7 @@ def variables() -> dict[str, str]:
     listed = subprocess.run(command, capture_output=True, text=True).stdout if PYTHON.exists() else ""
     for section in ("global", "install", ":env:"):
         for name, value in re.findall(rf"^{section}\.([\w-]+)=(.+)$", listed, re.MULTILINE):
-            words = ast.literal_eval(value).split()
-            if name in UV_NAMES and words:
+            if name in UV_NAMES and (words := ast.literal_eval(value).split()):
                 ours[UV_NAMES[name]] = ("," if name == "find-links" else " ").join(words)
     return ours | os.environ | {"PIP_USER": "0"}
 
@@ -191,15 +181,12 @@ def main() -> int:
     try:
         print(choose_python())
     except SetUpError as error:
-        say(str(error))
-        return 1
+        return say(str(error)) or 1
     except OSError as error:
-        place = error.filename or PROJECT
-        say(f"{place} cannot be written ({error.strerror}); make room, or make it yours, and start again.")
-        return 1
+        why = f"{error.filename or PROJECT} cannot be written ({error.strerror})"
+        return say(f"{why}; make room, or make it yours, and start again.") or 1
     except KeyboardInterrupt:
-        say("\nStopped. The same command goes on from here.")
-        return 130
+        return say("\nStopped. The same command goes on from here.") or 130
     return 0
 
 

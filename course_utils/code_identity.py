@@ -1,0 +1,95 @@
+"""Which code decides a run's numbers: the package's modules that it uses, and the libraries beneath them.
+
+A module is known by the hash of what Python makes of its source: comments, docstrings and layout do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from course_utils.methods import METHODS
+from course_utils.paths import PROJECT
+
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
+ROOMS = ("inputs", "tasks", "methods", "training")
+PASSED_THROUGH = ("config", "runs")  # lead from one room to another; what they hold is in the run's configuration
+# They record and publish what was computed. The registry of methods decides nothing about one of them.
+LEFT_OUT = {"training.card", "training.hub", "training.machine", "methods"}
+
+
+@cache
+def code_of(method: str) -> dict[str, str]:
+    """Module or package → hash or version, of all that a run of `method` computes with, as it is now."""
+    own = {kind.__module__ for kind in type(METHODS[method]).__mro__} - {"builtins"}
+    of_others = {type(other).__module__ for other in METHODS.values()} - own
+    used, waiting = set(), [*own, "course_utils.training.train"]
+    while waiting:
+        module = waiting.pop()
+        if module not in used and module not in of_others:
+            used.add(module)
+            waiting += [found for found in imported_by(_source(module)) if _counts(found) or _is_passed(found)]
+    hashed = sorted(module for module in used if not _is_passed(module))
+    hashes = {module.removeprefix("course_utils."): digest(_source(module)) for module in hashed}
+    return hashes | {name: version(name).partition("+")[0] for name in PACKAGES}
+
+
+def summary(code: dict[str, str]) -> str:
+    """One hash of all of it."""
+    return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()
+
+
+def differing(code: dict[str, str], other: dict[str, str]) -> list[str]:
+    """Modules and packages in which two runs' code differs."""
+    return sorted(name for name in code.keys() | other.keys() if code.get(name) != other.get(name))
+
+
+def digest(source: str) -> str:
+    """Hash of Python `source` without comments, docstrings and layout: 16 hex digits."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        match getattr(node, "body", None):
+            case [ast.Expr(value=ast.Constant(value=str())), *_] as body:
+                del body[0]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def imported_by(source: str) -> set[str]:
+    """Modules of the package that `source` imports, wherever in it; what only a type checker imports does not count."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{name.name}" for name in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {name.name for name in node.names}
+    return {name for name in names if name.startswith("course_utils.") and _file(name)}
+
+
+def _counts(module: str) -> bool:
+    name = module.removeprefix("course_utils.")
+    return name.partition(".")[0] in ROOMS and name not in LEFT_OUT
+
+
+def _is_passed(module: str) -> bool:
+    return module.removeprefix("course_utils.") in PASSED_THROUGH
+
+
+def _file(module: str) -> Path | None:
+    place = PROJECT.joinpath(*module.split("."))
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
+
+
+def _source(module: str) -> str:
+    """Source of a module of the package, or of one from elsewhere that a method came from."""
+    file = _file(module)
+    return file.read_text(encoding="utf-8") if file else inspect.getsource(sys.modules[module])

@@ -1,0 +1,94 @@
+"""Who agrees with whom: the methods with each other, one human rater with the others, and where all of them fail."""
+
+from __future__ import annotations
+
+from itertools import combinations, combinations_with_replacement
+
+import numpy as np
+import pandas as pd
+
+from course_utils.comparison.tables import Predictions
+from course_utils.inputs.embedded import SENTENCES, embedded_sentences
+from course_utils.inputs.sources import CLEAR_RATING
+
+RATING_BINS = (CLEAR_RATING, 1.0, 1.5, 2.0, 2.5, 3.0)  # lower ends, of the absolute mean rating
+HUMAN = "human"  # one rater, in a column that otherwise names methods
+
+
+def cohens_kappa(predicted: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Cohen's kappa between methods, a square table: agreement beyond chance of the classes that they predict.
+
+    `predicted` maps a method to classes, a row a seed, a column a sentence. Two methods are compared on the seeds
+    that both have, and the mean is taken; the diagonal is a method's agreement with itself under another seed, over
+    all pairs of its seeds. NaN where there is nothing to compare.
+    """
+    from sklearn.metrics import cohen_kappa_score
+
+    table = pd.DataFrame(np.nan, index=list(predicted), columns=list(predicted))
+    for first, second in combinations_with_replacement(predicted, 2):
+        one, other = predicted[first], predicted[second][predicted[first].columns]
+        shared = one.index.intersection(other.index)
+        seeds = combinations(shared, 2) if first == second else zip(shared, shared, strict=True)
+        kappas = [cohen_kappa_score(one.loc[a], other.loc[b]) for a, b in seeds]
+        table.loc[first, second] = table.loc[second, first] = np.mean(kappas) if kappas else np.nan
+    return table
+
+
+def rater_agreement(ratings: np.ndarray) -> np.ndarray:
+    """How one rater agrees with the others, for each of the `ratings` (raters,) of a sentence: (raters,).
+
+    1 where a rating has the sign of the mean of the others, 0 where it has the opposite one, ½ where either is
+    zero: who takes no side is as good as a guess.
+    """
+    others = ratings.sum() - ratings  # its sign is that of the mean of the others
+    return (1 + np.sign(ratings) * np.sign(others)) / 2
+
+
+def with_ratings(sentences: pd.DataFrame) -> pd.DataFrame:
+    """`sentences` (text and mean_rating among its columns) with a further column, ratings: one integer a rater.
+
+    For embedded sentences of any domain (hutto2014vader).
+    """
+    domains = pd.concat([embedded_sentences(name, ["text", "mean_rating", "ratings"]) for name in SENTENCES])
+    rated = domains.drop_duplicates(["text", "mean_rating"])
+    return sentences.merge(rated, how="left", on=["text", "mean_rating"], validate="many_to_one")
+
+
+def human_ceiling(sentences: pd.DataFrame) -> float:
+    """How often one rater agrees with the others on `sentences`, as `with_ratings` returns them: a share."""
+    return float(np.concatenate(sentences["ratings"].map(rater_agreement).tolist()).mean())
+
+
+def accuracy_by_rating(predictions: Predictions, sentences: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of every method, and agreement of one rater with the others, by how strongly sentences were rated.
+
+    `sentences` are those of `predictions`, as `with_ratings` returns them. Columns: method (a name, or "human"),
+    rating ("0.5 to 1", …, of the absolute mean rating), sentences (their number), accuracy (a share, mean over
+    seeds). Bins without a sentence are left out.
+    """
+    sentences = sentences.set_index("example_id").loc[predictions.labels.index]
+    ends = [f"{low:g} to {high:g}" for low, high in zip(RATING_BINS, RATING_BINS[1:], strict=False)]
+    names = [*ends, f"{RATING_BINS[-1]:g} or more"]
+    strength = pd.cut(sentences["mean_rating"].abs(), [*RATING_BINS, np.inf], right=False, labels=names)
+    rows = []
+    for name, group in sentences.groupby(strength, observed=True):
+        accuracy = {method: frame[group.index].to_numpy().mean() for method, frame in predictions.correct.items()}
+        for method, value in (accuracy | {HUMAN: human_ceiling(group)}).items():
+            rows.append({"method": method, "rating": name, "sentences": len(group), "accuracy": value})
+    return pd.DataFrame(rows)
+
+
+def missed_by_all(predictions: Predictions, sentences: pd.DataFrame) -> pd.DataFrame:
+    """The sentences that every run of every method classifies wrongly, the most strongly rated first.
+
+    `sentences` are those of `predictions`, with ratings where there are some. Columns: text, label, and with
+    ratings mean_rating, negative, neutral, positive: the number of raters on each side.
+    """
+    correct = pd.concat(predictions.correct.values())
+    missed = sentences.set_index("example_id").loc[correct.columns[~correct.any()]]
+    if "ratings" not in missed:
+        return missed[["text", "label"]].reset_index(drop=True)
+    missed = missed.sort_values("mean_rating", key=np.abs, ascending=False, ignore_index=True)
+    for sign, side in ((-1, "negative"), (0, "neutral"), (1, "positive")):
+        missed[side] = [int((np.sign(ratings) == sign).sum()) for ratings in missed["ratings"]]
+    return missed[["text", "label", "mean_rating", "negative", "neutral", "positive"]]

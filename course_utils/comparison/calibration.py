@@ -1,0 +1,73 @@
+"""Are predicted probabilities right? Temperature scaling, fitted on validation, and what it changes on a test set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.tasks.classification import calibration_bins, score
+
+STAGES = ("before", "after")
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature T for which `logits` (n, 2) / T have the smallest NLL against `labels` (n,).
+
+    Above 1 the logits were overconfident, below 1 too timid; searched from 1/20 to 20. No prediction changes.
+    Source: guo2017calibration, section 4.2.
+    """
+    from scipy.optimize import minimize_scalar
+
+    limit = np.log(20)
+    found = minimize_scalar(lambda t: score(logits / np.exp(t), labels)["nll"], bounds=(-limit, limit))
+    return float(np.exp(found.x))
+
+
+def scaled_predictions(results: ExperimentRuns, study: str = "main", set_name: str = "test") -> pd.DataFrame:
+    """Predictions of every usable run of `study` on one set, before and after its own temperature scaling.
+
+    Each run's temperature is fitted on its validation predictions. Columns: method, seed, stage (before, after),
+    temperature (1 before), example_id, label, logit_0, logit_1.
+    """
+    parts = []
+    for run in results.runs:
+        if run.config.study == study:
+            predictions = run.predictions()
+            validation = predictions[predictions["set"] == "validation"]
+            fitted = fit_temperature(validation[["logit_0", "logit_1"]].to_numpy(), validation["label"].to_numpy())
+            for stage, temperature in zip(STAGES, (1.0, fitted), strict=True):
+                part = predictions[predictions["set"] == set_name].drop(columns="set")
+                part[["logit_0", "logit_1"]] /= temperature
+                about = {"method": run.config.method, "seed": run.config.seed, "stage": stage}
+                parts.append(part.assign(**about, temperature=temperature))
+    return pd.concat(parts, ignore_index=True)
+
+
+def calibration_table(scaled: pd.DataFrame) -> pd.DataFrame:
+    """Calibration of every method, mean over seeds, from what `scaled_predictions` returns.
+
+    Columns: method, stage, seeds, temperature, accuracy, nll (nats), brier, ece; two rows a method.
+    """
+    rows = []
+    for (method, seed, stage), part in scaled.groupby(["method", "seed", "stage"], sort=False):
+        metrics = score(part[["logit_0", "logit_1"]].to_numpy(), part["label"].to_numpy())
+        temperature = part["temperature"].iloc[0]
+        rows.append({"method": method, "seed": seed, "stage": stage, "temperature": temperature} | metrics)
+    grouped = pd.DataFrame(rows).groupby(["method", "stage"], sort=False)
+    means = grouped[["temperature", "accuracy", "nll", "brier", "ece"]].mean()
+    means.insert(0, "seeds", grouped.size())
+    return means.reset_index()
+
+
+def reliability(scaled: pd.DataFrame) -> pd.DataFrame:
+    """The points of a reliability diagram, the seeds of a method together, from what `scaled_predictions` returns.
+
+    Columns: method, stage, n, confidence, accuracy (means of a bin, as shares); a row for every bin that is not empty.
+    """
+    parts = []
+    for (method, stage), part in scaled.groupby(["method", "stage"], sort=False):
+        positive = expit((part["logit_1"] - part["logit_0"]).to_numpy())
+        parts.append(calibration_bins(positive, part["label"].to_numpy()).assign(method=method, stage=stage))
+    return pd.concat(parts, ignore_index=True)[["method", "stage", "n", "confidence", "accuracy"]]

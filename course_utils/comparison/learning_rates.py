@@ -1,0 +1,63 @@
+"""The learning-rate search: what each trial reached on validation, which rate won, and whether the profile uses it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.config import Experiment
+from course_utils.methods import METHODS
+
+
+def search_trials(runs: ExperimentRuns) -> pd.DataFrame:
+    """One row a finished trial: method, learning_rate, accuracy and nll on validation, fingerprint, best.
+
+    A method's best has the highest accuracy; of equals, the lowest loss.
+    """
+    rows = [
+        {
+            "method": run.config.method,
+            "learning_rate": run.config.settings.learning_rate,
+            "accuracy": run.result.metrics["validation"].accuracy,
+            "nll": run.result.metrics["validation"].nll,
+            "fingerprint": run.result.fingerprint,
+        }
+        for run in runs.runs
+        if not run.config.final
+    ]
+    columns = ["method", "learning_rate", "accuracy", "nll", "fingerprint"]
+    trials = pd.DataFrame(rows, columns=columns).sort_values(["method", "learning_rate"], ignore_index=True)
+    ranked = trials.sort_values(["accuracy", "nll"], ascending=[False, True])
+    return trials.assign(best=trials.index.isin(ranked.groupby("method").head(1).index))
+
+
+def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
+    """Each method's best rate, which of them lie on the edge of their grid, and which the main runs do not use."""
+    if trials.empty:
+        return []
+    best = trials[trials["best"]].set_index("method")["learning_rate"].reindex(METHODS).dropna()
+    grids = trials.groupby("method")["learning_rate"].agg(["min", "max"])
+    named = {name: f"{METHODS[name].title} {rate:g}" for name, rate in best.items()}
+    edge = [named[name] for name, rate in best.items() if rate in grids.loc[name].to_numpy()]
+    used = {name: experiment.config(name).settings.learning_rate for name in best.index}
+    other = [
+        f"{METHODS[name].title} ran at {used[name]:g} and its best trial at {rate:g}"
+        for name, rate in best.items()
+        if used[name] != rate
+    ]
+    sentences = [f"The best rates on validation are: {', '.join(named.values())}."]
+    if edge:
+        sentences.append(f"On the edge of its grid, where a better rate may lie beyond: {', '.join(edge)}.")
+    else:
+        sentences.append("No best rate lies on the edge of its grid.")
+    if other:
+        sentences.append(f"The main runs do not use every winner: {'; '.join(other)}.")
+    return sentences
+
+
+def winners_as_toml(trials: pd.DataFrame) -> str:
+    """The winners as lines of a profile: each method's learning rate and the fingerprint of its trial."""
+    best = trials[trials["best"]].set_index("method")
+    rates = "\n".join(f"[methods.{name}]\nlearning_rate = {best.learning_rate[name]:g}\n" for name in best.index)
+    found = "\n".join(f'{name} = "{best.fingerprint[name]}"' for name in best.index)
+    return f"{rates}\n[found_by]\n{found}\n"

@@ -1,0 +1,120 @@
+"""This machine: its cores, memory and GPUs, what it computes in, and locks; all without importing torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+MEMORY_LIMIT = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # controller → file, in versions 2 and 1
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def at_once(cores: int) -> int:
+    """How many runs train side by side: one a core, or one on each GPU."""
+    return min(cores, len(visible_gpus())) or cores
+
+
+def memory_mib() -> int:
+    """Memory in MiB that processes here may use: the machine's, or less where a container or a job has a limit."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    groups = Path("/proc/self/cgroup")
+    for line in groups.read_text().splitlines() if groups.is_file() else []:
+        _, controller, path = line.split(":", 2)
+        if controller in ("", "memory"):  # version 2 has one hierarchy, version 1 one for each controller
+            group = CONTROL_GROUPS / controller / path.strip("/")
+            for file in (place / MEMORY_LIMIT[controller] for place in (group, *group.parents)):
+                if file.is_file() and (limit := file.read_text().strip()).isdigit():
+                    limits.append(int(limit))
+    return min(limits) // 2**20
+
+
+def has_bf16() -> bool:
+    """Whether this machine multiplies bfloat16 matrices natively."""
+    if has_gpu():
+        import torch
+
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text(encoding="utf-8", errors="ignore") if flags.is_file() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text
+
+
+# ---------------------------------------------------------------- GPUs
+
+
+@cache
+def visible_gpus() -> tuple[str, ...]:
+    """What CUDA_VISIBLE_DEVICES may call the GPUs that this process can use; empty where there is none."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = tuple(str(number) for number, _ in enumerate(listed.stdout.splitlines())) if not listed.returncode else ()
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return found if chosen is None else tuple(name for name in chosen.split(",") if found and name.strip())
+
+
+def has_gpu() -> bool:
+    """Whether there is an NVIDIA GPU."""
+    return bool(visible_gpus())
+
+
+def take_a_gpu() -> None:
+    """Where several GPUs are visible, leave this process one that no other run has taken; wait until one is free.
+
+    Call it before anything touches CUDA. The GPU is held by the lock of a file for as long as the process lives.
+    """
+    from filelock import FileLock, Timeout
+
+    names = visible_gpus()
+    if len(names) < 2:
+        return
+    locks = Path(tempfile.gettempdir()) / f"course-gpus-of-{os.getuid()}"
+    locks.mkdir(mode=0o700, exist_ok=True)
+    while True:
+        for name in names:
+            lock = FileLock(locks / f"gpu-{name.replace('/', '_')}.lock")
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                continue
+            _HELD.append(lock)  # or it would be freed with its last reference
+            os.environ["CUDA_VISIBLE_DEVICES"] = name
+            return
+        time.sleep(1)
+
+
+_HELD: list = []
+
+
+# ---------------------------------------------------------------- several processes
+
+
+def processes() -> int:
+    """How many processes train this run together: those of `accelerate launch` or torchrun, else one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that looks, writes and evaluates for all that train together."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold the lock of `file`, waiting for it; the system frees it when this process ends, however it ends."""
+    from filelock import FileLock
+
+    with FileLock(file):
+        yield

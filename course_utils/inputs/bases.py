@@ -1,0 +1,292 @@
+"""The base model: one object that locates it, loads it with a task's head, plain or in NF4, and says what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from course_utils.errors import CourseError
+from course_utils.inputs.embedded import MODEL, embedded_model, whole_assets
+from course_utils.inputs.facts import Facts
+from course_utils.paths import find_folder, relative_to_project, sha256_of
+from course_utils.text import code_span, first_line
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from course_utils.tasks.classification import Classification
+
+# Nobody is asked to convert a repository that holds only pickles; it is refused.
+os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # about a library's code
+
+# A model is data: its own code is never run. Left unsaid, transformers would ask whoever sits at the terminal.
+NO_CODE = {"trust_remote_code": False}
+
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+PINNED_REVISIONS = {"distilbert-base-uncased": "12040accade4e8a0f71eabdb258fecc2e7e948be"}
+FACTS = {
+    "embedded": Facts(
+        "all-MiniLM-L6-v2",
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
+        license="apache-2.0",
+        citations=("wang2020minilm",),
+        limits=(
+            "The base model was trained contrastively, to give similar sentences similar embeddings. It is no "
+            "masked-language model, and what holds for it need not hold for one.",
+        ),
+    ),
+    "distilbert-base-uncased": Facts(
+        "distilbert-base-uncased",
+        hub_id="distilbert-base-uncased",
+        license="apache-2.0",
+        citations=("sanh2019distilbert",),
+    ),
+}
+OWN_TARGETS = {"distilbert": ["q_lin", "v_lin"]}  # query and value, where PEFT's own table says nothing
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model by the name that `base_model=` takes: "embedded", a folder, or a hub id. Nothing is loaded yet.
+
+    Raises CourseError, naming what to type instead, where a folder or the hub has no such model.
+    """
+
+    name: str
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is the encoder from the package index."""
+        return self.name == "embedded"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies on this machine, so that no hub is asked."""
+        return os.path.isdir(self.location)
+
+    @cached_property
+    def location(self) -> str:
+        """What `from_pretrained` takes: a folder, or a hub id as it is; asks no hub."""
+        if self.is_embedded:
+            return str(embedded_model())
+        folder = find_folder(self.name)
+        if folder is not None:
+            if not os.path.isfile(folder / "config.json") or not any(folder.glob("*.safetensors")):
+                raise CourseError(
+                    f"base_model={self.name}: the folder must hold config.json and *.safetensors; "
+                    "save a model into it with save_pretrained, or type base_model=embedded"
+                )
+            return str(folder.resolve())
+        if not HUB_ID.fullmatch(self.name):
+            raise CourseError(
+                f"base_model={self.name}: there is no such folder; type embedded, an existing folder with config.json "
+                "and *.safetensors, or a hub id such as distilbert-base-uncased"
+            )
+        return self.name
+
+    @cached_property
+    def revision(self) -> str | None:
+        """The commit of a model of the hub."""
+        return None if self.is_local else PINNED_REVISIONS.get(self.name) or _commit(self.name)
+
+    @property
+    def facts(self) -> Facts:
+        """What a card says of it."""
+        on_hub = find_folder(self.name) is None and HUB_ID.fullmatch(self.name)
+        return FACTS.get(self.name) or (Facts(self.name, hub_id=self.name) if on_hub else Facts(code_span(self.name)))
+
+    def files(self) -> list[Path]:
+        """The reader's own files that it is read from: a change to one means that runs must be made again."""
+        folder = None if self.is_embedded else find_folder(self.name)
+        return sorted(file for kind in ("config.json", "*.safetensors") for file in folder.glob(kind)) if folder else []
+
+    def fingerprint(self) -> str:
+        """SHA-256 over configuration, tokenizer and weights in a folder; "hub:ID@COMMIT" for a model of the hub."""
+        if self.is_embedded:
+            whole_assets(read=MODEL)
+        if not self.is_local:
+            return f"hub:{self.location}@{self.revision}"
+        patterns = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt")
+        files = sorted({path for pattern in patterns for path in Path(self.location).glob(pattern)})
+        try:
+            lines = [f"{path.name} {sha256_of(path)}" for path in files]
+        except OSError as error:
+            raise CourseError(
+                f"base_model={self.name}: {error.filename} cannot be read ({error.strerror}); make it a file that you"
+                " may read"
+            ) from error
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def config(self):
+        """Its transformers configuration."""
+        from transformers import AutoConfig
+
+        with self._named():
+            return AutoConfig.from_pretrained(self.location, revision=self.revision, **NO_CODE)
+
+    def tokenizer(self):
+        """Its tokenizer."""
+        from transformers import AutoTokenizer
+
+        with self._named():
+            return AutoTokenizer.from_pretrained(self.location, revision=self.revision, **NO_CODE)
+
+    def without_weights(self, task: Classification) -> nn.Module:
+        """Its architecture with the head of `task`, on the meta device."""
+        import torch
+
+        config = self.config()
+        for name, value in task.head_options().items():
+            setattr(config, name, value)
+        with self._named(), torch.device("meta"):
+            return task.auto_model().from_config(config, **NO_CODE)
+
+    def load(self, task: Classification, *, four_bit: bool = False, precision: str = "fp32") -> nn.Module:
+        """The model with the head of `task`, its linear layers in NF4 with double quantisation if `four_bit`.
+
+        precision: "bf16" or "fp32", what 4-bit weights are dequantised to. Everything else is 32-bit.
+        """
+        import torch
+        from transformers.utils import logging
+
+        from course_utils.inputs.nf4 import check_four_bit_kernels, four_bit_layers, nf4
+
+        options = {"revision": self.revision, "dtype": torch.float32} | task.head_options()
+        if four_bit:
+            check_four_bit_kernels()
+            # not the head, or it could not be trained
+            options["quantization_config"] = nf4(head_modules(self.without_weights(task)), precision)
+        logging.disable_progress_bar()  # a hundred tensors load faster than their progress bar is drawn
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # "newly initialised": the head, which is meant to be
+        try:
+            with self._named():
+                model, loaded = task.auto_model().from_pretrained(
+                    self.location, output_loading_info=True, use_safetensors=True, **NO_CODE, **options
+                )
+        finally:
+            logging.set_verbosity(verbosity)
+        heads = head_modules(model)
+        # Left at random, and in silence; BERT's pooler may be, since masked-language models come without.
+        missing = [name for name in loaded["missing_keys"] if not in_head(name, heads) and ".pooler." not in name]
+        if missing:
+            raise CourseError(
+                f"base_model={self.name}: its weights are not those of the encoder that its config.json describes, for"
+                f" {len(missing)} tensors are missing, {min(missing)} among them; type an encoder, or"
+                " base_model=embedded"
+            )
+        for _, layer in four_bit_layers(model):
+            # The repacked CPU kernel makes a layer lose its gradients after an evaluation.
+            layer.support_avx512bf16_for_cpu = False
+        return model.eval()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Turn what is wrong with it into a CourseError that names it."""
+        try:
+            yield
+        except Exception as error:  # transformers, tokenizers, safetensors and the hub's client raise all kinds
+            raise CourseError(
+                f"base_model={self.name} could not be loaded ({first_line(error)}); check its name and the network, or"
+                " the folder's files, or type -p base_model=embedded"
+            ) from error
+
+
+@cache
+def _commit(name: str) -> str:
+    """What the hub's model `name` is now, or was when it was last fetched; one process knows it as one commit."""
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().resolve_revision(name).resolved
+    except Exception as error:  # the hub's client and its reading of answers raise all kinds
+        raise CourseError(
+            f"base_model={name} could not be found on the hub ({first_line(error)}); check its name and the network, or"
+            " type -p base_model=embedded"
+        ) from error
+
+
+def base_of(model: nn.Module) -> Base:
+    """The base that `model` was loaded from: a hub id, or a folder as written from the project's root."""
+    name = model.name_or_path
+    return Base(relative_to_project(name) if Path(name).is_dir() else name)
+
+
+# ---------------------------------------------------------------- a loaded model's head and layers
+
+
+def head_modules(model: nn.Module) -> list[str]:
+    """Names of the modules beside the encoder: the head."""
+    return [
+        name
+        for name, module in model.named_children()
+        if name != model.base_model_prefix and any(True for _ in module.parameters())
+    ]
+
+
+def in_head(name: str, heads: list[str]) -> bool:
+    """Whether the parameter `name` of a plain or adapted model belongs to one of `heads`."""
+    return name.removeprefix("base_model.model.").split(".")[0] in heads
+
+
+def usual_targets(model_type: str) -> list[str] | None:
+    """Names of the layers of an architecture that are adapted unless settings say otherwise: PEFT's own choice."""
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as OF_PEFT
+
+    return OWN_TARGETS.get(model_type) or OF_PEFT.get(model_type)
+
+
+def target_modules(model: nn.Module) -> list[str]:
+    """The usual targets of `model`'s architecture; CourseError, listing its layers, where they are not known."""
+    import torch
+
+    if (usual := usual_targets(model.config.model_type)) is None:
+        named = model.base_model.named_modules()
+        linear = sorted({name.split(".")[-1] for name, layer in named if isinstance(layer, torch.nn.Linear)})
+        raise CourseError(
+            f"Which layers of a {model.config.model_type!r} model to adapt is not known; "
+            f"type -p target_modules=NAME,NAME with some of: {', '.join(linear)}."
+        )
+    return usual
+
+
+def first_target(model: nn.Module, names: tuple[str, ...] = ()) -> tuple[str, nn.Linear]:
+    """Name and layer of the first of `model`'s linear layers called one of `names`; none: query and value."""
+    endings = tuple(f".{name}" for name in names or target_modules(model))
+    return next((name, module) for name, module in model.named_modules() if name.endswith(endings))
+
+
+def check_targets(model: nn.Module, names: tuple[str, ...], rank: int) -> None:
+    """Raise CourseError unless every one of `names` is a linear layer of `model` wide enough for `rank`."""
+    import torch
+
+    linear = [(n, m) for n, m in model.base_model.named_modules() if isinstance(m, torch.nn.Linear)]
+    known = sorted({name.split(".")[-1] for name, _ in linear})
+    for wanted in names or target_modules(model):
+        matching = [m for n, m in linear if n == wanted or n.endswith("." + wanted)]
+        if not matching:
+            raise CourseError(f"target_modules: the model has no layer {wanted!r}; it has {', '.join(known)}.")
+        width = min(min(m.in_features, m.out_features) for m in matching)
+        if rank > width:
+            raise CourseError(
+                f"rank: {rank} is more than the width {width} of layer {wanted!r}; type -p rank={width} or less."
+            )
+
+
+def check_length(model: nn.Module, max_length: int) -> None:
+    """Raise CourseError if `model` has not `max_length` positions."""
+    positions = getattr(model.config, "max_position_embeddings", max_length)
+    if max_length > positions:
+        raise CourseError(
+            f"max_length: {max_length} is more than the {positions} tokens that the model reads; "
+            f"type -p max_length={positions} or less."
+        )

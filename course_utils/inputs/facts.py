@@ -1,0 +1,14 @@
+"""What is known of a base model or of training data beyond its name, for model cards."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Name in a sentence, id on the hub, licence, keys of references.bib, and limits, a sentence each."""
+
+    name: str
+    hub_id: str | None = None
+    license: str | None = None
+    citations: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()

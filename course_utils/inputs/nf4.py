@@ -1,0 +1,83 @@
+"""Weights in four bits: NF4 with double quantisation, and back (Dettmers et al. 2023, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from course_utils.errors import CourseError
+
+if TYPE_CHECKING:
+    import torch
+    import transformers
+    from torch import nn
+
+
+def check_four_bit_kernels() -> None:
+    """Raise CourseError where bitsandbytes cannot quantise on this machine."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        from bitsandbytes.functional import quantize_4bit
+
+        quantize_4bit(torch.zeros(64, device=device), quant_type="nf4")
+    except Exception as error:  # of the import, of a library that was not found, of a kernel
+        raise CourseError(
+            f"bitsandbytes has no 4-bit kernels that work here on the device {device!r} ({type(error).__name__}), and"
+            " QLoRA needs them; python -m bitsandbytes says what it lacks. The other methods do without."
+        ) from error
+
+
+def nf4(skip: list[str], precision: str) -> transformers.BitsAndBytesConfig:
+    """Quantise every linear layer but those of the modules `skip`; "bf16" or "fp32" is what it multiplies in."""
+    import torch
+    import transformers
+
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+        llm_int8_skip_modules=skip,
+    )
+
+
+def four_bit_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of the bitsandbytes 4-bit linear layers of `model`."""
+    return ((name, module) for name, module in model.named_modules() if type(module).__name__ == "Linear4bit")
+
+
+def plain_weight(layer: nn.Module) -> torch.Tensor:
+    """Weight (out, in) of a linear layer in 32 bits, dequantised if it is kept in 4."""
+    weight = layer.weight
+    if (state := getattr(weight, "quant_state", None)) is not None:
+        from bitsandbytes.functional import dequantize_4bit
+
+        return dequantize_4bit(weight.data, state).float()
+    return weight.detach().float()
+
+
+def dequantise(model: nn.Module) -> nn.Module:
+    """`model` with every 4-bit layer replaced, in place, by a plain linear layer of its dequantised weights."""
+    from torch import nn
+
+    for name, layer in list(four_bit_layers(model)):
+        plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+        plain.weight.data = plain_weight(layer)
+        if layer.bias is not None:
+            plain.bias.data = layer.bias.detach().float()
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, plain.to(layer.weight.device))
+    model.is_quantized = model.is_loaded_in_4bit = False
+    model.hf_quantizer = None
+    return model
+
+
+def quantisation_error(four_bit: nn.Module, plain: nn.Module) -> dict[str, float]:
+    """Layer name → ‖dequant(NF4(W₀)) − W₀‖ / ‖W₀‖ (Frobenius) of every 4-bit layer of `four_bit`."""
+    original = {name: plain.get_submodule(name).weight for name, _ in four_bit_layers(four_bit)}
+    return {
+        name: ((plain_weight(layer).cpu() - original[name]).norm() / original[name].norm()).item()
+        for name, layer in four_bit_layers(four_bit)
+    }

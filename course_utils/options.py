@@ -1,0 +1,63 @@
+"""What the commands share: -p and --profile, and how what is wrong is said."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from course_utils.config import profile_names
+from course_utils.errors import CourseError, refusal
+from course_utils.text import and_joined, one_line
+
+Profile = Annotated[str, typer.Option(help=f"{and_joined(profile_names())}: what is run, and at what size.")]
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        "-p",
+        metavar="NAME=VALUE",
+        help="A setting for every run that has it, or METHOD.NAME=VALUE for one method; may be repeated.",
+    ),
+]
+
+
+def exit_status(work: Callable[[], int | None]) -> int:
+    """Do `work` and return its exit status; an error that the reader can put right is printed as one sentence."""
+    try:
+        return work() or 0
+    except KeyboardInterrupt:
+        print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read this, perhaps head, wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        said = error if isinstance(error, CourseError) else refusal(error)
+        if said is None:
+            raise
+        print(f"error: {one_line(str(said))}", file=sys.stderr)  # names of files can hold what steers a terminal
+        return 2
+
+
+def parse_overrides(pairs: list[str]) -> dict[str, str]:
+    """["rank=4", …] → {"rank": "4", …}."""
+    overrides = {}
+    for pair in pairs:
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not name:
+            raise CourseError(f"-p {pair!r}: type -p NAME=VALUE, for example -p rank=4.")
+        if not pair.isprintable():
+            raise CourseError(f"-p {pair!r}: there is a character in it that cannot be shown; type it without.")
+        if name in overrides:
+            raise CourseError(f"{name} is given twice, as {overrides[name]!r} and {value!r}; type it once.")
+        overrides[name] = value
+    return overrides
+
+
+def experiment_options(profile: str, overrides: list[str]) -> str:
+    """The options that name an experiment, as a shell reads them."""
+    return shlex.join(["--profile", profile, *(word for pair in overrides for word in ("-p", pair))])

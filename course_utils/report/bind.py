@@ -1,0 +1,200 @@
+"""Binds the executed notebooks of an experiment into report.html and report.pdf.
+
+Each notebook is a chapter. A title page with the finding and an abstract come before them, one
+bibliography and an appendix after, all in one pandoc document, which pandoc writes as HTML and as
+Typst, and Typst sets as a PDF.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from course_utils.errors import CourseError
+from course_utils.paths import BIBLIOGRAPHY, PROJECT, reports_folder
+from course_utils.report.chapters import TEMPLATES, elements, parse_markdown, read_chapter
+
+if TYPE_CHECKING:
+    from course_utils.comparison.tables import ExperimentRuns
+
+APPENDIX = "Appendix: how these results were made"
+
+
+def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
+    """Bind reports/<experiment>/notebooks into report.html and report.pdf beside them.
+
+    The finding, the abstract and the appendix are made from `results`. Neither file is replaced
+    before both are whole. Raises CourseError when a notebook is not fit for it (see
+    `read_chapter`), a setting is wrong, or the PDF would not be accessible.
+    """
+    from course_utils.report.abstract import abstract, finding
+    from course_utils.report.checklist import checklist
+
+    folder = reports_folder() / results.experiment.name
+    notebooks = sorted((folder / "notebooks").glob("*.ipynb"))
+    if not notebooks:
+        raise CourseError(
+            f"no executed notebooks in {folder / 'notebooks'}; make them with ./run_all.sh"
+        )
+    settings = read_settings()
+    front = {"finding": finding(results), "abstract": abstract(results)}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as scratch:
+        scratch = Path(scratch)
+        chapters = {path.stem: read_chapter(path, scratch) for path in notebooks}
+        chapters["appendix"] = parse_markdown(f"# {APPENDIX}\n\n{checklist(results)}")
+        document = _joined(chapters, settings, front)
+        html = _write_html(document, scratch)
+        pdf = _write_pdf(document, settings, scratch)
+        return html.replace(folder / "report.html"), pdf.replace(folder / "report.pdf")
+
+
+def write_cards(results: ExperimentRuns) -> None:
+    """Write the card of every adapter of `results` again, now with its method's row of the comparison."""
+    from course_utils.comparison.tables import readable_summary, summary_table
+    from course_utils.training.card import write_card
+
+    adapters = [run for run in results.runs if not run.method.is_baseline]
+    compared = {}
+    for study in {run.config.study for run in adapters if run.config.final}:
+        summary = summary_table(results, study)
+        rows = readable_summary(summary).to_dict("records")
+        compared |= {(study, method): row for method, row in zip(summary["method"], rows, strict=True)}
+    for run in adapters:
+        write_card(run, results.experiment, compared.get((run.config.study, run.config.method)))
+
+
+def read_settings() -> dict:
+    """Title, subtitle, author, course and date of reports/report.toml, the date as a date.
+
+    "today" is the day of SOURCE_DATE_EPOCH where that is set, so that a report can be made again to
+    the byte. Raises CourseError when the file or a setting is missing or wrong.
+    """
+    path = PROJECT / "reports" / "report.toml"
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+        names = ("title", "subtitle", "author", "course", "date")
+        settings = {name: str(found[name]) for name in names}
+        if settings["date"] != "today":
+            day = datetime.date.fromisoformat(settings["date"])
+        elif epoch := os.environ.get("SOURCE_DATE_EPOCH"):
+            day = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date()
+        else:
+            day = datetime.date.today()
+    except FileNotFoundError:
+        raise CourseError(
+            "reports/report.toml is missing; restore it: git checkout reports/report.toml"
+        ) from None
+    except KeyError as error:
+        name = error.args[0]
+        raise CourseError(f'reports/report.toml lacks {name}; add the line {name} = ""') from None
+    except ValueError as error:
+        raise CourseError(
+            f'reports/report.toml: {error}; write a date as "today" or "2026-01-31"'
+        ) from None
+    return settings | {"date": day}
+
+
+def _joined(chapters, settings, front):
+    """One pandoc document of it all, with identifiers and links that are unique in it."""
+    for heading in elements(chapters["appendix"], "Header"):
+        heading["c"][1][1].append("unnumbered")
+    identifiers = set()
+    for stem, blocks in chapters.items():
+        headings = [heading["c"] for heading in elements(blocks, "Header")]
+        for heading in headings:
+            heading[1][0] = f"{stem}-{heading[1][0]}"
+        headings[0][1][0] = stem
+        identifiers |= {heading[1][0] for heading in headings}
+    for stem, blocks in chapters.items():
+        for link in elements(blocks, "Link"):
+            address = link["c"][2]
+            if address[0].startswith(("https://", "http://", "mailto:")):
+                continue
+            chapter, _, section = address[0].removeprefix("./").partition("#")
+            target = chapter.removesuffix(".ipynb") or stem
+            target += f"-{section.lower()}" if section else ""
+            if target in identifiers:
+                address[0] = f"#{target}"
+            else:  # a file of the project, which a report alone does not hold
+                link.update(t="Span", c=[["", [], []], link["c"][1]])
+    day = settings["date"]
+    meta = settings | {"day": f"{day.day} {day:%B %Y}", "lang": "en-GB"}
+    meta = {name: {"t": "MetaString", "c": str(value)} for name, value in meta.items() if value}
+    meta |= {
+        name: {"t": "MetaInlines", "c": parse_markdown(text)[0]["c"]}
+        for name, text in front.items()
+    }
+    meta["link-citations"] = {"t": "MetaBool", "c": True}
+    *chapters, appendix = chapters.values()
+    references = parse_markdown("# References")
+    references[0]["c"][1] = ["references", ["unnumbered"], []]
+    references.append({"t": "Div", "c": [["refs", [], []], []]})  # pandoc puts the entries here
+    blocks = [block for part in (*chapters, references, appendix) for block in part]
+    return json.dumps({"pandoc-api-version": [1, 23, 1], "meta": meta, "blocks": blocks})
+
+
+def _write_html(document, scratch):
+    html = _pandoc(
+        document,
+        "html5",
+        f"--template={TEMPLATES / 'page.html'}",
+        f"--css={TEMPLATES / 'page.css'}",
+        f"--resource-path={scratch}",
+        "--embed-resources",
+        "--mathml",
+        "--toc",
+        "--toc-depth=3",
+        "--number-sections",
+        "--shift-heading-level-by=1",  # the title is the page's only first-level heading
+    )
+    path = scratch / "report.html"
+    path.write_text(html, "utf-8")
+    return path
+
+
+def _write_pdf(document, settings, scratch):
+    """Typst refuses what PDF/UA-1 forbids: a figure without alt text, a skipped heading level."""
+    import matplotlib
+    import typst
+    from matplotlib.ft2font import FT2Font
+
+    text = _pandoc(document, "typst", f"--template={TEMPLATES / 'book.typ'}")
+    # So would it a character that no font has. DejaVu Sans, which matplotlib brings, has the most.
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    drawable = FT2Font(fonts / "DejaVuSans.ttf").get_charmap().keys()
+    missing = {ord(character) for character in text} - drawable - {ord("\n")}
+    source = scratch / "report.typ"
+    source.write_text(text.translate(dict.fromkeys(missing, "\ufffd")), "utf-8")
+    path = scratch / "report.pdf"
+    try:
+        typst.compile(
+            source,
+            output=path,
+            font_paths=[fonts],
+            ignore_system_fonts=True,
+            pdf_standards="ua-1",
+            sys_inputs={name: str(value) for name, value in settings.items()},
+        )
+    except typst.TypstError as error:
+        raise CourseError(
+            f"the report could not be set as a PDF: {error}; mend the notebook that holds it"
+        ) from None
+    return path
+
+
+def _pandoc(document, target, *options):
+    import pypandoc
+
+    options = [
+        "--standalone",
+        "--citeproc",
+        f"--bibliography={BIBLIOGRAPHY}",
+        f"--lua-filter={TEMPLATES / 'numbered.lua'}",
+        *options,
+    ]
+    return pypandoc.convert_text(document, target, format="json", extra_args=options)

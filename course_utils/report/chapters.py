@@ -1,0 +1,201 @@
+"""Reads an executed notebook as a chapter of the report: checked, and parsed by pandoc.
+
+nbconvert turns the notebook into Markdown, pandoc parses it. Raw HTML, TeX and Typst are not read
+at all, so whatever the data holds stays text.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from course_utils.errors import CourseError
+from course_utils.paths import BIBLIOGRAPHY, PROJECT, assets_folder, reports_folder, runs_folder
+from course_utils.report.display import show_markdown
+from course_utils.text import NO_TEXT, code_block, escape_markdown
+
+TEMPLATES = Path(__file__).parent / "templates"
+LEFT_OUT = {"hide-cell", "parameters", "injected-parameters", "solution"}
+
+# pandoc's Markdown, read as JupyterLab reads it: nothing raw, nothing that only pandoc would see.
+MARKDOWN = (
+    "markdown+lists_without_preceding_blankline-blank_before_header-blank_before_blockquote"
+    "-raw_html-raw_tex-raw_attribute-latex_macros-markdown_in_html_blocks-native_divs-native_spans"
+    "-yaml_metadata_block-pandoc_title_block-mmd_title_block-fancy_lists-example_lists"
+    "-definition_lists-line_blocks-simple_tables-multiline_tables-grid_tables-subscript-superscript"
+    "-inline_notes-implicit_figures"
+)
+
+
+def read_chapter(path: Path, figures_folder: Path) -> list[dict]:
+    """The blocks of pandoc's syntax tree of one executed notebook; its figures go to a folder.
+
+    Raises CourseError, naming the notebook, when it failed or did not run to its end, has no title,
+    cites what references.bib lacks, shows a picture without alt text or a path of this machine.
+    """
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    _check_executed(notebook, path.name)
+    markdown, figures = _markdown(notebook, path.name)
+    _check_paths(markdown, path.name)
+    for name, content in figures.items():
+        (figures_folder / name).write_bytes(content)
+    blocks = parse_markdown(markdown)
+    for div in elements(blocks, "Div"):
+        if "document" in div["c"][0][1]:
+            for heading in elements(div, "Header"):
+                heading.update(t="Para", c=[{"t": "Strong", "c": heading["c"][2]}])
+    _check_citations(blocks, path.name)
+    for image in elements(blocks, "Image"):
+        if image["c"][2][0] not in figures:
+            raise CourseError(
+                f"{path.name} shows the image {image['c'][2][0]}, which no cell drew; "
+                "draw it in a cell with show_figure(figure, caption, alt)"
+            )
+    if not blocks or blocks[0]["t"] != "Header" or blocks[0]["c"][0] != 1:
+        raise CourseError(f"{path.name} does not begin with its title; make its first line # Title")
+    return blocks
+
+
+def parse_markdown(text: str) -> list[dict]:
+    """The blocks of pandoc's syntax tree of Markdown, in which nothing raw is read."""
+    import pypandoc
+
+    return json.loads(pypandoc.convert_text(text, "json", format=MARKDOWN))["blocks"]
+
+
+def cited_keys(notebook) -> list[str]:
+    """Keys of references.bib that a notebook cites, each once, in reading order."""
+    text = "\n".join(cell.source for cell in notebook.cells)
+    return [key for key in dict.fromkeys(re.findall(r"@([a-z]\w*)", text)) if key in bibliography_keys()]
+
+
+def bibliography_keys() -> list[str]:
+    """Keys of references.bib, in its order."""
+    return re.findall(r"^@\w+\{([^,\s]+)", BIBLIOGRAPHY.read_text("utf-8"), re.M)
+
+
+def show_references(name: str) -> None:
+    """Show what the notebook `name` cites as a list, each entry behind its key; the report has one list for all."""
+    import nbformat
+    import pypandoc
+
+    keys = cited_keys(nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", as_version=4))
+    nocite = "---\nnocite: '" + ", ".join(f"@{key}" for key in keys) + "'\n---\n"
+    options = ["--citeproc", f"--bibliography={BIBLIOGRAPHY}", "--wrap=none"]
+    listed = pypandoc.convert_text(nocite, "gfm", format="markdown", extra_args=options)
+    listed = re.sub(r"</?span[^>]*>", "", listed)
+    entries = dict(re.findall(r'<div id="ref-(\w+)"[^>]*>\s*(.*?)\s*</div>', listed, re.S))
+    show_markdown("\n".join(f"- `{key}`: {entries[key]}" for key in keys))
+
+
+def elements(node, kind: str) -> Iterator[dict]:
+    """Every element of one kind in a part of pandoc's syntax tree, in reading order."""
+    if isinstance(node, dict):
+        if node.get("t") == kind:
+            yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from elements(child, kind)
+
+
+def _check_executed(notebook, name):
+    unfinished = f"{name} did not run to its end; run it again with ./run_all.sh"
+    if notebook.metadata.get("papermill", {"end_time": ""})["end_time"] is None:
+        raise CourseError(unfinished)
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                problem = f"{name} stopped with {output.ename}: {output.evalue}"
+                raise CourseError(f"{problem}; mend the notebook and run it again")
+        if cell.execution_count is None:
+            raise CourseError(unfinished)
+
+
+def _check_citations(blocks, name):
+    known = bibliography_keys()
+    for cite in elements(blocks, "Cite"):
+        for citation in cite["c"][0]:
+            if (key := citation["citationId"]) not in known:
+                raise CourseError(
+                    f"{name} cites @{key}, which course_utils/references.bib lacks; "
+                    r"add it there, mend the key, or write \@ for the mere sign"
+                )
+
+
+def _check_paths(markdown, name):
+    text = markdown.replace("\\", "")
+    folders = {PROJECT, runs_folder(), assets_folder(), reports_folder()}
+    folders |= {Path.home(), Path(tempfile.gettempdir())}
+    for folder in sorted(map(str, folders - {Path("/")}), reverse=True):
+        found = re.search(rf"(?<![\w.~-]){re.escape(folder)}(?![\w.-])[^\s\"'`|)]*", text)
+        if found:
+            raise CourseError(
+                f"{name} shows the path {found[0]} of this machine; "
+                "print it through course_utils.paths.relative_to_project, or hide the output"
+            )
+
+
+def _markdown(notebook, name):
+    """A notebook's Markdown, and its figures' bytes by file name."""
+    from nbconvert import MarkdownExporter
+    from traitlets.config import Config
+
+    settings = Config()
+    settings.TagRemovePreprocessor.enabled = True
+    settings.TagRemovePreprocessor.remove_cell_tags = LEFT_OUT
+    settings.TagRemovePreprocessor.remove_input_tags = {"hide-input"}
+    settings.CoalesceStreamsPreprocessor.enabled = True
+    settings.ExtractOutputPreprocessor.extract_output_types = {"image/svg+xml"}
+    exporter = MarkdownExporter(
+        config=settings,
+        template_file=str(TEMPLATES / "notebook.md.j2"),
+        filters={
+            "code_block": code_block,
+            "printed": _printed,
+            "shown": lambda output: _shown(output, name),
+        },
+    )
+    resources = {"unique_key": name.removesuffix(".ipynb")}
+    markdown, resources = exporter.from_notebook_node(notebook, resources)
+    return re.sub(f"[{NO_TEXT}]", "", markdown), resources["outputs"]
+
+
+def _printed(text):
+    """What a cell printed, as a terminal shows it in the end: no colours, nothing overwritten."""
+    from nbconvert.filters import strip_ansi
+
+    lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in strip_ansi(text).split("\n")]
+    return code_block("\n".join(lines).rstrip(), "output")
+
+
+def _shown(output, name):
+    """One displayed output as Markdown; templates/numbered.lua makes figures and tables."""
+    data, course = output.data, output.metadata.get("course", {})
+    match course.get("kind"):
+        case "caption":
+            return ""
+        case "figure":
+            image = output.metadata.filenames["image/svg+xml"]
+            body = f"![{escape_markdown(course['alt'])}]({image})"
+            return f"::::: figure\n{body}\n\n{course['caption']}\n:::::"
+        case "table":
+            return f"::::: table\n{data['text/markdown']}\n\n{course['caption']}\n:::::"
+        case "document":
+            return f"::::: document\n{data['text/markdown']}\n\n:::::"
+    if "application/vnd.jupyter.widget-view+json" in data:
+        return ""
+    if any(kind.startswith("image/") for kind in data):
+        raise CourseError(
+            f"{name} shows a picture without alt text; use show_figure(figure, caption, alt)"
+        )
+    for kind in ("text/markdown", "text/latex"):
+        if kind in data:
+            return data[kind]
+    text = data.get("text/plain", "")
+    return "" if text.startswith("<IPython.core.display.") else _printed(text)

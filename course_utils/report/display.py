@@ -1,0 +1,169 @@
+"""What a notebook cell shows: figures, tables, source and sentences that the report can number.
+
+Captions and alt texts travel in the outputs' metadata under "course", where the report reads them;
+beside the figure or table the caption is shown once more for the reader in JupyterLab.
+"""
+
+import base64
+import html
+import inspect
+import io
+import numbers
+import re
+import textwrap
+
+from course_utils.errors import CourseError
+from course_utils.text import code_block, escape_markdown, one_line
+
+
+def show_figure(figure, caption: str, alt: str) -> None:
+    """Show a matplotlib figure with its caption, and close it.
+
+    `caption` is Markdown (maths and citations allowed); `alt` says in plain words what there is to
+    see, for those who cannot. Raises CourseError when either is empty.
+    """
+    import matplotlib.pyplot as plt
+
+    if not caption.strip() or not alt.strip():
+        raise CourseError(
+            "a figure needs a caption and an alt text: show_figure(figure, caption, alt)"
+        )
+    svg = _drawn(figure, "svg", metadata={"Date": None, "Creator": None})
+    png = _drawn(figure, "png", dpi=144)
+    plt.close(figure)
+    image = base64.b64encode(svg).decode()
+    alt = one_line(alt)
+    _display(
+        {
+            # JupyterLab prefers HTML, where alone it gives a vector figure its alt text.
+            "text/html": f'<img src="data:image/svg+xml;base64,{image}" alt="{html.escape(alt)}">',
+            "image/svg+xml": svg.decode(),
+            "image/png": base64.b64encode(png).decode(),
+            "text/plain": alt,
+        },
+        {"image/png": {"alt": alt}},
+        kind="figure",
+        caption=one_line(caption),
+        alt=alt,
+    )
+    _show_caption("Figure", caption)
+
+
+def show_table(frame, caption: str, formats: dict | None = None) -> None:
+    """Show a pandas frame as a table under its caption, numbers to the right.
+
+    `formats` maps a column to a format string ("{:.1%}") or a function; otherwise whole numbers get
+    thousands separators and others three decimals. Whatever a cell holds is shown as plain text. An
+    index that is more than row numbers becomes the first column. Raises CourseError when the
+    caption is empty or a format names no column.
+    """
+    import pandas as pd
+
+    if not caption.strip():
+        raise CourseError("a table needs a caption: show_table(frame, caption)")
+    if not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.reset_index()
+    formats = formats or {}
+    if unknown := [str(column) for column in formats if column not in frame.columns]:
+        columns = ", ".join(map(str, frame.columns))
+        raise CourseError(f"formats for no column: {', '.join(unknown)}; there are: {columns}")
+    header = [one_line(str(column)) for column in frame.columns]
+    right = [
+        pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+        for kind in frame.dtypes
+    ]
+    rows = [
+        [
+            "–"
+            if pd.api.types.is_scalar(value) and pd.isna(value)
+            else one_line(_formatted(value, formats.get(column)))
+            for column, value in zip(frame.columns, row, strict=True)
+        ]
+        for row in frame.itertuples(index=False, name=None)
+    ]
+    _show_caption("Table", caption)
+    _display(
+        {
+            "text/html": _html_table(header, rows, right),
+            "text/markdown": _markdown_table(header, rows, right),
+            "text/plain": frame.to_string(index=False),
+        },
+        kind="table",
+        caption=one_line(caption),
+    )
+
+
+def show_source(obj) -> None:
+    """Show the source of a function or class of the package, as it runs, under its full name."""
+    source = textwrap.dedent(inspect.getsource(obj)).strip("\n")
+    show_markdown(code_block(f"# {obj.__module__}.{obj.__qualname__}\n{source}", "python"))
+
+
+def show_markdown(text: str) -> None:
+    """Show Markdown that was computed; pass data in it through `escape_markdown` first."""
+    _display({"text/markdown": text, "text/plain": text})
+
+
+def show_document(text: str) -> None:
+    """Show a Markdown document that stands for itself, such as a model card, without its metadata.
+
+    In the report it stands in a frame, and its headings are not among the chapter's.
+    """
+    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL).strip()
+    _display({"text/markdown": text, "text/plain": text}, kind="document")
+
+
+def _display(data, metadata=None, **course):
+    from IPython.display import display
+
+    display(data, raw=True, metadata={**(metadata or {}), "course": course} if course else None)
+
+
+def _show_caption(what, caption):
+    # Where a table follows a figure, their two captions stand below each other.
+    markdown = f"**{what}.** {one_line(caption)}"
+    _display({"text/markdown": markdown, "text/plain": caption}, kind="caption")
+
+
+def _drawn(figure, kind, **options):
+    import matplotlib
+
+    buffer = io.BytesIO()
+    # Without a fixed salt the identifiers inside an SVG differ at every drawing.
+    with matplotlib.rc_context({"svg.hashsalt": "course", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format=kind, bbox_inches="tight", **options)
+    return buffer.getvalue()
+
+
+def _formatted(value, form):
+    if callable(form):
+        return form(value)
+    if form is not None:
+        return form.format(value)
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return f"{value:.3f}"
+    return str(value)
+
+
+def _markdown_table(header, rows, right):
+    lines = [" | ".join(map(escape_markdown, cells)) for cells in [header, *rows]]
+    lines.insert(1, " | ".join("--:" if numeric else ":--" for numeric in right))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _html_table(header, rows, right):
+    def row(cells, tag):
+        sides = ["right" if numeric else "left" for numeric in right]
+        return "".join(
+            f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
+            for cell, side in zip(cells, sides, strict=True)
+        )
+
+    body = "\n".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
+    # The class keeps MathJax from reading a dollar sign in the data as maths.
+    return (
+        '<table class="tex2jax_ignore mathjax_ignore">\n'
+        f"<thead><tr>{row(header, 'th')}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+    )

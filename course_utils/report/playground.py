@@ -1,0 +1,62 @@
+"""A sentence of the reader's own, put to every method that is trained: the closing cell of a chapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from course_utils.config import Experiment
+from course_utils.methods import METHODS
+from course_utils.runs import Run, find_run, read_run
+from course_utils.training.evaluation import classifier
+
+
+def trained_runs(experiment: Experiment, seed: int = 0) -> list[Run]:
+    """The finished main runs of `seed`, in the order of every table; methods that are not trained yet are left out."""
+    found = [find_run(experiment.config(name, seed)) for name in experiment.methods]
+    return [run for run in found if run]
+
+
+def classify(text: str, runs: list[Run]) -> pd.DataFrame:
+    """What each of `runs` makes of the sentence `text`: columns method (title), label, probability of that label.
+
+    A run's model is loaded at its first sentence and kept.
+    """
+    rows = []
+    for run in runs:
+        [(_, label, probability)] = _loaded(run.folder, run.result.fingerprint)([text])
+        rows.append({"method": run.method.title, "label": label, "probability": probability})
+    return pd.DataFrame(rows, columns=["method", "label", "probability"])
+
+
+@cache
+def _loaded(folder: Path, fingerprint: str) -> Callable[[list[str]], list[tuple[str, str, float]]]:
+    return classifier(read_run(folder))
+
+
+def playground(experiment: Experiment, seed: int = 0):
+    """A widget: a line for a sentence, a button, and a table of what every trained method answers."""
+    import ipywidgets as widgets
+
+    sentence = widgets.Text("Slow at first, but the last half hour is superb.", layout={"width": "80%"})
+    button = widgets.Button(description="Classify")
+    answer = widgets.HTML()
+
+    def answer_now(_):
+        answer.value = "The models are being loaded …"
+        answer.value = _as_html(sentence.value.strip(), experiment, seed)
+
+    button.on_click(answer_now)
+    return widgets.VBox([widgets.HBox([sentence, button]), answer])
+
+
+def _as_html(text: str, experiment: Experiment, seed: int) -> str:
+    if not text:
+        return "Type a sentence first."
+    runs = trained_runs(experiment, seed)
+    missing = [METHODS[name].title for name in experiment.methods if name not in {run.config.method for run in runs}]
+    table = classify(text, runs).to_html(index=False, float_format="{:.3f}".format) if runs else ""
+    return table + (f"<p>Not trained yet: {', '.join(missing)}.</p>" if missing else "")

@@ -1,0 +1,405 @@
+"""Every figure of the book, in one style: a colour-blind palette, distinct markers, axes with units."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from course_utils.methods import METHODS
+from course_utils.methods.base import LowRankSettings, Method
+
+WIDTH = 6.3  # inches: the text width of the PDF
+
+STYLE = {
+    "figure.dpi": 110,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def _figure(rows: int = 1, columns: int = 1, height: float = 2.8, **options):
+    plt.rcParams.update(STYLE)
+    return plt.subplots(rows, columns, figsize=(WIDTH, height), **options)
+
+
+def _line(method: Method) -> dict:
+    return {"color": method.color, "marker": method.marker, "label": method.title}
+
+
+def rating_histogram(ratings: pd.Series, threshold: float, title: str) -> Figure:
+    """Distribution of the mean human `ratings`; the band that gets no label is shaded."""
+    figure, axis = _figure()
+    sns.histplot(x=ratings, bins=np.arange(-4, 4.01, 0.25), color="#0072b2", ax=axis)
+    axis.axvspan(-threshold, threshold, color="#7f7f7f", alpha=0.3, label="no label")
+    axis.set(title=title, xlabel="mean rating (−4 very negative … +4 very positive)", ylabel="sentences")
+    axis.legend()
+    return figure
+
+
+def length_histogram(lengths: dict[str, np.ndarray], title: str) -> Figure:
+    """Share of sentences by their number of tokens, a line a set."""
+    figure, axis = _figure()
+    markers = "o^sDvPX*"
+    for (name, values), color, marker in zip(
+        lengths.items(), sns.color_palette("colorblind"), markers, strict=False
+    ):
+        bins = np.arange(0, 81, 5)
+        share, _ = np.histogram(np.clip(values, 0, 79), bins)
+        axis.plot(bins[:-1] + 2.5, share / len(values), color=color, marker=marker, ms=4, label=name)
+    axis.set(title=title, xlabel="tokens in a sentence", ylabel="share of the set")
+    axis.legend()
+    return figure
+
+
+def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: str) -> Figure:
+    """Training loss by step, and validation accuracy after each epoch, a line a seed."""
+    figure, (left, right) = _figure(1, 2)
+    for seed, history in histories.items():
+        smooth = history["loss"].ewm(span=10).mean()
+        left.plot(history["step"], smooth, color=method.color, alpha=0.4 + 0.6 * (seed == 0), lw=1)
+        epochs = history.dropna(subset=["validation_accuracy"])
+        right.plot(
+            epochs["epoch"], 100 * epochs["validation_accuracy"], color=method.color, marker=method.marker,
+            alpha=0.4 + 0.6 * (seed == 0), label=f"seed {seed}",
+        )  # fmt: skip
+    left.set(title=title, xlabel="step", ylabel="training loss (nats)")
+    right.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    right.locator_params(axis="x", integer=True)
+    right.legend()
+    return figure
+
+
+def spectra(values: dict[str, np.ndarray], title: str, colors: dict[str, str] | None = None) -> Figure:
+    """Singular values (logarithmic) by their index, a line an entry of `values`."""
+    figure, axis = _figure()
+    styles = ["-", "--", ":", "-."]
+    for index, (name, series) in enumerate(values.items()):
+        color = (colors or {}).get(name, sns.color_palette("colorblind")[index])
+        series = np.asarray(series)
+        series = series[series > 1e-7 * series[0]]
+        axis.semilogy(np.arange(1, len(series) + 1), series, styles[index % 4], color=color, label=name)
+    axis.set(title=title, xlabel="index of the singular value", ylabel="singular value")
+    axis.legend()
+    return figure
+
+
+def layer_bars(values: pd.Series, title: str, ylabel: str, color: str, ceiling: float | None = None) -> Figure:
+    """One bar a layer; `ceiling` draws the value that a layer could have had."""
+    figure, axis = _figure()
+    axis.bar(values.index.astype(str), values, color=color)
+    if ceiling is not None:
+        axis.axhline(ceiling, color="black", lw=1, ls="--")
+    axis.set(title=title, xlabel="layer", ylabel=ylabel)
+    axis.tick_params(axis="x", rotation=45)
+    axis.grid(axis="x", visible=False)
+    return figure
+
+
+def gate_history(histories: dict[int, pd.DataFrame], trained_ranks: int, method: Method, title: str) -> Figure:
+    """Gates that are not zero by step, a line a seed, out of `trained_ranks`."""
+    figure, axis = _figure()
+    for seed, history in histories.items():
+        axis.plot(
+            history["step"], history["active_ranks"], color=method.color,
+            alpha=0.4 + 0.6 * (seed == 0), label=f"seed {seed}",
+        )  # fmt: skip
+    axis.set(title=title, xlabel="step", ylabel="ranks with a gate ≠ 0", ylim=(0, trained_ranks * 1.05))
+    axis.axhline(trained_ranks, color="black", lw=1, ls="--")
+    axis.legend()
+    return figure
+
+
+def byte_bars(parts: pd.DataFrame, title: str) -> Figure:
+    """Stacked horizontal bars: a row of `parts` each, its columns in MB side by side."""
+    figure, axis = _figure(height=0.6 + 0.45 * len(parts))
+    left = np.zeros(len(parts))
+    for name, color in zip(parts.columns, sns.color_palette("colorblind"), strict=False):
+        axis.barh(parts.index, parts[name], left=left, color=color, label=name, edgecolor="white")
+        left += parts[name].to_numpy()
+    axis.set(title=title, xlabel="megabytes (10⁶ bytes)")
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, -0.75), ncols=len(parts.columns))
+    return figure
+
+
+def intervals(
+    table: pd.DataFrame, title: str, xlabel: str, reference: float | None = None, reference_label: str = ""
+) -> Figure:
+    """Point and interval a method: `table` has columns method (a name), estimate, low, high, in per cent."""
+    figure, axis = _figure(height=0.9 + 0.32 * len(table))
+    for row, (_, entry) in enumerate(table.iterrows()):
+        method = METHODS[entry["method"]]
+        axis.plot([entry["low"], entry["high"]], [row, row], color=method.color, lw=1.5)
+        axis.plot(entry["estimate"], row, marker=method.marker, color=method.color, ms=7)
+    if reference is not None:
+        axis.axvline(reference, color="black", lw=1, ls="--")
+        axis.annotate(
+            reference_label, (reference, 1), xycoords=("data", "axes fraction"), xytext=(3, 2),
+            textcoords="offset points", fontsize=8,
+        )  # fmt: skip
+    axis.set_yticks(range(len(table)), [METHODS[name].title for name in table["method"]])
+    axis.set(title=title, xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
+    return figure
+
+
+def cost_scatter(table: pd.DataFrame, columns: dict[str, str], title: str) -> Figure:
+    """Accuracy (%) with its interval against each cost: `columns` maps a column of `table` to its axis label.
+
+    A line joins the methods of the Pareto front, which no other beats in cost without losing accuracy. A cost that
+    spans more than a factor of 20 has a logarithmic axis, with room for zero.
+    """
+    across = min(3, len(columns))
+    rows = -(-len(columns) // across)
+    figure, axes = _figure(rows, across, height=2.8 * rows, sharey=True, squeeze=False)
+    for axis, (column, label) in zip(axes.flat, columns.items(), strict=False):
+        costs = table[column].astype(float)
+        front = table[pareto_front(costs, table["estimate"])].sort_values(column)
+        axis.plot(front[column], front["estimate"], color="#b0b0b0", lw=1, zorder=0)
+        for _, entry in table.iterrows():
+            method = METHODS[entry["method"]]
+            span = [[entry["estimate"] - entry["low"]], [entry["high"] - entry["estimate"]]]
+            axis.errorbar(entry[column], entry["estimate"], yerr=span, ls="", ms=6, **_line(method))
+        axis.set_xlabel(label, fontsize=8)
+        _logarithmic(axis.set_xscale, costs)
+    for axis in axes[:, 0]:
+        axis.set(ylabel="test accuracy (%)")
+    for axis in axes.flat[len(columns) :]:
+        axis.set_axis_off()
+    axes[0][0].set_title(title)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    blank = axes.flat[len(columns)] if len(columns) < axes.size else None
+    if blank is not None:
+        blank.legend(handles, labels, loc="center left")
+    else:
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def pareto_front(costs: pd.Series, accuracy: pd.Series) -> np.ndarray:
+    """Which rows are on the Pareto front: no other is as cheap and as accurate, and better in one of the two."""
+    cheaper = costs.to_numpy()[:, None] >= costs.to_numpy()  # [row, other]: the other costs no more
+    better = accuracy.to_numpy()[:, None] <= accuracy.to_numpy()
+    dominated = cheaper & better & ~(cheaper.T & better.T)  # equals do not dominate each other
+    return ~dominated.any(axis=1)
+
+
+def _logarithmic(set_scale, values: pd.Series) -> None:
+    """Make an axis logarithmic where its values span more than a factor of 20; zero stays on it."""
+    positive = values[values > 0]
+    if positive.max() > 20 * positive.min():
+        set_scale("symlog", linthresh=10 ** np.floor(np.log10(positive.min())))
+
+
+def accuracy_by_set(table: pd.DataFrame, title: str) -> Figure:
+    """Accuracy (%) of every method on every set: `table` has columns set, method (a name), accuracy."""
+    figure, axis = _figure()
+    sets = list(dict.fromkeys(table["set"]))
+    names = [name for name in METHODS if name in set(table["method"])]
+    for index, name in enumerate(names):
+        rows = table[table["method"] == name].set_index("set").reindex(sets)
+        offset = (index - (len(names) - 1) / 2) * 0.1
+        axis.plot(np.arange(len(sets)) + offset, rows["accuracy"], ls="", ms=6, **_line(METHODS[name]))
+    axis.set_xticks(range(len(sets)), sets)
+    axis.set(title=title, ylabel="accuracy (%)")
+    axis.grid(axis="x", visible=False)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def quantisation_levels(values: np.ndarray, levels: np.ndarray, title: str) -> Figure:
+    """Distribution of weights divided by their block's maximum, with the levels that 4 bits can name."""
+    figure, axis = _figure()
+    axis.hist(values, bins=np.linspace(-1, 1, 81), density=True, color="#0072b2", alpha=0.7, label="weights")
+    for index, level in enumerate(levels):
+        axis.axvline(level, color="black", lw=1, label="levels" if index == 0 else None)
+    axis.set(title=title, xlabel="weight divided by the largest magnitude of its block", ylabel="density")
+    axis.legend()
+    return figure
+
+
+def method_layers(table: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
+    """One `column` of a `weights.method_deltas` table by layer, a line a method."""
+    figure, axis = _figure()
+    for name, rows in table.groupby("method", sort=False):
+        axis.plot(rows["layer"], rows[column], lw=1, ms=5, **_line(METHODS[name]))
+    axis.set(title=title, xlabel="layer", ylabel=ylabel)
+    _logarithmic(axis.set_yscale, table[column])
+    axis.tick_params(axis="x", rotation=45)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def overlap_map(overlaps: pd.DataFrame, title: str, label: str = "overlap") -> Figure:
+    """A square table of shares, such as that of `weights.subspace_overlaps`, as a heat map with its numbers."""
+    names = [METHODS[name].title if name in METHODS else name for name in overlaps]
+    figure, axis = _figure(height=0.9 + 0.42 * len(overlaps))
+    _heat_map(axis, overlaps.set_axis(names).set_axis(names, axis=1), label, ".2f", vmin=0, vmax=1)
+    axis.set(title=title, xlabel="", ylabel="")
+    axis.tick_params(axis="x", rotation=30)
+    return figure
+
+
+def rank_map(ranks: pd.DataFrame, title: str, ylabel: str) -> Figure:
+    """Ranks that are left, a row a setting (the index of `ranks`), a column a layer, as a heat map with its numbers."""
+    figure, axis = _figure(height=1.3 + 0.3 * len(ranks))
+    _heat_map(axis, ranks, "ranks left", ".0f", vmin=0)
+    axis.set(title=title, xlabel="layer", ylabel=ylabel)
+    axis.tick_params(axis="x", rotation=45)
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def _heat_map(axis, values: pd.DataFrame, label: str, form: str, **limits) -> None:
+    sns.heatmap(
+        values.astype(float), ax=axis, annot=True, fmt=form, annot_kws={"size": 8}, cmap="cividis", linewidths=0.5,
+        cbar_kws={"label": label}, **limits,
+    )  # fmt: skip
+    axis.grid(visible=False)
+
+
+def accuracy_by_rank(table: pd.DataFrame, title: str) -> Figure:
+    """Accuracy against the ranks that are left: columns series, method, setting, ranks, accuracy (%); a row a run.
+
+    Each run is a dot; a line joins the means of the settings (strength, number of ranks) of a series. `method` gives a
+    series its colour and marker; the second series of a method is dashed, its markers hollow.
+    """
+    figure, axis = _figure()
+    seen = []
+    for (name, method), rows in table.groupby(["series", "method"], sort=False):
+        color, marker = METHODS[method].color, METHODS[method].marker
+        again = {"ls": "--", "mfc": "white"} if method in seen else {}
+        axis.plot(rows["ranks"], rows["accuracy"], marker, color=color, ms=3, alpha=0.5)
+        means = rows.groupby("setting")[["ranks", "accuracy"]].mean().sort_values("ranks")
+        axis.plot(means["ranks"], means["accuracy"], marker=marker, color=color, lw=1, ms=7, label=name, **again)
+        seen.append(method)
+    axis.set(title=title, xlabel="ranks left, over all layers", ylabel="test accuracy (%)")
+    axis.legend()
+    return figure
+
+
+def reliability_diagram(bins: pd.DataFrame, title: str) -> Figure:
+    """Accuracy against confidence before and after temperature scaling: `bins` as `calibration.reliability` returns."""
+    figure, axes = _figure(1, 2, height=3.2, sharey=True)
+    for axis, (stage, of_stage) in zip(axes, bins.groupby("stage", sort=False), strict=True):
+        axis.plot([50, 100], [50, 100], color="black", lw=1, ls="--")
+        for name, rows in of_stage.groupby("method", sort=False):
+            axis.plot(100 * rows["confidence"], 100 * rows["accuracy"], lw=1, ms=4, **_line(METHODS[name]))
+        axis.set(xlabel=f"confidence {stage} scaling (%)")
+    axes[0].set(ylabel="accuracy (%)")
+    axes[0].set_title(title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def accuracy_by_rating(table: pd.DataFrame, title: str) -> Figure:
+    """Accuracy of every method and agreement of one human rater by strength of the rating.
+
+    `table` as `agreement.accuracy_by_rating` returns; what is no method is drawn dashed, as people.
+    """
+    figure, axis = _figure()
+    for name, rows in table.groupby("method", sort=False):
+        person = {"color": "#8c510a", "marker": "*", "ls": "--", "label": "one rater with the others"}
+        style = _line(METHODS[name]) if name in METHODS else person
+        axis.plot(rows["rating"].astype(str), 100 * rows["accuracy"], lw=1, ms=6, **style)
+    counts = table.drop_duplicates("rating")
+    ticks = [f"{row.rating}\n(n = {row.sentences:,})" for row in counts.itertuples()]
+    axis.set_xticks(range(len(ticks)), ticks)
+    axis.set(title=title, xlabel="absolute mean rating (number of sentences)", ylabel="accuracy or agreement (%)")
+    figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
+def search_curves(trials: pd.DataFrame, title: str) -> Figure:
+    """Validation accuracy against learning rate, a panel a method, its best filled; `trials` of `search_trials`."""
+    names = [name for name in METHODS if name in set(trials["method"])]
+    rows = -(-len(names) // 3)
+    figure, axes = _figure(rows, min(3, len(names)), height=1.9 * rows, sharex=True, sharey=True, squeeze=False)
+    for axis, name in zip(axes.flat, names, strict=False):
+        of_one, style = trials[trials["method"] == name], _line(METHODS[name])
+        best = of_one[of_one["best"]]
+        axis.plot(of_one["learning_rate"], 100 * of_one["accuracy"], lw=1, ms=6, **style | {"mfc": "white"})
+        axis.plot(best["learning_rate"], 100 * best["accuracy"], ms=8, **style)
+        axis.set(xscale="log")
+        axis.set_title(METHODS[name].title, fontsize=9)
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    figure.suptitle(title, x=0, ha="left", fontsize=10)
+    figure.supxlabel("learning rate", fontsize=9)
+    figure.supylabel("validation accuracy (%)", fontsize=9)
+    return figure
+
+
+def method_picture(method: Method, shape: tuple[int, int], settings: LowRankSettings, title: str) -> Figure:
+    """The adapted weight of a `method`, drawn to scale for a layer of `shape` (out, in) and factors of its rank.
+
+    What is drawn is what `method.picture` says, and how many numbers are trained what `method.trained_numbers` says.
+    """
+    from matplotlib.patches import Rectangle
+
+    picture, rank = method.picture, settings.rank
+    height, width = (side / max(shape) for side in shape)
+    thin, gap = rank / max(shape), 0.03
+    left = width + (0.8 if picture.multiplied or picture.gated else 0.65)  # where the product begins; B before, A above
+    edge = left - gap - thin
+    start = -0.3 if picture.magnitude else -0.02
+
+    frozen = {"fc": "#e6e6e6", "ec": "#8c8c8c", "hatch": "++++" if picture.four_bit else "///"}
+    trained = {"fc": method.color, "ec": method.color, "lw": 0.5}
+    empty = {"fc": "white", "ec": "black", "lw": 0.8}
+    figure, axis = _figure(height=3.0)
+    axis.set(title=title, aspect="equal", xlim=(start, left + width + 0.15), ylim=(height + 0.02, -0.22))
+    axis.set_axis_off()
+
+    def box(x, y, wide, high, **style):
+        axis.add_patch(Rectangle((x, y), wide, high, **style))
+
+    def write(x, y, text, **options):
+        background = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+        axis.text(x, y, text, **{"ha": "center", "va": "center", "bbox": background} | options)
+
+    out, into = shape
+    stored = r"dequant(NF4($W_0$))" if picture.four_bit else "$W_0$"
+    box(0, 0, width, height, label="frozen, kept as 4-bit codes" if picture.four_bit else "frozen", **frozen)
+    write(width / 2, height / 2, f"{stored}\n{out} × {into}")
+    operator = r"$\odot\;\;(\,1\;+$" if picture.multiplied else r"$+\;\;s\;\cdot$"
+    write(width + 0.28, height * (0.6 if picture.gated else 0.5), operator, fontsize=15, bbox=None)
+    numbers = method.trained_numbers(out, into, settings)
+    box(edge, 0, thin, height, label=f"trained: {numbers:,} numbers", **trained)
+    box(left, -gap - thin, width, thin, **trained)
+    write(edge - 0.08, height / 2, f"$B$   {out} × {rank}", rotation=90, bbox=None)
+    write(left + width / 2, -0.12, f"$A$   {rank} × {into}", bbox=None)
+    box(left, 0, width, height, label=f"product, of rank at most {rank}", ls="--", **empty)
+    product = r"$B\,\mathrm{diag}(g)\,A$" if picture.gated else "$BA$"
+    write(left + width / 2, height / 2, f"{product}\n{out} × {into}")
+    if picture.multiplied:
+        write(left + width + 0.08, height / 2, "$)$", fontsize=15, bbox=None)
+    if picture.magnitude:
+        box(-0.16, 0, 0.02, height, label="trained: the length of every row", **trained)
+        write(-0.23, height / 2, f"$m$   {out}", rotation=90, bbox=None)
+        write(-0.06, height / 2, "$(\\|$", fontsize=15, bbox=None)
+        write(left + width + 0.08, height / 2, "$\\|)$", fontsize=15, bbox=None)
+    if picture.gated:  # diag(g) fills the corner between B and A, too small to see: it is drawn again, magnified
+        side = 0.36
+        start, cell = width + 0.08, side / rank
+        box(edge, -gap - thin, thin, thin, **empty)
+        axis.plot([start, edge], [0, -gap - thin], [start + side, edge + thin], [side, -gap], color="black", lw=0.5)
+        box(start, 0, side, side, **empty)
+        for index in range(rank):
+            shut = index % 4 == 3  # any would do
+            label = {0: "gate, trained", 3: "gate that is zero"}.get(index)
+            style = {**empty, "hatch": "xxxxxx"} if shut else trained
+            box(start + index * cell, index * cell, cell, cell, label=label, **style)
+        write(start + side / 2, -0.12, f"diag$(g)$   {rank} × {rank}", bbox=None)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure

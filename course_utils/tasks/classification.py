@@ -1,0 +1,201 @@
+"""Classification: the head and its start, the batches, and every metric of its predictions, each in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from course_utils.stats import CrossedBootstrap, Interval, wilson_interval
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Telling classes apart: a class's label is its place in `class_names`."""
+
+    class_names: tuple[str, ...]
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """Label → name of the class."""
+        return dict(enumerate(self.class_names))
+
+    def auto_model(self):
+        """The class of transformers that loads a base with this task's head."""
+        from transformers import AutoModelForSequenceClassification
+
+        return AutoModelForSequenceClassification
+
+    def head_options(self) -> dict[str, Any]:
+        """What `from_pretrained` needs to know of the head."""
+        return {
+            "num_labels": len(self.class_names),
+            "id2label": self.labels,
+            "label2id": {name: label for label, name in self.labels.items()},
+        }
+
+    def initialise_head(self, model, seed: int) -> None:
+        """Draw the head's weights from N(0, initializer_range²) by `seed` alone, so that all methods start alike."""
+        import torch
+
+        from course_utils.inputs.bases import head_modules
+
+        generator = torch.Generator().manual_seed(seed)
+        for name in head_modules(model):
+            for layer in model.get_submodule(name).modules():
+                if isinstance(layer, torch.nn.Linear):
+                    weight = torch.empty(layer.weight.shape)
+                    weight.normal_(0.0, model.config.initializer_range, generator=generator)
+                    layer.weight.data.copy_(weight)
+                    if layer.bias is not None:
+                        layer.bias.data.zero_()
+
+    def tokenize(self, frame: pd.DataFrame, tokenizer, max_length: int):
+        """A datasets.Dataset of input_ids, attention_mask, label and length (tokens), truncated but not padded."""
+        from datasets import Dataset
+
+        tokens = tokenizer(frame.text.tolist(), truncation=True, max_length=max_length, return_token_type_ids=False)
+        lengths = [len(ids) for ids in tokens["input_ids"]]
+        return Dataset.from_dict({**tokens, "label": frame.label.tolist(), "length": lengths})
+
+
+# ---------------------------------------------------------------- metrics
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of logits (n, 2) against labels (n,).
+
+    `value` computes it, `interval` its 95% interval with the sentences as the sample. `decimals` is how it is printed,
+    `unit` what it is in; `largest` what it cannot exceed, as an interval that was expanded might.
+    """
+
+    title: str
+    description: str
+    value: Callable[[np.ndarray, np.ndarray], float]
+    interval: Callable[[np.ndarray, np.ndarray], Interval]
+    higher_is_better: bool = False
+    unit: str = ""
+    decimals: int = 4
+    largest: float = 1.0
+
+    @property
+    def titled(self) -> str:
+        """The title with its unit: "NLL (nats)"."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    def printed(self, of: Interval) -> str:
+        """A value with its interval, as cards print it; a digit less for the ends."""
+        low, high = (f"{end:.{self.decimals - 1}f}" for end in of.ends)
+        return f"{of.estimate:.{self.decimals}f} [{low}, {high}]"
+
+
+def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """n, and every one of `METRICS`, of `logits` (n, 2) against `labels` (n,)."""
+    return {"n": len(labels)} | {name: metric.value(logits, labels) for name, metric in METRICS.items()}
+
+
+def metric_intervals(logits: np.ndarray, labels: np.ndarray) -> dict[str, Interval]:
+    """Every one of `METRICS` with its 95% interval, sentences as the sample."""
+    found = {name: metric.interval(logits, labels) for name, metric in METRICS.items()}
+    return {
+        name: Interval(of.estimate, max(of.low, 0.0), min(of.high, METRICS[name].largest)) for name, of in found.items()
+    }
+
+
+def sentence_losses(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For every sentence: the positive class's probability, the NLL in nats, the Brier score; each (n,)."""
+    from scipy.special import log_softmax
+
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
+    positive = np.exp(log_probabilities[:, 1])
+    return positive, -log_probabilities[np.arange(len(labels)), labels], (positive - labels) ** 2
+
+
+def calibration_bins(positive: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS) -> pd.DataFrame:
+    """Predictions in equal `bins` of confidence, empty ones left out: columns n, confidence, accuracy (means).
+
+    `positive` (n,) is the positive class's probability, `labels` (n,) the class (Guo et al. 2017, section 2).
+    """
+    confidence, right, its_bin = _confidences(positive, labels, bins)
+    grouped = pd.DataFrame({"confidence": confidence, "accuracy": right}).groupby(its_bin)
+    return grouped.mean().assign(n=grouped.size())[["n", "confidence", "accuracy"]].reset_index(drop=True)
+
+
+def _confidences(
+    positive: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For every sentence: the confidence in its predicted class, whether that is right, and the bin it falls in."""
+    confidence = np.maximum(positive, 1 - positive)
+    return confidence, (positive > 0.5) == labels, np.minimum((confidence * bins).astype(int), bins - 1)
+
+
+@cache
+def _bootstrap(sentences: int) -> CrossedBootstrap:
+    return CrossedBootstrap.draw(1, sentences)
+
+
+def _accuracy(logits, labels):
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+def _accuracy_interval(logits, labels):
+    correct = int((logits.argmax(axis=1) == labels).sum())
+    return Interval(correct / len(labels), *wilson_interval(correct, len(labels)))
+
+
+def _f1(logits, labels):
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, logits.argmax(axis=1), zero_division=0))
+
+
+def _f1_interval(logits, labels):
+    return _bootstrap(len(labels)).f1_interval(logits.argmax(axis=1)[None], labels)
+
+
+def _ece(logits, labels):
+    binned = calibration_bins(sentence_losses(logits, labels)[0], labels)
+    return float((binned["n"] * (binned["accuracy"] - binned["confidence"]).abs()).sum() / len(labels))
+
+
+def _ece_interval(logits, labels):
+    confidence, right, its_bin = _confidences(sentence_losses(logits, labels)[0], labels)
+    return _bootstrap(len(labels)).ece_interval(confidence - right, its_bin)
+
+
+def _mean_of_losses(place: int):
+    """Value and interval of a metric that is the mean of one of the `sentence_losses`."""
+
+    def value(logits, labels):
+        return float(sentence_losses(logits, labels)[place].mean())
+
+    def interval(logits, labels):
+        return _bootstrap(len(labels)).mean_interval(sentence_losses(logits, labels)[place][None])
+
+    return value, interval
+
+
+METRICS = {
+    "accuracy": Metric(
+        "Accuracy", "share of sentences classified correctly", _accuracy, _accuracy_interval, higher_is_better=True
+    ),
+    "f1": Metric("F1", "F1 of the positive class", _f1, _f1_interval, higher_is_better=True),
+    "nll": Metric(
+        "NLL", "mean negative log-likelihood, in nats", *_mean_of_losses(1), unit="nats", largest=float("inf")
+    ),
+    "brier": Metric(
+        "Brier score",
+        "mean squared error of the positive class's probability",
+        *_mean_of_losses(2),
+    ),
+    "ece": Metric(
+        "ECE", f"expected calibration error, {CALIBRATION_BINS} bins (Guo et al. 2017, section 2)", _ece, _ece_interval
+    ),
+}

@@ -1,0 +1,64 @@
+"""Words and names as they are shown: on one line, without markup, counted and joined."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters are no text, and those that turn the direction of writing hide some. For a regular expression.
+NO_TEXT = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, without characters that are no text."""
+    return " ".join(re.sub(f"[\t\n{NO_TEXT}]", " ", text).split())
+
+
+def plain_title(name: str) -> str:
+    """`name` without what means something in Markdown, HTML, Typst, TeX or a spreadsheet: a title goes everywhere."""
+    kept = re.sub(r"[!-*/:-@\[-^`{-~]|\b_+|_+\b", " ", one_line(name))
+    return " ".join(kept.split()).strip(" .,+-") or "untitled"
+
+
+def escape_markdown(text: str) -> str:
+    """`text` as Markdown that shows exactly these characters, on one line."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line(text))
+
+
+def code_span(text: str) -> str:
+    """Markdown that shows `text` as code on one line, whatever backticks it holds."""
+    text = one_line(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
+
+
+def code_block(code: str, language: str) -> str:
+    """Markdown that shows `code` as a block, whatever backticks it holds."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+    return f"{fence} {language}\n{code}\n{fence}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says, to stand inside a sentence; its type's name where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".:")
+
+
+def in_sentence(title: str) -> str:
+    """A title inside a sentence: "Full fine-tuning" → "full fine-tuning", but "LoRA" as it is."""
+    return title[0].lower() + title[1:] if title[1:] == title[1:].lower() else title
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 seed", "3 seeds"."""
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def and_joined(names: list[str]) -> str:
+    """Names as a sentence lists them: "LoRA", "LoRA and HiRA", "LoRA, QLoRA and HiRA"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def duration(seconds: float) -> str:
+    """40 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,248 @@
+"""Writes a model card from a run: every number in it is read or computed from the run's record and predictions."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from datetime import date
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_utils.config import Experiment, RunConfig, as_typed, load_experiment
+from course_utils.errors import CourseError
+from course_utils.inputs.bases import usual_targets
+from course_utils.inputs.facts import Facts
+from course_utils.inputs.sources import SST2
+from course_utils.inputs.splits import SST2_VALIDATION
+from course_utils.methods import METHODS
+from course_utils.methods.base import Settings
+from course_utils.paths import BIBLIOGRAPHY
+from course_utils.runs import CARD, Run, RunResult
+from course_utils.stats import Interval
+from course_utils.tasks.classification import METRICS, metric_intervals
+from course_utils.text import code_span
+from course_utils.training.trainer import warmup_steps
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
+
+PACKAGES = {"python": "Python", "torch": "PyTorch", "transformers": "Transformers", "peft": "PEFT"}
+
+
+def write_card(run: Run, experiment: Experiment | None = None, compared: dict[str, str] | None = None) -> None:
+    """Write the model card of `run` as README.md beside its adapter.
+
+    `experiment` is the one that the run belongs to, where it is known; `compared` the run's row of its comparison,
+    title → printed value, where all runs are finished.
+    """
+    from huggingface_hub import ModelCard
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["code_span"] = code_span
+    intervals = run_intervals(run)
+    values = _values(run, intervals) | {"command": command(run.config, experiment), "compared": compared}
+    body = environment.get_template("card.md.jinja").render(values)
+    new = run.folder / "adapter" / ".README.md.new"
+    ModelCard(f"---\n{metadata(run.result, intervals).to_yaml()}\n---\n\n{body}\n").save(new)
+    new.replace(run.folder / CARD)
+
+
+def run_intervals(run: Run) -> dict[str, dict[str, Interval]]:
+    """Set → metric → its value in the run's record with its 95% interval, the set's sentences as the sample."""
+    return {
+        name: metric_intervals(rows[["logit_0", "logit_1"]].to_numpy(), rows["label"].to_numpy())
+        for name, rows in run.predictions().groupby("set", sort=False)
+    }
+
+
+def command(config: RunConfig, experiment: Experiment | None = None) -> str:
+    """The command that makes the run of `config`.
+
+    Its -p options are the overrides of `experiment` where that is known, and otherwise what sets the run apart from
+    its profile, which gives the same numbers.
+    """
+    profile = config.experiment.partition("+")[0]
+    if experiment:
+        overrides = experiment.overrides
+    else:
+        plain = load_experiment(profile).config(config.method, config.seed, config.study)
+        pairs = [(config, plain), (config.settings, plain.settings)]
+        overrides = {
+            name: value
+            for own, usual in pairs
+            for name, value in own
+            if name not in ("experiment", "settings") and value != getattr(usual, name)
+        }
+    words = ["python", "-m", "course_utils", "train", "--profile", profile]
+    words += [word for name, value in overrides.items() for word in ("-p", f"{name}={as_typed(value)}")]
+    words += ["--method", config.method, "--seed", str(config.seed)]
+    words += ["--study", config.study] if config.study != "main" else []
+    return shlex.join(words)
+
+
+def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> ModelCardData:
+    """What a hub reads of the card, every metric with its `intervals` (set → metric → interval)."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    method, base, data = METHODS[result.config.method], result.config.base.facts, _data(result)
+    evaluations = [
+        EvalResult(
+            task_type="text-classification",
+            task_name="Sentiment analysis",
+            dataset_name=_capitalised(result.data.titles[name]),
+            **_dataset(result, name),
+            dataset_args={"sentences": metrics.n, "fingerprint": result.data.fingerprint},
+            metric_type=metric,
+            metric_name=known.title,
+            metric_value=getattr(metrics, metric),
+            metric_args={"interval_95": [round(end, 4) for end in intervals[name][metric].ends]},
+        )
+        for name, metrics in result.metrics.items()
+        for metric, known in METRICS.items()
+    ]
+    return ModelCardData(
+        language="en",
+        license=base.license,
+        base_model=base.hub_id,
+        base_model_relation="adapter" if base.hub_id else None,
+        library_name="peft",
+        pipeline_tag="text-classification",
+        tags=[method.name.replace("_", "-"), "sentiment-analysis"],
+        datasets=[data.hub_id] if data.hub_id else None,
+        metrics=["accuracy", "f1"],
+        model_name=f"{method.title} on {base.name}, seed {result.config.seed}",
+        eval_results=evaluations,
+    )
+
+
+def _dataset(result: RunResult, name: str) -> dict[str, str]:
+    """What the hub calls the evaluation set `name`, where it has it; its name among our sets otherwise."""
+    if result.data.titles[name] == SST2_VALIDATION:
+        return {"dataset_type": SST2.facts.hub_id, "dataset_split": "validation"}
+    return {"dataset_type": name}
+
+
+def bibtex(key: str) -> str:
+    """The entry `key` of references.bib, one field a line; CourseError if there is none."""
+    text = BIBLIOGRAPHY.read_text(encoding="utf-8")
+    match = re.search(r"^@\w+\{" + re.escape(key) + ",", text, re.MULTILINE)
+    if not match:
+        raise CourseError(f"references.bib has no entry {key!r}; add it, or correct the citation of the method.")
+    depth, end = 1, match.end()
+    while depth:
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
+        end += 1
+    fields = re.sub(r",\s+(?=\w+\s*=\s*\{)", ",\n  ", text[match.start() : end - 1].strip())
+    return f"{fields}\n}}"
+
+
+def _values(run: Run, intervals: dict[str, dict[str, Interval]]) -> dict[str, Any]:
+    """What the template prints, by name."""
+    result, config, method = run.result, run.config, run.method
+    base, data = result.config.base.facts, _data(result)
+    total_steps = config.epochs * ceil(result.data.sizes["train"] / config.batch_size)
+    evaluated = sum(metrics.n for metrics in result.metrics.values())
+    citations = [method.citation, *base.citations, *data.citations]
+    return {
+        "result": result,
+        "config": config,
+        "method": method,
+        "base": base,
+        "data": data,
+        "location": None if config.base_model == "embedded" else config.base_model,
+        "revision": _hub_revision(result),
+        "head_modules": _head_modules(run.folder / "adapter"),
+        "sizes": ", ".join(f"{size:,} {result.data.titles[name]}" for name, size in result.data.sizes.items()),
+        "adapter_settings": _adapter_settings(result),
+        "warmup_steps": warmup_steps(config, total_steps),
+        "total_steps": total_steps,
+        "measurements": [(_titled(name), _in_short(value)) for name, value in result.method.items()],
+        "metrics": METRICS,
+        "results": [
+            {"title": _capitalised(result.data.titles[name]), "n": result.metrics[name].n} | of_set
+            for name, of_set in intervals.items()
+        ],
+        "elsewhere": _elsewhere(result),
+        "evaluated": evaluated,
+        "eval_seconds": evaluated * result.timing.eval_ms_per_example / 1000,
+        "others": [other for other in METHODS.values() if other is not method],
+        "citations": [bibtex(key) for key in dict.fromkeys(citations)],
+        "versions": {PACKAGES.get(name, name): number for name, number in result.environment.versions.items()},
+        "date": date.today().isoformat(),
+        "count": "{:,}".format,
+        "percent": "{:.2%}".format,
+        "megabytes": lambda size: f"{size / 1e6:,.2f} MB",
+    }
+
+
+def _hub_revision(result: RunResult) -> str | None:
+    location, _, revision = result.base_model.fingerprint.rpartition("@")
+    return revision if location.startswith("hub:") and revision != "main" else None
+
+
+def _data(result: RunResult) -> Facts:
+    # A folder that holds SST-2 is recognised by its sentences, and its evaluation set named accordingly.
+    return SST2.facts if result.data.titles["test"] == SST2_VALIDATION else result.config.source.facts
+
+
+def _elsewhere(result: RunResult) -> list[dict[str, Any]]:
+    """Title, accuracy and difference to the test set of the sets that are not of the training data's kind."""
+    return [
+        {
+            "title": _capitalised(result.data.titles[name]),
+            "accuracy": metrics.accuracy,
+            "difference": metrics.accuracy - result.metrics["test"].accuracy,
+        }
+        for name, metrics in result.metrics.items()
+        if name not in ("validation", "test")
+    ]
+
+
+def _adapter_settings(result: RunResult) -> list[tuple[str, str, str]]:
+    """(name, value, meaning) of the settings that the method adds to those that every method has."""
+    settings = result.config.settings
+    # Not from the saved adapter: a layer without surviving ranks is no longer in it.
+    targets = usual_targets(result.config.base.config().model_type)
+    lines = []
+    for name, field in type(settings).model_fields.items():
+        if name in Settings.model_fields:
+            continue
+        value = getattr(settings, name)
+        if name == "target_modules":
+            value = ", ".join(f"`{module}`" for module in value or targets)
+        elif isinstance(value, float):
+            value = f"{value:g}"
+        lines.append((_titled(name), str(value), (field.description or "").partition(", ")[0]))
+    return lines
+
+
+def _in_short(value: Any) -> str:
+    """A measurement on one line; of one value a layer, its range and mean."""
+    if isinstance(value, dict) and value and all(isinstance(v, int | float) for v in value.values()):
+        numbers = list(value.values())
+        mean = sum(numbers) / len(numbers)
+        return f"{_in_short(min(numbers))} to {_in_short(max(numbers))} (mean {_in_short(mean)}, {len(numbers)} layers)"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _head_modules(folder: Path) -> list[str]:
+    """Names of the modules of the head; PEFT's configuration also lists names that only other models have."""
+    from safetensors import safe_open
+
+    listed = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["modules_to_save"]
+    with safe_open(folder / "adapter_model.safetensors", "pt") as tensors:
+        saved = {key.removeprefix("base_model.model.").partition(".")[0] for key in tensors.offset_keys()}
+    return sorted(saved.intersection(listed))
+
+
+def _capitalised(title: str) -> str:
+    return title[:1].upper() + title[1:]
+
+
+def _titled(name: str) -> str:
+    return name.replace("_", " ").title()

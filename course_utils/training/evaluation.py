@@ -1,0 +1,88 @@
+"""What a trained model predicts, as its run computed it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import datasets
+import evaluate
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import log_softmax
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import DataCollatorWithPadding
+
+from course_utils.config import RunConfig
+from course_utils.methods import METHODS
+from course_utils.runs import Run, load_model
+from course_utils.tasks.classification import METRICS, score
+from course_utils.training.speed import speed_up
+
+EVALUATION_BATCH = 64
+
+
+def predict(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame) -> np.ndarray:
+    """Logits (n, 2) of `model` for the sentences in `frame.text`, in the frame's order, in the precision of `config`.
+
+    "bf16" multiplies matrices in bfloat16, as a run in that precision did in training.
+    """
+    dataset = config.task.tokenize(frame, tokenizer, config.max_length)
+    order = np.argsort(dataset["length"], kind="stable")[::-1]
+    inputs = dataset.select_columns(["input_ids", "attention_mask"]).select(order)
+    loader = DataLoader(inputs, batch_size=EVALUATION_BATCH, collate_fn=DataCollatorWithPadding(tokenizer))
+    device = next(model.parameters()).device
+    logits = np.empty((len(frame), len(config.task.class_names)), dtype=np.float32)
+    model.eval()
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    with torch.inference_mode(), mixed:
+        batches = [model(**batch.to(device)).logits.float().cpu().numpy() for batch in loader]
+    logits[order] = np.concatenate(batches)
+    return logits
+
+
+def predict_as_trained(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame) -> np.ndarray:
+    """`predict` as a run of `config` does it.
+
+    On the GPU if there is one, with the run's threads (another number gives other last bits); a plain or adapted
+    `model` is sped up in place.
+    """
+    torch.set_num_threads(config.threads)
+    if torch.cuda.is_available():
+        model.cuda()
+    if config.speedups:
+        speed_up(model, METHODS[config.method], config.precision)
+    return predict(config, model, tokenizer, frame)
+
+
+class ClassificationMetrics(evaluate.Metric):
+    """The task's metrics as an `evaluate` metric of logits (n, 2) and labels; needs no hub, unlike `evaluate.load`."""
+
+    def _build_data_dir(self):
+        return None  # everything stays in memory: a folder in the home, which may be read-only, is not needed
+
+    def _info(self):
+        logits, label = datasets.Sequence(datasets.Value("float32")), datasets.Value("int64")
+        features = datasets.Features({"predictions": logits, "references": label})
+        descriptions = "; ".join(metric.description for metric in METRICS.values())
+        return evaluate.MetricInfo(description=descriptions, citation="", features=features)
+
+    def _compute(self, predictions, references):
+        return score(np.asarray(predictions), np.asarray(references))
+
+
+def classifier(run: Run) -> Callable[[list[str]], list[tuple[str, str, float]]]:
+    """The trained model of `run`, loaded once: a function from texts to (text, class name, its probability)."""
+    model, tokenizer, names = load_model(run), run.config.base.tokenizer(), run.config.task.class_names
+
+    def classify(texts: list[str]) -> list[tuple[str, str, float]]:
+        frame = pd.DataFrame({"text": texts, "label": 0})
+        logits = predict_as_trained(run.config, model, tokenizer, frame)
+        probabilities = np.exp(log_softmax(logits, axis=1))
+        return [
+            (text, names[int(row.argmax())], float(row.max()))
+            for text, row in zip(texts, probabilities, strict=True)
+        ]
+
+    return classify

@@ -1,0 +1,118 @@
+"""The same computation with less work; whoever reads for the methods can skip this room.
+
+`-p speedups=false` runs the libraries' own code instead. What is exact and what is equal in distribution is
+said at each trick and tested in tests/test_speed.py; benchmarks/README.md says what each one pays.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+from transformers.models.distilbert.modeling_distilbert import TransformerBlock
+
+from course_utils.methods import Method
+from course_utils.methods.sizes import plain_model
+
+SHORT_ATTENTION = "short_attention"
+ENCODERS = ("distilbert", "bert", "roberta", "xlm-roberta", "electra")  # whose attention is a function to choose
+
+
+def speed_up(model: nn.Module, method: Method, precision: str = "fp32") -> nn.Module:
+    """Put every trick that fits `model`, and its `method`'s own, into it, in place; parameters and all names stay.
+
+    precision: that of the run. In "bf16" the frozen matrices are kept as they are multiplied.
+    """
+    on_gpu = torch.cuda.is_available()  # where fused attention and dropout are at hand
+    for module in model.modules():
+        if type(module) is nn.Dropout and not on_gpu:
+            module.__class__ = FastDropout
+    method.speed_up(model)
+    if precision == "bf16":
+        keep_frozen_matrices_in_bf16(model, method)
+    if blocks := [module for module in model.modules() if isinstance(module, TransformerBlock)]:
+        blocks[-1].forward = MethodType(first_token_forward, blocks[-1])
+    encoder = plain_model(model)
+    if not on_gpu and encoder.config.model_type in ENCODERS:
+        encoder.set_attn_implementation(SHORT_ATTENTION)
+    return model
+
+
+class FastDropout(nn.Dropout):
+    """Dropout whose mask comes from NumPy's SFC64 instead of torch's `bernoulli_`, which is slow on a CPU.
+
+    Equal in distribution: rate (to 1/65,536), scale and independence are those of nn.Dropout. Each mask is
+    seeded by one draw from torch's generator, so that a checkpoint of that generator restores it.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * dropout_mask(x, self.p) if self.training and self.p else x
+
+
+def dropout_mask(x: torch.Tensor, rate: float) -> torch.Tensor:
+    """Mask for `x`: 0 with probability `rate`, else 1 / (1 − rate)."""
+    threshold, count = round(rate * 65_536), x.numel()
+    generator = np.random.SFC64(int(torch.randint(2**62, ())))
+    keep = generator.random_raw(-(-count // 4)).view(np.uint16)[:count] >= threshold
+    # torch converts bytes ten times as fast as booleans
+    mask = torch.from_numpy(keep.view(np.uint8)).to(x.dtype).view(x.shape)
+    return mask.mul_(65_536 / (65_536 - threshold))
+
+
+def short_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """softmax(QKᵀ·scaling + mask)·V for sentences: (batch, heads, tokens, width) → (batch, tokens, heads, width).
+
+    On a CPU torch's own multiplies in 32 bits wherever dropout is on, and its blocks are made for long texts.
+    Exact in 32 bits; in bf16 it multiplies in bf16, as a GPU's does, and takes the softmax in 32 bits.
+    """
+    scores = (query * scaling) @ key.transpose(-1, -2)
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+    if dropout:
+        weights = weights * dropout_mask(weights, dropout)
+    return (weights @ value).transpose(1, 2), weights
+
+
+AttentionInterface.register(SHORT_ATTENTION, short_attention)
+AttentionMaskInterface.register(SHORT_ATTENTION, eager_mask)
+
+
+def first_token_forward(block: TransformerBlock, hidden_states, attention_mask=None, **kwargs):
+    """The last block of a DistilBERT for the first token alone: (batch, tokens, dim) → (batch, 1, dim).
+
+    DistilBertForSequenceClassification reads no other. Keys and values still come from every token, so the
+    result is exact; queries, attention output and feed-forward layer are computed for one token only.
+    """
+    attention, first = block.attention, hidden_states[:, :1]
+
+    def heads(projected: torch.Tensor) -> torch.Tensor:
+        return projected.unflatten(-1, (attention.n_heads, -1)).transpose(1, 2)
+
+    context, _ = short_attention(
+        attention,
+        heads(attention.q_lin(first)),
+        heads(attention.k_lin(hidden_states)),
+        heads(attention.v_lin(hidden_states)),
+        None if attention_mask is None else attention_mask[:, :, :1],
+        attention.scaling,
+        attention.dropout.p if attention.training else 0.0,
+    )
+    attended = block.sa_layer_norm(attention.out_lin(context.flatten(2)) + first)
+    return block.output_layer_norm(block.ffn(attended) + attended)
+
+
+def keep_frozen_matrices_in_bf16(model: nn.Module, method: Method) -> None:
+    """Round the frozen weights of linear layers once, not at every step, to what autocast multiplies; exact.
+
+    Where the `method` reads the frozen weight for more than its product, the layers that it adapts stay in 32 bits.
+    """
+    read = [layer.get_base_layer() for layer in model.modules() if hasattr(layer, "get_delta_weight")]
+    kept = {id(layer) for layer in read} if method.reads_frozen_weights else set()
+    for module in model.modules():
+        if type(module) is nn.Linear and not module.weight.requires_grad and id(module) not in kept:
+            module.to(torch.bfloat16)

@@ -1,0 +1,167 @@
+"""train(config) → Run: the only door to a training run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import pandas as pd
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from course_utils import runs
+from course_utils.code_identity import code_of
+from course_utils.config import RunConfig
+from course_utils.errors import check_writable
+from course_utils.host import is_first_process
+from course_utils.inputs.bases import check_length, check_targets, head_modules, in_head
+from course_utils.inputs.splits import Data
+from course_utils.methods import METHODS
+from course_utils.methods.sizes import count_parameters, plain_model, weight_bytes
+from course_utils.paths import runs_folder
+from course_utils.training import card, evaluation, machine
+from course_utils.training.trainer import adapted_model, last_checkpoint, make_trainer
+
+
+def train(config: RunConfig, force: bool = False) -> runs.Run:
+    """The finished run of `config`: found if there is one, trained otherwise or if `force`.
+
+    A killed call is taken up again from its last checkpoint by the next call with the same configuration, and
+    gives the same numbers. Started by `accelerate launch`, its processes train the one run: each batch is shared out
+    among them, and the first alone writes. Shows a progress bar when a person watches. Raises CourseError before
+    training when the data or the model do not fit the configuration.
+    """
+    check_writable(runs_folder(), "COURSE_RUNS")
+    data = config.load_data()
+    base_model = runs.BaseModelRecord(id=config.base_model, fingerprint=config.base.fingerprint())
+    inputs = (config, data.fingerprint, base_model.fingerprint)
+    with runs.held(config) if is_first_process() else nullcontext():
+        run = machine.by_first_process(lambda: None if force else runs.find_run(config))
+        if run and run.result.fingerprint == runs.fingerprint(*inputs, run.result.code):
+            return run
+        if is_first_process() and (changed := runs.changed_code_of(config)):
+            print(f"The run that is there was made by other code ({', '.join(changed)}); it is made again.", flush=True)
+        return _train(config, data, base_model, runs.fingerprint(*inputs, code_of(config.method)))
+
+
+def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, identity: str) -> runs.Run:
+    folder = machine.by_first_process(lambda: runs.workspace(config, identity))
+    load_before = os.getloadavg()[0]
+    method = METHODS[config.method]
+    torch.set_num_threads(config.threads)
+    base = method.load_base(config.base, config.task, config.precision)
+    tokenizer = config.base.tokenizer()
+    check_length(base, config.max_length)
+    if hasattr(config.settings, "rank"):
+        check_targets(base, config.settings.target_modules, config.settings.rank)
+    base_bytes = weight_bytes(base.base_model)
+
+    model = adapted_model(config, base)
+    trainer = make_trainer(config, model, tokenizer, data, folder / "checkpoints")
+    checkpoint = machine.by_first_process(lambda: last_checkpoint(folder / "checkpoints"))
+    if checkpoint and is_first_process():
+        step = checkpoint.rpartition("-")[2]
+        print(f"An earlier call was stopped; training goes on from step {step}, its last checkpoint.", flush=True)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if not is_first_process():
+        return machine.from_first_process()
+
+    model = method.finish(model)
+    method.save(model, folder)
+    sets = [name for name in data.sets if name != "train" and (config.final or name == "validation")]
+    del base, trainer.model, trainer.model_wrapped
+    trained = method.load_merged(method.load_base(config.base, config.task, "fp32"), folder)
+    predictions, eval_seconds = _predict(config, trained, tokenizer, data, sets)
+    predictions.to_parquet(folder / "predictions.parquet", index=False)
+    metrics = {
+        name: evaluation.ClassificationMetrics(keep_in_memory=True).compute(
+            predictions=rows[["logit_0", "logit_1"]].to_numpy(), references=rows["label"].to_numpy()
+        )
+        for name, rows in predictions.groupby("set", sort=False)
+    }
+    log = [*trainer.state.log_history, _as_logged(metrics["validation"], trainer.state)]
+    write_history(log, folder / "history.csv")
+    step_times = [t for entry in log for t in entry.get("step_ms", [])]
+
+    result = runs.RunResult(
+        config=config,
+        fingerprint=identity,
+        data=runs.DataRecord(
+            source=data.source,
+            sizes={name: len(frame) for name, frame in data.sets.items()},
+            titles=data.titles,
+            fingerprint=data.fingerprint,
+        ),
+        base_model=base_model,
+        parameters=count_parameters(model),
+        bytes=runs.Bytes(base_model=base_bytes, **_stored_bytes(folder, model)),
+        timing=runs.Timing(
+            train_seconds=sum(step_times) / 1000,
+            step_ms_median=statistics.median(step_times),
+            eval_ms_per_example=1000 * eval_seconds / len(predictions),
+        ),
+        memory=machine.peak_memory(),
+        metrics=metrics,
+        method=method.measurements(model, config.settings),
+        code=code_of(config.method),
+        environment=machine.environment(config.threads, load_before),
+        git=machine.git_state(),
+        files={},
+    )
+    shutil.rmtree(folder / "checkpoints")
+    if not method.is_baseline:
+        card.write_card(runs.Run(folder, result))
+    return machine.from_first_process(runs.publish(folder, result))
+
+
+def _as_logged(metrics: dict[str, float], state: transformers.TrainerState) -> dict:
+    """The evaluation of the finished run, as Trainer logs that of an epoch."""
+    logged = {"eval_nll": metrics["nll"], "eval_accuracy": metrics["accuracy"], "eval_f1": metrics["f1"]}
+    return {"step": state.global_step, "epoch": state.epoch} | logged
+
+
+def write_history(log_history: list[dict], path: Path) -> None:
+    """Write what was logged to `path`, one row a step, evaluations beside the step that they follow."""
+    rows: dict[int, dict] = {}
+    for entry in log_history:
+        row = rows.setdefault(entry["step"], {})
+        row |= {
+            HISTORY_COLUMNS[name]: statistics.median(value) if name == "step_ms" else value
+            for name, value in entry.items()
+            if name in HISTORY_COLUMNS
+        }
+    pd.DataFrame(rows.values()).dropna(subset=["loss"]).to_csv(path, index=False)
+
+
+HISTORY_COLUMNS = {
+    **{name: name for name in ("step", "epoch", "loss", "learning_rate", "step_ms", "active_ranks")},
+    "eval_nll": "validation_loss",  # Trainer's own eval_loss weighs sentences unequally where processes share them out
+    "eval_accuracy": "validation_accuracy",
+    "eval_f1": "validation_f1",
+}
+
+
+def _predict(config: RunConfig, model, tokenizer, data: Data, sets: list[str]):
+    start, frames = time.perf_counter(), []
+    for name in sets:
+        frame = data.sets[name]
+        logits = evaluation.predict_as_trained(config, model, tokenizer, frame)
+        columns = {"set": name, "example_id": frame["example_id"], "label": frame["label"]}
+        frames.append(pd.DataFrame(columns | {"logit_0": logits[:, 0], "logit_1": logits[:, 1]}))
+    return pd.concat(frames, ignore_index=True), time.perf_counter() - start
+
+
+def _stored_bytes(folder: Path, model) -> dict[str, int]:
+    """Bytes of the stored tensors, those of the head apart."""
+    (file,) = [*folder.glob("weights.safetensors"), *folder.glob("adapter/*.safetensors")]
+    heads = head_modules(plain_model(model))
+    sizes = {"adapter": 0, "head": 0}
+    for name, tensor in load_file(file).items():
+        part = "head" if in_head(name, heads) else "adapter"
+        sizes[part] += tensor.numel() * tensor.element_size()
+    return sizes

@@ -1,0 +1,243 @@
+"""The Trainer of a run: data order, optimiser, callbacks and checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import time
+import zipfile
+from math import ceil, gcd
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch.utils.data import Sampler
+from transformers import (
+    DataCollatorWithPadding,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_pt_utils import safe_globals
+
+from course_utils.config import RunConfig
+from course_utils.host import processes
+from course_utils.inputs.splits import Data
+from course_utils.methods import METHODS
+from course_utils.tasks.classification import score
+from course_utils.training.evaluation import EVALUATION_BATCH
+from course_utils.training.speed import speed_up
+
+TRAINED = "trained.safetensors"  # in a checkpoint
+
+# Checkpoints less than a second apart make it warn that it goes by their numbers, which is right.
+logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
+
+
+def adapted_model(config: RunConfig, base):
+    """`base` with its head initialised and this run's method put in, by the run's seed alone."""
+    config.task.initialise_head(base, config.seed)
+    set_seed(config.seed)
+    method = METHODS[config.method]
+    model = method.adapt(base, config.settings)
+    return speed_up(model, method, config.precision) if config.speedups else model
+
+
+def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) -> CourseTrainer:
+    """Trainer of a run: AdamW, linear schedule with warm-up, validation after each epoch."""
+    steps_an_epoch = ceil(len(data.sets["train"]) / config.batch_size)
+    total_steps = config.epochs * steps_an_epoch
+    warmup = warmup_steps(config, total_steps)
+    method, settings = METHODS[config.method], config.settings
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        seed=config.seed,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size // processes(),
+        average_tokens_across_devices=False,  # it would count labels as a language model's tokens
+        per_device_eval_batch_size=EVALUATION_BATCH,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type="linear",
+        warmup_steps=warmup,
+        bf16=config.precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        eval_strategy="epoch",
+        save_strategy="steps",
+        save_steps=config.checkpoint_steps,
+        save_total_limit=2,
+        # Every checkpoint falls on a log, so that what it restores is complete.
+        logging_steps=gcd(10, config.checkpoint_steps),
+        disable_tqdm=not somebody_watches(),
+        report_to="none",
+        remove_unused_columns=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # else Trainer shares a batch out by itself, and multiplies its size
+    validation = config.task.tokenize(data.sets["validation"], tokenizer, config.max_length)
+    trainer = CourseTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=config.task.tokenize(data.sets["train"], tokenizer, config.max_length),
+        # What datasets' own sort() calls is deprecated, and it would tell the reader so.
+        eval_dataset=validation.select(np.argsort(validation["length"], kind="stable")),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=_validation_metrics,
+        callbacks=[StepTimes(), OwnDropout(), EndOfEpoch(), *method.callbacks(settings, warmup, total_steps)],
+    )
+    trainer.own_rates = method.learning_rates(model, settings)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _validation_metrics(prediction) -> dict[str, float]:
+    return score(prediction.predictions, prediction.label_ids)
+
+
+def warmup_steps(config: RunConfig, total_steps: int) -> int:
+    """Steps of linear warm-up in a run of `total_steps` steps."""
+    steps = config.warmup_steps if config.warmup_steps >= 1 else config.warmup_steps * total_steps
+    return min(ceil(steps), total_steps - 1)
+
+
+class GroupedByLength(Sampler[int]):
+    """Order of the training examples: shuffled, then sorted by length within stretches of 50 batches.
+
+    Sentences of a batch are of similar length, so that little is padding. The order is a function of seed and
+    epoch alone, whatever else draws random numbers: it is the same for every method, and after a kill.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int):
+        self.lengths, self.batch_size, self.seed, self.epoch = np.asarray(lengths), batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self):
+        random = np.random.default_rng([self.seed, self.epoch])
+        shuffled = random.permutation(len(self.lengths))
+        stretch = 50 * self.batch_size
+        parts = [shuffled[start : start + stretch] for start in range(0, len(shuffled), stretch)]
+        by_length = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in parts])
+        full = len(by_length) // self.batch_size * self.batch_size
+        batches = by_length[:full].reshape(-1, self.batch_size)
+        order = np.concatenate([random.permutation(batches).ravel(), by_length[full:]])
+        return iter(order.tolist())
+
+
+class CourseTrainer(Trainer):
+    """Trainer with our data order, whose checkpoints hold what is trained and nothing else.
+
+    `own_rates` maps a parameter's name to its learning rate where that is not the run's.
+    """
+
+    own_rates: dict[str, float] = {}
+
+    def create_optimizer(self, model=None):
+        optimizer = super().create_optimizer(model)
+        own = {self.model.get_parameter(name): rate for name, rate in self.own_rates.items()}
+        for group in optimizer.param_groups:
+            group["params"] = [p for p in group["params"] if p not in own]
+        for rate in sorted(set(own.values())):
+            parameters = [p for p, own_rate in own.items() if own_rate == rate]
+            optimizer.add_param_group({"params": parameters, "lr": rate, "weight_decay": 0.0})
+        return optimizer
+
+    def _get_train_sampler(self, train_dataset=None):
+        return GroupedByLength(
+            self.train_dataset["length"], self.args.train_batch_size * processes(), self.args.seed
+        )
+
+    def _save(self, output_dir=None, state_dict=None):
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        trained = {n: p.detach().contiguous() for n, p in self.model.named_parameters() if p.requires_grad}
+        save_file(trained, Path(output_dir) / TRAINED)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        parameters = dict(self.model.named_parameters())
+        for name, tensor in load_file(Path(resume_from_checkpoint) / TRAINED).items():
+            parameters[name].data.copy_(tensor)
+
+
+class StepTimes(TrainerCallback):
+    """Records the duration of every step, in the log that checkpoints keep."""
+
+    def __init__(self):
+        self.unlogged: list[float] = []
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.start = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.unlogged.append(1000 * (time.perf_counter() - self.start))
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" in logs:
+            state.log_history[-1]["step_ms"] = self.unlogged
+            self.unlogged = []
+
+
+class OwnDropout(TrainerCallback):
+    """Gives each of several processes dropout masks of its own; one alone keeps those of the run's seed."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if processes() > 1:
+            torch.manual_seed(args.seed + 1_000 * args.process_index)
+
+
+class EndOfEpoch(TrainerCallback):
+    """Puts off a checkpoint that falls on the end of an epoch until the epoch has been evaluated.
+
+    Written before, it would go on without that evaluation, and from another state of the random numbers. The last
+    epoch is not evaluated here: the run is, from what it saved.
+    """
+
+    due = False
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.due = control.should_save and state.epoch == int(state.epoch)
+        control.should_save = control.should_save and not self.due
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_save = control.should_save or self.due
+        control.should_evaluate = control.should_evaluate and state.global_step < state.max_steps
+        control.should_log = True  # so that an evaluation always has a loss beside it
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint in `folder`; torn ones are removed.
+
+    transformers writes checkpoints in place: one counts only if its state, written last, can be read, and if the
+    archives that torch wrote hold what their checksums say.
+    """
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+    for checkpoint in reversed(checkpoints):
+        try:
+            transformers.TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            load_file(checkpoint / TRAINED)
+            for archive in (checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("rng_state*")):
+                with zipfile.ZipFile(archive) as parts:
+                    if parts.testzip():
+                        raise zipfile.BadZipFile
+                with safe_globals():  # a pickle that would run something is refused
+                    torch.load(archive, weights_only=True)
+            return str(checkpoint)
+        except Exception:  # whatever is wrong with it, an earlier one or none serves as well
+            shutil.rmtree(checkpoint)
+    return None
+
+
+def somebody_watches() -> bool:
+    """Whether progress bars would be seen: a terminal or JupyterLab, not a notebook run by papermill."""
+    if os.environ.get("TQDM_DISABLE") == "1":
+        return False
+    return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -1,0 +1,105 @@
+"""Says what this machine can do and which profile fits it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import platform
+import shutil
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+from course_utils import __version__
+from course_utils.config import load_experiment, profile_names
+from course_utils.host import has_bf16, has_gpu, memory_mib, usable_cores
+from course_utils.paths import PROJECT
+from course_utils.text import duration
+from course_utils.workflow.estimates import expected_total
+
+HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the profiles ask of a machine; memory and disk in GB."""
+
+    cores: int
+    memory: float
+    disk: float
+    bf16: bool
+    gpu: str | None
+    hub: bool
+
+
+def examine() -> Machine:
+    """This machine."""
+    return Machine(
+        cores=usable_cores(),
+        memory=memory_mib() * 2**20 / 1e9,
+        disk=shutil.disk_usage(PROJECT).free / 1e9,
+        bf16=has_bf16(),
+        gpu=_gpu(),
+        hub=_hub_answers(),
+    )
+
+
+def _gpu() -> str | None:
+    if not has_gpu():
+        return None
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _hub_answers() -> bool:
+    request = urllib.request.Request(os.environ.get("HF_ENDPOINT", HUB), method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=3).close()
+    except urllib.error.HTTPError:
+        return True  # it answered
+    except (OSError, ValueError, http.client.HTTPException):  # HF_ENDPOINT may be anything
+        return False
+    return True
+
+
+def obstacles(experiment, machine: Machine) -> list[str]:
+    """What `machine` lacks for the profile of `experiment`."""
+    config = experiment.shared
+    profile = experiment.profile
+    from_hub = [name for name in ("base_model", "data") if getattr(config, name) != "embedded"]
+    lacking = []
+    if machine.disk < profile.disk_gb:
+        lacking.append(f"{profile.disk_gb:g} GB of disk")
+    if machine.memory < profile.memory_gb:
+        lacking.append(f"{profile.memory_gb:g} GB of memory")
+    if from_hub and not machine.hub:
+        lacking.append("the hub (or " + " ".join(f"-p {name}=FOLDER" for name in from_hub) + ")")
+    return lacking
+
+
+def main() -> None:
+    """Print what the machine has, and a table of the profiles."""
+    machine = examine()
+    for name, value in {
+        "Python": f"{platform.python_version()}, course {__version__}",
+        "cores": machine.cores,
+        "bfloat16": "yes" if machine.bf16 else "no: runs are in 32-bit, about a quarter slower",
+        "GPU": machine.gpu or "none that torch can use: runs are on the cores",
+        "memory": f"{machine.memory:.1f} GB; as many runs at once as fit into it",
+        "disk": f"{machine.disk:.0f} GB free here",
+        "hub": "answers" if machine.hub else "does not answer; the embedded encoder and sentences do without",
+    }.items():
+        print(f"{name:<9} {value}")
+
+    print(f"\n{'profile':<9} {'runs':>4} {'from nothing':>14}  {'disk':<7} {'memory a run':<12}  fits this machine")
+    experiments = [load_experiment(name) for name in profile_names()]
+    for experiment in sorted(experiments, key=lambda e: expected_total(e, machine.cores)):
+        lacking, profile = obstacles(experiment, machine), experiment.profile
+        print(
+            f"{experiment.profile_name:<9} {len(experiment.configs()):>4}"
+            f" {duration(expected_total(experiment, machine.cores)):>14}"
+            f"  {f'{profile.disk_gb:g} GB':<7} {f'{profile.memory_gb:g} GB':<12} "
+            f" {'no, it needs ' + ' and '.join(lacking) if lacking else 'yes'}"
+        )
+    print("\nStart one with ./run_all.sh --profile NAME.")

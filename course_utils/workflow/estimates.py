@@ -1,0 +1,69 @@
+"""What the Snakefile asks of a step: what it depends on, takes and is given; times are guesses, for order alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from math import ceil
+from pathlib import Path
+
+from course_utils.config import Experiment, RunConfig
+from course_utils.errors import CourseError
+from course_utils.host import at_once, has_gpu
+from course_utils.methods import METHODS
+from course_utils.paths import PROJECT
+from course_utils.workflow.notebooks import notebook_names
+
+OTHER_SECONDS = 25  # a step that is no training: a notebook, the report
+SST2_SIZE = 67_349
+
+
+def code_digest() -> str:
+    """Hash of the package's code and templates: notebooks and report, not runs, are made again when it changes."""
+    suffixes = {".py", ".toml", ".bib", ".lua", ".typ", ".css", ".html", ".md", ".jinja"}
+    return content(*(path for path in sorted((PROJECT / "course_utils").rglob("*")) if path.suffix in suffixes))
+
+
+def content(*files: Path) -> str:
+    """Hash of what is in `files`: a file that was replaced by an older one is noticed by it, not by its date."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+
+
+def processes_a_run() -> int:
+    """How many processes train each run together: COURSE_PROCESSES, or one."""
+    text = os.environ.get("COURSE_PROCESSES") or "1"
+    if text not in map(str, range(1, 65)):
+        raise CourseError(f"COURSE_PROCESSES: {text!r} is no number of processes; set a whole number from 1 to 64.")
+    return int(text)
+
+
+def gpus_a_run() -> int:
+    """How many GPUs each training asks a cluster for: COURSE_GPUS, or none."""
+    text = os.environ.get("COURSE_GPUS") or "0"
+    if text not in map(str, range(65)):
+        raise CourseError(f"COURSE_GPUS: {text!r} is no number of GPUs; set a whole number up to 64.")
+    return int(text)
+
+
+def training_priority(method: str) -> int:
+    """Longest first, so that no long run is left alone at the end; any run before a notebook."""
+    return ceil(10 * METHODS[method].relative_cost)
+
+
+def expected_seconds(config: RunConfig) -> float:
+    """Rough duration of a run: to order steps and to guess at the time that is left, for nothing else."""
+    examples = min(config.max_train or SST2_SIZE, 7_000 if config.data == "embedded" else SST2_SIZE)
+    step = 0.16 * METHODS[config.method].relative_cost * (1 if config.base_model == "embedded" else 4)
+    start_and_evaluation = 20
+    return start_and_evaluation + config.epochs * ceil(examples / config.batch_size) * step / (20 if has_gpu() else 1)
+
+
+def expected_total(experiment: Experiment, cores: int) -> float:
+    """Rough duration, in seconds, of the whole workflow with nothing done before."""
+    training = sum(expected_seconds(config) for config in experiment.configs()) / at_once(cores)
+    return training + OTHER_SECONDS * (2 + len(notebook_names(experiment.methods)) / cores)

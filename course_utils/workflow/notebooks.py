@@ -1,0 +1,113 @@
+"""Runs one notebook of an experiment with papermill, whole or not at all."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_utils.errors import CourseError
+from course_utils.paths import PROJECT, reports_folder
+
+if TYPE_CHECKING:
+    from course_utils.config import Experiment, RunConfig
+
+NOTEBOOKS = PROJECT / "notebooks"
+
+
+def notebook_names(methods: list[str]) -> list[str]:
+    """Names of the numbered notebooks, without those of methods that are not in `methods`."""
+    from course_utils.methods import METHODS
+
+    names = sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*_*.ipynb"))
+    return [name for name in names if subject(name) not in METHODS or subject(name) in methods]
+
+
+def subject(name: str) -> str:
+    """What the notebook `name` is about: "02_lora" is about "lora"."""
+    return name.partition("_")[2]
+
+
+def time_needed(name: str, experiment: Experiment, config: RunConfig | None = None) -> str:
+    """How long the notebook `name` takes, in sentences, as far as this machine knows.
+
+    The time of its training comes from the record of the run of `config`, that of the rest from the copy that the
+    workflow executed.
+    """
+    import nbformat
+
+    from course_utils.runs import find_run
+    from course_utils.text import duration
+
+    known = []
+    if config:
+        run = find_run(config)
+        took = run and f"took {duration(run.result.timing.train_seconds)} and is not made again"
+        known.append(f"The training run of this chapter {took or 'is still to be made'}.")
+    executed = reports_folder() / experiment.name / "notebooks" / f"{name}.ipynb"
+    if executed.exists():
+        seconds = nbformat.read(executed, as_version=4).metadata.papermill.duration
+        known.append(f"Run from top to bottom by the workflow, the chapter last took {duration(seconds)}.")
+    elif not config or not run:
+        known.append("How long it takes is not measured yet.")
+    return " ".join(known)
+
+
+def run_notebook(name: str, experiment: Experiment) -> Path:
+    """Run the notebook `name` as `experiment` wants it; CourseError if there is none of that name."""
+    known = notebook_names(experiment.methods)
+    if name not in known:
+        raise CourseError(f"There is no notebook {name!r}; there are {', '.join(known)}.")
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this Python's kernel, not one of the same name in the home
+    return execute(name, experiment.name, {"seed": 0} | experiment.parameters)
+
+
+def execute(name: str, experiment: str, parameters: dict[str, Any]) -> Path:
+    """Run the notebook `name` with `parameters` into reports/<experiment>/notebooks and return where it lies.
+
+    A kernel that dies is tried once more: two that start at the same moment can pick the same port.
+    Raises CourseError where the notebook does not take exactly these parameters, and papermill's own
+    exception, with the traceback, where a cell fails.
+    """
+    import nbformat
+    import papermill
+
+    source = NOTEBOOKS / f"{name}.ipynb"
+    check_parameters(source, set(parameters))
+    target = reports_folder() / experiment / "notebooks" / source.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_suffix(".unfinished.json")
+    for attempt in (1, 2):
+        try:
+            papermill.execute_notebook(
+                source, unfinished, parameters, cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False
+            )
+            break
+        except RuntimeError:  # of the kernel; what a cell raises comes as a PapermillExecutionError
+            if attempt == 2:
+                raise
+    notebook = nbformat.read(unfinished, as_version=4)
+    for path in ("input_path", "output_path"):  # a machine's paths have no place in what is handed in
+        notebook.metadata.papermill.pop(path)
+    nbformat.write(notebook, unfinished)
+    return unfinished.replace(target)
+
+
+def check_parameters(source: Path, given: set[str]) -> None:
+    """Raise CourseError unless the cell tagged `parameters` sets exactly the names `given`."""
+    import nbformat
+
+    cells = nbformat.read(source, as_version=4).cells
+    tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    assigned = {
+        node.id
+        for text in tagged
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    if len(tagged) != 1 or assigned != given:
+        raise CourseError(
+            f"notebooks/{source.name} must have one cell tagged `parameters` that sets {', '.join(sorted(given))}"
+            f" and nothing else; it has {len(tagged)}, setting {', '.join(sorted(assigned)) or 'nothing'}."
+        )

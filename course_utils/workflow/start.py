@@ -1,0 +1,230 @@
+"""The one command: checks what was asked for, then lets Snakemake do what is not up to date."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from course_utils.config import Experiment, load_experiment
+from course_utils.errors import CourseError, check_writable
+from course_utils.host import at_once, has_gpu, memory_mib, usable_cores
+from course_utils.options import parse_overrides
+from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
+from course_utils.report.bind import read_settings
+from course_utils.text import duration
+from course_utils.workflow.check import check_folders
+from course_utils.workflow.estimates import expected_seconds, expected_total, processes_a_run
+from course_utils.workflow.fork_server import fork_server
+from course_utils.workflow.progress import Progress
+
+STATE = PROJECT / ".snakemake"
+EXECUTORS = {"-e", "--executor", "--profile", "--workflow-profile"}  # Snakemake's options that say who does the work
+WITHOUT_MISSING = "without_missing=1"  # tells the Snakefile to make a report of the runs that there are
+MARK = "COURSE_WORKFLOW"  # in the environment of every process that a start of this checkout has started
+HOMELY = {  # where Snakemake, matplotlib, IPython and Jupyter put their caches and connection files
+    "XDG_CACHE_HOME": ".cache",
+    "MPLCONFIGDIR": ".config/matplotlib",
+    "IPYTHONDIR": ".ipython",
+    "JUPYTER_RUNTIME_DIR": ".local/share/jupyter/runtime",
+}
+
+
+def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force: bool, for_snakemake: list[str]) -> int:
+    """Run the workflow; exit status 0 only when everything that was asked for is there."""
+    for stop in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(stop) is signal.SIG_DFL:  # nohup ignores SIGHUP, and so do we then
+            signal.signal(stop, signal.default_int_handler)
+    read_settings()  # an error in them is reported before hours of work, not after
+    experiment = load_experiment(profile, parse_overrides(pairs))
+    shared = experiment.shared
+    check_folders(shared)
+    check_writable(runs_folder(), "COURSE_RUNS")
+    check_writable(reports_folder(), "COURSE_REPORTS")
+    for place in (runs_folder(), reports_folder(), *shared.files()):
+        if "{" in str(place) or "}" in str(place):
+            raise CourseError(f"{place}: Snakemake takes braces for a pattern; give the folder a name without them.")
+    cores, together = cores or usable_cores(), processes_a_run()
+    if shared.threads > cores:
+        raise CourseError(f"threads: {shared.threads} is more than the {cores} cores; type -p threads={cores} or less.")
+    elsewhere = any(word.partition("=")[0] in EXECUTORS for word in for_snakemake)
+    if shared.threads * together > cores and not elsewhere:
+        raise CourseError(
+            f"COURSE_PROCESSES: {together} processes of {shared.threads} threads a run are more than the {cores} cores;"
+            f" set {cores // shared.threads} or less."
+        )
+    if together > at_once(cores) and not elsewhere:
+        raise CourseError(f"COURSE_PROCESSES: {together} is more than the {at_once(cores)} GPUs; set no more.")
+    announce(experiment, cores)
+
+    command = [sys.executable, "-m", "snakemake"]
+    if not elsewhere:  # a cluster has limits of its own
+        command += ["--cores", str(cores), "--resources", f"mem_mb={memory_mib()}", f"device={at_once(cores)}"]
+    command += ["--scheduler", "greedy", "--nolock", "--nocolor", "--rerun-incomplete", "--keep-going"]
+    command += ["--show-failed-logs"] + ["--dry-run"] * dry_run + for_snakemake
+    command += ["--forceall"] * force
+    command += ["--config", f"profile={profile}", f"overrides={json.dumps(pairs, ensure_ascii=False)}"]
+    command += ["force=1"] * force
+
+    with only_one_at_a_time():
+        end_marked_processes()  # left by a start that was killed
+        return follow(command, experiment, cores, dry_run, elsewhere)
+
+
+def announce(experiment: Experiment, cores: int) -> None:
+    """Say what is about to be made, which settings were taken by whom, and roughly how long all of it takes."""
+    profile, runs = experiment.profile, len(experiment.configs())
+    print(f"{profile.title} ({experiment.name}): {profile.description}")
+    for name, takers in experiment.takers.items():
+        print(f"  {name} = {experiment.overrides[name]}: {', '.join(takers)}")
+    gpus = at_once(cores) if has_gpu() else 0
+    on = ("the GPU" if gpus == 1 else f"{gpus} GPUs") if gpus else "1 core" if cores == 1 else f"{cores} cores"
+    all_of_it = duration(expected_total(experiment, cores))
+    print(f"  {runs} runs of {len(experiment.methods)} methods; from nothing roughly {all_of_it} on {on}", flush=True)
+
+
+def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool, elsewhere: bool = False) -> int:
+    """Run Snakemake, show how it gets on, and say at the end where everything is; `elsewhere`: on a cluster."""
+    log = PROJECT / "logs" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{experiment.name}.log"
+    log.parent.mkdir(exist_ok=True)
+    expected = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
+    started = time.monotonic()
+    # A GPU forbids forks.
+    shared_start = experiment.shared.speedups and not (has_gpu() or elsewhere)
+    try:
+        with (
+            log.open("w", encoding="utf-8") as file,
+            Progress(expected, at_once(cores), dry_run) as progress,
+            fork_server(environment()) if shared_start else nullcontext(environment()) as variables,
+        ):
+            snakemake = subprocess.Popen(
+                command,
+                cwd=PROJECT,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # Ctrl-C is for this process, which then ends the others
+            )
+            for line in snakemake.stdout:
+                file.write(line)
+                file.flush()
+                progress.read(line)
+            status = snakemake.wait()
+    except BaseException:
+        if elsewhere:  # Snakemake takes its jobs back when it is interrupted, not when it is ended
+            with suppress(subprocess.TimeoutExpired):
+                snakemake.send_signal(signal.SIGINT)
+                snakemake.wait(60)
+        end_marked_processes()
+        raise
+
+    details = relative_to_project(log)
+    if status:
+        if any(rule.startswith("train_") for rule in progress.failed_rules) and WITHOUT_MISSING not in command:
+            print("Going on to a report without the runs that failed.", flush=True)
+            again = [word for word in command if word not in ("--forceall", "force=1")]
+            follow([*again, WITHOUT_MISSING], experiment, cores, dry_run, elsewhere)
+        print(
+            f"Not everything could be made: {progress.reason()}. What is finished is kept; the same command tries the"
+            f" rest again. Details: {details}",
+            file=sys.stderr,
+        )
+        return 2 if "inputs" in progress.failed_rules else 1  # the model or the data are not what is needed
+    if dry_run:
+        steps = "1 step" if progress.total == 1 else f"{progress.total} steps"
+        print(f"{steps} to do." if progress.total else "Everything is up to date.")
+        return 0
+    took = f"Done in {duration(time.monotonic() - started)}" if progress.total else "Everything is up to date"
+    report = reports_folder() / experiment.name / "report.html"
+    if report.exists():  # options for Snakemake may have asked for less
+        took += f". The report: {relative_to_project(report)}, and report.pdf beside it"
+    print(f"{took}. Details: {details}")
+    return 0
+
+
+# ---------------------------------------------------------------- one at a time, and no orphans
+
+
+@contextmanager
+def only_one_at_a_time() -> Iterator[None]:
+    """Hold this checkout's lock, after waiting for another holder.
+
+    The system frees it however its holder ends: at once on this machine, after a minute or two where another one that
+    shares the folder went down. The file beside the lock only names the holder.
+    """
+    STATE.mkdir(exist_ok=True)
+    lock, holder = FileLock(STATE / "course.lock"), STATE / "course.holder"
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        said = holder.read_text() if holder.is_file() else "it has not said which"
+        print(f"Waiting for the start that is at work here ({said}).", flush=True)
+        lock.acquire()
+    with lock:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+
+
+def environment() -> dict[str, str]:
+    """Environment of Snakemake and all that it starts."""
+    return os.environ | {
+        MARK: str(STATE),
+        "PYTHONPATH": str(PROJECT),
+        "COURSE_RUNS": str(runs_folder()),
+        "COURSE_ASSETS": str(assets_folder()),
+        "COURSE_REPORTS": str(reports_folder()),
+        "PYTHONUNBUFFERED": "1",
+        "TQDM_DISABLE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    } | private_folders()
+
+
+def private_folders() -> dict[str, str]:
+    """Variables that give what libraries keep in the home a place here, where the home cannot be written to."""
+    home = Path(os.path.expanduser("~"))
+
+    def is_of_use(folder: Path) -> bool:
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+        return home.is_dir() and os.access(nearest, os.W_OK)
+
+    return {
+        variable: str(STATE / "home" / variable)
+        for variable, usual in HOMELY.items()
+        if variable not in os.environ and not is_of_use(home / usual)
+    }
+
+
+def end_marked_processes() -> None:
+    """End every process that a start in this checkout has left, those in sessions of their own included.
+
+    Only the holder of the lock may call it: whatever carries the mark then belongs to it, or to nobody.
+    """
+    import psutil
+
+    def is_marked(process: psutil.Process) -> bool:
+        with suppress(psutil.Error):  # gone meanwhile, or another user's
+            return process.pid != os.getpid() and process.environ().get(MARK) == str(STATE)
+        return False
+
+    signal_to_send = signal.SIGTERM
+    while left := [process for process in psutil.process_iter() if is_marked(process)]:
+        for process in left:
+            with suppress(psutil.Error):
+                process.send_signal(signal_to_send)
+        psutil.wait_procs(left, timeout=3)
+        signal_to_send = signal.SIGKILL
+
+

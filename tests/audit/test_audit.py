@@ -1,0 +1,333 @@
+"""The audit of model cards: every kind of lie is refuted, the truth holds, and no text makes it stumble."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from course_utils.__main__ import main
+from course_utils.audit.audit import EXAMPLE_CARD, HOLDS, MISSING, REFUTED, UNCHECKED, audit_card
+from course_utils.audit.parameter_counts import known_encoder
+from course_utils.config import load_experiment
+from course_utils.errors import CourseError
+from course_utils.report.exhibits import audits
+from course_utils.runs import Run, RunResult
+from course_utils.tasks.classification import metric_intervals, score
+from course_utils.training.card import write_card
+
+TITLES = {"validation": "validation", "test": "movie test", "tweets": "tweets"}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished LoRA run with an adapter of zeros, whose record and card are true."""
+    folder = tmp_path / "seed-0"
+    (folder / "adapter").mkdir(parents=True)
+    prefix, tensors = "base_model.model.", {}
+    for layer in (f"distilbert.transformer.layer.{i}.attention.{n}" for i in range(6) for n in ("q_lin", "v_lin")):
+        tensors[f"{prefix}{layer}.lora_A.weight"] = np.zeros((8, 384), np.float32)
+        tensors[f"{prefix}{layer}.lora_B.weight"] = np.zeros((384, 8), np.float32)
+    for name, rows in {"pre_classifier": 384, "classifier": 2}.items():
+        tensors[f"{prefix}{name}.weight"] = np.zeros((rows, 384), np.float32)
+        tensors[f"{prefix}{name}.bias"] = np.zeros(rows, np.float32)
+    save_file(tensors, folder / "adapter" / "adapter_model.safetensors")
+    config = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": "assets/minilm-distilbert",
+        "r": 8,
+        "lora_alpha": 16,
+        "lora_dropout": 0.1,
+        "target_modules": ["v_lin", "q_lin"],
+        "modules_to_save": ["pre_classifier", "classifier", "score"],
+    }
+    (folder / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+
+    random, frames, metrics = np.random.default_rng(0), [], {}
+    for name, n, signal in (("validation", 120, 1.0), ("test", 200, 1.0), ("tweets", 80, 0.4)):
+        labels = random.integers(2, size=n)
+        logits = random.normal(size=(n, 2)) + signal * np.eye(2)[labels]
+        frames.append(pd.DataFrame({"set": name, "label": labels, "logit_0": logits[:, 0], "logit_1": logits[:, 1]}))
+        metrics[name] = score(logits, labels)
+    pd.concat(frames).to_parquet(folder / "predictions.parquet", index=False)
+    result = {
+        "config": load_experiment("smoke").config("lora").model_dump(),
+        "fingerprint": "f" * 64,
+        "data": {
+            "source": "embedded",
+            "sizes": {"train": 100} | {name: of_set["n"] for name, of_set in metrics.items()},
+            "titles": {"train": "training"} | TITLES,
+            "fingerprint": "d" * 64,
+        },
+        "base_model": {"id": "embedded", "fingerprint": "b" * 64},
+        "parameters": {
+            "adapter": 73_728, "head": 148_610, "trainable": 222_338,
+            "total": 22_786_946, "total_as_peft_counts": 22_935_556,
+        },
+        "bytes": {"adapter": 294_912, "head": 594_440, "base_model": 90_262_528},
+        "timing": {"train_seconds": 9.0, "step_ms_median": 100.0, "eval_ms_per_example": 2.0},
+        "memory": {"peak_bytes": 10**9, "measured_as": "peak resident set of the whole process"},
+        "metrics": metrics,
+        "method": {},
+        "environment": {"versions": {}, "processor": "a processor", "threads": 1, "load": (0.0, 0.0)},
+        "git": None,
+        "files": {},
+    }  # fmt: skip
+    (folder / "result.json").write_text(json.dumps(result))
+    made = Run(folder, RunResult.model_validate(result))
+    write_card(made)
+    return made
+
+
+def verdicts(findings):
+    return {finding.claim: finding.verdict for finding in findings}
+
+
+def refuted(findings):
+    return [finding for finding in findings if finding.verdict == REFUTED]
+
+
+def test_a_card_of_ours_holds_in_everything(run, capsys):
+    card = run.folder / "adapter" / "README.md"
+    assert main(["audit", str(card)]) == 0
+    said = capsys.readouterr().out
+    assert "0 refuted, 0 cannot be checked" in said and "lacks datasets." in said
+    found = verdicts(audit_card(card))
+    assert found["22,786,946 or 22,935,556 parameters, 222,338 of them trainable"] == HOLDS
+    for claim in ("Rank 8", "Dropout 0.1", "148,610 the classification head", "base model of 90.26 MB"):
+        assert found[claim] == HOLDS
+    for title in ("Validation", "Movie test", "Tweets"):
+        assert found[f"{title}: Accuracy, F1, NLL, Brier score, ECE"] == HOLDS
+        assert found[f"Metadata, {title}: Accuracy, F1, NLL, Brier score, ECE"] == HOLDS
+
+
+def test_alone_it_is_as_true_but_less_is_known(run, tmp_path):
+    """A card without its adapter; and one of a method whose ranks only the adapter tells."""
+    card = tmp_path / "alone.md"
+    card.write_text(run.card())
+    found = verdicts(audit_card(card))
+    assert REFUTED not in found.values() and found["0.89 MB"] == UNCHECKED
+    assert found["22,786,946 or 22,935,556 parameters, 222,338 of them trainable"] == HOLDS
+    sparse = run.card().replace("LoRA", "Sparse LoRA").replace("0.98%", "0.97%")
+    for count in ("22,786,946", "22,935,556", "222,338", "73,728"):
+        sparse = sparse.replace(count, f"{int(count.replace(',', '')) - 768:,}")
+    card.write_text(sparse)
+    found = verdicts(audit_card(card))
+    assert REFUTED not in found.values()
+    assert found["22,786,178 or 22,934,788 parameters, 221,570 of them trainable"] == UNCHECKED
+    assert main(["audit", str(card), "--adapter", str(run.folder / "adapter")]) == 1  # which does know its ranks
+
+
+def test_what_a_sparse_method_saved_may_be_smaller_than_what_it_trained(run):
+    folder = run.folder / "adapter"
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"r": 4, "target_modules": ["a.0.q_lin"]}))
+    for method, verdict in {"Sparse LoRA": HOLDS, "LoRA": REFUTED}.items():
+        (folder / "README.md").write_text(run.card().replace("- **Method:** LoRA", f"- **Method:** {method}"))
+        found = verdicts(audit_card(folder / "README.md"))
+        assert found["Rank 8"] == found["Target modules `q_lin`, `v_lin`"] == verdict
+        (folder / "README.md").write_text(run.card().replace("Sparse LoRA", "LoRA"))
+
+
+LIES = [
+    ("- **Total Parameters:** 22,786,946", "- **Total Parameters:** 22,786,947", "22,786,947 or"),
+    ("- **Trainable Parameters:** 222,338", "- **Trainable Parameters:** 221,338", "221,338 trainable"),
+    ("73,728 are the adapter", "73,738 are the adapter", "73,738 are the adapter"),
+    ("(0.98% of total", "(1.98% of total", "1.98% trainable"),
+    ("- **Rank:** 8", "- **Rank:** 16", "Rank 16"),
+    ("- **Alpha:** 16", "- **Alpha:** 32", "Alpha 32"),
+    ("- **Dropout:** 0.1", "- **Dropout:** 0.05", "Dropout 0.05"),
+    ("`q_lin`, `v_lin`", "`q_lin`, `k_lin`", "Target modules `q_lin`, `k_lin`"),
+    ("- **Method:** LoRA", "- **Method:** HiRA", "Method HiRA"),
+    ("sentence-transformers/all-MiniLM-L6-v2", "bert-base-uncased", "Base model bert-base-uncased"),
+    ("- **Base Model:** [sentence-transformers/all-MiniLM-L6-v2]", "- **Base Model:** [roberta-base]", "Base model"),
+    ("0.89 MB (", "2.89 MB (", "2.89 MB"),
+    ("0.59 MB head", "0.69 MB head", "0.69 MB head"),
+    ("base model of 90.26 MB", "base model of 45.26 MB", "base model of 45.26 MB"),
+    (r"\| Movie test \| 200 \| 0\.\d+", "| Movie test | 200 | 0.7777", "Movie test: accuracy 0.7777"),  # 155.54 of 200
+    (r"\| Movie test \| 200 \| (0\.\d+) \[0\.\d+", r"| Movie test | 200 | \1 [0.123", "Movie test: accuracy"),
+    (r"\| Movie test \| 200 \| (0\S+ \[.*?\]) \| 0\.\d+", r"| Movie test | 200 | \1 | 0.1234", "Movie test: F1 0.1234"),
+    (r"\| Tweets \| (0\.\d+) \| \S+ \|", r"| Tweets | \1 | +0.4321 |", "Tweets: difference +0.4321"),
+    (r"\| Tweets \| 0\.\d+ \|", "| Tweets | 0.9125 |", "Tweets: accuracy 0.9125"),  # 73 of 80, but not these
+    (r"type: nll\n      value: 0\.\d+", "type: nll\n      value: 0.0999", "Metadata, Validation"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("true", "lie", "claim"), LIES, ids=[claim for _, _, claim in LIES])
+def test_a_lie_is_refuted(run, true, lie, claim):
+    path, pattern = run.folder / "adapter" / "README.md", true if "\\" in true else re.escape(true)
+    card, count = re.subn(pattern, lie, run.card())
+    assert count
+    path.write_text(card)
+    assert any(finding.claim.startswith(claim) for finding in refuted(audit_card(path)))
+    assert main(["audit", str(path)]) == 1
+
+
+def test_the_published_claims(capsys):
+    assert main(["audit", str(EXAMPLE_CARD)]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "739,586 trainable of 67,694,596 parameters" in said and "67,102,466 with the head counted once" in said
+    assert "counts are those of bert-base-uncased with rank 8 on query, key, value" in said
+    findings = {finding.claim: finding for finding in audit_card(EXAMPLE_CARD)}
+    assert findings["0.40% trainable"].verdict == REFUTED and findings["Model size N/A MB"].verdict == MISSING
+    accuracy = findings["Test accuracy 0.9220"]
+    assert accuracy.verdict == HOLDS
+    assert "804 of the 872" in accuracy.found and "1,679 of the 1,821" in accuracy.found
+    assert "0.902 to 0.938" in accuracy.found
+    assert findings["Test F1 0.9220"].verdict == HOLDS
+
+
+PRINTED_BY_PEFT = "trainable params: {} || all params: {} || trainable%: {}"
+
+
+def claims_of(tmp_path, base, text, **metadata):
+    card = tmp_path / "README.md"
+    head = "".join(f"{name}: {value}\n" for name, value in metadata.items())
+    card.write_text(f"---\nlibrary_name: peft\nbase_model: {base}\n{head}---\n# An adapter\n\n{text}\n")
+    return [(finding.verdict, finding.claim) for finding in audit_card(card)]
+
+
+@pytest.mark.parametrize(
+    ("base", "text", "verdict"),
+    [
+        ("distilbert-base-uncased", PRINTED_BY_PEFT.format("739,586", "67,694,596", "1.0925"), HOLDS),
+        ("distilbert/distilbert-base-uncased", PRINTED_BY_PEFT.format("739,586", "67,694,596", "2.0925"), REFUTED),
+        ("bert-base-uncased", "Trainable params: 0.44M\nTotal params: 109.9M\nLoRA r: 8", HOLDS),
+        ("bert-base-uncased", "Total params: 67.1M\nRank: 8\nTarget modules: query, value", REFUTED),
+        ("bert-base-uncased", "Total params: 67.1M", UNCHECKED),  # of which rank, on which layers?
+        ("bert-base-uncased", "Total params: 109.8M\nRank: 8\nTarget modules: q_lin", REFUTED),  # it has no q_lin
+        ("bert-base-uncased", "Total params: 100M\nMethod: prefix tuning\nTrainable params: 184,320", UNCHECKED),
+        (  # three classes
+            "roberta-base",
+            "Trainable params: 887,811\nTotal params: 125,535,750\nRank: 8\nTarget modules: query, value",
+            HOLDS,
+        ),
+        ("nobody/knows", "Trainable params: 887,811\nTotal params: 125,534,214", UNCHECKED),
+    ],
+)  # fmt: skip
+def test_counts_of_other_peoples_cards(tmp_path, base, text, verdict):
+    found = [verdict for verdict, claim in claims_of(tmp_path, base, text) if "param" in claim or "%" in claim]
+    assert found and all(v == verdict for v in found) or (verdict == REFUTED and REFUTED in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("Validation accuracy: 91.3%", HOLDS),  # 796 of 872
+        ("Accuracy: 0.9221", REFUTED),
+        ("Accuracy: 117", REFUTED),
+        ("| Metric | Value |\n|---|---|\n| Accuracy | 0.9106 |", HOLDS),  # 794 of 872
+        ("Test accuracy: 0.9220\nTest F1: 0.9999", REFUTED),
+    ],
+)
+def test_scores_of_other_peoples_cards(tmp_path, text, verdict):
+    found = [v for v, claim in claims_of(tmp_path, "x", text, datasets="[sst2]") if re.search("(?i)accuracy|f1", claim)]
+    assert found[-1] == verdict
+    assert REFUTED not in [v for v, _ in claims_of(tmp_path, "x", text)]  # on which sentences?
+
+
+@pytest.mark.parametrize("name", ["distilbert-base-uncased", "roberta-base", "minilm-distilbert"])
+def test_counts_are_those_that_peft_counts(name):
+    import torch
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    from course_utils.audit.parameter_counts import KNOWN
+    from course_utils.inputs.bases import head_modules, target_modules
+    from course_utils.methods.sizes import count_parameters
+
+    kind, sizes = KNOWN[name]
+    with torch.device("meta"):
+        plain = transformers.AutoModelForSequenceClassification.from_config(getattr(transformers, kind)(**sizes))
+        heads, targets = head_modules(plain), target_modules(plain)
+        config = LoraConfig(task_type="SEQ_CLS", r=4, target_modules=targets, modules_to_save=[*heads])
+        counted = count_parameters(get_peft_model(plain, config))
+    counts = known_encoder(name).adapted(targets, 4, heads)
+    assert (counts.adapter, counts.head, counts.total) == (counted.adapter, counted.head, counted.total)
+    assert counts.total_as_peft_counts == counted.total_as_peft_counts
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "no text"),
+        (b" \n\n", "no text"),
+        (b"\x89PNG\r\n\x1a\n\xff", "UTF-8"),
+        (b"abc\0def", "not text"),
+        (b'{"base_model": "bert"}', "JSON"),
+        (b"A letter to a friend.\n", "claims nothing"),
+    ],
+)
+def test_what_is_no_card(tmp_path, capsys, content, why):
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    assert main(["audit", str(file)]) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_where_there_is_no_card_or_adapter(run, tmp_path, capsys):
+    assert main(["audit", str(tmp_path)]) == 2 and "README.md" in capsys.readouterr().err
+    assert main(["audit", str(tmp_path / "none.md")]) == 2 and "no file" in capsys.readouterr().err
+    assert main(["audit", str(EXAMPLE_CARD), "--adapter", str(tmp_path)]) == 2
+    assert "holds no adapter" in capsys.readouterr().err
+    adapter = run.folder / "adapter"
+    (adapter / "adapter_model.safetensors").write_bytes(b"damaged")
+    assert main(["audit", str(adapter / "README.md")]) == 2 and "damaged" in capsys.readouterr().err
+    (adapter / "adapter_config.json").write_text('{"r": []}')
+    assert main(["audit", str(adapter / "README.md")]) == 2 and "damaged" in capsys.readouterr().err
+
+
+PIECES = [
+    "---\n", "base_model: bert-base-uncased\n", "base_model: [[1]]\n", "model-index: [{name: x, results: [1]}]\n",
+    "{a: *b}", "# Results\n", "- **Rank (r):** ", "- **Total Parameters:** ", "- **Trainable Parameters:** ", "```\n",
+    "- **Model Size:** ", "- Test Accuracy: ", "- Test F1: ", "- Target Modules: ", "`query`", "| a | 10 | ",
+    "| Set | Sentences | Accuracy | F1 |\n|--|--|--|--|\n", " [0.1, 0.2] |", "Difference to the test set | ", "SST-2",
+    "0.9220", "99%", "1e400", "0", "9" * 400, "443,906", "109.9M", " MB", "N/A", "\n", "\n", "\n", "||", "nan", "−",
+    "٣", "\u202e",
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=25).map("".join)))
+def test_no_text_makes_it_stumble(tmp_path, text):
+    card = tmp_path / "card.md"
+    card.write_text(text, encoding="utf-8", errors="ignore")
+    try:
+        findings = audit_card(card)
+    except CourseError:
+        return
+    assert findings and {finding.verdict for finding in findings} <= {HOLDS, REFUTED, UNCHECKED, MISSING}
+    assert all(finding.claim.isprintable() for finding in findings)
+
+
+def test_the_chapter_shows_an_audit_and_sums_up_those_of_its_runs(run, monkeypatch):
+    shown = []
+    monkeypatch.setattr("course_utils.exhibits.show_table", lambda frame, caption, *_: shown.append(frame))
+    monkeypatch.setattr("course_utils.exhibits.show_markdown", shown.append)
+    results = type("Results", (), {"runs": [run]})()
+    audits(results)
+    table, sentence = shown
+    assert set(table["Verdict"]) == {HOLDS, REFUTED, UNCHECKED, MISSING}
+    assert "none is refuted" in sentence
+    path = run.folder / "adapter" / "README.md"
+    path.write_text(path.read_text().replace("- **Rank:** 8", "- **Rank:** 16"))
+    audits(results)
+    assert "1 is refuted" in shown[-1] and "Rank 16" in shown[-1]
+
+
+def test_intervals_hold_what_they_measure(run):
+    rows = run.predictions().query("set == 'test'")
+    intervals = metric_intervals(rows[["logit_0", "logit_1"]].to_numpy(), rows["label"].to_numpy())
+    for metric, interval in intervals.items():
+        assert interval.estimate == pytest.approx(getattr(run.result.metrics["test"], metric), abs=1e-12)
+        assert 0 <= interval.low < interval.high
+    assert all(i.low < i.estimate < i.high for name, i in intervals.items() if name != "ece")
+    # One positive sentence found, of a few: an F1 so near to zero that its interval would go below.
+    labels = np.repeat([0, 1], [180, 20])
+    logits = np.stack([np.ones(200), np.zeros(200)], axis=1)
+    logits[[0, 199]] = [0.0, 1.0]
+    assert all(0 <= interval.low <= interval.high for interval in metric_intervals(logits, labels).values())

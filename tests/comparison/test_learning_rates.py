@@ -1,0 +1,47 @@
+"""The learning-rate search: its trials, its winners, and that the profiles use them."""
+
+import pandas as pd
+import pytest
+from test_comparison import write_run
+
+from course_utils.comparison.learning_rates import search_sentences, search_trials, winners_as_toml
+from course_utils.comparison.tables import read_runs
+from course_utils.config import load_experiment
+
+
+@pytest.fixture
+def trials(runs_in):
+    """The trials of `full`, of which each method's third rate is the best, and HiRA's last."""
+    experiment = load_experiment("full", {"precision": "fp32"})
+    grids = experiment.profile.search.rates
+    for config in experiment.configs():
+        if not config.final:
+            position = grids[config.method].index(config.settings.learning_rate)
+            best = 3 if config.method == "hira" else 2
+            write_run(config, 0.8 - 0.1 * abs(position - best), set_name="validation")
+    return experiment, search_trials(read_runs(experiment))
+
+
+def test_every_method_has_the_same_number_of_trials_on_validation_alone():
+    experiment = load_experiment("full")
+    searched = [config for config in experiment.configs() if not config.final]
+    assert pd.Series([config.method for config in searched]).value_counts().eq(4).all()
+    assert {config.seed for config in searched} == {0} and {config.epochs for config in searched} == {1}
+    assert {config.method for config in searched} == set(experiment.methods)
+
+
+def test_the_best_trial_wins_and_an_edge_is_named(trials):
+    experiment, table = trials
+    grids = experiment.profile.search.rates
+    best = table[table["best"]].set_index("method")["learning_rate"]
+    assert best.to_dict() == {name: grid[3 if name == "hira" else 2] for name, grid in grids.items()}
+    said = " ".join(search_sentences(table, experiment))
+    assert f"On the edge of its grid, where a better rate may lie beyond: HiRA {grids['hira'][3]:g}." in said
+    assert f"[methods.lora]\nlearning_rate = {grids['lora'][2]:g}" in winners_as_toml(table)
+
+
+def test_smoke_quick_and_full_use_the_same_winners():
+    profiles = [load_experiment(name).profile for name in ("full", "quick", "smoke")]
+    rates = [{name: entry["learning_rate"] for name, entry in profile.methods.items()} for profile in profiles]
+    assert rates[0] == rates[1] == rates[2]
+    assert profiles[0].found_by == profiles[1].found_by == profiles[2].found_by

@@ -1,0 +1,106 @@
+"""What is said of a method's ΔW, on matrices with known answers, and the controls, on tiny runs."""
+
+import numpy as np
+import pytest
+import torch
+
+from course_utils.comparison import controls, weights
+from course_utils.config import load_experiment
+from course_utils.errors import CourseError
+from course_utils.methods.gates import lora_layers
+from course_utils.runs import load_model
+from course_utils.training import train
+
+TINY = {"max_train": 96, "max_validation": 32, "max_test": 64, "max_other": 16, "epochs": 1}
+
+
+def with_spectrum(U, values, seed=0):
+    """ΔW = U·diag(values)·Vᵀ, with the left singular vectors `U` (out, r) and random right ones."""
+    V = torch.linalg.qr(torch.randn(20, len(values), generator=torch.Generator().manual_seed(seed)))[0]
+    return (U * torch.tensor(values)) @ V.T
+
+
+@pytest.fixture
+def deltas(monkeypatch):
+    """Three "runs" on common layers a and b: left singular vectors e₁e₂, the same, and e₂e₃; the last is weaker."""
+    monkeypatch.setattr(weights, "run_deltas", lambda run: run)
+    eye, frozen = torch.eye(10), torch.ones(10, 20)
+
+    def changes(directions, values, layers="ab"):
+        return {layer: (frozen, with_spectrum(eye[:, directions], values, ord(layer))) for layer in layers}
+
+    return {
+        "lora": changes([0, 1], [3.0, 2.0]),
+        "full": changes([0, 1], [5.0, 5.0], "abc"),
+        "hira": changes([1, 2], [1.0, 0.5]) | {"d": (frozen, torch.zeros(10, 20))},
+        "head": {},
+    }
+
+
+def test_methods_are_compared_on_the_layers_that_all_of_them_change(deltas):
+    table = weights.method_deltas(deltas)
+    assert list(table.columns) == ["method", "layer", "relative norm", "rank", "effective rank"]
+    assert list(zip(table["method"], table["layer"], strict=True)) == [
+        (method, layer) for method in ("lora", "full", "hira") for layer in "ab"
+    ]
+    full = table[table["method"] == "full"]
+    assert full["relative norm"].tolist() == pytest.approx([(50 / 200) ** 0.5] * 2)
+    assert full["effective rank"].tolist() == pytest.approx([2, 2]) and set(table["rank"]) == {2}
+
+
+def test_overlap_is_one_for_equal_half_for_shared_and_zero_for_orthogonal_subspaces(deltas):
+    both, chance = weights.subspace_overlaps(deltas, directions=2)
+    assert both.loc["lora", "full"] == pytest.approx(1) and both.loc["lora", "hira"] == pytest.approx(0.5)
+    assert chance == pytest.approx(0.2)
+    first, _ = weights.subspace_overlaps({name: deltas[name] for name in ("lora", "hira")}, directions=1)
+    assert first.to_numpy() == pytest.approx(np.eye(2), abs=1e-6)
+
+
+def test_random_subspaces_share_what_is_said_of_chance():
+    random = torch.Generator().manual_seed(0)
+    bases = [torch.linalg.qr(torch.randn(60, 3, generator=random))[0] for _ in range(400)]
+    found = np.mean([weights.subspace_overlap(*pair) for pair in zip(bases[::2], bases[1::2], strict=True)])
+    assert found == pytest.approx(3 / 60, rel=0.1)
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    """Method → its run of six steps, trained when it is first asked for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_RUNS", str(tmp_path_factory.mktemp("runs")))
+        yield lambda method: train.train(load_experiment("smoke", TINY).config(method))
+
+
+def test_pruning_keeps_the_largest_ranks_of_all_layers_and_no_other(tiny_run):
+    model = load_model(tiny_run("lora"), merged=False)
+    sizes = {
+        name: np.array([
+            torch.outer(b, a).norm().item()
+            for b, a in zip(layer.lora_B["default"].weight.T, layer.lora_A["default"].weight, strict=True)
+        ])
+        for name, layer in lora_layers(model).items()
+    }  # fmt: skip
+    left = controls.prune_ranks(model, 20)
+    threshold = np.sort(np.concatenate(list(sizes.values())))[-20]
+    assert left == {name: (own >= threshold).sum() for name, own in sizes.items()} and sum(left.values()) == 20
+    for name, layer in lora_layers(model).items():
+        assert np.array_equal(layer.lora_B["default"].weight.detach().any(dim=0).numpy(), sizes[name] >= threshold)
+    with pytest.raises(CourseError, match="has 96 ranks; 97"):
+        controls.prune_ranks(model, 97)
+
+
+def test_with_all_ranks_kept_the_accuracy_is_the_runs_own(tiny_run):
+    run = tiny_run("lora")
+    table = controls.pruned_accuracy(run, [96, 0]).set_index("ranks")
+    assert table.loc[96, "accuracy"] == run.result.metrics["test"].accuracy
+    bare = controls.FinalSet(run.config).correct(load_model(run, merged=False).unload())
+    assert table.loc[0, "accuracy"] == bare.mean()
+
+
+def test_the_quantised_base_answers_with_the_same_head(tiny_run):
+    run = tiny_run("head")
+    found = controls.quantised_base_accuracy(run)
+    assert found.plain == run.result.metrics["test"].accuracy
+    assert 0 < found.errors.min() < found.errors.max() < 0.2
+    assert len(found.errors) == 36 and {"0 q_lin", "5 lin2"} < set(found.errors.index)
+    assert abs(found.quantised - found.plain) < 0.2 and 0 < found.p_value <= 1

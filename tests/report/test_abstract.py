@@ -1,0 +1,114 @@
+"""The finding and the abstract say what made-up runs with known answers allow, and no more."""
+
+import json
+import shutil
+
+import pytest
+from test_comparison import write_run
+
+from course_utils import runs
+from course_utils.comparison.tables import read_runs
+from course_utils.config import load_experiment
+from course_utils.report.abstract import abstract, finding
+
+CLEAR = {"head": 0.7, "full": 0.95, "lora": 0.9, "sparse_lora": 0.8, "qlora": 0.8, "hira": 0.75}
+
+
+@pytest.fixture
+def made(runs_in):
+    """A function that writes runs of these accuracies, `seeds` of each method, and returns their experiment."""
+
+    def make(accuracies, seeds=3):
+        experiment = load_experiment("smoke", {"seeds": seeds, "precision": "fp32"})
+        for config in experiment.configs():
+            accuracy = accuracies[config.method]
+            record = write_run(config, accuracy).folder / "result.json"
+            result = json.loads(record.read_text())
+            result["parameters"]["trainable"] = 200_000 if config.method == "full" else 3_000
+            tweets = result["metrics"]["test"] | {"accuracy": accuracy - 0.1}
+            result["metrics"] |= {"validation": tweets, "tweets": tweets}
+            result["checksum"] = None  # an older record has none
+            record.write_text(json.dumps(result))
+        return experiment
+
+    return make
+
+
+def said(experiment):
+    """The finding and the abstract; what holds of both in every case is checked here."""
+    results = read_runs(experiment)
+    sentence, paragraph = finding(results), abstract(results)
+    assert sentence.count(". ") == 0 and sentence.endswith(".")
+    assert "nan" not in sentence + paragraph and "\n" not in sentence + paragraph
+    return sentence, paragraph
+
+
+def test_a_clear_winner(made):
+    sentence, paragraph = said(made(CLEAR))
+    assert sentence == (
+        "LoRA has the highest mean accuracy of the 4 adapter methods (90.0% of 200 test sentences), significantly "
+        "above each of the others; it trains 1.5% as many parameters as full fine-tuning and is 5.0 points below it."
+    )
+    assert "in 18 runs, with 3 seeds for each method" in paragraph
+    assert "learn from 1,000 sentences and are judged on 200 of the set *movie test*" in paragraph
+    assert "90.0% (95% interval 8" in paragraph and "full fine-tuning has 95.0% (" in paragraph
+    assert "trains 3,000 parameters, its head included: 1.5% of full fine-tuning's 200,000." in paragraph
+    assert "5 are significantly different (LoRA and Sparse LoRA; LoRA and QLoRA; LoRA and HiRA; " in paragraph
+    assert "1 is equivalent within 1.5 points (Sparse LoRA and QLoRA)" in paragraph
+    assert "to full fine-tuning is significant (−5.0 points" in paragraph
+    assert "accuracy of LoRA changes by −10.0 (tweets) points" in paragraph
+    assert 120 <= len(paragraph.split()) <= 180
+
+
+def test_a_tie_has_no_winner(made):
+    tie = CLEAR | {"qlora": 0.9, "full": 0.9, "hira": 0.88}
+    sentence, paragraph = said(made(tie))
+    assert "not shown to be better than HiRA, equivalent within 1.5 points to QLoRA and significantly above" in sentence
+    assert sentence.endswith("and is equivalent to it within 1.5 points.")
+    assert "1 is equivalent within 1.5 points (LoRA and QLoRA) and 2 are inconclusive" in paragraph
+    assert "to full fine-tuning is equivalent within 1.5 points (0.0 points" in paragraph
+
+
+def test_a_difference_that_may_be_chance_is_called_so(made):
+    sentence, paragraph = said(made(CLEAR | {"full": 0.91}))
+    assert sentence.endswith("and is 1.0 points below it, a difference that is not significant.")
+    assert "to full fine-tuning is inconclusive" in paragraph
+
+
+def test_one_seed_allows_no_conclusion(made):
+    sentence, paragraph = said(made(CLEAR, seeds=1))
+    assert sentence.startswith("Nothing is concluded about the adapter methods: none has 3 finished seeds")
+    assert "in 6 runs, with 1 seed for each method" in paragraph
+    assert "Too few seeds are finished to conclude anything about LoRA, Sparse LoRA, QLoRA and HiRA." in paragraph
+    assert "significant" not in paragraph
+
+
+def test_missing_methods_are_missing_from_the_conclusions(made):
+    experiment = made(CLEAR)
+    for method in ("hira", "full"):
+        for seed in range(3):
+            shutil.rmtree(runs.runs_folder() / experiment.config(method, seed).path)
+    sentence, paragraph = said(experiment)
+    assert "of the 3 adapter methods with 3 finished seeds" in sentence and "full" not in sentence
+    assert "in 12 of 18 planned runs" in paragraph and "anything about HiRA." in paragraph
+    assert "Of 3 pairs" in paragraph and "its head included. Of" in paragraph
+    for method in ("sparse_lora", "qlora"):
+        shutil.rmtree(runs.runs_folder() / experiment.config(method, 1).path)
+    sentence, _ = said(experiment)
+    assert sentence == (
+        "LoRA is the only adapter method with 3 finished seeds and classifies 90.0% of 200 test sentences correctly."
+    )
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_numbers_of_runs_that_learned_nothing_mean_nothing(made, seeds):
+    sentence, paragraph = said(made(dict.fromkeys(CLEAR, 0.55), seeds))
+    assert "better than the majority class, which is 50.0% of 200 test sentences: the numbers mean nothing" in sentence
+    assert "The numbers mean nothing" in paragraph and "differ" not in paragraph
+    assert 120 <= len(paragraph.split()) <= 180
+
+
+def test_no_run_no_finding(runs_in):
+    sentence, paragraph = said(load_experiment("smoke"))
+    assert sentence == "No adapter method of experiment `smoke` has a finished run: nothing was found."
+    assert "in 0 of 6 planned runs" in paragraph and "nothing to compare" in paragraph

@@ -1,0 +1,78 @@
+"""What opens and closes a chapter: how long it takes, the references, and a sentence of the reader's own."""
+
+import json
+
+import nbformat
+import pandas as pd
+import pytest
+
+from course_utils.__main__ import main
+from course_utils.config import load_experiment
+from course_utils.report.chapters import cited_keys, show_references
+from course_utils.report.playground import classify, playground, trained_runs
+from course_utils.training.train import train
+from course_utils.workflow.notebooks import NOTEBOOKS, time_needed
+
+TEXT = "Slow at first, but <b>superb</b> at the end."
+EXPERIMENT = load_experiment("smoke", {"max_train": 32, "max_validation": 32, "max_test": 32, "max_other": 16})
+
+
+@pytest.fixture(autouse=True)
+def reports(tmp_path, monkeypatch):
+    """An empty folder of reports."""
+    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
+    return tmp_path / "reports"
+
+
+def click(widget):
+    """What the widget shows after a click on its button."""
+    (_, button), answer = widget.children[0].children, widget.children[1]
+    button.click()
+    return answer.value
+
+
+def test_without_runs_it_says_what_is_missing(runs_in):
+    assert trained_runs(EXPERIMENT) == []
+    assert classify(TEXT, []).empty
+    shown = click(playground(EXPERIMENT))
+    assert "Not trained yet: Head only, Full fine-tuning, LoRA" in shown and "<table" not in shown
+
+
+def test_it_answers_as_the_command_line_does(runs_in, capsys):
+    config = EXPERIMENT.config("lora")
+    assert "still to be made" in time_needed("02_lora", EXPERIMENT, config)
+    run = train(config)
+    assert "took" in time_needed("02_lora", EXPERIMENT, config) and run.result.timing.train_seconds > 0
+    answers = classify(TEXT, trained_runs(EXPERIMENT))
+    capsys.readouterr()
+    assert main(["predict", str(run.folder), TEXT, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    expected = pd.DataFrame([{"method": "LoRA", "label": said["label"], "probability": said["probability"]}])
+    pd.testing.assert_frame_equal(answers, expected)
+
+    widget = playground(EXPERIMENT)
+    widget.children[0].children[0].value = TEXT
+    shown = click(widget)
+    assert said["label"] in shown and f"{said['probability']:.3f}" in shown and "Not trained yet: Head only" in shown
+    widget.children[0].children[0].value = "  "
+    assert click(widget) == "Type a sentence first."
+
+
+def test_the_time_of_a_chapter_is_read_from_its_executed_copy(reports):
+    assert time_needed("01_data", EXPERIMENT) == "How long it takes is not measured yet."
+    folder = reports / EXPERIMENT.name / "notebooks"
+    folder.mkdir(parents=True)
+    executed = nbformat.v4.new_notebook(metadata={"papermill": {"duration": 41.7}})
+    nbformat.write(executed, folder / "01_data.ipynb")
+    assert "last took 42 s" in time_needed("01_data", EXPERIMENT)
+
+
+def test_references_are_what_the_chapter_cites(monkeypatch):
+    shown = []
+    monkeypatch.setattr("course_utils.chapters.show_markdown", shown.append)
+    show_references("05_hira")
+    (listed,) = shown
+    keys = cited_keys(nbformat.read(NOTEBOOKS / "05_hira.ipynb", as_version=4))
+    assert keys[0] == "huang2025hira" and "hira2025issue7" in keys
+    assert [line.split("`")[1] for line in listed.splitlines() if line.startswith("- `")] == keys
+    assert "Huang, Qiushi" in listed and "<" not in listed.replace("<https://", "")

@@ -1,0 +1,184 @@
+"""The notebooks as a book: measured, one row a notebook (shown with -s), and held to the same few rules.
+
+A line of code is a line of a code cell that is not blank; a word of prose is what spaces part in a Markdown cell. Where
+a chapter shows no code, because all its cells hide their input or fold it, words cannot be weighed against lines.
+"""
+
+import ast
+import re
+from functools import cache
+from statistics import median
+
+import nbformat
+import pytest
+
+from course_utils.methods import METHODS
+from course_utils.paths import PROJECT
+from course_utils.report.chapters import BIBLIOGRAPHY, LEFT_OUT, bibliography_keys, cited_keys
+
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+NOT_SHOWN = LEFT_OUT | {"hide-input"}
+OWN_PATHS = re.compile(r"(?<![\w.~/:-])/(home|root|tmp|work|Users|mnt|opt|var)/\w|[A-Z]:\\")
+
+
+@cache
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def cells(notebook, kind):
+    return [cell for cell in notebook.cells if cell.cell_type == kind]
+
+
+def tags(cell):
+    return set(cell.metadata.get("tags", []))
+
+
+def prose(notebook):
+    """The Markdown of a notebook, fenced code left out."""
+    return re.sub(r"```.*?```", "", "\n\n".join(cell.source for cell in cells(notebook, "markdown")), flags=re.S)
+
+
+def headings(notebook):
+    """(level, title) of every heading, in reading order."""
+    return [(len(marks), title) for marks, title in re.findall(r"^(#+) (.+)$", prose(notebook), re.M)]
+
+
+def section(notebook, title):
+    """The cells of the section `title`, from that which holds its heading to the next of the same level."""
+    starts = [i for i, cell in enumerate(notebook.cells) if re.match(r"## ", cell.source)] + [len(notebook.cells)]
+    for start, end in zip(starts, starts[1:], strict=False):
+        if notebook.cells[start].source.startswith(f"## {title}"):
+            return notebook.cells[start:end]
+    return []
+
+
+def measures(notebook):
+    """What is measured of a notebook: name → number; words a line is None where no code is shown."""
+    code = cells(notebook, "code")
+    lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code]
+    words = len(prose(notebook).split())
+    return {
+        "code cells": len(code),
+        "median lines": median(lines),
+        "longest cell": max(lines),
+        "words": words,
+        "words a line": words / sum(lines) if any(not tags(cell) & NOT_SHOWN for cell in code) else None,
+    }
+
+
+LIMITS = {"code cells": (1, 45), "median lines": (1, 8), "longest cell": (1, 40), "words a line": (5, 10)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table():
+    """Print what was measured."""
+    rows = {path.stem: measures(read(path)) for path in NOTEBOOKS}
+    columns = list(next(iter(rows.values())))
+    print("\n" + " " * 16 + "".join(f"{column:>14}" for column in columns))
+    for name, row in rows.items():
+        print(f"{name:16}" + "".join(f"{'–' if row[c] is None else format(row[c], '.4g'):>14}" for c in columns))
+    limits = (f"{'' if c not in LIMITS else '{}…{}'.format(*LIMITS[c]):>14}" for c in columns)
+    print(f"{'limits':16}" + "".join(limits))
+
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@each_notebook
+def test_cells_are_short_and_prose_and_code_in_balance(path):
+    found = measures(read(path))
+    for name, (low, high) in LIMITS.items():
+        value = found[name]
+        assert value is None or low <= value <= high, f"{path.name}: {name} {value:.3g}, must be {low} to {high}"
+
+
+@each_notebook
+def test_it_opens_with_a_title_and_what_one_must_know_and_no_level_is_skipped(path):
+    found = headings(read(path))
+    levels = [level for level, _ in found]
+    assert levels[0] == 1 and levels.count(1) == 1, f"{path.name}: headings of level 1: {levels.count(1)}, must be one"
+    for (above, _), (below, title) in zip(found, found[1:], strict=False):
+        assert below <= above + 1, f"{path.name}: {title!r} has level {below} below level {above}"
+    opening = read(path).cells[0].source.partition("\n")[2]
+    assert "This chapter" in opening or "This one" in opening, f"{path.name}: the opening does not say what it shows"
+    assert re.search(r"[Yy]ou need to|of \w+ you need|You do not need", opening), f"{path.name}: what must one know?"
+
+
+@each_notebook
+def test_it_closes_with_summary_exercises_and_references(path):
+    notebook = read(path)
+    titles = [title for level, title in headings(notebook) if level == 2]
+    closing = ["Summary", "Exercises", "References"]
+    found = [title for title in titles if title in closing]
+    assert found == closing, f"{path.name}: closes with {found}, must with {closing}"
+    exercises = section(notebook, "Exercises")
+    questions = re.findall(r"^\*\*(\d)\. ", "\n".join(c.source for c in exercises if c.cell_type == "markdown"), re.M)
+    assert questions == ["1", "2", "3"], f"{path.name}: exercises {questions}, must be three"
+    shape = [cell.cell_type for cell in exercises]
+    assert shape == ["markdown", "code"] * 3, f"{path.name}: a question and its solution must take turns: {shape}"
+    for number, cell in enumerate(exercises[1::2], start=1):
+        where = f"{path.name}: solution {number}"
+        folded = cell.metadata.get("jupyter", {}).get("source_hidden")
+        assert "solution" in tags(cell) and folded, f"{where} must be tagged solution, and folded"
+        assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(cell.source))), f"{where} proves nothing"
+
+
+@each_notebook
+def test_claims_about_papers_are_cited(path):
+    cited = re.findall(r"@([a-z]\w*)", prose(read(path)))
+    unknown = set(cited) - set(bibliography_keys())
+    assert not unknown, f"{path.name}: references.bib lacks {unknown}"
+    first_authors = re.findall(r"author=\{([^,]+),", BIBLIOGRAPHY.read_text("utf-8"))
+    of_a_paper = re.compile(rf"\b([Pp]apers?|published (at|as|result)|{'|'.join(first_authors)})\b")
+    for paragraph in prose(read(path)).split("\n\n"):
+        bare = of_a_paper.search(paragraph) and "[@" not in paragraph and not paragraph.startswith("#")
+        assert not bare, f"{path.name}: speaks of a paper and cites none: {paragraph[:200]}…"
+
+
+@each_notebook
+def test_every_figure_has_a_caption_and_an_alt_text(path):
+    for cell in cells(read(path), "code"):
+        tree = ast.parse(cell.source)
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        shown = [call for call in calls if ast.unparse(call.func) == "show_figure"]
+        within = {id(node) for call in shown for node in ast.walk(call)}
+        for call in calls:
+            name = ast.unparse(call.func)
+            lost = name.startswith(("plots.", "plt.", "sns.")) and id(call) not in within or name == "display"
+            assert not lost, f"{path.name}: {name} is shown without show_figure(figure, caption, alt)"
+        for call in shown:
+            assert len(call.args) == 3, f"{path.name}: show_figure has {len(call.args)} arguments, must have 3"
+
+
+@each_notebook
+def test_it_is_committed_clean(path):
+    notebook = read(path)
+    identifiers = [cell.id for cell in notebook.cells]
+    assert len(identifiers) == len(set(identifiers)), f"{path.name}: cells share an id"
+    for cell in notebook.cells:
+        found = OWN_PATHS.search(cell.source)
+        assert not found, f"{path.name}: shows the path {found[0]}… of a machine"
+    for cell in cells(notebook, "code"):
+        assert not cell.outputs and cell.execution_count is None, f"{path.name}: holds outputs; clear them"
+
+
+@pytest.mark.slow
+def test_every_executed_figure_has_a_caption_and_an_alt_text(smoke):
+    found = 0
+    for path in sorted((smoke.project / "reports" / "smoke" / "notebooks").glob("*.ipynb")):
+        for cell in cells(read(path), "code"):
+            for output in cell.outputs:
+                if any(kind.startswith("image/") for kind in output.get("data", {})):
+                    course = output.metadata.get("course", {})
+                    assert course.get("caption") and course.get("alt"), f"{path.name}: no caption or no alt text"
+                    found += 1
+    assert found >= len(NOTEBOOKS)
+
+
+def test_everything_in_the_bibliography_is_cited():
+    in_chapters = {key for path in NOTEBOOKS for key in cited_keys(read(path))}
+    in_package = "\n".join(path.read_text("utf-8") for path in (PROJECT / "course_utils").glob("*.py"))
+    in_cards = {method.citation for method in METHODS.values()}
+    idle = [key for key in bibliography_keys() if key not in in_chapters | in_cards and key not in in_package]
+    assert not idle, f"references.bib: nothing cites {', '.join(idle)}"

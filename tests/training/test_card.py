@@ -1,0 +1,283 @@
+"""Model cards: complete, true to the run's record, accepted by a hub, and their code runs as printed."""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from pydantic import Field
+
+from course_utils.audit.audit import REFUTED, audit_card
+from course_utils.comparison.tables import read_runs
+from course_utils.config import load_experiment
+from course_utils.errors import CourseError
+from course_utils.inputs.bases import LABELS
+from course_utils.methods import METHODS
+from course_utils.methods.base import LoraSettings
+from course_utils.methods.lora import Lora
+from course_utils.options import experiment_arguments, parse_overrides
+from course_utils.paths import PROJECT
+from course_utils.report.bind import write_cards
+from course_utils.runs import Run, find_run
+from course_utils.stats import wilson_interval
+from course_utils.tasks.classification import METRICS
+from course_utils.training.card import bibtex, command, write_card
+from course_utils.training.train import load_run_data, train
+
+ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
+SECTIONS = """\
+## Model Description
+## Training Configuration
+### LoRA/Adapter Configuration
+### Training Hyperparameters
+## Performance Metrics
+### Model Size and Efficiency
+### Classification Results
+## Usage
+### Loading the Model
+### Inference Example
+## Comparison with Other Methods
+## Limitations
+## Citation
+## Framework Versions
+## License
+## Model Card Authors
+""".splitlines()  # those of the published card, in its order
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder that stands for the project's root: below it lie the runs."""
+    return tmp_path_factory.mktemp("root")
+
+
+# In 32 bits, so that the predictions of the printed code can be held to the recorded ones.
+SLIVER = {"precision": "fp32", "max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 16}
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    """Method → its run, on a sliver of the data."""
+    experiment = load_experiment("smoke", SLIVER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_RUNS", str(place / "runs"))
+        return {name: train(experiment.config(name)) for name in ADAPTERS}
+
+
+def rewrite(run, folder, experiment=None, **changes):
+    """The card of `run` with changes to its record, written beside a copy of its adapter."""
+    (folder / "adapter").mkdir(parents=True)
+    for name in ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "predictions.parquet"):
+        (folder / name).write_bytes((run.folder / name).read_bytes())
+    changed = Run(folder, run.result.model_copy(update=changes))
+    write_card(changed, experiment)
+    return changed.card()
+
+
+def with_targets(config, **changes):
+    """`config` with its target modules spelled out, so that no card needs the base model's configuration."""
+    settings = config.settings.model_copy(update={"target_modules": ("q_lin", "v_lin")})
+    return config.model_copy(update=changes | {"settings": settings})
+
+
+def code_blocks(card):
+    return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+
+
+@pytest.mark.parametrize("method", ADAPTERS)
+def test_card_has_every_section_of_the_published_one(trained, method):
+    card = trained[method].card()
+    assert [line for line in card.splitlines() if line in SECTIONS] == SECTIONS
+    assert METHODS[method].equation in card and METHODS[method].citation in card
+    assert "N/A" not in card and "None" not in card
+    assert str(PROJECT) not in card and os.environ["HOME"] not in card
+
+
+@pytest.mark.parametrize("method", ADAPTERS)
+def test_numbers_are_those_of_the_record(trained, method):
+    record = json.loads((trained[method].folder / "result.json").read_text())
+    card = trained[method].card()
+    for count in record["parameters"].values():
+        assert f"{count:,}" in card
+    for part in record["bytes"].values():
+        assert f"{part / 1e6:,.2f} MB" in card
+    assert f"{record['parameters']['trainable'] / record['parameters']['total']:.2%} of total" in card
+    assert f"{record['timing']['step_ms_median']:.1f} ms" in card
+    assert f"{record['memory']['peak_bytes'] / 1e6:,.2f} MB" in card
+    assert record["environment"]["processor"] in card and record["environment"]["versions"]["peft"] in card
+    for name, value in record["config"]["settings"].items():
+        stated = f"{value:g}" if isinstance(value, float) else value or "`q_lin`, `v_lin`"
+        assert f"- **{name.replace('_', ' ').title()}:** {stated}" in card
+    for metrics in record["metrics"].values():
+        low, high = wilson_interval(round(metrics["accuracy"] * metrics["n"]), metrics["n"])
+        assert f"| {metrics['n']} | {metrics['accuracy']:.4f} [{low:.3f}, {high:.3f}] |" in card
+        assert all(re.search(rf"\| {metrics[name]:.4f} \[[01]\.\d+, \d\.\d+\] \|", card) for name in METRICS)
+    assert record["data"]["fingerprint"] in card and record["base_model"]["fingerprint"] in card
+
+
+def test_limits_state_the_measured_accuracy_elsewhere(trained):
+    result = trained["lora"].result
+    limits = trained["lora"].card().partition("## Limitations")[2].partition("## Citation")[0]
+    elsewhere = [name for name in result.metrics if name not in ("validation", "test")]
+    assert elsewhere
+    for name in elsewhere:
+        difference = result.metrics[name].accuracy - result.metrics["test"].accuracy
+        assert f"{result.metrics[name].accuracy:.4f}" in limits and f"{difference:+.4f}" in limits
+    assert "contrastively" in limits
+    worst = min(elsewhere, key=lambda name: result.metrics[name].accuracy)
+    intended = trained["lora"].card().partition("### Intended Use")[2].partition("## Training")[0]
+    assert f"*{result.data.titles[worst].capitalize()}*" in intended
+
+
+def test_the_printed_command_makes_the_run(trained):
+    parser = argparse.ArgumentParser()
+    experiment_arguments(parser)
+    for name in ("--method", "--seed", "--study"):
+        parser.add_argument(name, default="main")
+    for run in trained.values():
+        (line,) = re.findall(r"```bash\npython -m course_utils train (.*)\n```", run.card())
+        options = parser.parse_args(shlex.split(line))
+        experiment = load_experiment(options.profile, parse_overrides(options.overrides))
+        made = experiment.config(options.method, int(options.seed), options.study)
+        assert made.model_copy(update={"experiment": run.config.experiment}) == run.config
+    experiment = load_experiment("smoke", {"lora.target_modules": "q_lin,out_lin", "qlora.rank": "2"})
+    line = command(experiment.config("lora", 3), experiment)
+    assert line.endswith("-p lora.target_modules=q_lin,out_lin -p qlora.rank=2 --method lora --seed 3")
+
+
+def test_cards_of_finished_runs_say_how_they_compare(trained, place, monkeypatch):
+    monkeypatch.setenv("COURSE_RUNS", str(place / "runs"))
+    assert "| LoRA | 1 |" not in trained["lora"].card()
+    write_cards(read_runs(load_experiment("smoke", SLIVER)))
+    for name, run in trained.items():
+        accuracy = 100 * run.result.metrics["test"].accuracy
+        assert f"| {METHODS[name].title} | 1 | {accuracy:.1f} [" in run.card()
+        assert find_run(run.config)  # its other files are as they were
+
+
+@pytest.mark.parametrize("method", ADAPTERS)
+def test_an_audit_refutes_nothing(trained, method):
+    findings = audit_card(trained[method].folder / "adapter" / "README.md")
+    assert len(findings) > 20 and not [finding for finding in findings if finding.verdict == REFUTED]
+
+
+@pytest.mark.parametrize("method", ADAPTERS)
+def test_metadata_is_what_a_hub_reads(trained, method):
+    run = trained[method]
+    data = ModelCard.load(run.folder / "adapter" / "README.md").data
+    assert data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
+    assert data.library_name == "peft" and data.pipeline_tag == "text-classification"
+    assert data.license == "apache-2.0" and data.language == "en" and data.datasets is None
+    assert METHODS[method].name.replace("_", "-") in data.tags and data.metrics == ["accuracy", "f1"]
+    found = {(e.dataset_type, e.metric_type): e.metric_value for e in data.eval_results}
+    assert found == {
+        (name, metric): getattr(metrics, metric)
+        for name, metrics in run.result.metrics.items()
+        for metric in METRICS
+    }
+    low, high = next(e.metric_args["interval_95"] for e in data.eval_results if e.metric_type == "brier")
+    assert 0 <= low < high <= 1
+
+
+def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path):
+    run = trained["qlora"]
+    card = rewrite(
+        run,
+        tmp_path / "run",
+        config=with_targets(run.config, base_model="distilbert-base-uncased", data="sst2"),
+        base_model=run.result.base_model.model_copy(
+            update={"id": "distilbert-base-uncased", "fingerprint": "hub:distilbert-base-uncased@12ab"}
+        ),
+        data=run.result.data.model_copy(
+            update={"titles": run.result.data.titles | {"test": "SST-2 validation"}}
+        ),
+    )
+    data = ModelCard(card).data
+    assert data.base_model == "distilbert-base-uncased" and data.datasets == ["stanfordnlp/sst2"]
+    splits = {(e.dataset_type, e.dataset_split) for e in data.eval_results if e.dataset_name == "SST-2 validation"}
+    assert splits == {("stanfordnlp/sst2", "validation")}
+    loading, _ = code_blocks(card)
+    compile(loading, "card", "exec")
+    assert 'base = "distilbert-base-uncased"' in loading and loading.count('revision="12ab"') == 2
+    assert str(LABELS).replace("'", '"') in loading
+    assert "course_utils" not in loading and "contrastively" not in card and "sanh2019distilbert" in card
+
+
+def test_folder_is_no_hub_id(trained, tmp_path):
+    run = trained["lora"]
+    config = with_targets(run.config, base_model="./my-model", data="./my-data")
+    card = rewrite(run, tmp_path / "run", config=config)
+    data = ModelCard(card).data
+    assert data.base_model is None and data.datasets is None and data.license is None
+    assert "`./my-data`" in card
+
+
+def test_a_further_method_needs_no_change_here(trained, tmp_path, monkeypatch):
+    class SeventhSettings(LoraSettings):
+        twist: float = Field(0.25, description="how far the factors are turned")
+
+    class Seventh(Lora):
+        name, title, description, Settings = "seventh", "Seventh", "LoRA with a twist.", SeventhSettings
+
+    monkeypatch.setitem(METHODS, "seventh", Seventh())
+    run = trained["lora"]
+    settings = SeventhSettings(learning_rate=1e-3)
+    config = run.config.model_copy(update={"method": "seventh", "settings": settings})
+    card = rewrite(run, tmp_path / "run", load_experiment("smoke"), config=config, method={"turned_layers": 3})
+    assert "# Seventh - all-MiniLM-L6-v2" in card and "- **LoRA**:" in card
+    assert "- **Twist:** 0.25 (how far the factors are turned)" in card and "- **Measured Turned Layers:** 3" in card
+
+
+# Executes each card's blocks, one after the other and as printed, as a reader at the project's root would.
+READER = """
+import contextlib, io, json, sys, torch
+answers = {}
+for name, (blocks, texts) in json.load(open(sys.argv[1])).items():
+    names, said = {}, io.StringIO()
+    with contextlib.redirect_stdout(said):
+        for block in blocks:
+            exec(block, names)
+    inputs = names["tokenizer"](texts, return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        answers[name] = said.getvalue(), names["model"](**inputs).logits.tolist()
+json.dump(answers, open(sys.argv[1], "w"))
+"""
+
+
+def test_code_blocks_run_as_printed_and_give_the_recorded_predictions(trained, place, tmp_path):
+    from course_utils.inputs.embedded import embedded_model
+
+    (place / "my-model").symlink_to(embedded_model())
+    run = trained["lora"]
+    config = with_targets(run.config, base_model="./my-model")
+    cards = {name: run.card() for name, run in trained.items()}
+    cards["folder"] = rewrite(run, tmp_path / "run", config=config)
+    texts = load_run_data(run.config).sets["test"].text.tolist()[:6]
+    questions = tmp_path / "questions.json"
+    questions.write_text(json.dumps({name: (code_blocks(card), texts) for name, card in cards.items()}))
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", READER, questions], cwd=place, env=environment, check=True)
+
+    for name, (said, logits) in json.loads(questions.read_text()).items():
+        assert len(code_blocks(cards[name])) == 2
+        assert said.strip() in LABELS.values(), name
+        predictions = trained.get(name, run).predictions().query("set == 'test'")[:6]
+        # bitsandbytes multiplies 4-bit weights in bfloat16 on processors that can, whatever it is told.
+        tolerance = 2e-3 if name in METHODS and METHODS[name].four_bit_base else 1e-5
+        np.testing.assert_allclose(
+            logits, predictions[["logit_0", "logit_1"]], rtol=0, atol=tolerance, err_msg=name
+        )
+
+
+def test_every_method_cites_an_entry(trained):
+    for method in METHODS.values():
+        entry = bibtex(method.citation)
+        assert entry.startswith("@") and entry.count("{") == entry.count("}")
+    with pytest.raises(CourseError, match="no entry 'hu1922'"):
+        bibtex("hu1922")

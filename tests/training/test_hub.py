@@ -1,0 +1,190 @@
+"""The hub, by a stand-in on this machine: what is loaded from it, what is pushed to it, and what it may answer."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import transformers
+from hub_stand_in import COMMIT, stand_in
+from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
+
+from course_utils.inputs.embedded import embedded_model
+from course_utils.paths import PROJECT
+
+TOKEN = "hf_canaryCanaryCanary"
+BASE = "someone/tiny"
+SMALL = {"max_train": 32, "max_validation": 20, "max_test": 20, "max_other": 20, "precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory):
+    """The files of a DistilBERT of two narrow layers with random weights, by name: 16 MB."""
+    folder = tmp_path_factory.mktemp("tiny")
+    config = transformers.DistilBertConfig(dim=128, n_layers=2, n_heads=2, hidden_dim=64)
+    transformers.set_seed(0)
+    transformers.DistilBertModel(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(embedded_model() / name, folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def hub(tiny_model):
+    """A hub that holds the tiny model."""
+    with stand_in() as hub:
+        hub.files[BASE] = dict(tiny_model)
+        yield hub
+
+
+@pytest.fixture
+def command(hub, tmp_path):
+    """A function that runs `python -m course_utils` against the stand-in, with a home and a cache of its own."""
+
+    def run(*words: str, **variables: str) -> subprocess.CompletedProcess:
+        environment = os.environ | {
+            "HF_ENDPOINT": hub.address,
+            "HF_HOME": str(tmp_path / "cache"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "3",
+            "HF_HUB_ETAG_TIMEOUT": "3",
+            "COURSE_RUNS": str(tmp_path / "runs"),
+            "PYTHONPATH": str(PROJECT),
+            "OMP_NUM_THREADS": "1",
+        }
+        environment.pop("HF_TOKEN", None)
+        done = subprocess.run(
+            [sys.executable, "-m", "course_utils", *words],
+            env=environment | variables,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert "Traceback" not in done.stderr and TOKEN not in done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def training(base: str = BASE, method: str = "lora") -> list[str]:
+    settings = SMALL | {"base_model": base}
+    return ["train", "--profile", "smoke", "--method", method] + [
+        word for name, value in settings.items() for word in ("-p", f"{name}={value}")
+    ]
+
+
+@pytest.mark.slow
+def test_from_the_hub_and_back_to_it(hub, command, tmp_path):
+    done = command(*training(), HF_TOKEN=TOKEN)
+    assert done.returncode == 0, done.stderr
+    assert any(headers.get("Authorization") == f"Bearer {TOKEN}" for _, _, headers in hub.asked)
+    (run,) = (tmp_path / "runs").rglob("seed-0")
+    for file in run.rglob("*"):
+        assert file.is_dir() or TOKEN.encode() not in file.read_bytes(), file
+    adapter = json.loads((run / "adapter" / "adapter_config.json").read_text())
+    assert (adapter["base_model_name_or_path"], adapter["revision"]) == (BASE, COMMIT)
+    assert f"hub:{BASE}@{COMMIT}" in (run / "result.json").read_text()
+
+    asked = len(hub.asked)
+    dry = command("push", str(run), "me/adapter", HF_TOKEN=TOKEN)
+    assert dry.returncode == 0 and "adapter_model.safetensors" in dry.stdout and "add --yes" in dry.stdout
+    assert len(hub.asked) == asked  # nothing was written, and nobody asked
+    assert "type hf auth login" in command("push", str(run), "me/adapter", "--yes").stderr
+    assert "HF_HUB_OFFLINE is set" in command("push", str(run), "me/adapter", "--yes", HF_HUB_OFFLINE="1").stderr
+    assert "'me/a/b' is no name on the hub" in command("push", str(run), "me/a/b").stderr
+
+    pushed = command("push", str(run), "me/adapter", "--yes", HF_TOKEN=TOKEN)
+    assert pushed.returncode == 0 and COMMIT in pushed.stdout, pushed.stderr
+    there = hub.files["me/adapter"]
+    assert there == {path.name: path.read_bytes() for path in (run / "adapter").iterdir()}
+
+    loads = (
+        "import torch; from peft import AutoPeftModelForSequenceClassification as Auto; import transformers, numpy\n"
+        "model = Auto.from_pretrained('me/adapter').eval()\n"
+        f"tokenizer = transformers.AutoTokenizer.from_pretrained('{BASE}')\n"
+        "logits = model(**tokenizer('A fine film.', return_tensors='pt')).logits\n"
+        "print('LOGITS', *logits[0].softmax(0).tolist())"
+    )
+    environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "another cache")}
+    loaded = subprocess.run([sys.executable, "-c", loads], env=environment, capture_output=True, text=True)
+    probabilities = [float(word) for word in loaded.stdout.split()[1:]]
+    predicted = json.loads(command("predict", str(run), "A fine film.", "--json").stdout)
+    np.testing.assert_allclose(max(probabilities), predicted["probability"], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_download_that_broke_off_goes_on_and_then_needs_no_network(hub, command):
+    whole = len(hub.files[BASE]["model.safetensors"])
+    hub.cut["model.safetensors"] = DOWNLOAD_CHUNK_SIZE + 1_000_000
+    done = command(*training())
+    assert done.returncode == 0, done.stderr
+    parts = [(start, sent) for file, start, sent in hub.sent if file == "model.safetensors"]
+    assert parts == [(0, DOWNLOAD_CHUNK_SIZE + 1_000_000), (DOWNLOAD_CHUNK_SIZE, whole - DOWNLOAD_CHUNK_SIZE)]
+    other = [file for file, _, _ in hub.sent if file != "model.safetensors"]
+    assert len(set(other)) == len(other)
+    asked = len(hub.asked)
+    offline = command(*training(method="head"), HF_HUB_OFFLINE="1")
+    assert offline.returncode == 0, offline.stderr
+    assert len(hub.asked) == asked
+
+
+NONSENSE = {
+    "an error": (500, b"oops"),
+    "a web page": (200, b"<!doctype html><title>Log in to the hotel's network</title>"),
+    "nobody there": (404, b"not found"),
+    "no entrance": (403, b"{}"),
+}
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+def test_nonsense_from_the_hub_is_one_sentence(kind, hub, command, tmp_path):
+    hub.nonsense = NONSENSE[kind]
+    done = command(*training())
+    print(done.stderr)
+    assert done.returncode == 2
+    assert f"base_model={BASE}" in done.stderr and "base_model=embedded" in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error:")]) == 1
+    assert not list(tmp_path.rglob("result.json"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_damaged_file_from_the_hub_is_one_sentence(name, hub, command):
+    hub.files[BASE][name] = hub.files[BASE][name][:100]
+    done = command(*training())
+    print(done.stderr)
+    assert done.returncode == 2 and f"base_model={BASE}" in done.stderr
+
+
+def test_what_cannot_be_reached_is_one_sentence(command):
+    done = command(*training(), HF_ENDPOINT="http://127.0.0.1:9")
+    print(done.stderr)
+    assert done.returncode == 2 and f"base_model={BASE}" in done.stderr
+    done = command(*training(), HF_HUB_OFFLINE="1")
+    print(done.stderr)
+    assert done.returncode == 2 and f"base_model={BASE}" in done.stderr
+    done = command("train", "--profile", "smoke", "--method", "head", "-p", "data=sst2", HF_HUB_OFFLINE="1")
+    print(done.stderr)
+    assert done.returncode == 2 and "data=sst2" in done.stderr
+
+
+@pytest.mark.slow
+def test_what_nobody_could_use_is_not_pushed(command, tmp_path):
+    for method, said in (("lora", "nobody could load the adapter"), ("head", "which has no adapter")):
+        command(*training("embedded", method))
+        (run,) = (tmp_path / "runs").rglob(f"{method}/seed-0")
+        refused = command("push", str(run), "me/adapter", "--yes", HF_TOKEN=TOKEN)
+        assert refused.returncode == 2 and said in refused.stderr, refused.stderr
+
+
+@pytest.mark.slow
+def test_a_push_that_the_hub_refuses_says_so(hub, command, tmp_path):
+    command(*training())
+    (run,) = (tmp_path / "runs").rglob("seed-0")
+    for hub.nonsense in NONSENSE.values():
+        refused = command("push", str(run), "me/adapter", "--yes", HF_TOKEN=TOKEN)
+        print(refused.stderr)
+        assert refused.returncode == 2 and "me/adapter was not written" in refused.stderr

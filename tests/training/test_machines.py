@@ -1,0 +1,142 @@
+"""One run by several processes, and runs that were made elsewhere."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+from course_utils.config import load_experiment
+from course_utils.errors import CourseError
+from course_utils.inputs.embedded import embedded_model
+from course_utils.paths import PROJECT
+from course_utils.runs import find_run, read_run
+from course_utils.training import train
+
+
+@pytest.fixture(scope="module")
+def without_dropout(tmp_path_factory):
+    """The embedded encoder with its dropout off: where masks are drawn, two processes draw others than one."""
+    folder = tmp_path_factory.mktemp("model") / "encoder"
+    shutil.copytree(embedded_model(), folder)
+    off = {"dropout": 0, "attention_dropout": 0, "seq_classif_dropout": 0}
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | off))
+    return folder
+
+
+def command(model, processes: int) -> list[str]:
+    """The command line that trains a small LoRA run with as many processes."""
+    settings = ["precision=fp32", "max_train=96", "epochs=2", "lora.dropout=0", f"base_model={model}"]
+    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), "-m"]
+    launch = launch if processes > 1 else []
+    train = ["course_utils", "train", "--profile", "smoke", "--method", "lora"]
+    return [sys.executable, "-m", *launch, *train, *(word for pair in settings for word in ("-p", pair))]
+
+
+def environment(runs) -> dict[str, str]:
+    return os.environ | {"COURSE_RUNS": str(runs), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(without_dropout, tmp_path):
+    found = {}
+    for processes in (1, 2):
+        runs = tmp_path / f"by {processes}"
+        done = subprocess.run(
+            command(without_dropout, processes), env=environment(runs), cwd=PROJECT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("The run is in") == 1
+        (record,) = runs.rglob("result.json")
+        found[processes] = read_run(record.parent)
+    one, two = found[1], found[2]
+    assert (one.result.environment.processes, two.result.environment.processes) == (1, 2)
+    assert one.result.fingerprint == two.result.fingerprint
+    columns = ["step", "epoch", "loss", "learning_rate", "validation_loss"]
+    np.testing.assert_allclose(one.history()[columns], two.history()[columns], rtol=2e-4)
+    weights = [load_file(run.folder / "adapter" / "adapter_model.safetensors") for run in (one, two)]
+    for name, tensor in weights[0].items():
+        np.testing.assert_allclose(tensor, weights[1][name], atol=2e-4, err_msg=name)
+    logits = [run.predictions()[["logit_0", "logit_1"]] for run in (one, two)]
+    np.testing.assert_allclose(*logits, atol=5e-3)
+
+
+@pytest.mark.slow
+def test_when_one_of_two_processes_dies_nothing_passes_for_a_run(without_dropout, tmp_path):
+    options = {"env": environment(tmp_path / "runs"), "cwd": PROJECT, "text": True, "stdout": subprocess.PIPE}
+    launch = subprocess.Popen([*command(without_dropout, 2), "-p", "checkpoint_steps=1"], **options)
+    while not list(tmp_path.rglob("checkpoint-*")):
+        assert launch.poll() is None
+        time.sleep(0.1)
+    second = next(
+        child
+        for child in psutil.Process(launch.pid).children(recursive=True)
+        if child.environ().get("RANK") == "1"
+    )
+    second.send_signal(signal.SIGKILL)
+    launch.communicate(timeout=120)
+    assert launch.returncode != 0
+    assert not list(tmp_path.rglob("result.json"))
+    done = subprocess.run([*command(without_dropout, 2), "-p", "checkpoint_steps=1"], **options)
+    assert done.returncode == 0 and "training goes on from step" in done.stdout
+    assert len(list(tmp_path.rglob("result.json"))) == 1
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(runs_in, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(CourseError, match="batch_size: 16 cannot be shared out equally among 3 .* batch_size=18"):
+        train.train(load_experiment("smoke").config("lora"))
+
+
+@pytest.mark.slow
+def test_a_run_copied_from_another_machine_is_found_and_a_changed_one_is_not(smoke, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "runs"
+    shutil.copytree(smoke.project / "runs" / "smoke" / "main" / "lora", elsewhere / "smoke" / "main" / "lora")
+    for file in elsewhere.rglob("*"):
+        os.utime(file, (1e9, 1e9))  # as old as copies may be
+    monkeypatch.setenv("COURSE_RUNS", str(elsewhere))
+    config = load_experiment("smoke").config("lora")
+    monkeypatch.setattr(training, "make_trainer", None)  # nothing may be trained
+    assert train.train(config).folder == elsewhere / config.path
+    with (elsewhere / config.path / "adapter" / "adapter_config.json").open("a") as file:
+        file.write(" ")
+    assert find_run(config) is None
+
+
+def test_each_of_several_gpus_has_one_run(tmp_path):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho GPU 0: A\necho GPU 1: A\n")
+    tool.chmod(0o755)
+    (tmp_path / "tmp").mkdir()
+    code = (
+        "import os, sys; from course_utils import gpus, workflow; print(workflow.at_once(8), end=' ', flush=True);"
+        "gpus.take_one(); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
+    )
+    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path / "tmp")}
+
+    def run(**more):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+        return subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, env=environment | variables | more, **pipes)
+
+    with run() as first, run() as second:
+        assert {first.stdout.readline(), second.stdout.readline()} == {"2 0\n", "2 1\n"}
+        with run() as third:
+            assert third.stdout.read(2) == "2 "
+            time.sleep(0.5)
+            second.kill()  # whoever dies frees its GPU
+            freed = third.stdout.readline()
+            assert freed in ("0\n", "1\n")
+            third.stdin.close()
+        first.stdin.close()
+    with run(CUDA_VISIBLE_DEVICES="3") as only:
+        assert only.stdout.readline() == "1 3\n"
+        only.stdin.close()

@@ -1,0 +1,195 @@
+"""A run: found or trained, the same to the bit after a kill, whole or not there."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from course_utils import runs
+from course_utils.config import load_experiment
+from course_utils.errors import CourseError
+from course_utils.methods import METHODS
+from course_utils.runs import find_run, read_run
+from course_utils.training import train
+
+TINY = {"max_train": 96, "max_validation": 32, "max_test": 32, "max_other": 16, "epochs": 2}
+
+
+def tiny(method, **overrides):
+    """Configuration of a run of 12 steps, 6 an epoch, with checkpoints every 3."""
+    return load_experiment("smoke", TINY | overrides).config(method)
+
+
+class Killed(BaseException):
+    """What stands for SIGKILL: nothing in the code under test catches it."""
+
+
+@pytest.fixture
+def killed_after(monkeypatch):
+    """Make the next run die right after a given step."""
+
+    def arrange(method, step):
+        original = METHODS[method].callbacks
+
+        class Kill(TrainerCallback):
+            def on_step_begin(self, args, state, control, **kwargs):
+                if state.global_step == step:
+                    raise Killed
+
+        monkeypatch.setattr(
+            type(METHODS[method]), "callbacks", lambda self, *given: [*original(*given), Kill()]
+        )
+        return monkeypatch.undo
+
+    return arrange
+
+
+def outcome(run):
+    """What must not depend on kills: tensors, predictions, metrics."""
+    (file,) = [*run.folder.glob("adapter/*.safetensors"), *run.folder.glob("weights.safetensors")]
+    return load_file(file), run.predictions(), run.result.metrics
+
+
+def assert_same(one, other):
+    for a, b in zip(one[0].items(), other[0].items(), strict=True):
+        assert a[0] == b[0] and torch.equal(a[1], b[1]), a[0]
+    pd.testing.assert_frame_equal(one[1], other[1], check_exact=True)
+    assert one[2] == other[2]
+
+
+@pytest.mark.parametrize(
+    ("method", "step"), [("sparse_lora", 5), ("sparse_lora", 6), ("full", 8), ("qlora", 11)]
+)
+def test_a_killed_run_goes_on_to_the_same_numbers(method, step, killed_after, tmp_path, monkeypatch):
+    config = tiny(method)
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "undisturbed"))
+    undisturbed = train.train(config)
+
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "killed"))
+    revive = killed_after(method, step)
+    with pytest.raises(Killed):
+        train.train(config)
+    assert find_run(config) is None
+    revive()
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "killed"))
+    steps = []
+    monkeypatch.setattr(
+        train.StepTimes, "on_train_begin", lambda self, args, state, *_, **__: steps.append(state.global_step)
+    )
+    resumed = train.train(config)
+    assert steps == [step // 3 * 3]  # it went on from the last checkpoint, not from the start
+    assert_same(outcome(undisturbed), outcome(resumed))
+    assert len(resumed.history()) == len(undisturbed.history())
+
+
+def test_a_torn_checkpoint_is_passed_over(killed_after, runs_in):
+    config = tiny("lora")
+    revive = killed_after("lora", 8)
+    with pytest.raises(Killed):
+        train.train(config)
+    revive()
+    folder = runs_in / config.path.replace("seed-0", ".seed-0.unfinished") / "checkpoints"
+    assert sorted(p.name for p in folder.iterdir()) == ["checkpoint-3", "checkpoint-6"]
+    state = folder / "checkpoint-6" / "trainer_state.json"
+    state.write_text(state.read_text()[:100])
+    assert train.last_checkpoint(folder) == str(folder / "checkpoint-3")
+
+
+def test_a_finished_run_is_found_and_not_made_again(runs_in, monkeypatch):
+    config = tiny("head")
+    first = train.train(config)
+    monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("trained again"))
+    again = train.train(config)
+    assert again.result == first.result
+    assert not list(first.folder.parent.glob(".*unfinished"))
+
+    # other settings, or a changed file, are another run
+    assert find_run(config.model_copy(update={"epochs": 1})) is None
+    (first.folder / "history.csv").write_text("step\n")
+    assert find_run(config) is None
+
+
+def test_what_a_run_leaves(runs_in):
+    config = tiny("lora")
+    run = train.train(config)
+    result = json.loads((run.folder / "result.json").read_text())
+    assert {p.name for p in run.folder.iterdir()} == {"result.json", "predictions.parquet", "history.csv", "adapter"}
+    predictions = run.predictions()
+    assert list(predictions.columns) == ["set", "example_id", "label", "logit_0", "logit_1"]
+    for name, metrics in result["metrics"].items():
+        rows = predictions[predictions.set == name]
+        assert metrics["n"] == len(rows) == result["data"]["sizes"][name]
+        assert metrics["accuracy"] == pytest.approx(((rows.logit_1 > rows.logit_0) == rows.label).mean())
+    assert result["config"]["threads"] == result["environment"]["threads"] == 1
+    assert result["timing"]["train_seconds"] > 0 and result["memory"]["peak_bytes"] > 1e8
+    adapter = json.loads((run.folder / "adapter" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "assets/minilm-distilbert"
+    history = run.history()
+    assert history["validation_accuracy"].notna().sum() == 2
+    assert history["validation_accuracy"].iloc[-1] == pytest.approx(result["metrics"]["validation"]["accuracy"])
+
+
+@pytest.mark.parametrize("checkpoint_steps", [5, 7, 100])
+def test_history_and_timing_miss_no_step(runs_in, checkpoint_steps):
+    run = train.train(tiny("head", checkpoint_steps=checkpoint_steps))
+    history = run.history()
+    assert history["step"].iloc[-1] == 12 and history["loss"].notna().all()
+    assert history["validation_accuracy"].notna().sum() == 2
+
+
+def test_a_trial_of_a_search_never_sees_the_test_set(runs_in):
+    run = train.train(tiny("head").model_copy(update={"final": False, "study": "lr-1e-3"}))
+    assert set(run.result.metrics) == set(run.predictions()["set"]) == {"validation"}
+
+
+def test_methods_share_the_data_order_and_the_first_head(runs_in):
+    orders, heads = [], []
+    for name in METHODS:
+        config = tiny(name)
+        base = METHODS[name].load_base(config.base_model, "fp32")
+        model = train.adapted_model(config, base)
+        data = train.config.load_data()
+        tokenizer = train.config.base.tokenizer()
+        trainer = train.make_trainer(config, model, tokenizer, data, runs_in)
+        torch.rand(len(orders))  # whatever a method draws must not change the order
+        orders.append(list(trainer._get_train_sampler()))
+        heads.append([p.clone() for n, p in model.named_parameters() if "classifier" in n and p.requires_grad])
+    assert all(order == orders[0] for order in orders)
+    for other in heads[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(heads[0], other, strict=True))
+
+
+def test_the_order_covers_every_example_and_changes_with_seed_and_epoch():
+    lengths = list(range(5, 105))
+    sampler = train.GroupedByLength(lengths, batch_size=8, seed=1)
+    first = list(sampler)
+    assert sorted(first) == list(range(100))
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    assert list(train.GroupedByLength(lengths, 8, seed=2)) != first
+
+
+def test_a_damaged_record_is_named(runs_in):
+    run = train.train(tiny("head"))
+    record = run.folder / "result.json"
+    text = record.read_text()
+    for damaged in (text[: len(text) // 2], text.replace('"accuracy"', '"acuracy"')):
+        record.write_text(damaged)
+        with pytest.raises(CourseError, match="result.json is damaged"):
+            read_run(run.folder)
+        assert find_run(run.config) is None
+    with pytest.raises(CourseError, match="holds no finished run"):
+        read_run(runs_in / "nowhere")
+
+
+def test_a_batch_larger_than_the_data_is_refused(runs_in):
+    with pytest.raises(CourseError, match="batch_size: 128 is more than the 96"):
+        train.train(tiny("head", batch_size=128))
+
+
+def test_hidden_fields_of_a_record_are_refused():
+    with pytest.raises(ValueError):
+        runs.Metrics(n=1, accuracy=1, f1=1, nll=0, brier=0, ece=0, luck=7)

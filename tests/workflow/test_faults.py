@@ -1,0 +1,263 @@
+"""A full disk, no permission, no network, a clock that jumps: one sentence says what to do, and the work goes on.
+
+Disks that are full and folders that cannot be written to are real ones, mounted where no other process sees them.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from whole_project import finish, start, steps
+
+from course_utils.__main__ import main
+from course_utils.config import load_experiment
+from course_utils.errors import refusal
+from course_utils.options import exit_status
+from course_utils.paths import PROJECT
+from course_utils.runs import find_run
+from course_utils.workflow import fork_server, notebooks, start
+from course_utils.workflow.progress import Progress
+
+
+def can_mount() -> bool:
+    trial = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", tempfile.gettempdir()]
+    with contextlib.suppress(FileNotFoundError):
+        return subprocess.run(trial, capture_output=True).returncode == 0
+    return False
+
+
+mounts = pytest.mark.skipif(not can_mount(), reason="no disk can be mounted here for a test alone (unshare -rm mount)")
+
+
+def with_own_mounts(function, *arguments) -> None:
+    """Call `function` of this file in a process that mounts what only it sees."""
+    call = f"import test_faults; test_faults.{function.__name__}(*{[str(argument) for argument in arguments]!r})"
+    done = subprocess.run(
+        ["unshare", "-rm", sys.executable, "-c", call],
+        cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def mount(folder: str, size: str, *options: str) -> None:
+    """Put a disk of `size` at `folder`; with the option remount, change that of the one that is there."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join([*options, f"size={size}"]), "none", folder], check=True)
+
+
+def make_read_only(folder: str) -> None:
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+
+
+def command(*arguments: str, by=main) -> tuple[int, str]:
+    """Exit status of a command, and what it said last on standard error."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        status = exit_status(by, list(arguments))
+    return status, said.getvalue().rstrip().rpartition("\n")[2]
+
+
+# ---------------------------------------------------------------- a full disk
+
+
+@mounts
+@pytest.mark.slow
+def test_training_goes_on_once_there_is_room(tmp_path):
+    with_own_mounts(train_on_a_full_disk, tmp_path)
+
+
+def train_on_a_full_disk(folder):
+    os.environ["COURSE_RUNS"] = folder
+    lora = ["train", "--profile", "smoke", "--method", "lora"]
+    # First a checkpoint's optimiser does not fit, then the adapter.
+    for number, size in enumerate(["1600k", "2800k"]):
+        mount(folder, size, *["remount"][:number])
+        status, said = command(*lora)
+        assert status == 2
+        assert said.startswith(f"error: The disk is full: {folder} has "), said
+        assert "set COURSE_RUNS to it" in said and said.endswith("the same command then goes on.")
+        assert find_run(load_experiment("smoke").config("lora")) is None
+    mount(folder, "64m", "remount")
+    assert command(*lora)[0] == 0
+    assert find_run(load_experiment("smoke").config("lora"))
+
+
+@mounts
+@pytest.mark.slow
+def test_an_older_report_stays_until_there_is_room_for_a_new_one(tmp_path, smoke):
+    with_own_mounts(report_on_a_full_disk, tmp_path, smoke.project)
+
+
+def report_on_a_full_disk(folder, project):
+    os.environ |= {"COURSE_RUNS": f"{project}/runs", "COURSE_REPORTS": folder, "JUPYTER_PREFER_ENV_PATH": "1"}
+    mount(folder, "64m")
+    report = shutil.copytree(Path(project, "reports", "smoke"), Path(folder, "smoke"))
+    before = {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
+    filler = Path(folder, "filler")
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(2**20)):
+            pass
+    bind, run = ["--profile", "smoke"], ["01_data", "--profile", "smoke"]
+    for status, said in (command("report", *bind), command(*run, by=notebooks.main)):
+        assert status == 2
+        assert said.startswith(f"error: The disk is full: {folder} has 0.0 MB left, "), said
+        assert "set COURSE_REPORTS to it" in said
+    assert {path: path.read_bytes() for path in before} == before
+    filler.unlink()
+    assert command("report", *bind)[0] == 0
+
+
+def test_libraries_say_in_words_of_their_own_that_the_disk_is_full():
+    for words in (
+        "Error while serializing: I/O error: No space left on device (os error 28)",  # safetensors
+        "[enforce fail at inline_container.cc:672] . unexpected pos 606080 vs 605972",  # torch
+        "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",  # pip
+    ):
+        assert refusal(RuntimeError(words)).startswith("The disk is full: ")
+    try:
+        try:
+            raise OSError(28, "No space left on device")
+        finally:
+            raise RuntimeError("of a library")
+    except RuntimeError as error:
+        assert refusal(error).startswith("The disk is full: ")
+
+
+# ---------------------------------------------------------------- no permission, and what else the system refuses
+
+
+@mounts
+def test_a_read_only_checkout_is_one_sentence(tmp_path):
+    with_own_mounts(start_in_a_read_only_checkout, tmp_path)
+
+
+def start_in_a_read_only_checkout(folder):
+    os.environ.pop("COURSE_RUNS", None)
+    (PROJECT / "runs").mkdir(exist_ok=True)
+    make_read_only(str(PROJECT))
+    status, said = command("run", "--profile", "smoke")
+    assert status == 2
+    assert said.startswith(f"error: {PROJECT}/runs cannot be written to (Read-only file system); set COURSE_RUNS")
+    os.environ |= {"COURSE_RUNS": f"{folder}/runs", "COURSE_REPORTS": f"{folder}/reports"}
+    status, said = command("run", "--profile", "smoke")
+    assert status == 2
+    assert said.startswith(f"error: {PROJECT}/") and "start in a copy of the project" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/our/runs/smoke"), "set COURSE_RUNS to a folder that is"),
+        (RuntimeError("PermissionError: [Errno 13] Permission denied: '/our/runs'"), "/our/runs cannot be used"),
+        (OSError(24, "Too many open files"), "ulimit -n 4096"),
+        (MemoryError(), "--cores 1"),
+        (RuntimeError("can't allocate memory: Error code 12 (Cannot allocate memory)"), "--cores 1"),
+        (OSError(37, "No locks available"), "keeps no locks"),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(error, said, monkeypatch):
+    monkeypatch.setenv("COURSE_RUNS", "/our/runs")
+    assert said in refusal(error)
+
+
+def test_other_errors_are_no_refusals():
+    try:
+        try:
+            Path("/no/such/file").read_text()
+        except FileNotFoundError:
+            raise ValueError("of another kind") from None
+    except ValueError as error:
+        assert refusal(error) is None
+
+
+def test_a_step_that_ends_without_a_word_is_explained(capsys):
+    with Progress({}, at_once=1, dry_run=False) as progress:
+        for line in ("Job 1: Run notebook 01_data", "Error in rule notebook:", "    jobid: 1"):
+            progress.read(line)
+        progress.read("    log: logs/never-written.log (check log file(s) for error details)")
+    assert "it ended without a word, as when memory" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- two at once
+
+
+def test_a_lock_that_a_killed_start_left_stops_nobody(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(workflow, "STATE", tmp_path)
+    hold = f"""
+import pathlib, time
+from course_utils.workflow import start
+start.STATE = pathlib.Path({str(tmp_path)!r})
+with start.only_one_at_a_time():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", hold], cwd=PROJECT, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        holder.kill()
+    assert f"process {holder.pid} on " in (tmp_path / "course.lock").read_text()
+    with start.only_one_at_a_time():
+        assert capsys.readouterr().out == ""
+
+
+# ---------------------------------------------------------------- a clock that jumps
+
+
+@pytest.mark.slow
+def test_dates_of_the_future_and_of_the_past_mislead_nobody(smoke):
+    project, two_days = smoke.project, 2 * 24 * 3600
+    for file in [*project.rglob("runs/**/result.json"), *(project / "reports" / "smoke").rglob("*.*")]:
+        os.utime(file, times=(time.time() + two_days,) * 2)
+    edited = {"01_data": -two_days, "05_hira": two_days}
+    for name, jump in edited.items():
+        path = project / "notebooks" / f"{name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[0].source += "\n\nOne sentence more."
+        nbformat.write(notebook, path)
+        os.utime(path, times=(time.time() + jump,) * 2)
+    done = steps(finish(start(project)))
+    assert sorted(done) == ["Bind the report", "Run notebook 01_data", "Run notebook 05_hira"]
+    assert "Everything is up to date" in finish(start(project))
+
+
+# ---------------------------------------------------------------- this machine
+
+
+def test_a_home_that_cannot_be_written_to_is_not_needed(tmp_path, monkeypatch):
+    for variable in start.HOMELY:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert start.private_folders() == {}
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("MPLCONFIGDIR", "of-the-user")
+    folders = start.private_folders()
+    assert set(folders) == set(start.HOMELY) - {"MPLCONFIGDIR"}
+    assert all(Path(folder).is_relative_to(start.STATE) for folder in folders.values())
+
+
+def test_a_long_name_of_the_temporary_folder_costs_the_fork_server_alone(tmp_path, monkeypatch):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with fork_server.fork_server({}) as variables:
+        assert variables == {}
+
+
+def test_memory_is_what_the_container_may_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(workflow, "GROUPS", tmp_path)
+    (tmp_path / "memory").mkdir()
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        (tmp_path / name).write_text(f"{2**30}\n")
+    if not Path("/proc/self/cgroup").is_file():
+        pytest.skip("only Linux limits the memory of a group of processes")
+    assert start.memory_mb() == 1024

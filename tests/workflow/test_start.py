@@ -1,0 +1,252 @@
+"""The one command: it refuses what is wrong, does what is not up to date, and leaves nothing running."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from whole_project import finish, marked, start, steps
+
+from course_utils.__main__ import main
+from course_utils.config import load_experiment
+from course_utils.errors import CourseError
+from course_utils.methods import METHODS
+from course_utils.text import duration
+from course_utils.workflow import doctor, start
+from course_utils.workflow.check import source_files
+from course_utils.workflow.notebooks import NOTEBOOKS, check_parameters, notebook_names
+from course_utils.workflow.progress import Progress
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--profile", "quik"], "quick"),
+        (["-p", "rnk=4"], "rank"),
+        (["-p", "rank=many"], "rank"),
+        (["-p", "rank=0"], "greater than or equal to 1"),
+        (["-p", "lroa.alpha=32"], "lora.alpha"),
+        (["-p", "rank"], "NAME=VALUE"),
+        (["--seeds", "0"], "1 to 1000"),
+        (["--seeds", "three"], "1 to 1000"),
+    ],
+)
+def test_what_is_wrong_is_said_before_any_work(options, said, runs_in, capsys):
+    assert main(["run", *options]) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err and printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert not runs_in.exists()
+
+
+def test_settings_are_announced_with_who_takes_them(capsys):
+    experiment = load_experiment("smoke", {"rank": "4", "lora.alpha": "32", "epochs": "2"})
+    start.announce(experiment, cores=2)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "rank = 4: lora, sparse_lora, qlora, hira" in lines
+    assert "lora.alpha = 32.0: lora" in lines
+    assert "epochs = 2: every run" in lines
+
+
+# ---------------------------------------------------------------- how it gets on
+
+WORDS = """\
+Job stats:
+job            count
+-----------  -------
+train_lora         1
+train_full         1
+notebook           1
+all                1
+total              4
+
+Group job several (jobs in lexicogr. order):
+    Job 3: Train LoRA, seed 0 (main)
+Job 4: Train Full fine-tuning, seed 0 (lr-1e-3)
+Finished jobid: 3 (Rule: train_lora)
+1 of 4 steps (25%) done
+Job 5: Run notebook 02_lora
+Error in rule train_full:
+    message: None
+    jobid: 4
+    output: somewhere
+    log: {log} (check log file(s) for error details)
+    shell:
+        (command exited with non-zero exit code)
+Finished jobid: 5 (Rule: notebook)
+"""
+
+
+def test_progress_says_which_step_of_how_many_and_why_one_failed(tmp_path, capsys):
+    log = tmp_path / "train.log"
+    log.write_text("Traceback\nerror: there is no such folder\n")
+    with Progress({"train_lora": 60.0, "train_full": 150.0}, at_once=2, dry_run=False) as progress:
+        for line in WORDS.format(log=log).splitlines(keepends=True):
+            progress.read(line)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("[1/3]  Train LoRA, seed 0 (0 s), about ")
+    assert lines[1] == f"FAILED  Train Full fine-tuning, seed 0 (lr-1e-3): there is no such folder (see {log})"
+    assert lines[2].startswith("[2/3]  Run notebook 02_lora")
+    assert progress.reason() == "1 step failed"
+
+
+def test_durations_are_rough():
+    assert [duration(s) for s in (0.4, 99, 600, 7200)] == ["0 s", "99 s", "10 min", "2.0 h"]
+
+
+# ---------------------------------------------------------------- one at a time, and no orphans
+
+
+def test_a_second_start_waits_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(workflow, "STATE", tmp_path)
+    with (tmp_path / "course.lock").open("w") as held:
+        held.write("4711")
+        held.flush()
+        fcntl.flock(held, fcntl.LOCK_EX)
+        threading.Timer(0.5, fcntl.flock, (held, fcntl.LOCK_UN)).start()
+        with start.only_one_at_a_time():
+            assert "4711" in capsys.readouterr().out
+            assert (tmp_path / "course.lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def test_what_a_killed_start_left_running_is_ended_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(workflow, "STATE", tmp_path)
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    left, other = (
+        subprocess.Popen(
+            [sys.executable, "-c", stubborn], env=environment, stdout=subprocess.PIPE, start_new_session=True
+        )
+        for environment in (start.environment(), dict(os.environ))
+    )
+    try:
+        for process in (left, other):
+            process.stdout.readline()
+        start.end_marked_processes()
+        assert not psutil.pid_exists(left.pid)
+        assert other.poll() is None
+    finally:
+        for process in (left, other):
+            process.kill()
+            process.communicate()
+
+
+# ---------------------------------------------------------------- notebooks and sources
+
+
+def test_every_notebook_takes_the_parameters_that_the_workflow_gives():
+    names = notebook_names(list(METHODS))
+    assert names
+    for name in names:
+        check_parameters(NOTEBOOKS / f"{name}.ipynb", {"profile", "seed", "overrides"})
+
+
+def test_a_parameter_that_a_notebook_does_not_take_is_refused(tmp_path):
+    cell = nbformat.v4.new_code_cell("profile = 'quick'\nsede: int = 0")
+    cell.metadata["tags"] = ["parameters"]
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "07_more.ipynb")
+    with pytest.raises(CourseError, match="sede"):
+        check_parameters(tmp_path / "07_more.ipynb", {"profile", "seed"})
+
+
+def test_notebooks_of_methods_that_a_profile_lacks_are_left_out():
+    assert set(notebook_names(["head", "full", "lora"])) == {"01_data", "02_lora", "06_comparison"}
+
+
+def test_changed_files_of_the_readers_own_are_noticed(tmp_path):
+    (tmp_path / "train.tsv").touch()
+    (tmp_path / "notes.txt").touch()
+    config = load_experiment("smoke", {"data": str(tmp_path)}).config("lora")
+    assert [path.name for path in source_files(config)] == ["train.tsv"]
+    assert source_files(load_experiment("smoke").config("lora")) == []
+
+
+def test_doctor_names_what_a_profile_lacks():
+    small = doctor.Machine(cores=2, memory=1.0, disk=0.1, bf16=False, gpu=None, hub=False)
+    large = doctor.Machine(cores=64, memory=512.0, disk=900.0, bf16=True, gpu="one", hub=True)
+    replication = load_experiment("sst2")
+    assert doctor.obstacles(replication, large) == []
+    lacking = " ".join(doctor.obstacles(replication, small))
+    assert "disk" in lacking and "memory" in lacking and "-p base_model=FOLDER -p data=FOLDER" in lacking
+    assert "hub" not in " ".join(doctor.obstacles(load_experiment("quick"), small))
+
+
+# ---------------------------------------------------------------- the real thing
+
+
+@pytest.mark.slow
+def test_smoke_run_makes_everything(smoke):
+    project = smoke.project
+    assert "reports/smoke/report.html" in smoke.output.splitlines()[-1]
+    assert marked(smoke.project) == []
+    for config in load_experiment("smoke").configs():
+        assert (smoke.project / "runs" / config.path / "result.json").is_file()
+    report = smoke.project / "reports" / "smoke"
+    for name in ("report.html", "report.pdf", "comparison.csv"):
+        assert (report / name).stat().st_size > 500
+    executed = sorted(path.name for path in (report / "notebooks").iterdir())
+    assert executed == sorted(path.name for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
+    for path in (report / "notebooks").iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert json.loads(text)["metadata"]["papermill"]["exception"] is None
+        assert str(project) not in text and str(Path.home()) not in text
+
+
+@pytest.mark.slow
+def test_what_is_up_to_date_is_not_done_again(smoke):
+    assert "Everything is up to date" in finish(start(smoke.project))
+
+
+@pytest.mark.slow
+def test_an_edited_notebook_runs_again_and_trains_nothing(smoke):
+    path = smoke.project / "notebooks" / "01_data.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source += "\n\nOne sentence more."
+    nbformat.write(notebook, path)
+    assert steps(finish(start(smoke.project))) == ["Run notebook 01_data", "Bind the report"]
+    assert "One sentence more." in (smoke.project / "reports" / "smoke" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_lost_run_is_made_again_with_what_depends_on_it(smoke):
+    shutil.rmtree(smoke.project / "runs" / "smoke" / "main" / "hira")
+    (smoke.project / "logs").mkdir(exist_ok=True)
+    listed = finish(start(smoke.project, "--dry-run"))
+    assert "Train HiRA, seed 0" in listed and "Run notebook 05_hira" in listed
+    assert "Train LoRA" not in listed and "Run notebook 02_lora" not in listed
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_missing_from_a_report_of_the_others(smoke):
+    runs = smoke.project / "runs" / "smoke" / "main" / "hira"
+    shutil.rmtree(runs, ignore_errors=True)  # an earlier test may have
+    runs.mkdir()
+    (runs / ".seed-0.unfinished").write_text("a file where the run's folder should be")
+    process = start(smoke.project)
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 1
+    assert "FAILED  Train HiRA, seed 0" in output and "Not everything could be made: 1 step failed" in output
+    report = smoke.project / "reports" / "smoke"
+    assert "not run, or failed" in (report / "comparison.csv").read_text(encoding="utf-8")
+    assert "Runs that cannot be used" in (report / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_everything_within_seconds(smoke):
+    process = start(smoke.project, "-p", "rank=2")
+    for line in process.stdout:
+        if line.startswith("[ 1/"):
+            break
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in output
+    assert marked(smoke.project) == []
