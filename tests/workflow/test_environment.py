@@ -101,7 +101,7 @@ def checkout(tmp_path, monkeypatch):
     ):
         with zipfile.ZipFile(wheels / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
             wheel.writestr(entry := zipfile.ZipInfo(file), text)
-            entry.external_attr = 0o755 << 16  # written at the end, into the archive's directory
+            entry.external_attr = 0o100755 << 16  # a file that may be run; the archive's directory is written last
             about = f"{name}-1.0.dist-info"
             wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
             wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
