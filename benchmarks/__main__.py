@@ -25,23 +25,19 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import torch
-from bitsandbytes.nn import Linear4bit
-from peft.tuners import hira
 from torch.nn.functional import dropout
 
 from benchmarks import shapes
-from benchmarks.steps import PLAIN, compare_steps, contender
+from benchmarks.steps import SCRIPT, compare_steps, contender
 from course_utils.comparison.tables import read_runs, summary_table, write_comparison
 from course_utils.config import load_experiment
-from course_utils.inputs import bases
-from course_utils.methods import METHODS
+from course_utils.methods import FLOOR, METHODS, PLAIN
 from course_utils.paths import PROJECT, runs_folder
 from course_utils.runs import Run, find_run
 from course_utils.stats import CrossedBootstrap, compare_pairs
 from course_utils.training import evaluation, speed
 from course_utils.training.machine import processor_name
 from course_utils.training.speed import speed_up
-from course_utils.training.train import load_run_data
 from course_utils.training.trainer import adapted_model
 from course_utils.workflow.start import MARK, environment
 
@@ -69,15 +65,15 @@ def steps() -> str:
         if "data" in overrides and not has_sst2():
             parts.append(f"**SST-2**: not measured, it is not at {SST2} (set COURSE_SST2).")
             continue
-        found, machine = compare_steps([PLAIN, *METHODS], overrides, steps=20, repetitions=5)
+        found, machine = compare_steps([SCRIPT, *METHODS], overrides, steps=20, repetitions=5)
         rows = [
             {
                 "contender": title(name),
                 "ms / step": f"{step.milliseconds:.0f}",
                 "steps / s": f"{1000 / step.milliseconds:.1f}",
                 "tokens / s": f"{step.tokens_per_second:,.0f}",
-                "times the plain script": f"{found[PLAIN].milliseconds / step.milliseconds:.2f}",
-                "of LoRA's step": f"{step.milliseconds / found['lora'].milliseconds:.2f}",
+                "times the plain script": f"{found[SCRIPT].milliseconds / step.milliseconds:.2f}",
+                f"of {PLAIN.title}'s step": f"{step.milliseconds / found[PLAIN.name].milliseconds:.2f}",
                 "share of the machine's product rate": f"{step.gflop_per_second / machine:.0%}",
             }
             for name, step in found.items()
@@ -90,21 +86,23 @@ def steps() -> str:
 
 
 def tricks() -> str:
-    """What each trick of course_utils/speed.py pays"""
-    left_out = {
-        "the last block for one token": ("lora", "TransformerBlock", type(None)),
-        "masks from SFC64": ("lora", "dropout_mask", lambda x, rate: dropout(torch.ones_like(x), rate)),
-        "attention in bf16": ("lora", "SHORT_ATTENTION", "sdpa"),
-        "frozen matrices in bf16": ("lora", "keep_frozen_matrices_in_bf16", lambda model: None),
-        "HiRA as one product": ("hira", "one_product_forward", hira.Linear.forward),
-        "4-bit weights once a step": ("qlora", "dequantise_once_forward", Linear4bit.forward),
+    """What each trick of course_utils/training/speed.py, and of the methods themselves, pays"""
+    general = {
+        "the last block for one token": ("TransformerBlock", type(None)),
+        "masks from SFC64": ("dropout_mask", lambda x, rate: dropout(torch.ones_like(x), rate)),
+        "attention in bf16": ("SHORT_ATTENTION", "sdpa"),
+        "frozen matrices in bf16": ("keep_frozen_matrices_in_bf16", lambda model, method: None),
     }
+    left_out = {name: (PLAIN.name, patch.object(speed, *instead)) for name, instead in general.items()}
+    for name, method in METHODS.items():
+        if "speed_up" in vars(type(method)):
+            left_out[f"{method.title}'s own"] = (name, patch.object(type(method), "speed_up", lambda self, model: None))
     rows = []
-    for name, (method, attribute, instead) in left_out.items():
+    for name, (method, without_it) in left_out.items():
         with_all, turns = contender(method, {}, steps=20), []
         for _ in range(3):
             times, *_ = with_all()
-            with patch.object(speed, attribute, instead):
+            with without_it:
                 without, *_ = with_all()
             turns.append((sum(times), sum(without)))
         ours, without = (statistics.median(turn) for turn in zip(*turns, strict=True))
@@ -114,27 +112,28 @@ def tricks() -> str:
 
 def evaluations() -> str:
     """Evaluation, merged and not"""
-    config = load_experiment("quick").config("lora")
+    experiment = load_experiment("quick", {"methods": ADAPTERS})
+    config = experiment.config(PLAIN.name)
     torch.set_num_threads(config.threads)
     frame = config.load_data().sets["test"].head(300)
-    tokenizer = Base("embedded").tokenizer()
-    contenders = {"base model": Base("embedded").load(SENTIMENT)}
+    tokenizer = config.base.tokenizer()
+    contenders = {"base model": speed_up(config.base.load(config.task), FLOOR, config.precision)}
     for name in ADAPTERS:
-        config = load_experiment("quick").config(name)
-        contenders[f"{title(name)}, not merged"] = adapted_model(config, METHODS[name].load_base(Base("embedded"), SENTIMENT, "fp32"))
+        method, own = METHODS[name], experiment.config(name)
+
+        def loaded(method=method):
+            return method.load_base(config.base, config.task, "fp32")
+
         with tempfile.TemporaryDirectory() as folder:
-            model = adapted_model(config, METHODS[name].load_base(Base("embedded"), SENTIMENT, "fp32"))
-            model = METHODS[name].finish(model)
-            METHODS[name].save(model, Path(folder))
-            merged = METHODS[name].load_merged(METHODS[name].load_base(Base("embedded"), SENTIMENT, "fp32"), Path(folder))
-        contenders[f"{title(name)}, merged"] = merged
+            method.save(method.finish(adapted_model(own, loaded())), Path(folder))
+            merged = method.load_merged(loaded(), Path(folder))
+        contenders[f"{method.title}, not merged"] = adapted_model(own, loaded())
+        contenders[f"{method.title}, merged"] = speed_up(merged, method, config.precision)
     times = {name: [] for name in contenders}
-    for model in contenders.values():
-        speed_up(model, config.precision)
     for _ in range(5):
         for name, model in contenders.items():
             start = time.perf_counter()
-            evaluation.predict(model, tokenizer, frame, precision=config.precision)
+            evaluation.predict(config, model, tokenizer, frame)
             times[name].append(1000 * (time.perf_counter() - start) / len(frame))
     median = {name: statistics.median(of_one) for name, of_one in times.items()}
     return table(
@@ -147,9 +146,9 @@ def memory() -> str:
     """Peak memory over a process that does nothing"""
     train = "from benchmarks.steps import contender; contender({!r}, {{}}, 30)()"
     idle = _peak_mb("import benchmarks.steps")
-    over = {name: _peak_mb(train.format(name)) - idle for name in [PLAIN, *METHODS]}
+    over = {name: _peak_mb(train.format(name)) - idle for name in [SCRIPT, *METHODS]}
     rows = [
-        {"contender": title(name), "MB over idle": f"{mb:.0f}", "of LoRA's": f"{mb / over['lora']:.2f}"}
+        {"contender": title(name), "MB over idle": f"{mb:.0f}", f"of {PLAIN.title}'s": f"{mb / over[PLAIN.name]:.2f}"}
         for name, mb in over.items()
     ]
     return f"A process that has imported everything and does nothing peaks at {idle:.0f} MB.\n\n{table(rows)}"
@@ -245,11 +244,11 @@ def growth() -> str:
     cases |= {f"{width} wide, 32 tokens": (shapes.of_width(width), 32) for width in (192, 768)}
     rows = []
     for name, case in cases.items():
-        turns = [{v: shapes.step_of("lora", *case, **o)["ms"] for v, o in variants.items()} for _ in range(3)]
+        turns = [{v: shapes.step_of(PLAIN.name, *case, **o)["ms"] for v, o in variants.items()} for _ in range(3)]
         plain, ours = (statistics.median(turn[variant] for turn in turns) for variant in variants)
         rows.append(
             {
-                "LoRA, batches of 16": name,
+                f"{PLAIN.title}, batches of 16": name,
                 "libraries' code in 32 bits, ms": f"{plain:.0f}",
                 "ours, ms": f"{ours:.0f}",
                 "ratio": f"{plain / ours:.2f}",
@@ -259,7 +258,8 @@ def growth() -> str:
 
 
 def _growth_with_examples() -> str:
-    code = "from benchmarks.steps import contender; contender('lora', {{'data': {!r}, 'max_train': {}}}, 20)()"
+    settings = "{{'data': {!r}, 'max_train': {}}}"
+    code = f"from benchmarks.steps import contender; contender({PLAIN.name!r}, {settings}, 20)()"
     rows = []
     for examples in (1000, 10_000, 67_000):
         start = time.perf_counter()
@@ -341,22 +341,22 @@ def gpu() -> str:
 def accuracy() -> str:
     """Accuracy against the plain script, over 5 seeds"""
     experiment = load_experiment("quick", {"seeds": 5})
-    frame = load_run_data(experiment.config("lora")).sets["test"]
+    frame = experiment.config(PLAIN.name).load_data().sets["test"]
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{seed}.npy" for seed in experiment.seeds]
         commands = [
             ["benchmarks.plain", str(seed), str(file)] for seed, file in zip(experiment.seeds, files, strict=True)
         ]
-        train = ["course_utils", "train", "--method", "lora", "-p", "seeds=5", "--seed"]
+        train = ["course_utils", "train", "--method", PLAIN.name, "-p", "seeds=5", "--seed"]
         _two_at_a_time([*commands, *([*train, str(seed)] for seed in experiment.seeds)])
         plain = np.array([np.load(file) == frame.label for file in files], float)
-    runs = [find_run(experiment.config("lora", seed)) for seed in experiment.seeds]
+    runs = [find_run(experiment.config(PLAIN.name, seed)) for seed in experiment.seeds]
     tables = [run.predictions().query("set == 'test'").set_index("example_id").loc[frame.example_id] for run in runs]
     ours = np.array([(rows.logit_1 > rows.logit_0) == rows.label for rows in tables], float)
     interval = CrossedBootstrap.draw(*plain.shape).mean_interval(ours - plain)
     return (
-        f"LoRA at the quick profile's settings, test accuracy, {len(plain)} seeds: plain script {plain.mean():.4f}, "
-        f"ours {ours.mean():.4f}; difference {100 * interval.estimate:+.2f} points, 95% interval "
+        f"{PLAIN.title} at the quick profile's settings, test accuracy, {len(plain)} seeds: plain script "
+        f"{plain.mean():.4f}, ours {ours.mean():.4f}; difference {100 * interval.estimate:+.2f} points, 95% interval "
         f"[{100 * interval.low:+.2f}, {100 * interval.high:+.2f}] (seeds and sentences are samples)."
     )
 

@@ -20,14 +20,12 @@ from transformers import (
 )
 
 from course_utils.config import RunConfig, load_experiment
-from course_utils.inputs.embedded import locate_base_model
-from course_utils.inputs.splits import tokenize
-from course_utils.training.train import load_run_data
+from course_utils.methods import PLAIN
 
 
 def plain_trainer(config: RunConfig, data, output: str, **arguments) -> Trainer:
     """The script's trainer for a LoRA run of `config`: 32 bits, batches padded to their longest, random order."""
-    location, _ = locate_base_model(config.base_model)
+    location = config.base.location
     tokenizer = AutoTokenizer.from_pretrained(location)
     set_seed(config.seed)
     model = AutoModelForSequenceClassification.from_pretrained(location, num_labels=2)
@@ -52,18 +50,18 @@ def plain_trainer(config: RunConfig, data, output: str, **arguments) -> Trainer:
             disable_tqdm=True,
             **arguments,
         ),
-        train_dataset=tokenize(data.sets["train"], tokenizer, config.max_length),
+        train_dataset=config.task.tokenize(data.sets["train"], tokenizer, config.max_length),
         data_collator=DataCollatorWithPadding(tokenizer),
     )
 
 
 def main(seed: int, file: Path) -> None:
     """Train with `seed` and write the labels that are predicted for the test set to `file` (.npy)."""
-    config = load_experiment("quick").config("lora", seed)
+    config = load_experiment("quick").config(PLAIN.name, seed)
     data = config.load_data()
     trainer = plain_trainer(config, data, str(file.with_suffix("")))
     trainer.train()
-    test = tokenize(data.sets["test"], trainer.data_collator.tokenizer, config.max_length)
+    test = config.task.tokenize(data.sets["test"], trainer.data_collator.tokenizer, config.max_length)
     np.save(file, trainer.predict(test).predictions.argmax(1))
 
 

@@ -36,11 +36,13 @@ def of_width(width: int) -> DistilBertConfig:
 def step_of(method: str, shape: PreTrainedConfig, tokens: int, batch: int = 16, steps: int = 5, **overrides) -> dict:
     """Median step in ms, and on a GPU the peak of its memory in MB, for `batch` × `tokens` random tokens."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    overrides = {"target_modules": TARGETS[shape.model_type], **overrides} if method != "full" else overrides
+    adapts = "target_modules" in METHODS[method].Settings.model_fields
+    overrides = {"target_modules": TARGETS[shape.model_type], **overrides} if adapts else overrides
     with tempfile.TemporaryDirectory() as folder:
         _write_random(shape, folder)
-        config = load_experiment("quick", {"base_model": folder, **overrides}).config(method)
-        model = adapted_model(config, METHODS[method].load_base(folder, config.precision)).to(device).train()
+        config = load_experiment("quick", {"base_model": folder, "methods": [method], **overrides}).config(method)
+        base = METHODS[method].load_base(config.base, config.task, config.precision)
+        model = adapted_model(config, base).to(device).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
     inputs = torch.randint(5, 1000, (batch, tokens), device=device)
     labels = torch.randint(2, (batch,), device=device)

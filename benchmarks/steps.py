@@ -16,12 +16,10 @@ from transformers import TrainerCallback
 
 from benchmarks.plain import plain_trainer
 from course_utils.config import RunConfig, load_experiment
-from course_utils.inputs import bases
-from course_utils.methods import METHODS
-from course_utils.training.train import load_run_data
+from course_utils.methods import METHODS, PLAIN
 from course_utils.training.trainer import StepTimes, adapted_model, make_trainer
 
-PLAIN = "plain script"
+SCRIPT = "plain script"
 
 
 @dataclass
@@ -57,8 +55,8 @@ class _Sizes(TrainerCallback):
 
 def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple]:
     """A function that trains `steps` steps of `name` (a method or the plain script) and says how long each took."""
-    method = "lora" if name == PLAIN else name
-    config = load_experiment("quick", {"max_validation": 16, **overrides}).config(method)
+    method = PLAIN.name if name == SCRIPT else name
+    config = load_experiment("quick", {"max_validation": 16, "methods": [method], **overrides}).config(method)
     data = config.load_data()
 
     def run():
@@ -66,10 +64,10 @@ def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple]:
         with tempfile.TemporaryDirectory() as folder:
             trainer = (
                 plain_trainer(config, data, folder, max_steps=steps, logging_steps=steps)
-                if name == PLAIN
+                if name == SCRIPT
                 else _our_trainer(config, data, Path(folder), steps)
             )
-            if name == PLAIN:
+            if name == SCRIPT:
                 trainer.add_callback(StepTimes())
             sizes = _Sizes(trainer.model)
             trainer.train()
@@ -79,7 +77,7 @@ def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple]:
 
 
 def _our_trainer(config: RunConfig, data, folder: Path, steps: int):
-    base = METHODS[config.method].load_base(config.base_model, config.precision)
+    base = METHODS[config.method].load_base(config.base, config.task, config.precision)
     trainer = make_trainer(config, adapted_model(config, base), config.base.tokenizer(), data, folder)
     trainer.args.max_steps = steps
     trainer.args.eval_strategy = trainer.args.save_strategy = "no"

@@ -21,7 +21,7 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 ROOMS = ("inputs", "tasks", "methods", "training")
 PASSED_THROUGH = ("config", "runs")  # lead from one room to another; what they hold is in the run's configuration
 # They record and publish what was computed. The registry of methods decides nothing about one of them.
-LEFT_OUT = {"training.card", "training.hub", "training.machine", "methods"}
+RECORDERS = {"training.card", "training.hub", "training.machine", "methods"}
 
 
 @cache
@@ -77,7 +77,7 @@ def imported_by(source: str) -> set[str]:
 
 def _counts(module: str) -> bool:
     name = module.removeprefix("course_utils.")
-    return name.partition(".")[0] in ROOMS and name not in LEFT_OUT
+    return name.partition(".")[0] in ROOMS and name not in RECORDERS
 
 
 def _is_passed(module: str) -> bool:

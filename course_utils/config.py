@@ -113,8 +113,8 @@ class SharedSettings(BaseModel):
 
     def files(self) -> list[Path]:
         """The reader's own files that are read: a change to one means that runs must be made again."""
-        others = [find_source(self.also_evaluate)] if self.also_evaluate else []
-        return sorted(file for part in (self.base, self.source, *others) for file in part.files())
+        sources = [find_source(name) for name in (self.data, self.also_evaluate) if name]
+        return sorted([*self.base.files(), *(file for source in sources for file in source.files())])
 
     def load_data(self) -> Data:
         """The data of a run; CourseError if they cannot be had, or do not fill a batch."""
@@ -298,8 +298,8 @@ class Experiment:
                 )
         beside = self.studies.get(study)
         if beside and method not in beside.methods:
-            known = ", ".join(beside.methods)
-            raise CourseError(f"Study {study!r} of profile {self.profile_name!r} is not about {method!r}, but {known}.")
+            about = ", ".join(beside.methods)
+            raise CourseError(f"Study {study!r} of profile {self.profile_name!r} is not about {method!r}, but {about}.")
         shared, own = dict(self.profile.settings), self.profile_settings(method)
         for name, value in sorted(self.overrides.items(), key=lambda item: "." in item[0]):
             owner, _, setting = name.rpartition(".")
@@ -394,8 +394,8 @@ def _read_profile(name: str) -> Profile:
     path = PROFILES / f"{name}.toml"
     try:
         profile = Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        known = METHODS if "default" in profile.methods else {}
-        for methods in ({}, {"methods": [*known]}):  # what it sets for those that it names, for the others, in studies
+        served = [*METHODS] if "default" in profile.methods else []
+        for methods in ({}, {"methods": served}):  # what it sets for those that it names, for the others, in studies
             Experiment(name, profile, methods).configs()
         return profile
     except CourseError as error:
@@ -465,7 +465,8 @@ def _seed_count(value: Any) -> int | None:
     if value is None:
         return None
     try:
-        return Profile.__pydantic_validator__.validate_assignment(Profile.model_construct(), "seeds", value).seeds
+        checked: Any = Profile.__pydantic_validator__.validate_assignment(Profile.model_construct(), "seeds", value)
+        return checked.seeds
     except ValidationError:
         raise CourseError(
             f"seeds: {_shown(value)} is no number of seeds; type a whole number from 1 to 1000."

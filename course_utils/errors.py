@@ -42,9 +42,10 @@ def refusal(error: BaseException | str) -> str | None:
     Libraries wrap what the system says in exceptions of their own, and keep its number in their words at best.
     """
     chain = [error]
-    while isinstance(error, BaseException):
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        chain.append(error)
+    while isinstance(last := chain[-1], BaseException) and (
+        cause := last.__cause__ or (None if last.__suppress_context__ else last.__context__)
+    ):
+        chain.append(cause)
     words = "\n".join(map(str, chain))
     numbers = {int(number) for number in re.findall(r"(?:[Ee]rrno|os error|Error code) (\d+)", words)}
 
@@ -70,7 +71,7 @@ def _disk_is_full() -> str:
     """Names the place with the least room, for the call that failed seldom says where it was writing."""
     places = _movable() | {"TMPDIR": Path(tempfile.gettempdir()), "": PROJECT}
     room = {variable: shutil.disk_usage(_nearest(folder)).free for variable, folder in places.items()}
-    tightest = min(room, key=room.get)
+    tightest = min(room, key=room.__getitem__)
     move = f", or move the folder to a larger disk and set {tightest} to it" if tightest else ""
     return (
         f"The disk is full: {places[tightest]} has {room[tightest] / 1e6:.1f} MB left, which was not enough (df -h and"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, create_model
@@ -79,8 +79,10 @@ class Memory(Record):
     measured_as: Title
 
 
-# One field a metric of the task: adding one there is enough.
-Metrics = create_model("Metrics", __base__=Record, n=(int, ...), **dict.fromkeys(METRICS, (float, ...)))
+if TYPE_CHECKING:
+    Metrics = Any
+else:  # one field a metric of the task: adding one there is enough
+    Metrics = create_model("Metrics", __base__=Record, n=(int, ...), **dict.fromkeys(METRICS, (float, ...)))
 
 
 class Environment(Record):

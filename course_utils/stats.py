@@ -333,7 +333,8 @@ def compare_pairs(
         if len(seeds):
             pairs.append((first, second, one.loc[seeds].to_numpy(bool), other.loc[seeds, one.columns].to_numpy(bool)))
     bootstraps = {
-        shape: CrossedBootstrap.draw(*shape, replicates) for shape in {one.shape for _, _, one, _ in pairs}
+        (seeds, sentences): CrossedBootstrap.draw(seeds, sentences, replicates)
+        for seeds, sentences in {one.shape for _, _, one, _ in pairs}
     }
     p_values = [sign_flip(one, other) for _, _, one, other in pairs]
     comparisons = []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from small import tiny_base
 from whole_project import SECRETS, copy_project, finish, outcome, start
 
 from course_utils.paths import PROJECT
@@ -18,6 +19,12 @@ def sst2_folder():
     if not (SST2 / "train.tsv").is_file():
         pytest.skip(f"the real SST-2 is not at {SST2}; set COURSE_SST2 to its folder to run this test")
     return SST2
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A tiny random base model."""
+    return tiny_base(tmp_path_factory.mktemp("tiny") / "base")
 
 
 @pytest.fixture

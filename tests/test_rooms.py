@@ -4,13 +4,14 @@ import ast
 from collections import defaultdict
 from graphlib import TopologicalSorter
 
+from course_utils.code_identity import imported_by
 from course_utils.paths import PROJECT
 
 PACKAGE = PROJECT / "course_utils"
 # Every room may import those before it. A module that stands alone at the top is a room of its own.
 ROOMS = [
-    "paths", "text", "errors", "host", "stats", "inputs", "tasks", "methods", "config", "runs",
-    "training", "comparison", "audit", "report", "options", "workflow", "__main__",
+    "paths", "text", "errors", "host", "stats", "inputs", "tasks", "methods", "code_identity",
+    "config", "runs", "training", "comparison", "audit", "report", "options", "workflow", "__main__",
 ]  # fmt: skip
 
 
@@ -23,21 +24,6 @@ def modules() -> dict[str, str]:
     return found
 
 
-def imported(source: str, known: set[str]) -> set[str]:
-    """Modules of the package that `source` imports, wherever in it; what only a type checker imports does not count."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{name.name}" for name in node.names} | {node.module}
-        elif isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
-    return found & known
-
-
 def room(module: str) -> str:
     return module.removeprefix("course_utils.").split(".")[0]
 
@@ -46,7 +32,7 @@ def arrows() -> dict[str, set[str]]:
     """Module → modules that it imports."""
     sources = modules()
     known = {name for name in sources if name != "course_utils"}
-    return {name: imported(sources[name], known) - {name} for name in known}
+    return {name: (imported_by(sources[name]) & known) - {name} for name in known}
 
 
 def test_every_arrow_goes_down():
@@ -67,6 +53,6 @@ def test_a_constant_has_one_meaning():
     for name, source in modules().items():
         for node in ast.parse(source).body:
             for target in node.targets if isinstance(node, ast.Assign) else []:
-                if isinstance(target, ast.Name) and target.id.isupper() and target.id not in ("METHOD", "PROJECT"):
+                if isinstance(target, ast.Name) and target.id.isupper() and target.id not in ("METHOD", "PROJECT", "T"):
                     places[target.id].add(name)
     assert not {name: where for name, where in places.items() if len(where) > 1}

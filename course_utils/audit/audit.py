@@ -173,10 +173,10 @@ def _why_unsure(card: Card, files: Adapter | None, candidates: list[Counts], tra
 
 def _stored(text: str, trainable: list[Number], files: Adapter) -> Iterator[Finding]:
     """Verdicts on the numbers of trained parameters, by what the adapter's file holds."""
-    claims = [(f"{number} trainable", number, None) for number in trainable]
-    for words, of_head in {"are the adapter": False, "the classification head": True}.items():
+    claims: list[tuple[str, Number, bool | None]] = [(f"{number} trainable", number, None) for number in trainable]
+    for words, head in {"are the adapter": False, "the classification head": True}.items():
         for printed in re.findall(rf"([\d,]+) {words}", text):
-            claims += [(f"{printed} {words}", number, of_head) for number in numbers(printed)]
+            claims += [(f"{printed} {words}", number, head) for number in numbers(printed)]
     for claim, number, of_head in claims:
         count = files.sum(files.values, of_head)
         yield Finding(claim, HOLDS if number.fits(count) else REFUTED, f"The adapter's file holds {count:,}.")
@@ -220,20 +220,20 @@ def _settings(card: Card, files: Adapter | None) -> Iterator[Finding]:
     targets = config.target_modules or []
     layers = [targets] if isinstance(targets, str) else sorted(set(map(leaf, targets)))
     kind = config.peft_type + (" with use_dora" if config.use_dora else "")
-    recorded = {"method": kind, "rank": config.r, "alpha": config.lora_alpha, "dropout": dropout}
-    recorded["targets"] = ", ".join(layers)
+    recorded = {"rank": config.r, "alpha": config.lora_alpha, "dropout": dropout}
     if card.base and (base := config.base_model_name_or_path):
         last, of_card = (name.rstrip("/").rpartition("/")[2].lower() for name in (base, card.base))
         same = last == of_card or {e.name for e in encoders(base)} & {e.name for e in encoders(card.base)}
         yield Finding(f"Base model {card.base}", HOLDS if same else REFUTED, f"adapter_config.json: {base}.")
     for name, value in stated.items():
-        said, named = recorded[name], _targets(card)
+        said: str | float | None
         if name == "method":
-            right = any(method.wrote(config.model_dump()) for method in _methods_called(value))
+            said, right = kind, any(method.wrote(config.model_dump()) for method in _methods_called(value))
         elif name == "targets":  # where ranks were removed, layers may have gone with them
+            said, named = ", ".join(layers), _targets(card)
             right = layers in (sorted(named), [value.strip("` ")]) or (pruned and set(layers) < set(named))
         else:
-            fewer = pruned and name == "rank"
+            said, fewer = recorded[name], pruned and name == "rank"
             right = said is not None and any(n.fits(said) or (fewer and said < n.value) for n in numbers(value)[:1])
         yield Finding(f"{names[name]} {value}", HOLDS if right else REFUTED, f"adapter_config.json: {said}.")
 
@@ -265,7 +265,7 @@ def _sizes(card: Card, files: Adapter | None) -> Iterator[Finding]:
         else:
             why_not = NO_ADAPTER
             known = [files.sum(files.bytes, of_head)] if files and files.bytes else []
-            known += [files.file_bytes] if known and of_head is None else []
+            known += [files.file_bytes] if files and known and of_head is None else []
         units = {UNITS[unit.lower()], UNITS[f"{unit[0].lower()}ib"]}  # many print MB and mean MiB
         right = any(numbers(digits)[0].scaled(unit).fits(size) for size in known for unit in units)
         found = " or ".join(dict.fromkeys(f"{size / 1e6:,.2f} MB" for size in known))
@@ -333,9 +333,9 @@ def _score(of: str, value: str, sets: dict[str, int], interval: list[Number], f1
     yield Finding(claim, HOLDS if right else REFUTED, f"It is {', or '.join(found)}.")
     if f1 and numbers(f1):
         examples = [_f1_example(_share(f1), *counts, POSITIVE.get(name)) for name, counts in possible.items()]
-        found = next(filter(None, examples), None)
+        example = next(filter(None, examples), None)
         impossible = "However the right answers fall on the two classes, it comes out otherwise."
-        yield Finding(f"{of}F1 {f1}", HOLDS if found else REFUTED, found or impossible)
+        yield Finding(f"{of}F1 {f1}", HOLDS if example else REFUTED, example or impossible)
 
 
 def _share(text: str) -> Number:
@@ -385,7 +385,7 @@ def _predicted(card: Card, folder: Path) -> Iterator[Finding]:
 
 def _metadata(card: Card) -> Iterator[Finding]:
     """Verdicts on the evaluation results in the metadata, by the text."""
-    stated = {}
+    stated: dict[tuple[str | None, str], list[Number]] = {}
     for row in reversed(card.tables):
         of_set = row.get("set", "").lower()
         stated |= {(of_set, metric): numbers(row[title]) for title, metric in TITLES.items() if row.get(title)}

@@ -133,7 +133,7 @@ def read_card(path: Path) -> Card:
         pass
     else:
         raise CourseError(f"{path} is no model card but JSON; a card is Markdown, usually README.md.")
-    data = ModelCardData()
+    data: Any = ModelCardData()
     if text.lstrip().startswith("---"):
         try:
             card = ModelCard(text, ignore_metadata_errors=True)
@@ -144,7 +144,8 @@ def read_card(path: Path) -> Card:
 
 
 def _taken_apart(data: Any, text: str) -> Card:
-    card, in_code, header = Card(data, text), False, []
+    card, in_code = Card(data, text), False
+    header: list[str] = []
     for line in text.splitlines():
         if line.lstrip().startswith(("```", "~~~")):
             in_code = not in_code

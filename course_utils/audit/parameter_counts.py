@@ -206,12 +206,13 @@ def search(
     """The first counts of `among` with `trainable` trained parameters that fit; of `targets` and `rank` if given."""
     for encoder in among:
         for names in [targets] if targets else encoder.target_sets():
-            at_rank_one = encoder.adapted(names, 1, [])
-            for head in encoder.heads() if at_rank_one else ():
+            if (at_rank_one := encoder.adapted(names, 1, [])) is None:
+                continue
+            for head in encoder.heads():
                 adapter = trainable - sum(encoder.head[module] for module in head)
                 found = round(adapter / at_rank_one.adapter)
                 if 1 <= found <= LARGEST_RANK and rank in (None, found):
                     counts = encoder.adapted(names, found, head)
-                    if fits(counts):
+                    if counts and fits(counts):
                         return counts
     return None

@@ -59,9 +59,7 @@ def verdicts(
 def _missing_runs(missing: Sequence[MissingRun], methods: Mapping[str, Method]) -> str:
     if not missing:
         return ""
-    listed = "; ".join(
-        f"{methods[run.config.method].title}, seed {run.config.seed} ({run.reason})" for run in missing
-    )
+    listed = "; ".join(f"{methods[run.config.method].title}, seed {run.config.seed} ({run.reason})" for run in missing)
     return f"{counted(len(missing), 'run')} cannot be used: {listed}."
 
 
@@ -81,7 +79,7 @@ def _best_adapter(
     accuracy = {name: frame.to_numpy().mean() for name, frame in correct.items() if not methods[name].is_baseline}
     if len(accuracy) < 2:
         return []
-    best = max(accuracy, key=accuracy.get)
+    best = max(accuracy, key=accuracy.__getitem__)
     against = [_turned(pair, best) for pair in pairs if best in (pair.first, pair.second)]
     rivals = [pair for pair in against if pair.second in accuracy]
     start = (
@@ -106,9 +104,7 @@ def _against_baseline(baseline: str, pairs: list[PairedComparison], methods: Map
     ]
 
 
-def _among_adapters(
-    pairs: list[PairedComparison], methods: Mapping[str, Method], margin: float
-) -> list[str]:
+def _among_adapters(pairs: list[PairedComparison], methods: Mapping[str, Method], margin: float) -> list[str]:
     """The pairs of adapter methods, grouped by what is shown of them."""
     among = [pair for pair in pairs if not (methods[pair.first].is_baseline or methods[pair.second].is_baseline)]
 

@@ -26,7 +26,7 @@ def evaluation_times(runs: dict[str, Run], sentences: int = 256, turns: int = 3)
         for form in ("merged", "unmerged")
         if form == "merged" or not run.method.is_baseline
     }
-    times = {key: [] for key in models}
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in models}
     for turn in range(turns + 1):
         for key, model in models.items():
             start = time.perf_counter()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,8 +18,6 @@ from course_utils.paths import reports_folder, runs_folder, sha256_of
 from course_utils.runs import Run, keeps_old_runs, read_run
 from course_utils.stats import CrossedBootstrap, wilson_interval
 from course_utils.tasks.classification import METRICS
-
-T = TypeVar("T")
 
 COLUMNS = {
     "study": "main, or the side study that the run belongs to",
@@ -111,12 +107,12 @@ def read_runs(experiment: Experiment) -> ExperimentRuns:
     What is missing, damaged, of other settings, data or base model is not used; nor what other code made than today's,
     or, where old runs are kept, than most of them. So no mean is taken over runs of different code.
     """
-    runs, missing = [], []
-    for config in experiment.configs():
-        run = _read(config)
-        (runs if isinstance(run, Run) else missing).append(run)
+    found = [_read(config) for config in experiment.configs()]
+    runs = [run for run in found if isinstance(run, Run)]
+    missing = [run for run in found if isinstance(run, MissingRun)]
     studies = experiment.all_studies
-    usual = {study: _most(_inputs(run) for run in runs if run.config.study == study) for study in studies}
+    inputs = {study: [_inputs(run) for run in runs if run.config.study == study] for study in studies}
+    usual = {study: Counter(of_study).most_common(1)[0][0] for study, of_study in inputs.items() if of_study}
     code = _usual_code(runs) if keeps_old_runs() else {}
     used = []
     for run in runs:
@@ -137,7 +133,7 @@ def _usual_code(runs: list[Run]) -> dict[str, str]:
     for run in runs:
         for name, value in run.result.code.items():
             found.setdefault(name, []).append(value)
-    return {name: _most(values) for name, values in found.items()}
+    return {name: Counter(values).most_common(1)[0][0] for name, values in found.items()}
 
 
 def _other_code(run: Run, usual: dict[str, str]) -> list[str]:
@@ -145,10 +141,6 @@ def _other_code(run: Run, usual: dict[str, str]) -> list[str]:
     if not usual:
         return run.changed_code
     return [name for name, value in run.result.code.items() if value != usual[name]]
-
-
-def _most(values: Iterable[T]) -> T | None:
-    return next((value for value, _ in Counter(values).most_common(1)), None)
 
 
 def _read(config: RunConfig) -> Run | MissingRun:
@@ -280,7 +272,7 @@ def summary_table(results: ExperimentRuns, study: str = "main", set_name: str = 
             timings = ("train_seconds", "step_ms_median", "eval_ms_per_example", "peak_memory_bytes")
             row |= {name: finished[name].median() for name in timings}
         rows.append(row)
-    titles = {run.result.data.titles.get(set_name) for run in results.runs}
+    titles = {run.result.data.titles.get(set_name, "") for run in results.runs}
     for title, accuracy, f1, n in (row for name in titles for row in PUBLISHED.get(name, [])):
         low, high = wilson_interval(round(accuracy * n), n)
         rows.append(

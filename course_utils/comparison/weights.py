@@ -113,7 +113,7 @@ def subspace_overlaps(runs: dict[str, Run], directions: int = 4) -> tuple[pd.Dat
 
 
 def short_layer_name(name: str) -> str:
-    """"distilbert.transformer.layer.3.attention.q_lin" → "3 q_lin"."""
+    """The layer of a name in short: "distilbert.transformer.layer.3.attention.q_lin" → "3 q_lin"."""
     parts = name.split(".")
     number = next((part for part in parts if part.isdigit()), "")
     return f"{number} {parts[-1]}".strip()

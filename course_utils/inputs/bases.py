@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from course_utils.errors import CourseError
 from course_utils.inputs.embedded import MODEL, embedded_model, whole_assets
 from course_utils.inputs.facts import Facts
-from course_utils.paths import find_folder, relative_to_project, sha256_of
+from course_utils.paths import PROJECT, find_folder, sha256_of
 from course_utils.text import code_span, first_line
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from course_utils.tasks.classification import Classification
 
@@ -126,14 +127,14 @@ class Base:
             ) from error
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    def config(self):
+    def config(self) -> PretrainedConfig:
         """Its transformers configuration."""
         from transformers import AutoConfig
 
         with self._named():
             return AutoConfig.from_pretrained(self.location, revision=self.revision, **NO_CODE)
 
-    def tokenizer(self):
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer."""
         from transformers import AutoTokenizer
 
@@ -194,6 +195,8 @@ class Base:
         """Turn what is wrong with it into a CourseError that names it."""
         try:
             yield
+        except CourseError:
+            raise
         except Exception as error:  # transformers, tokenizers, safetensors and the hub's client raise all kinds
             raise CourseError(
                 f"base_model={self.name} could not be loaded ({first_line(error)}); check its name and the network, or"
@@ -218,7 +221,7 @@ def _commit(name: str) -> str:
 def base_of(model: nn.Module) -> Base:
     """The base that `model` was loaded from: a hub id, or a folder as written from the project's root."""
     name = model.name_or_path
-    return Base(relative_to_project(name) if Path(name).is_dir() else name)
+    return Base(os.path.relpath(name, PROJECT) if Path(name).is_dir() else name)  # no path of this machine is recorded
 
 
 # ---------------------------------------------------------------- a loaded model's head and layers

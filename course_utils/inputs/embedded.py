@@ -1,5 +1,7 @@
 """The embedded encoder and sentences, fetched by hash into assets/ and built there."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
@@ -11,10 +13,14 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from course_utils.errors import CourseError, refusal
 from course_utils.host import locked
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, sha256_of
+
+if TYPE_CHECKING:
+    import pandas
 
 LOCK_FILE = PROJECT / "assets.lock"
 RECIPE = 1  # raise it when the files that `fetch` writes change: older assets are then built again
@@ -49,7 +55,7 @@ def embedded_model() -> Path:
     return whole_assets() / MODEL
 
 
-def embedded_sentences(name: str, columns: list[str] | None = None):
+def embedded_sentences(name: str, columns: list[str] | None = None) -> pandas.DataFrame:
     """Rated sentences of one domain as a DataFrame: example_id, text, mean_rating, ratings (one integer a rater).
 
     `name` is movies, products, tweets or editorials. Ratings run from −4 to +4; 15 to 29 people rated a movie snippet,
@@ -258,9 +264,9 @@ def _write_sentences(archive: Path, folder: Path) -> None:
 
     folder.mkdir()
     with tarfile.open(archive) as package:
-        root = package.next().name.split("/")[0]
-        inner = package.extractfile(f"{root}/additional_resources/hutto_ICWSM_2014.tar.gz").read()
-        (folder / "LICENSE.txt").write_bytes(package.extractfile(f"{root}/LICENSE.txt").read())
+        root = package.getnames()[0].split("/")[0]
+        inner = _read_member(package, f"{root}/additional_resources/hutto_ICWSM_2014.tar.gz")
+        (folder / "LICENSE.txt").write_bytes(_read_member(package, f"{root}/LICENSE.txt"))
     with tarfile.open(fileobj=io.BytesIO(inner)) as package:
         for name, original in SENTENCES.items():
             # Columns: id, mean, text; and id, mean, standard deviation, ratings.
@@ -277,6 +283,12 @@ def _write_sentences(archive: Path, folder: Path) -> None:
             frame.to_parquet(folder / f"{name}.parquet", index=False)
 
 
+def _read_member(package: tarfile.TarFile, member: str) -> bytes:
+    file = package.extractfile(member)
+    assert file is not None, f"{member} is a folder"  # the archive's hash says that it is none
+    return file.read()
+
+
 def _read_table(package: tarfile.TarFile, member: str) -> list[list[str]]:
-    lines = package.extractfile(member).read().decode("utf-8-sig").strip().split("\r\n")
+    lines = _read_member(package, member).decode("utf-8-sig").strip().split("\r\n")
     return [line.split("\t") for line in lines]

@@ -45,7 +45,9 @@ def nf4(skip: list[str], precision: str) -> transformers.BitsAndBytesConfig:
 
 def four_bit_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Name and module of the bitsandbytes 4-bit linear layers of `model`."""
-    return ((name, module) for name, module in model.named_modules() if type(module).__name__ == "Linear4bit")
+    for name, module in model.named_modules():
+        if (type(module).__name__, type(module).__module__.partition(".")[0]) == ("Linear4bit", "bitsandbytes"):
+            yield name, module  # PEFT's wrapper has the same name
 
 
 def plain_weight(layer: nn.Module) -> torch.Tensor:

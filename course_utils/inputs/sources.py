@@ -55,14 +55,14 @@ class Source:
 class Embedded(Source):
     """Movie sentences that people rated, from the package index."""
 
-    def read(self, setting="data"):
+    def read(self, setting: str = "data") -> dict[str, pandas.DataFrame]:
         return {"train": rated_sentences("movies")}
 
 
 class Sst2(Source):
     """SST-2 from the hub."""
 
-    def read(self, setting="data"):
+    def read(self, setting: str = "data") -> dict[str, pandas.DataFrame]:
         import datasets
 
         try:
@@ -81,11 +81,12 @@ class Sst2(Source):
 class Folder(Source):
     """A folder in GLUE's layout: train.tsv and dev.tsv, perhaps a labelled test.tsv."""
 
-    def check(self, setting="data"):
+    def check(self, setting: str = "data") -> None:
         self._folder(setting)
 
-    def read(self, setting="data"):
-        folder, frames = self._folder(setting), {}
+    def read(self, setting: str = "data") -> dict[str, pandas.DataFrame]:
+        folder = self._folder(setting)
+        frames: dict[str, pandas.DataFrame] = {}
         for name in ("train", "dev", "test"):
             lines = _read_lines(folder / f"{name}.tsv")
             if name == "test" and (lines is None or "label" not in lines[0]):
@@ -98,10 +99,10 @@ class Folder(Source):
             frames[name] = _read_examples(folder / f"{name}.tsv", *lines)
         return frames
 
-    def files(self):
+    def files(self) -> list[Path]:
         return sorted(file for file in self._folder().glob("*.tsv") if file.is_file())
 
-    def _folder(self, setting="data") -> Path:
+    def _folder(self, setting: str = "data") -> Path:
         if (folder := find_folder(self.name)) is None:
             raise CourseError(
                 f"{setting}={self.name}: there is no such folder; type {', '.join(SOURCES)}, or a folder that holds"

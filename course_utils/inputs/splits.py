@@ -101,9 +101,7 @@ def load_data(
     )
     others = set(pandas.concat([train, validation, *evaluation.values()]).key)
     further = {
-        name: _without(
-            _distinct(origin.read_further(name), name, removed), others, removed, f"{name}, in another set"
-        )
+        name: _without(_distinct(origin.read_further(name), name, removed), others, removed, f"{name}, in another set")
         for name in origin.further
     }
     sets |= _cut(further, source, removed, max_other=max_other)

@@ -25,6 +25,7 @@ def _split_names(value: Any) -> Any:
     return [name for part in value.split(",") if (name := part.strip())] if isinstance(value, str) else value
 
 
+Baseline = Literal["floor", "ceiling"] | None
 ModuleNames = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_split_names)]
 
 
@@ -90,10 +91,10 @@ class Method:
     description: ClassVar[str]  # one sentence for cards and tables
     marker: ClassVar[str]  # matplotlib marker
     color: ClassVar[str]
-    baseline: ClassVar[Literal["floor", "ceiling"] | None] = None  # what the others are measured against
+    baseline: ClassVar[Baseline] = None  # what the others are measured against
     control: ClassVar[str | None] = None  # the method that it is without the idea that it is named for
     peft_type: ClassVar[str] = "LORA"  # what adapter_config.json says
-    picture: ClassVar[Picture | None] = Picture()
+    picture: ClassVar[Picture] = Picture()
     four_bit_base: ClassVar[bool] = False
     reads_frozen_weights: ClassVar[bool] = False  # uses W₀ otherwise than as a factor of a product with x
     relative_cost: ClassVar[float] = 1.0  # duration of a step next to LoRA's; orders jobs, nothing else

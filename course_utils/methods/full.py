@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from course_utils.methods.base import base_again
+from typing import ClassVar
+
+from course_utils.methods.base import Baseline, base_again
 from course_utils.methods.head import Head
 
 
@@ -14,7 +16,7 @@ class Full(Head):
     description = "Every parameter of the encoder and of the head is trained."
     marker = "s"
     color = "#000000"
-    baseline = "ceiling"
+    baseline: ClassVar[Baseline] = "ceiling"
     relative_cost = 1.7
 
     def trained_numbers(self, out, into, settings):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from course_utils.methods.base import Method, Settings
+from typing import ClassVar
+
+from course_utils.methods.base import Baseline, Method, Settings
 
 
 class Head(Method):
@@ -13,8 +15,7 @@ class Head(Method):
     description = "Only the classification head is trained; the encoder stays frozen."
     marker = "v"
     color = "#7f7f7f"
-    baseline = "floor"
-    picture = None
+    baseline: ClassVar[Baseline] = "floor"
     relative_cost = 0.45
     Settings = Settings
 

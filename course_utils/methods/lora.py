@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from course_utils.methods.base import LoraSettings, Method
 
 
@@ -13,7 +15,7 @@ class Lora(Method):
     description = "A low-rank update BA, scaled by s = alpha / rank, is added to frozen weights."
     marker = "o"
     color = "#0072b2"
-    Settings = LoraSettings
+    Settings: ClassVar[type[LoraSettings]] = LoraSettings
 
     def trained_numbers(self, out, into, settings):
         return settings.rank * (out + into)

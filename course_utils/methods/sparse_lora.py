@@ -6,6 +6,8 @@ computation, nor SHiRA (Bhardwaj et al. 2024), which trains a sparse part of the
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from course_utils.methods.base import LoraSettings, Picture
@@ -39,7 +41,7 @@ class SparseLora(Lora):
     color = "#009e73"
     control = "lora"
     picture = Picture(gated=True)
-    Settings = SparseLoraSettings
+    Settings: ClassVar[type[LoraSettings]] = SparseLoraSettings
 
     def trained_numbers(self, out, into, settings):
         return super().trained_numbers(out, into, settings) + settings.rank

@@ -20,7 +20,7 @@ WITHIN = f"within {100 * MARGIN:g} points"
 def finding(results: ExperimentRuns) -> str:
     """The one sentence that a reader should take away, Markdown: which adapter method is the most accurate, if any."""
     facts = _facts(results)
-    if facts.best is None:
+    if not facts.best:
         return f"No adapter method of experiment `{results.experiment.name}` has a finished run: nothing was found."
     if not facts.beats_majority:
         return (
@@ -77,7 +77,7 @@ def abstract(results: ExperimentRuns) -> str:
         f"parameters, are compared on sentiment{beside}, in {runs}, with "
         f"{counted(len(results.experiment.seeds), 'seed')} for each method in the main comparison."
     ]
-    if facts.best is None:
+    if not facts.best:
         return f"{said[0]} No adapter method has a finished run, so there is nothing to compare."
     data = results.of(facts.best)[0].result.data
     said.append(
@@ -107,7 +107,7 @@ class _Facts:
     rows: pd.DataFrame  # the summary table, a row a method
     adapters: list[str]  # planned
     judged: list[str]  # those with enough seeds
-    best: str | None  # of those judged, or of all that have a run where none is
+    best: str  # of those judged, or of all that have a run where none is; empty where no method has one
     pairs: list[PairedComparison]  # of all methods with enough seeds, the best adapter first where it takes part
 
     def accuracy(self, method: str) -> str:
@@ -153,7 +153,7 @@ def _facts(results: ExperimentRuns) -> _Facts:
     adapters = [name for name in results.experiment.methods if not METHODS[name].is_baseline]
     judged = [name for name in adapters if name in enough]
     candidates = judged or [name for name in adapters if name in correct]
-    best = max(candidates, key=lambda name: rows.loc[name, "accuracy"], default=None)
+    best = max(candidates, key=lambda name: rows.loc[name, "accuracy"], default="")
     pairs = [pair.swapped() if pair.second == best else pair for pair in compare_pairs(enough)]
     return _Facts(rows, adapters, judged, best, pairs)
 

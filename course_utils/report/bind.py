@@ -13,7 +13,7 @@ import os
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, reports_folder
@@ -38,13 +38,11 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
     folder = reports_folder() / results.experiment.name
     notebooks = sorted((folder / "notebooks").glob("*.ipynb"))
     if not notebooks:
-        raise CourseError(
-            f"no executed notebooks in {folder / 'notebooks'}; make them with ./run_all.sh"
-        )
+        raise CourseError(f"no executed notebooks in {folder / 'notebooks'}; make them with ./run_all.sh")
     settings = read_settings()
     front = {"finding": finding(results), "abstract": abstract(results)}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as scratch:
-        scratch = Path(scratch)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
+        scratch = Path(name)
         chapters = {path.stem: read_chapter(path, scratch) for path in notebooks}
         chapters["appendix"] = parse_markdown(f"# {APPENDIX}\n\n{checklist(results)}")
         document = _joined(chapters, settings, front)
@@ -59,7 +57,7 @@ def write_cards(results: ExperimentRuns) -> None:
     from course_utils.training.card import write_card
 
     adapters = [run for run in results.runs if not run.method.is_baseline]
-    compared = {}
+    compared: dict[tuple[str, str], dict[str, str]] = {}
     for study in {run.config.study for run in adapters if run.config.final}:
         summary = summary_table(results, study)
         rows = readable_summary(summary).to_dict("records")
@@ -68,7 +66,7 @@ def write_cards(results: ExperimentRuns) -> None:
         write_card(run, results.experiment, compared.get((run.config.study, run.config.method)))
 
 
-def read_settings() -> dict:
+def read_settings() -> dict[str, Any]:
     """Title, subtitle, author, course and date of reports/report.toml, the date as a date.
 
     "today" is the day of SOURCE_DATE_EPOCH where that is set, so that a report can be made again to
@@ -86,24 +84,20 @@ def read_settings() -> dict:
         else:
             day = datetime.date.today()
     except FileNotFoundError:
-        raise CourseError(
-            "reports/report.toml is missing; restore it: git checkout reports/report.toml"
-        ) from None
+        raise CourseError("reports/report.toml is missing; restore it: git checkout reports/report.toml") from None
     except KeyError as error:
         name = error.args[0]
         raise CourseError(f'reports/report.toml lacks {name}; add the line {name} = ""') from None
     except ValueError as error:
-        raise CourseError(
-            f'reports/report.toml: {error}; write a date as "today" or "2026-01-31"'
-        ) from None
+        raise CourseError(f'reports/report.toml: {error}; write a date as "today" or "2026-01-31"') from None
     return settings | {"date": day}
 
 
-def _joined(chapters, settings, front):
+def _joined(chapters: dict[str, list[Any]], settings: dict[str, Any], front: dict[str, str]) -> str:
     """One pandoc document of it all, with identifiers and links that are unique in it."""
     for heading in elements(chapters["appendix"], "Header"):
         heading["c"][1][1].append("unnumbered")
-    identifiers = set()
+    identifiers: set[str] = set()
     for stem, blocks in chapters.items():
         headings = [heading["c"] for heading in elements(blocks, "Header")]
         for heading in headings:
@@ -125,20 +119,17 @@ def _joined(chapters, settings, front):
     day = settings["date"]
     meta = settings | {"day": f"{day.day} {day:%B %Y}", "lang": "en-GB"}
     meta = {name: {"t": "MetaString", "c": str(value)} for name, value in meta.items() if value}
-    meta |= {
-        name: {"t": "MetaInlines", "c": parse_markdown(text)[0]["c"]}
-        for name, text in front.items()
-    }
+    meta |= {name: {"t": "MetaInlines", "c": parse_markdown(text)[0]["c"]} for name, text in front.items()}
     meta["link-citations"] = {"t": "MetaBool", "c": True}
-    *chapters, appendix = chapters.values()
+    *parts, appendix = chapters.values()
     references = parse_markdown("# References")
     references[0]["c"][1] = ["references", ["unnumbered"], []]
     references.append({"t": "Div", "c": [["refs", [], []], []]})  # pandoc puts the entries here
-    blocks = [block for part in (*chapters, references, appendix) for block in part]
+    blocks = [block for part in (*parts, references, appendix) for block in part]
     return json.dumps({"pandoc-api-version": [1, 23, 1], "meta": meta, "blocks": blocks})
 
 
-def _write_html(document, scratch):
+def _write_html(document: str, scratch: Path) -> Path:
     html = _pandoc(
         document,
         "html5",
@@ -157,7 +148,7 @@ def _write_html(document, scratch):
     return path
 
 
-def _write_pdf(document, settings, scratch):
+def _write_pdf(document: str, settings: dict[str, Any], scratch: Path) -> Path:
     """Typst refuses what PDF/UA-1 forbids: a figure without alt text, a skipped heading level."""
     import matplotlib
     import typst
@@ -172,7 +163,7 @@ def _write_pdf(document, settings, scratch):
     source.write_text(text.translate(dict.fromkeys(missing, "\ufffd")), "utf-8")
     path = scratch / "report.pdf"
     try:
-        typst.compile(
+        typst.compile(  # type: ignore[call-overload]  # its stub lags behind and knows no ua-1
             source,
             output=path,
             font_paths=[fonts],
@@ -181,20 +172,18 @@ def _write_pdf(document, settings, scratch):
             sys_inputs={name: str(value) for name, value in settings.items()},
         )
     except typst.TypstError as error:
-        raise CourseError(
-            f"the report could not be set as a PDF: {error}; mend the notebook that holds it"
-        ) from None
+        raise CourseError(f"the report could not be set as a PDF: {error}; mend the notebook that holds it") from None
     return path
 
 
-def _pandoc(document, target, *options):
+def _pandoc(document: str, target: str, *options: str) -> str:
     import pypandoc
 
-    options = [
+    arguments = [
         "--standalone",
         "--citeproc",
         f"--bibliography={BIBLIOGRAPHY}",
         f"--lua-filter={TEMPLATES / 'numbered.lua'}",
         *options,
     ]
-    return pypandoc.convert_text(document, target, format="json", extra_args=options)
+    return pypandoc.convert_text(document, target, format="json", extra_args=arguments)

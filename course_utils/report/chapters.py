@@ -4,16 +4,22 @@ nbconvert turns the notebook into Markdown, pandoc parses it. Raw HTML, TeX and 
 at all, so whatever the data holds stays text.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, assets_folder, reports_folder, runs_folder
 from course_utils.report.display import show_markdown
 from course_utils.text import NO_TEXT, code_block, escape_markdown
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 TEMPLATES = Path(__file__).parent / "templates"
 LEFT_OUT = {"hide-cell", "parameters", "injected-parameters", "solution"}
@@ -66,7 +72,7 @@ def parse_markdown(text: str) -> list[dict]:
     return json.loads(pypandoc.convert_text(text, "json", format=MARKDOWN))["blocks"]
 
 
-def cited_keys(notebook) -> list[str]:
+def cited_keys(notebook: NotebookNode) -> list[str]:
     """Keys of references.bib that a notebook cites, each once, in reading order."""
     text = "\n".join(cell.source for cell in notebook.cells)
     return [key for key in dict.fromkeys(re.findall(r"@([a-z]\w*)", text)) if key in bibliography_keys()]
@@ -91,7 +97,7 @@ def show_references(name: str) -> None:
     show_markdown("\n".join(f"- `{key}`: {entries[key]}" for key in keys))
 
 
-def elements(node, kind: str) -> Iterator[dict]:
+def elements(node: Any, kind: str) -> Iterator[dict]:
     """Every element of one kind in a part of pandoc's syntax tree, in reading order."""
     if isinstance(node, dict):
         if node.get("t") == kind:
@@ -102,7 +108,7 @@ def elements(node, kind: str) -> Iterator[dict]:
             yield from elements(child, kind)
 
 
-def _check_executed(notebook, name):
+def _check_executed(notebook: NotebookNode, name: str) -> None:
     unfinished = f"{name} did not run to its end; run it again with ./run_all.sh"
     if notebook.metadata.get("papermill", {"end_time": ""})["end_time"] is None:
         raise CourseError(unfinished)
@@ -117,7 +123,7 @@ def _check_executed(notebook, name):
             raise CourseError(unfinished)
 
 
-def _check_citations(blocks, name):
+def _check_citations(blocks: list[dict], name: str) -> None:
     known = bibliography_keys()
     for cite in elements(blocks, "Cite"):
         for citation in cite["c"][0]:
@@ -128,7 +134,7 @@ def _check_citations(blocks, name):
                 )
 
 
-def _check_paths(markdown, name):
+def _check_paths(markdown: str, name: str) -> None:
     text = markdown.replace("\\", "")
     folders = {PROJECT, runs_folder(), assets_folder(), reports_folder()}
     folders |= {Path.home(), Path(tempfile.gettempdir())}
@@ -141,7 +147,7 @@ def _check_paths(markdown, name):
             )
 
 
-def _markdown(notebook, name):
+def _markdown(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes]]:
     """A notebook's Markdown, and its figures' bytes by file name."""
     from nbconvert import MarkdownExporter
     from traitlets.config import Config
@@ -161,12 +167,12 @@ def _markdown(notebook, name):
             "shown": lambda output: _shown(output, name),
         },
     )
-    resources = {"unique_key": name.removesuffix(".ipynb")}
+    resources: dict[str, Any] = {"unique_key": name.removesuffix(".ipynb")}
     markdown, resources = exporter.from_notebook_node(notebook, resources)
     return re.sub(f"[{NO_TEXT}]", "", markdown), resources["outputs"]
 
 
-def _printed(text):
+def _printed(text: str) -> str:
     """What a cell printed, as a terminal shows it in the end: no colours, nothing overwritten."""
     from nbconvert.filters import strip_ansi
 
@@ -174,7 +180,7 @@ def _printed(text):
     return code_block("\n".join(lines).rstrip(), "output")
 
 
-def _shown(output, name):
+def _shown(output: NotebookNode, name: str) -> str:
     """One displayed output as Markdown; templates/numbered.lua makes figures and tables."""
     data, course = output.data, output.metadata.get("course", {})
     match course.get("kind"):
@@ -191,9 +197,7 @@ def _shown(output, name):
     if "application/vnd.jupyter.widget-view+json" in data:
         return ""
     if any(kind.startswith("image/") for kind in data):
-        raise CourseError(
-            f"{name} shows a picture without alt text; use show_figure(figure, caption, alt)"
-        )
+        raise CourseError(f"{name} shows a picture without alt text; use show_figure(figure, caption, alt)")
     for kind in ("text/markdown", "text/latex"):
         if kind in data:
             return data[kind]

@@ -4,6 +4,8 @@ Captions and alt texts travel in the outputs' metadata under "course", where the
 beside the figure or table the caption is shown once more for the reader in JupyterLab.
 """
 
+from __future__ import annotations
+
 import base64
 import html
 import inspect
@@ -11,12 +13,20 @@ import io
 import numbers
 import re
 import textwrap
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
 from course_utils.text import code_block, escape_markdown, one_line
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
-def show_figure(figure, caption: str, alt: str) -> None:
+Format = str | Callable[[Any], str]
+
+
+def show_figure(figure: Figure, caption: str, alt: str) -> None:
     """Show a matplotlib figure with its caption, and close it.
 
     `caption` is Markdown (maths and citations allowed); `alt` says in plain words what there is to
@@ -25,9 +35,7 @@ def show_figure(figure, caption: str, alt: str) -> None:
     import matplotlib.pyplot as plt
 
     if not caption.strip() or not alt.strip():
-        raise CourseError(
-            "a figure needs a caption and an alt text: show_figure(figure, caption, alt)"
-        )
+        raise CourseError("a figure needs a caption and an alt text: show_figure(figure, caption, alt)")
     svg = _drawn(figure, "svg", metadata={"Date": None, "Creator": None})
     png = _drawn(figure, "png", dpi=144)
     plt.close(figure)
@@ -49,7 +57,7 @@ def show_figure(figure, caption: str, alt: str) -> None:
     _show_caption("Figure", caption)
 
 
-def show_table(frame, caption: str, formats: dict | None = None) -> None:
+def show_table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | None = None) -> None:
     """Show a pandas frame as a table under its caption, numbers to the right.
 
     `formats` maps a column to a format string ("{:.1%}") or a function; otherwise whole numbers get
@@ -68,10 +76,7 @@ def show_table(frame, caption: str, formats: dict | None = None) -> None:
         columns = ", ".join(map(str, frame.columns))
         raise CourseError(f"formats for no column: {', '.join(unknown)}; there are: {columns}")
     header = [one_line(str(column)) for column in frame.columns]
-    right = [
-        pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
-        for kind in frame.dtypes
-    ]
+    right = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
     rows = [
         [
             "–"
@@ -93,7 +98,7 @@ def show_table(frame, caption: str, formats: dict | None = None) -> None:
     )
 
 
-def show_source(obj) -> None:
+def show_source(obj: Any) -> None:
     """Show the source of a function or class of the package, as it runs, under its full name."""
     source = textwrap.dedent(inspect.getsource(obj)).strip("\n")
     show_markdown(code_block(f"# {obj.__module__}.{obj.__qualname__}\n{source}", "python"))
@@ -113,19 +118,19 @@ def show_document(text: str) -> None:
     _display({"text/markdown": text, "text/plain": text}, kind="document")
 
 
-def _display(data, metadata=None, **course):
+def _display(data: dict[str, str], metadata: dict[str, Any] | None = None, **course: str) -> None:
     from IPython.display import display
 
     display(data, raw=True, metadata={**(metadata or {}), "course": course} if course else None)
 
 
-def _show_caption(what, caption):
+def _show_caption(what: str, caption: str) -> None:
     # Where a table follows a figure, their two captions stand below each other.
     markdown = f"**{what}.** {one_line(caption)}"
     _display({"text/markdown": markdown, "text/plain": caption}, kind="caption")
 
 
-def _drawn(figure, kind, **options):
+def _drawn(figure: Figure, kind: str, **options: Any) -> bytes:
     import matplotlib
 
     buffer = io.BytesIO()
@@ -135,11 +140,11 @@ def _drawn(figure, kind, **options):
     return buffer.getvalue()
 
 
-def _formatted(value, form):
-    if callable(form):
-        return form(value)
-    if form is not None:
+def _formatted(value: Any, form: Format | None) -> str:
+    if isinstance(form, str):
         return form.format(value)
+    if form is not None:
+        return form(value)
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return f"{value:,}"
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
@@ -147,14 +152,14 @@ def _formatted(value, form):
     return str(value)
 
 
-def _markdown_table(header, rows, right):
+def _markdown_table(header: list[str], rows: list[list[str]], right: list[bool]) -> str:
     lines = [" | ".join(map(escape_markdown, cells)) for cells in [header, *rows]]
     lines.insert(1, " | ".join("--:" if numeric else ":--" for numeric in right))
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def _html_table(header, rows, right):
-    def row(cells, tag):
+def _html_table(header: list[str], rows: list[list[str]], right: list[bool]) -> str:
+    def row(cells: list[str], tag: str) -> str:
         sides = ["right" if numeric else "left" for numeric in right]
         return "".join(
             f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'

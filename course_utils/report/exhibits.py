@@ -309,17 +309,22 @@ def _overlaps(results: ExperimentRuns, runs: dict[str, Run]) -> None:
 
 def sparsities(results: ExperimentRuns) -> None:
     """Every method that drops ranks, over its strengths, beside two controls: a pruned LoRA and one of smaller rank."""
-    pruning = [name for name in results.experiment.methods if METHODS[name].picture and METHODS[name].picture.gated]
-    for name in pruning:
-        _sparsity(results, METHODS[name], METHODS[METHODS[name].control])
+    for method in (METHODS[name] for name in results.experiment.methods):
+        if method.picture.gated and method.control:
+            _sparsity(results, method, METHODS[method.control])
 
 
 def _sparsity(results: ExperimentRuns, method: Method, control: Method) -> None:
     main = results.experiment.config(method.name).settings
-    varied = [run for run in results.runs if run.method is method and run.config.final]
     # the strength is what varies, nothing else: not the rate of a replication
-    gated = [r for r in varied if r.config.settings == main.model_copy(update={"sparsity": r.config.settings.sparsity})]
-    strengths = {run.config.settings.sparsity for run in gated}
+    gated = [
+        run
+        for run in results.runs
+        if run.method is method
+        and run.config.final
+        and run.config.settings == main.model_copy(update={"sparsity": _setting(run, "sparsity")})
+    ]
+    strengths = {_setting(run, "sparsity") for run in gated}
     plain = results.of(control.name)
     if len(strengths) < 2 or not plain:
         show_markdown("This experiment has one strength of the gates; the profile `full` compares several.")
@@ -328,8 +333,8 @@ def _sparsity(results: ExperimentRuns, method: Method, control: Method) -> None:
     rows = [_ranked(method.title, run, sum(run.result.method["ranks"].values())) for run in gated]
     smaller = [run for run in results.runs if run.method is control and run.config.study.startswith("rank-")]
     of_that_rank, cut = f"{control.title} of that rank", f"{control.title}, pruned by size"
-    rows += [_ranked(of_that_rank, run, layers * run.config.settings.rank) for run in [*plain, *smaller]]
-    counts = sorted({row["ranks"] for row in rows if 0 < row["ranks"] < layers * plain[0].config.settings.rank})
+    rows += [_ranked(of_that_rank, run, layers * _setting(run, "rank")) for run in [*plain, *smaller]]
+    counts = sorted({row["ranks"] for row in rows if 0 < row["ranks"] < layers * _setting(plain[0], "rank")})
     pruned = controls.pruned_accuracy(plain[0], counts)
     rows += [
         {"series": cut, "method": control.name, "setting": row.ranks, "ranks": row.ranks,
@@ -347,8 +352,8 @@ def _sparsity(results: ExperimentRuns, method: Method, control: Method) -> None:
         "; ".join(f"{row.series}, {row.ranks} ranks: {row.accuracy:.1f} per cent" for row in table.itertuples()),
     )
     left = {
-        f"{run.config.settings.sparsity:g}": run.result.method["ranks"]
-        for run in sorted(gated, key=lambda run: run.config.settings.sparsity)
+        f"{_setting(run, 'sparsity'):g}": run.result.method["ranks"]
+        for run in sorted(gated, key=lambda run: _setting(run, "sparsity"))
         if run.config.seed == 0
     }
     show_figure(
@@ -476,11 +481,14 @@ def side_studies(results: ExperimentRuns) -> None:
             show_table(shown, f"Side study. {spec.title}.")
 
 
-def _ranked(series: str, run: Run, ranks: int) -> dict:
-    settings = run.config.settings
-    setting = settings.sparsity if hasattr(settings, "sparsity") else settings.rank
+def _ranked(series: str, run: Run, ranks: float) -> dict:
+    setting = _setting(run, "sparsity" if run.method.picture.gated else "rank")
     accuracy = 100 * run.result.metrics["test"].accuracy
     return {"series": series, "method": run.config.method, "setting": setting, "ranks": ranks, "accuracy": accuracy}
+
+
+def _setting(run: Run, name: str) -> float:
+    return getattr(run.config.settings, name)
 
 
 def _points(difference: Interval) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -12,6 +13,9 @@ from course_utils.config import Experiment
 from course_utils.methods import METHODS
 from course_utils.runs import Run, find_run, read_run
 from course_utils.training.evaluation import classifier
+
+if TYPE_CHECKING:
+    from ipywidgets import VBox
 
 
 def trained_runs(experiment: Experiment, seed: int = 0) -> list[Run]:
@@ -37,7 +41,7 @@ def _loaded(folder: Path, fingerprint: str) -> Callable[[list[str]], list[tuple[
     return classifier(read_run(folder))
 
 
-def playground(experiment: Experiment, seed: int = 0):
+def playground(experiment: Experiment, seed: int = 0) -> VBox:
     """A widget: a line for a sentence, a button, and a table of what every trained method answers."""
     import ipywidgets as widgets
 
@@ -45,7 +49,7 @@ def playground(experiment: Experiment, seed: int = 0):
     button = widgets.Button(description="Classify")
     answer = widgets.HTML()
 
-    def answer_now(_):
+    def answer_now(_: Any) -> None:
         answer.value = "The models are being loaded …"
         answer.value = _as_html(sentence.value.strip(), experiment, seed)
 

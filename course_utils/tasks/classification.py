@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from course_utils.stats import CrossedBootstrap, Interval, wilson_interval
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import nn
+    from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+
 CALIBRATION_BINS = 15
+ValueOf = Callable[[np.ndarray, np.ndarray], float]  # of logits (n, 2) and labels (n,)
+IntervalOf = Callable[[np.ndarray, np.ndarray], Interval]
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Classification:
         """Label → name of the class."""
         return dict(enumerate(self.class_names))
 
-    def auto_model(self):
+    def auto_model(self) -> type[AutoModelForSequenceClassification]:
         """The class of transformers that loads a base with this task's head."""
         from transformers import AutoModelForSequenceClassification
 
@@ -40,7 +47,7 @@ class Classification:
             "label2id": {name: label for label, name in self.labels.items()},
         }
 
-    def initialise_head(self, model, seed: int) -> None:
+    def initialise_head(self, model: nn.Module, seed: int) -> None:
         """Draw the head's weights from N(0, initializer_range²) by `seed` alone, so that all methods start alike."""
         import torch
 
@@ -56,7 +63,7 @@ class Classification:
                     if layer.bias is not None:
                         layer.bias.data.zero_()
 
-    def tokenize(self, frame: pd.DataFrame, tokenizer, max_length: int):
+    def tokenize(self, frame: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
         """A datasets.Dataset of input_ids, attention_mask, label and length (tokens), truncated but not padded."""
         from datasets import Dataset
 
@@ -78,8 +85,8 @@ class Metric:
 
     title: str
     description: str
-    value: Callable[[np.ndarray, np.ndarray], float]
-    interval: Callable[[np.ndarray, np.ndarray], Interval]
+    value: ValueOf
+    interval: IntervalOf
     higher_is_better: bool = False
     unit: str = ""
     decimals: int = 4
@@ -141,42 +148,42 @@ def _bootstrap(sentences: int) -> CrossedBootstrap:
     return CrossedBootstrap.draw(1, sentences)
 
 
-def _accuracy(logits, labels):
+def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     return float((logits.argmax(axis=1) == labels).mean())
 
 
-def _accuracy_interval(logits, labels):
+def _accuracy_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
     correct = int((logits.argmax(axis=1) == labels).sum())
     return Interval(correct / len(labels), *wilson_interval(correct, len(labels)))
 
 
-def _f1(logits, labels):
+def _f1(logits: np.ndarray, labels: np.ndarray) -> float:
     from sklearn.metrics import f1_score
 
     return float(f1_score(labels, logits.argmax(axis=1), zero_division=0))
 
 
-def _f1_interval(logits, labels):
+def _f1_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
     return _bootstrap(len(labels)).f1_interval(logits.argmax(axis=1)[None], labels)
 
 
-def _ece(logits, labels):
+def _ece(logits: np.ndarray, labels: np.ndarray) -> float:
     binned = calibration_bins(sentence_losses(logits, labels)[0], labels)
     return float((binned["n"] * (binned["accuracy"] - binned["confidence"]).abs()).sum() / len(labels))
 
 
-def _ece_interval(logits, labels):
+def _ece_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
     confidence, right, its_bin = _confidences(sentence_losses(logits, labels)[0], labels)
     return _bootstrap(len(labels)).ece_interval(confidence - right, its_bin)
 
 
-def _mean_of_losses(place: int):
+def _mean_of_losses(place: int) -> tuple[ValueOf, IntervalOf]:
     """Value and interval of a metric that is the mean of one of the `sentence_losses`."""
 
-    def value(logits, labels):
+    def value(logits: np.ndarray, labels: np.ndarray) -> float:
         return float(sentence_losses(logits, labels)[place].mean())
 
-    def interval(logits, labels):
+    def interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
         return _bootstrap(len(labels)).mean_interval(sentence_losses(logits, labels)[place][None])
 
     return value, interval

@@ -28,7 +28,7 @@ from course_utils.training.trainer import warmup_steps
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
-PACKAGES = {"python": "Python", "torch": "PyTorch", "transformers": "Transformers", "peft": "PEFT"}
+SHOWN_PACKAGES = {"python": "Python", "torch": "PyTorch", "transformers": "Transformers", "peft": "PEFT"}
 
 
 def write_card(run: Run, experiment: Experiment | None = None, compared: dict[str, str] | None = None) -> None:
@@ -70,9 +70,11 @@ def command(config: RunConfig, experiment: Experiment | None = None) -> str:
     if experiment:
         overrides = experiment.overrides
     else:
-        plain = load_experiment(profile).config(config.method, config.seed, config.study)
+        usual = load_experiment(profile)
+        overrides = {} if config.method in usual.methods else {"methods": [config.method]}
+        plain = load_experiment(profile, overrides).config(config.method, config.seed, config.study)
         pairs = [(config, plain), (config.settings, plain.settings)]
-        overrides = {
+        overrides |= {
             name: value
             for own, usual in pairs
             for name, value in own
@@ -120,7 +122,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
     )
 
 
-def _dataset(result: RunResult, name: str) -> dict[str, str]:
+def _dataset(result: RunResult, name: str) -> dict[str, Any]:
     """What the hub calls the evaluation set `name`, where it has it; its name among our sets otherwise."""
     if result.data.titles[name] == SST2_VALIDATION:
         return {"dataset_type": SST2.facts.hub_id, "dataset_split": "validation"}
@@ -172,7 +174,7 @@ def _values(run: Run, intervals: dict[str, dict[str, Interval]]) -> dict[str, An
         "eval_seconds": evaluated * result.timing.eval_ms_per_example / 1000,
         "others": [other for other in METHODS.values() if other is not method],
         "citations": [bibtex(key) for key in dict.fromkeys(citations)],
-        "versions": {PACKAGES.get(name, name): number for name, number in result.environment.versions.items()},
+        "versions": {SHOWN_PACKAGES.get(name, name): number for name, number in result.environment.versions.items()},
         "date": date.today().isoformat(),
         "count": "{:,}".format,
         "percent": "{:.2%}".format,
@@ -206,15 +208,15 @@ def _elsewhere(result: RunResult) -> list[dict[str, Any]]:
 def _adapter_settings(result: RunResult) -> list[tuple[str, str, str]]:
     """(name, value, meaning) of the settings that the method adds to those that every method has."""
     settings = result.config.settings
-    # Not from the saved adapter: a layer without surviving ranks is no longer in it.
-    targets = usual_targets(result.config.base.config().model_type)
     lines = []
     for name, field in type(settings).model_fields.items():
         if name in Settings.model_fields:
             continue
         value = getattr(settings, name)
         if name == "target_modules":
-            value = ", ".join(f"`{module}`" for module in value or targets)
+            # not from the saved adapter: a layer without surviving ranks is no longer in it
+            named = value or usual_targets(result.config.base.config().model_type) or []
+            value = ", ".join(f"`{module}`" for module in named)
         elif isinstance(value, float):
             value = f"{value:g}"
         lines.append((_titled(name), str(value), (field.description or "").partition(", ")[0]))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,7 +21,7 @@ from course_utils.paths import PROJECT
 T = TypeVar("T")
 
 
-def from_first_process(value: T | None = None) -> T:
+def from_first_process(value: Any = None) -> Any:
     """The `value` of the first process, in all of them: the others wait here until it comes."""
     if processes() == 1:
         return value

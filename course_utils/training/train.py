@@ -22,6 +22,7 @@ from course_utils.host import is_first_process
 from course_utils.inputs.bases import check_length, check_targets, head_modules, in_head
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
+from course_utils.methods.base import LowRankSettings
 from course_utils.methods.sizes import count_parameters, plain_model, weight_bytes
 from course_utils.paths import runs_folder
 from course_utils.training import card, evaluation, machine
@@ -57,7 +58,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     base = method.load_base(config.base, config.task, config.precision)
     tokenizer = config.base.tokenizer()
     check_length(base, config.max_length)
-    if hasattr(config.settings, "rank"):
+    if isinstance(config.settings, LowRankSettings):
         check_targets(base, config.settings.target_modules, config.settings.rank)
     base_bytes = weight_bytes(base.base_model)
 

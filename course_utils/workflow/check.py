@@ -6,6 +6,7 @@ import json
 
 from course_utils.config import Experiment, RunConfig
 from course_utils.inputs.sources import find_source
+from course_utils.methods.base import LowRankSettings
 from course_utils.paths import runs_folder
 
 
@@ -31,7 +32,7 @@ def check_inputs(experiment: Experiment) -> dict:
     shared.base.tokenizer()
     check_length(model, shared.max_length)
     for settings in (experiment.config(method).settings for method in experiment.methods):
-        if hasattr(settings, "rank"):
+        if isinstance(settings, LowRankSettings):
             check_targets(model, settings.target_modules, settings.rank)
     return {
         "data": {"fingerprint": data.fingerprint, "sizes": {name: len(frame) for name, frame in data.sets.items()}},

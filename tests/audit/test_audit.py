@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
+from small import ADAPTER
 
 from course_utils.__main__ import main
 from course_utils.audit.audit import EXAMPLE_CARD, HOLDS, MISSING, REFUTED, UNCHECKED, audit_card
 from course_utils.audit.parameter_counts import known_encoder
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
-from course_utils.report.exhibits import audits
+from course_utils.report import exhibits
 from course_utils.runs import Run, RunResult
 from course_utils.tasks.classification import metric_intervals, score
 from course_utils.training.card import write_card
@@ -55,7 +56,7 @@ def run(tmp_path):
         metrics[name] = score(logits, labels)
     pd.concat(frames).to_parquet(folder / "predictions.parquet", index=False)
     result = {
-        "config": load_experiment("smoke").config("lora").model_dump(),
+        "config": load_experiment("smoke").config(ADAPTER).model_dump(),
         "fingerprint": "f" * 64,
         "data": {
             "source": "embedded",
@@ -306,16 +307,16 @@ def test_no_text_makes_it_stumble(tmp_path, text):
 
 def test_the_chapter_shows_an_audit_and_sums_up_those_of_its_runs(run, monkeypatch):
     shown = []
-    monkeypatch.setattr("course_utils.exhibits.show_table", lambda frame, caption, *_: shown.append(frame))
-    monkeypatch.setattr("course_utils.exhibits.show_markdown", shown.append)
+    monkeypatch.setattr(exhibits, "show_table", lambda frame, caption, *_: shown.append(frame))
+    monkeypatch.setattr(exhibits, "show_markdown", shown.append)
     results = type("Results", (), {"runs": [run]})()
-    audits(results)
+    exhibits.audits(results)
     table, sentence = shown
     assert set(table["Verdict"]) == {HOLDS, REFUTED, UNCHECKED, MISSING}
     assert "none is refuted" in sentence
     path = run.folder / "adapter" / "README.md"
     path.write_text(path.read_text().replace("- **Rank:** 8", "- **Rank:** 16"))
-    audits(results)
+    exhibits.audits(results)
     assert "1 is refuted" in shown[-1] and "Rank 16" in shown[-1]
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from small import ADAPTER, MULTIPLIED
 
 from course_utils.comparison.agreement import (
     accuracy_by_rating,
@@ -56,7 +57,7 @@ def answered(movies):
     sentences = movies.head(600)
     labels = sentences.set_index("example_id")["label"]
     weak = (sentences["mean_rating"].abs() < 1).to_numpy()
-    wrong = {"lora": [weak, weak], "hira": [np.arange(600) % 3 == 0] * 2}
+    wrong = {ADAPTER: [weak, weak], MULTIPLIED: [np.arange(600) % 3 == 0] * 2}
     predicted = {
         method: pd.DataFrame(np.where(seeds, 1 - labels, labels), columns=labels.index)
         for method, seeds in wrong.items()
@@ -70,10 +71,10 @@ def test_accuracy_and_people_by_strength_of_the_rating(answered):
     table = accuracy_by_rating(predictions, sentences)
     wide = table.pivot(index="rating", columns="method", values="accuracy")
     assert list(table["rating"].unique()) == ["0.5 to 1", "1 to 1.5", "1.5 to 2", "2 to 2.5", "2.5 to 3", "3 or more"]
-    assert wide["lora"].to_dict() == {name: float(name != "0.5 to 1") for name in wide.index}
+    assert wide[ADAPTER].to_dict() == {name: float(name != "0.5 to 1") for name in wide.index}
     strong = sentences[sentences["mean_rating"].abs() >= 3]
     assert wide["human"]["3 or more"] == human_ceiling(strong) > 0.97 > 0.8 > wide["human"]["0.5 to 1"]
-    sizes = table[table["method"] == "hira"]
+    sizes = table[table["method"] == MULTIPLIED]
     assert sizes["sentences"].sum() == 600
     assert np.average(sizes["accuracy"], weights=sizes["sentences"]) == pytest.approx(400 / 600)
     axis = plots.accuracy_by_rating(table, "LoRA errs where people do").axes[0]
@@ -91,5 +92,5 @@ def test_missed_by_all_shows_how_people_split(answered):
     assert counts == [sum(r < 0 for r in first.ratings), sum(r == 0 for r in first.ratings), sum(first.ratings > 0)]
     unrated = missed_by_all(predictions, sentences[["example_id", "text", "label"]])
     assert list(unrated) == ["text", "label"] and set(unrated["text"]) == set(expected["text"])
-    predictions.predicted["lora"].iloc[0] = predictions.labels  # one run that misses nothing
+    predictions.predicted[ADAPTER].iloc[0] = predictions.labels  # one run that misses nothing
     assert missed_by_all(predictions, sentences).empty

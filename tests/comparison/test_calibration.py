@@ -8,6 +8,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
+from small import ADAPTER, MULTIPLIED, QUANTISED
 
 from course_utils.comparison import calibration
 from course_utils.comparison.calibration import calibration_table, fit_temperature, reliability, scaled_predictions
@@ -64,28 +65,29 @@ def run(method, seed, sets, study="main"):
 def scaled():
     """Two seeds of LoRA, overconfident by different factors, and a HiRA whose validation set says otherwise."""
     runs = [
-        run("lora", seed, {"validation": overconfident(seed, temperature=t), "test": overconfident(9, temperature=t)})
+        run(ADAPTER, seed, {"validation": overconfident(seed, temperature=t), "test": overconfident(9, temperature=t)})
         for seed, t in ((0, 2.0), (1, 4.0))
     ]
-    runs.append(run("hira", 0, {"validation": overconfident(3, temperature=0.5), "test": overconfident(9)}))
-    runs.append(run("qlora", 0, {"validation": overconfident(4)}, study="lr-1e-3"))
+    runs.append(run(MULTIPLIED, 0, {"validation": overconfident(3, temperature=0.5), "test": overconfident(9)}))
+    runs.append(run(QUANTISED, 0, {"validation": overconfident(4)}, study="lr-1e-3"))
     return scaled_predictions(ExperimentRuns(None, runs, []))
 
 
 def test_every_run_is_scaled_by_what_its_own_validation_set_says(scaled):
     table = calibration_table(scaled).set_index(["method", "stage"])
-    assert list(table.index) == [(m, s) for m in ("lora", "hira") for s in ("before", "after")]
-    before, after = table.loc["lora"].loc["before"], table.loc["lora"].loc["after"]
+    assert list(table.index) == [(m, s) for m in (ADAPTER, MULTIPLIED) for s in ("before", "after")]
+    before, after = table.loc[ADAPTER].loc["before"], table.loc[ADAPTER].loc["after"]
     assert before["seeds"] == 2 and before["temperature"] == 1 and after["temperature"] == pytest.approx(3, rel=0.1)
     assert after["accuracy"] == before["accuracy"]
     assert after["ece"] < 0.02 < 0.1 < before["ece"] and after["nll"] < before["nll"]
-    assert table.loc["hira"]["ece"]["after"] > table.loc["hira"]["ece"]["before"]  # never fitted on the test set
+    of_test = table.loc[MULTIPLIED]["ece"]
+    assert of_test["after"] > of_test["before"]  # never fitted on the test set
 
 
 def test_reliability_pools_the_seeds_and_is_drawn(scaled):
     bins = reliability(scaled)
     assert bins.groupby(["method", "stage"], sort=False)["n"].sum().tolist() == [8_000, 8_000, 4_000, 4_000]
-    after = bins[(bins["method"] == "lora") & (bins["stage"] == "after")]
+    after = bins[(bins["method"] == ADAPTER) & (bins["stage"] == "after")]
     assert np.average((after["accuracy"] - after["confidence"]).abs(), weights=after["n"]) < 0.02
     figure = plots.reliability_diagram(bins, "Scaling helps LoRA")
     assert [len(axis.lines) for axis in figure.axes] == [3, 3]

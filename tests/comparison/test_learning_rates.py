@@ -2,7 +2,8 @@
 
 import pandas as pd
 import pytest
-from test_comparison import write_run
+from made_up import write_run
+from small import MULTIPLIED
 
 from course_utils.comparison.learning_rates import search_sentences, search_trials, winners_as_toml
 from course_utils.comparison.tables import read_runs
@@ -17,7 +18,7 @@ def trials(runs_in):
     for config in experiment.configs():
         if not config.final:
             position = grids[config.method].index(config.settings.learning_rate)
-            best = 3 if config.method == "hira" else 2
+            best = 3 if config.method == MULTIPLIED else 2
             write_run(config, 0.8 - 0.1 * abs(position - best), set_name="validation")
     return experiment, search_trials(read_runs(experiment))
 
@@ -34,7 +35,7 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
     experiment, table = trials
     grids = experiment.profile.search.rates
     best = table[table["best"]].set_index("method")["learning_rate"]
-    assert best.to_dict() == {name: grid[3 if name == "hira" else 2] for name, grid in grids.items()}
+    assert best.to_dict() == {name: grid[3 if name == MULTIPLIED else 2] for name, grid in grids.items()}
     said = " ".join(search_sentences(table, experiment))
     assert f"On the edge of its grid, where a better rate may lie beyond: HiRA {grids['hira'][3]:g}." in said
     assert f"[methods.lora]\nlearning_rate = {grids['lora'][2]:g}" in winners_as_toml(table)

@@ -5,6 +5,8 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from made_up import SENTENCES, write_run
+from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
 from course_utils.comparison.conclusions import experiment_verdicts, signed_points, verdicts
@@ -24,56 +26,7 @@ from course_utils.methods import METHODS
 from course_utils.methods.lora import Lora
 from course_utils.stats import compare_pairs
 
-SENTENCES = 200
-
-
-def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="test"):
-    """A whole run folder whose first sentences, as many as `accuracy` says, are classified correctly."""
-    labels = np.tile([0, 1], SENTENCES // 2)
-    right = np.arange(SENTENCES) < round(accuracy * SENTENCES)
-    predicted = np.where(right, labels, 1 - labels)
-    table = pd.DataFrame(
-        {
-            "set": set_name,
-            "example_id": [f"sentence-{i}" for i in range(SENTENCES)],
-            "label": labels,
-            "logit_0": 1.0 - predicted,
-            "logit_1": 1.0 * predicted,
-        }
-    )
-    # Runs need not hold their sentences in the same order.
-    table = table.sample(frac=1, random_state=config.seed)
-    with runs.held(config):
-        folder = runs.workspace(config, "identity")
-        table.to_parquet(folder / "predictions.parquet", index=False)
-        metrics = {"n": SENTENCES, "accuracy": accuracy, "f1": 0.5, "nll": 0.4, "brier": 0.1, "ece": 0.02}
-        result = {
-            "config": config.model_dump(),
-            "fingerprint": "f" * 64,
-            "data": {
-                "source": config.data,
-                "sizes": {"train": 1_000, "test": SENTENCES},
-                "titles": {"train": "training", "test": title},
-                "fingerprint": data,
-            },
-            "base_model": {"id": "embedded", "fingerprint": "b" * 64},
-            "parameters": {
-                "adapter": 1_000 + config.seed, "head": 500, "trainable": 1_500 + config.seed,
-                "total": 20_000, "total_as_peft_counts": 20_500,
-            },
-            "bytes": {"adapter": 4_000, "head": 2_000, "base_model": 80_000},
-            "timing": {"train_seconds": 9.0, "step_ms_median": 100.0 + config.seed, "eval_ms_per_example": 2.0},
-            "memory": {"peak_bytes": 10**9, "measured_as": "peak resident set of the whole process"},
-            "metrics": {set_name: metrics},
-            "method": {},
-            "environment": {"versions": {}, "processor": "a processor", "threads": 1, "load": (0.0, 0.0)},
-            "git": None,
-            "files": {},
-        }  # fmt: skip
-        return runs.publish(folder, runs.RunResult.model_validate(result))
-
-
-ACCURACY = {"head": 0.7, "full": 0.9, "lora": 0.85, "sparse_lora": 0.84, "qlora": 0.85, "hira": 0.8}
+ACCURACY = {HEAD: 0.7, FULL: 0.9, ADAPTER: 0.85, GATED: 0.84, QUANTISED: 0.85, MULTIPLIED: 0.8}
 
 
 @pytest.fixture
@@ -89,11 +42,11 @@ def experiment(runs_in, tmp_path, monkeypatch):
 def break_runs(experiment):
     """Spoil four runs, each in its way."""
     folder = {name: runs.runs_folder() / experiment.config(name, 1).path for name in experiment.methods}
-    shutil.rmtree(folder["lora"])
-    (folder["qlora"] / "result.json").write_text("{}")
-    (folder["hira"] / "predictions.parquet").write_bytes(b"torn")
-    shutil.rmtree(folder["full"])
-    write_run(experiment.config("full", 1), 0.9, data="e" * 64)
+    shutil.rmtree(folder[ADAPTER])
+    (folder[QUANTISED] / "result.json").write_text("{}")
+    (folder[MULTIPLIED] / "predictions.parquet").write_bytes(b"torn")
+    shutil.rmtree(folder[FULL])
+    write_run(experiment.config(FULL, 1), 0.9, data="e" * 64)
 
 
 def test_every_run_is_a_row_and_every_column_is_described(experiment):
@@ -103,9 +56,9 @@ def test_every_run_is_a_row_and_every_column_is_described(experiment):
     assert len(frame) == 18 and set(frame["status"]) == {"finished"}
     assert list(columns["column"]) == list(frame.columns) and set(COLUMNS) < set(frame.columns)
     assert columns["description"].str.len().min() > 10
-    row = frame[(frame["method"] == "hira") & (frame["seed"] == 2)].iloc[0]
+    row = frame[(frame["method"] == MULTIPLIED) & (frame["seed"] == 2)].iloc[0]
     assert row["test_accuracy"] == pytest.approx(0.81)
-    assert row["learning_rate"] == experiment.config("hira").settings.learning_rate
+    assert row["learning_rate"] == experiment.config(MULTIPLIED).settings.learning_rate
     assert row["parameters_adapter"] == 1_002 and row["peak_memory_bytes"] == 10**9
 
 
@@ -114,15 +67,15 @@ def test_predictions_are_aligned_by_sentence(experiment):
     for method, correct in predictions.correct.items():
         assert list(correct.index) == [0, 1, 2] and list(correct.columns) == list(predictions.labels.index)
         assert correct.mean(axis=1).tolist() == pytest.approx([ACCURACY[method] + d for d in (-0.01, 0, 0.01)])
-    assert predictions.correct["full"]["sentence-0"].all()
-    assert not predictions.correct["full"][f"sentence-{SENTENCES - 1}"].any()
+    assert predictions.correct[FULL]["sentence-0"].all()
+    assert not predictions.correct[FULL][f"sentence-{SENTENCES - 1}"].any()
 
 
 def test_summary_has_a_row_for_every_method_and_the_majority_class(experiment):
     summary = summary_table(read_runs(experiment)).set_index("method")
     assert list(summary.index) == ["majority", *experiment.methods]
     assert summary.loc["majority", "accuracy"] == 0.5
-    lora = summary.loc["lora"]
+    lora = summary.loc[ADAPTER]
     assert lora["accuracy"] == pytest.approx(0.85) and lora["seeds"] == 3
     assert lora["accuracy_low"] < 0.82 < 0.88 < lora["accuracy_high"]
     assert lora["parameters_adapter"] == 1_001 and lora["step_ms_median"] == 101
@@ -134,8 +87,8 @@ def test_summary_has_a_row_for_every_method_and_the_majority_class(experiment):
 def test_broken_runs_are_listed_and_stop_nothing(experiment):
     break_runs(experiment)
     reasons = {run.config.method: run.reason for run in read_runs(experiment).missing}
-    assert reasons["lora"] == "not run, or failed" and "damaged" in reasons["qlora"]
-    assert "predictions" in reasons["hira"] and "other data" in reasons["full"]
+    assert reasons[ADAPTER] == "not run, or failed" and "damaged" in reasons[QUANTISED]
+    assert "predictions" in reasons[MULTIPLIED] and "other data" in reasons[FULL]
     frame = comparison_frame(read_runs(experiment))
     assert len(frame) == 18 and (frame["status"] != "finished").sum() == 4
     readable = readable_summary(summary_table(read_runs(experiment))).set_index("Method")
@@ -147,7 +100,7 @@ def test_broken_runs_are_listed_and_stop_nothing(experiment):
 
 def test_a_method_without_runs_stays_in_the_table(experiment):
     for seed in range(3):
-        shutil.rmtree(runs.runs_folder() / experiment.config("hira", seed).path)
+        shutil.rmtree(runs.runs_folder() / experiment.config(MULTIPLIED, seed).path)
     readable = readable_summary(summary_table(read_runs(experiment))).set_index("Method")
     assert readable.loc["HiRA", "Accuracy (%)"] == "missing" and readable.loc["HiRA", "Seeds"] == "0 of 3"
     assert write_comparison(read_runs(experiment)).is_file()
@@ -161,7 +114,7 @@ def test_an_experiment_without_runs_is_a_table_of_what_is_missing(runs_in):
 
 
 def test_runs_of_other_settings_are_not_mixed_in(experiment):
-    config = experiment.config("lora", 1)
+    config = experiment.config(ADAPTER, 1)
     other = config.model_copy(update={"settings": config.settings.model_copy(update={"rank": 4})})
     write_run(other, 0.99)
     (missing,) = read_runs(experiment).missing
@@ -170,7 +123,7 @@ def test_runs_of_other_settings_are_not_mixed_in(experiment):
 
 def test_published_figures_stand_beside_sst2(runs_in):
     experiment = load_experiment("smoke", {"precision": "fp32"})
-    write_run(experiment.config("lora"), 0.9, title="SST-2 validation")
+    write_run(experiment.config(ADAPTER), 0.9, title="SST-2 validation")
     published = summary_table(read_runs(experiment)).query("method == 'published'")
     assert list(published["accuracy"]) == [0.922, 0.913]
     assert published[["accuracy_low", "accuracy_high"]].iloc[0].tolist() == pytest.approx([0.902, 0.938], abs=5e-4)
@@ -192,7 +145,7 @@ def saying(sentences, text):
 
 
 def test_a_clear_winner_is_called_one():
-    said = verdicts({"head": answers(0.70, seed=1), "lora": answers(0.86, seed=2), "hira": answers(0.80, seed=3)})
+    said = verdicts({HEAD: answers(0.70, seed=1), ADAPTER: answers(0.86, seed=2), MULTIPLIED: answers(0.80, seed=3)})
     assert "LoRA has the highest mean accuracy" in said[0] and "each of the others is significant" in said[0]
     assert saying(said, "LoRA against head only: +16")[0].endswith("a significant difference.")
     (different,) = saying(said, "Significantly different after Holm's correction: LoRA and HiRA (+6")
@@ -200,14 +153,14 @@ def test_a_clear_winner_is_called_one():
 
 
 def test_a_tie_is_equivalence_and_names_no_winner():
-    said = verdicts({"lora": answers(0.85, seed=1), "qlora": answers(0.85, seed=2)})
+    said = verdicts({ADAPTER: answers(0.85, seed=1), QUANTISED: answers(0.85, seed=2)})
     assert "it is not shown to be better than" in said[0]
     assert saying(said, "Equivalent within 1.5 points: LoRA and QLoRA") and not saying(said, "ignificant")
 
 
 def test_a_difference_within_the_noise_is_inconclusive():
-    few = {"lora": answers(0.86, sentences=150, noise=0.3, seed=1)}
-    few["qlora"] = answers(0.84, sentences=150, noise=0.3, seed=2)
+    few = {ADAPTER: answers(0.86, sentences=150, noise=0.3, seed=1)}
+    few[QUANTISED] = answers(0.84, sentences=150, noise=0.3, seed=2)
     said = verdicts(few)
     (open_,) = saying(said, "Inconclusive, neither different nor equivalent: LoRA and QLoRA")
     assert open_.endswith("; this design would not see even 2 points).")
@@ -215,8 +168,8 @@ def test_a_difference_within_the_noise_is_inconclusive():
 
 
 def test_an_inconclusive_verdict_says_what_would_have_been_seen():
-    close = {"full": answers(0.86, sentences=1_000, noise=0.05, seed=1)}
-    close["lora"] = answers(0.85, sentences=1_000, noise=0.05, seed=2)
+    close = {FULL: answers(0.86, sentences=1_000, noise=0.05, seed=1)}
+    close[ADAPTER] = answers(0.85, sentences=1_000, noise=0.05, seed=2)
     (pair,) = compare_pairs(close)
     assert pair.power.of_difference[0.015] > 0.8 > pair.power.of_difference[0.01]
     said = saying(verdicts(close), "LoRA against full fine-tuning")
@@ -224,23 +177,23 @@ def test_an_inconclusive_verdict_says_what_would_have_been_seen():
 
 
 def test_one_seed_allows_no_conclusion():
-    said = verdicts({"lora": answers(0.9, seeds=1), "hira": answers(0.5, seeds=1)})
+    said = verdicts({ADAPTER: answers(0.9, seeds=1), MULTIPLIED: answers(0.5, seeds=1)})
     assert "Too few seeds" in said[0] and "LoRA (1 seed) and HiRA (1 seed)" in said[0]
     assert said[1:] == ["Nothing is concluded about methods: fewer than two of them have 3 finished seeds."]
 
 
 def test_the_last_sentence_is_the_power_of_the_design():
-    correct = {"head": answers(0.70, seed=1), "lora": answers(0.86, seed=2), "hira": answers(0.80, seed=3)}
+    correct = {HEAD: answers(0.70, seed=1), ADAPTER: answers(0.86, seed=2), MULTIPLIED: answers(0.80, seed=3)}
     powers = sorted(pair.power.of_difference[0.015] for pair in compare_pairs(correct))
     least, median, most = (f"{100 * power:.0f}" for power in powers)
     assert f"of 1.5 points in {median}% ({least} to {most})" in verdicts(correct)[-1]
-    alone = verdicts({"lora": answers(0.85, seed=1), "hira": answers(0.5, seeds=1)})
+    alone = verdicts({ADAPTER: answers(0.85, seed=1), MULTIPLIED: answers(0.5, seeds=1)})
     assert not saying(alone, "Power")
 
 
 def test_a_failed_method_does_not_stop_the_others():
-    failed = [MissingRun(load_experiment("smoke").config("hira", seed), "not run, or failed") for seed in (0, 1)]
-    said = verdicts({"head": answers(0.7, seed=1), "lora": answers(0.86, seed=2)}, failed)
+    failed = [MissingRun(load_experiment("smoke").config(MULTIPLIED, seed), "not run, or failed") for seed in (0, 1)]
+    said = verdicts({HEAD: answers(0.7, seed=1), ADAPTER: answers(0.86, seed=2)}, failed)
     assert "2 runs cannot be used: HiRA, seed 0 (not run, or failed); HiRA, seed 1" in said[0]
     assert saying(said, "LoRA against head only: +16")
 
@@ -250,7 +203,7 @@ def test_a_seventh_method_is_judged_like_the_others():
         name, title = "seventh", "Seventh"
 
     said = verdicts(
-        {"lora": answers(0.85, seed=1), "seventh": answers(0.85, seed=2)},
+        {ADAPTER: answers(0.85, seed=1), "seventh": answers(0.85, seed=2)},
         methods=METHODS | {"seventh": Seventh()},
     )
     assert saying(said, "Equivalent within 1.5 points: LoRA and Seventh")

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from small import ADAPTER, FULL, HEAD, MULTIPLIED
 
 from course_utils.comparison import controls, weights
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods.gates import lora_layers
 from course_utils.runs import load_model
-from course_utils.training import train
+from course_utils.training.train import train
 
 TINY = {"max_train": 96, "max_validation": 32, "max_test": 64, "max_other": 16, "epochs": 1}
 
@@ -30,10 +31,10 @@ def deltas(monkeypatch):
         return {layer: (frozen, with_spectrum(eye[:, directions], values, ord(layer))) for layer in layers}
 
     return {
-        "lora": changes([0, 1], [3.0, 2.0]),
-        "full": changes([0, 1], [5.0, 5.0], "abc"),
-        "hira": changes([1, 2], [1.0, 0.5]) | {"d": (frozen, torch.zeros(10, 20))},
-        "head": {},
+        ADAPTER: changes([0, 1], [3.0, 2.0]),
+        FULL: changes([0, 1], [5.0, 5.0], "abc"),
+        MULTIPLIED: changes([1, 2], [1.0, 0.5]) | {"d": (frozen, torch.zeros(10, 20))},
+        HEAD: {},
     }
 
 
@@ -41,18 +42,18 @@ def test_methods_are_compared_on_the_layers_that_all_of_them_change(deltas):
     table = weights.method_deltas(deltas)
     assert list(table.columns) == ["method", "layer", "relative norm", "rank", "effective rank"]
     assert list(zip(table["method"], table["layer"], strict=True)) == [
-        (method, layer) for method in ("lora", "full", "hira") for layer in "ab"
+        (method, layer) for method in (ADAPTER, FULL, MULTIPLIED) for layer in "ab"
     ]
-    full = table[table["method"] == "full"]
+    full = table[table["method"] == FULL]
     assert full["relative norm"].tolist() == pytest.approx([(50 / 200) ** 0.5] * 2)
     assert full["effective rank"].tolist() == pytest.approx([2, 2]) and set(table["rank"]) == {2}
 
 
 def test_overlap_is_one_for_equal_half_for_shared_and_zero_for_orthogonal_subspaces(deltas):
     both, chance = weights.subspace_overlaps(deltas, directions=2)
-    assert both.loc["lora", "full"] == pytest.approx(1) and both.loc["lora", "hira"] == pytest.approx(0.5)
+    assert both.loc[ADAPTER, FULL] == pytest.approx(1) and both.loc[ADAPTER, MULTIPLIED] == pytest.approx(0.5)
     assert chance == pytest.approx(0.2)
-    first, _ = weights.subspace_overlaps({name: deltas[name] for name in ("lora", "hira")}, directions=1)
+    first, _ = weights.subspace_overlaps({name: deltas[name] for name in (ADAPTER, MULTIPLIED)}, directions=1)
     assert first.to_numpy() == pytest.approx(np.eye(2), abs=1e-6)
 
 
@@ -68,11 +69,11 @@ def tiny_run(tmp_path_factory):
     """Method → its run of six steps, trained when it is first asked for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COURSE_RUNS", str(tmp_path_factory.mktemp("runs")))
-        yield lambda method: train.train(load_experiment("smoke", TINY).config(method))
+        yield lambda method: train(load_experiment("smoke", TINY).config(method))
 
 
 def test_pruning_keeps_the_largest_ranks_of_all_layers_and_no_other(tiny_run):
-    model = load_model(tiny_run("lora"), merged=False)
+    model = load_model(tiny_run(ADAPTER), merged=False)
     sizes = {
         name: np.array([
             torch.outer(b, a).norm().item()
@@ -90,7 +91,7 @@ def test_pruning_keeps_the_largest_ranks_of_all_layers_and_no_other(tiny_run):
 
 
 def test_with_all_ranks_kept_the_accuracy_is_the_runs_own(tiny_run):
-    run = tiny_run("lora")
+    run = tiny_run(ADAPTER)
     table = controls.pruned_accuracy(run, [96, 0]).set_index("ranks")
     assert table.loc[96, "accuracy"] == run.result.metrics["test"].accuracy
     bare = controls.FinalSet(run.config).correct(load_model(run, merged=False).unload())
@@ -98,7 +99,7 @@ def test_with_all_ranks_kept_the_accuracy_is_the_runs_own(tiny_run):
 
 
 def test_the_quantised_base_answers_with_the_same_head(tiny_run):
-    run = tiny_run("head")
+    run = tiny_run(HEAD)
     found = controls.quantised_base_accuracy(run)
     assert found.plain == run.result.metrics["test"].accuracy
     assert 0 < found.errors.min() < found.errors.max() < 0.2

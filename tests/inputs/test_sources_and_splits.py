@@ -5,12 +5,11 @@ import random
 
 import pandas
 import pytest
-from transformers import AutoTokenizer
+from small import EMBEDDED, SENTIMENT
 
 from course_utils.errors import CourseError
-from course_utils.inputs import splits
-from course_utils.inputs.embedded import embedded_model, embedded_sentences
-from course_utils.inputs.splits import load_data, normalise, tokenize
+from course_utils.inputs.embedded import embedded_sentences
+from course_utils.inputs.splits import load_data, normalise
 
 SIZES = {"train": 7_000, "validation": 1_000, "test": 2_070, "products": 2_967, "tweets": 3_278, "editorials": 2_931}
 
@@ -158,7 +157,7 @@ def test_other_mistakes_are_refused(folder):
 
 
 def test_hub_out_of_reach_is_one_sentence(monkeypatch):
-    def unreachable(**_):
+    def unreachable(*_, **__):
         raise ConnectionError("many lines")
 
     monkeypatch.setattr("datasets.load_dataset", unreachable)
@@ -212,7 +211,7 @@ def test_phrases_of_the_other_sources_sentences_go_too(sst2_folder):
 
 def test_tokens_are_truncated_and_not_padded():
     frame = pandas.DataFrame({"text": ["good film", "x " * 300], "label": [1, 0]})
-    tokens = tokenize(frame, AutoTokenizer.from_pretrained(embedded_model()), max_length=64)
+    tokens = SENTIMENT.tokenize(frame, EMBEDDED.tokenizer(), 64)
     assert sorted(tokens.column_names) == ["attention_mask", "input_ids", "label", "length"]
     assert list(tokens["length"]) == [4, 64] == [len(ids) for ids in tokens["input_ids"]]
     assert list(tokens["label"]) == [1, 0]
@@ -220,4 +219,4 @@ def test_tokens_are_truncated_and_not_padded():
 
 def test_normalise_keeps_letters_and_digits_only():
     assert normalise("It 's CRÈME_brûlée , no. 3 !") == "itscrèmebrûléeno3"
-    assert splits.normalise("does n't") == splits.normalise("doesn't")
+    assert normalise("does n't") == normalise("doesn't")

@@ -1,203 +1,233 @@
-"""One table of invariants, run over every method in the registry, in 32 bits on the embedded encoder."""
+"""One table of invariants, run over every method in the registry, in 32 bits and in bf16, on a tiny random base."""
 
 import matplotlib
 
 matplotlib.use("agg")
 
+from contextlib import nullcontext
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from small import BLOCKS, EMBEDDED, SENTIMENT, WIDTH
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
     DistilBertConfig,
+    ModernBertConfig,
     RobertaConfig,
 )
 
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
-from course_utils.inputs import bases
+from course_utils.inputs import bases, nf4
 from course_utils.methods import METHODS
 from course_utils.methods.gates import gates, soft_threshold
+from course_utils.methods.sizes import count_parameters
 from course_utils.report.plots import method_picture
 from course_utils.training.trainer import adapted_model
 
 SENTENCES = ["a gripping, funny film", "dull from start to finish", "not bad at all", "i walked out"]
 LABELS = torch.tensor([1, 0, 1, 0])
 ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
+CLOSE = {"fp32": 1e-5, "bf16": 2e-2}  # a logit of the tiny base is about 0.1; a product in bf16 keeps three digits
+LAYERS = 2 * BLOCKS  # query and value of every block
 
 
 @pytest.fixture(scope="module")
 def batch():
-    return Base("embedded").tokenizer()(SENTENCES, return_tensors="pt", padding=True)
+    return EMBEDDED.tokenizer()(SENTENCES, return_tensors="pt", padding=True)
 
 
-@pytest.fixture(scope="module")
-def trained(batch):
-    """Method name → (adapted model after a few real steps, its trainable names, the weights before)."""
-    return {name: _train_a_little(name, batch) for name in METHODS}
+@pytest.fixture(scope="module", params=["fp32", "bf16"])
+def precision(request):
+    return request.param
 
 
-def _config(name):
-    return load_experiment("smoke", {"precision": "fp32"}).config(name)
+def multiplying_in(precision):
+    return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def _adapted(name):
-    config = _config(name)
-    base = METHODS[name].load_base(Base("embedded"), SENTIMENT, "fp32")
-    return adapted_model(config, base)
+class Case:
+    """One method on the tiny base in one precision."""
+
+    def __init__(self, name, base, batch, precision="fp32"):
+        self.method, self.base, self.batch, self.precision = METHODS[name], base, batch, precision
+        overrides = {"precision": precision, "methods": [name], "base_model": base.name}
+        self.config = load_experiment("smoke", overrides).config(name)
+
+    def adapted(self):
+        return adapted_model(self.config, self.load_base())
+
+    def load_base(self):
+        return self.method.load_base(self.base, SENTIMENT, self.precision)
+
+    def reference(self):
+        """What the method starts from: dequantised where the method quantises."""
+        model = nf4.dequantise(self.load_base()) if self.method.four_bit_base else self.load_base()
+        SENTIMENT.initialise_head(model, self.config.seed)
+        return model
+
+    def logits(self, model):
+        with torch.no_grad(), multiplying_in(self.precision):
+            return model.eval()(**self.batch).logits.float()
+
+    def loss(self, model):
+        with multiplying_in(self.precision):
+            return model.train()(**self.batch, labels=LABELS).loss
+
+    def train(self, model, steps=4):
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            self.loss(model).backward()
+            optimizer.step()
+            self.logits(model)  # an evaluation between two steps must not stop the next one from training
+        return model.eval()
+
+    def assert_close(self, found, expected):
+        torch.testing.assert_close(found, expected, atol=CLOSE[self.precision], rtol=0)
 
 
-def _train_a_little(name, batch, steps=4):
-    model = _adapted(name)
-    before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    _steps(model, batch, steps)
-    return model, before
+@pytest.fixture(params=METHODS)
+def case(request, tiny, batch, precision):
+    return Case(request.param, tiny, batch, precision)
 
 
-def _steps(model, batch, steps):
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
-    for _ in range(steps):
-        model.train()
-        optimizer.zero_grad()
-        model(**batch, labels=LABELS).loss.backward()
-        optimizer.step()
-        logits(model, batch)  # an evaluation between two steps must not stop the next one from training
-    model.eval()
+@pytest.fixture(params=ADAPTERS)
+def adapter(request, tiny, batch, precision):
+    return Case(request.param, tiny, batch, precision)
 
 
-@torch.no_grad()
-def logits(model, batch):
-    return model.eval()(**batch).logits
+def test_adapting_changes_nothing_before_training(case):
+    case.assert_close(case.logits(case.adapted()), case.logits(case.reference()))
 
 
-def reference(name, seed=0):
-    """The base classifier that the method starts from: dequantised where the method quantises."""
-    base = METHODS[name].load_base(Base("embedded"), SENTIMENT, "fp32")
-    if METHODS[name].four_bit_base:
-        base = nf4.dequantise(base)
-    config.task.initialise_head(base, seed)
-    return base
+def test_only_the_listed_parameters_train_and_evaluations_between_steps_stop_none(case):
+    model = case.adapted()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    case.train(model)
+    for name, parameter in model.named_parameters():
+        moved = not torch.equal(parameter, before[name])
+        assert moved <= parameter.requires_grad, f"{name} is frozen but moved"
+    case.loss(model).backward()
+    assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    count = count_parameters(model)
+    assert count.head == WIDTH * WIDTH + WIDTH + 2 * WIDTH + 2
+    if not case.method.is_baseline:
+        assert count.adapter == LAYERS * case.method.trained_numbers(WIDTH, WIDTH, case.config.settings)
+    assert count.trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_adapting_changes_nothing_before_training(name, batch):
-    torch.testing.assert_close(logits(_adapted(name), batch), logits(reference(name), batch), atol=1e-5, rtol=0)
+def test_saved_and_loaded_and_merged_give_the_same_logits(case, tmp_path):
+    model = case.train(case.adapted())
+    expected = case.logits(model)
+    case.method.save(case.method.finish(model), tmp_path)
+    case.assert_close(case.logits(case.method.load(case.load_base(), tmp_path)), expected)
+    merged = case.method.load_merged(case.load_base(), tmp_path)
+    case.assert_close(case.logits(merged), expected)
+    assert not hasattr(merged, "peft_config")
+    if not case.method.is_baseline:  # with nothing of ours
+        plain = PeftModel.from_pretrained(case.load_base(), tmp_path / "adapter")
+        case.assert_close(case.logits(plain), expected)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_only_the_listed_parameters_train(name, trained):
-    model, before = trained[name]
-    heads = bases.head_modules(model.get_base_model() if name in ADAPTERS else model)
-    for parameter_name, parameter in model.named_parameters():
-        moved = not torch.equal(parameter, before[parameter_name])
-        assert moved <= parameter.requires_grad, f"{parameter_name} is frozen but moved"
-        if parameter.requires_grad and name in ADAPTERS:
-            adapter = any(key in parameter_name for key in ("lora_", "hira_"))
-            assert adapter or bases.in_head(parameter_name, heads), parameter_name
-    count = sizes.count_parameters(model)
-    expected = {"head": 0, "full": count.total - count.head}.get(name)
-    if expected is None:  # 2 layers adapted in each of 6 blocks, factors of rank 8 on 384 × 384
-        expected = 12 * 8 * (384 + 384) + (12 * 8 if name == "sparse_lora" else 0)
-    assert count.adapter == expected
-    assert count.head == 384 * 384 + 384 + 384 * 2 + 2
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_training_goes_on_after_an_evaluation(name, batch):
-    model = _adapted(name)
-    _steps(model, batch, 2)
-    model.train()
-    model(**batch, labels=LABELS).loss.backward()
-    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert not without
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_saved_and_loaded_and_merged_give_the_same_logits(name, batch, tmp_path):
-    method = METHODS[name]
-    model = _train_a_little(name, batch)[0]
-    expected = logits(model, batch)
-    model = method.finish(model)
-    method.save(model, tmp_path)
-    loaded = method.load(method.load_base(Base("embedded"), SENTIMENT, "fp32"), tmp_path)
-    merged = method.load_merged(method.load_base(Base("embedded"), SENTIMENT, "fp32"), tmp_path)
-    torch.testing.assert_close(logits(loaded, batch), expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(logits(merged, batch), expected, atol=1e-5, rtol=0)
-    if name in ADAPTERS:  # with nothing of ours
-        plain = PeftModel.from_pretrained(method.load_base(Base("embedded"), SENTIMENT, "fp32"), tmp_path / "adapter")
-        torch.testing.assert_close(logits(plain, batch), expected, atol=1e-5, rtol=0)
-        assert not hasattr(merged, "peft_config")
-
-
-@pytest.mark.parametrize("name", ADAPTERS)
-def test_delta_weight_is_what_merging_adds(name, batch, tmp_path):
-    method = METHODS[name]
-    model = method.finish(_train_a_little(name, batch)[0])
-    method.save(model, tmp_path)
-    merged = method.load_merged(method.load_base(Base("embedded"), SENTIMENT, "fp32"), tmp_path)
-    deltas = method.delta_weights(model)
-    assert deltas
+def test_delta_weight_is_what_merging_adds(adapter, tmp_path):
+    model = adapter.method.finish(adapter.train(adapter.adapted()))
+    adapter.method.save(model, tmp_path)
+    merged = adapter.method.load_merged(adapter.load_base(), tmp_path)
+    deltas = adapter.method.delta_weights(model)
+    assert len(deltas) == LAYERS
+    start = adapter.reference()
     for layer, (frozen, delta) in deltas.items():
         assert delta.norm() > 0
-        torch.testing.assert_close(merged.get_submodule(layer).weight, frozen + delta, atol=1e-5, rtol=0)
+        added = merged.get_submodule(layer).weight - start.get_submodule(layer).weight
+        torch.testing.assert_close(added, delta, atol=1e-5, rtol=0)
+        within = 1e-5 if adapter.precision == "fp32" else 1e-2  # where frozen matrices may be kept in bf16
+        torch.testing.assert_close(frozen, start.get_submodule(layer).weight, atol=within, rtol=within)
+
+
+def test_the_speed_up_changes_neither_logits_nor_gradients(case):
+    results = []
+    for speedups in (False, True):
+        case.config = case.config.model_copy(update={"speedups": speedups})
+        model = case.adapted().eval()
+        with torch.no_grad():
+            torch.manual_seed(1)
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter += 0.05 * torch.randn_like(parameter)
+        with multiplying_in(case.precision):
+            output = model(**case.batch, labels=LABELS)
+        output.loss.backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        results.append((output.logits.detach().float(), gradients))
+    (logits, gradients), (fast_logits, fast_gradients) = results
+    case.assert_close(fast_logits, logits)
+    assert gradients.keys() == fast_gradients.keys()
+    if case.precision == "fp32":  # in bf16 gradients nearly cancel over sentences that look alike to a random base
+        for name, expected in gradients.items():
+            torch.testing.assert_close(fast_gradients[name], expected, atol=1e-5, rtol=1e-3, msg=name)
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_picture_shows_what_the_equation_says(name):
-    method, (out, into), rank = METHODS[name], (6, 4), 2
-    figure = method_picture(method, (out, into), rank, "A finding")
+def test_the_picture_shows_what_the_method_says_of_itself(name):
+    method, (out, into) = METHODS[name], (6, 4)
+    settings = method.Settings(learning_rate=1e-3, rank=2)
+    figure = method_picture(method, (out, into), settings, "A finding")
     words = " ".join(text.get_text() for text in [*figure.legends[0].get_texts(), *figure.axes[0].texts])
     plt.close(figure)
-    gates = rank if name == "sparse_lora" else 0
-    assert f"trained: {rank * (out + into) + gates} numbers" in words
-    assert ("4-bit" in words) == method.four_bit_base and ("gate" in words) == bool(gates)
-    assert ("odot" in words) == (name == "hira") and f"rank at most {rank}" in words
+    assert f"trained: {method.trained_numbers(out, into, settings)} numbers" in words and "rank at most 2" in words
+    shown = {"multiplied": "odot", "gated": "gate,", "four_bit": "4-bit", "magnitude": "length of every row"}
+    for part, word in shown.items():
+        assert (word in words) == getattr(method.picture, part), part
 
 
-def test_hira_multiplies_the_frozen_weight(trained):
-    model, _ = trained["hira"]
+# ---------------------------------------------------------------- what single methods promise
+
+
+def test_hira_multiplies_the_frozen_weight(tiny, batch):
+    case = Case("hira", tiny, batch)
+    model = case.train(case.adapted())
     for name, layer in model.named_modules():
         if hasattr(layer, "hira_A"):
             A, B = layer.hira_A["default"], layer.hira_B["default"]
-            frozen, delta = METHODS["hira"].delta_weights(model)[name.removeprefix("base_model.model.")]
+            frozen, delta = case.method.delta_weights(model)[name.removeprefix("base_model.model.")]
             torch.testing.assert_close(delta, frozen * (B @ A), atol=1e-7, rtol=0)
 
 
-def test_sparse_lora_saves_a_plain_smaller_lora(batch, tmp_path):
-    model = _train_a_little("sparse_lora", batch)[0]
+def test_dora_scales_every_row_to_its_trained_length(tiny, batch):
+    case = Case("dora", tiny, batch)
+    model = case.train(case.adapted())
+    for name, layer in model.named_modules():
+        if hasattr(layer, "get_delta_weight"):
+            frozen, delta = case.method.delta_weights(model)[name.removeprefix("base_model.model.")]
+            lengths = layer.lora_magnitude_vector["default"].weight
+            torch.testing.assert_close((frozen + delta).norm(dim=1), lengths, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("alive", ["some", "none"])
+def test_sparse_lora_saves_a_plain_smaller_lora(tiny, batch, tmp_path, alive):
+    case = Case("sparse_lora", tiny, batch)
+    model = case.train(case.adapted())
     with torch.no_grad():
         for index, gate in enumerate(gates(model).values()):
-            gate[: index % 9] = 0  # layer by layer 0, 1, … 8 ranks die
-    expected = logits(model, batch)
+            gate[: 8 if alive == "none" else (0, 3, 7, 8)[index]] = 0
+    expected = case.logits(model)
     survivors = {name: int(gate.count_nonzero()) for name, gate in gates(model).items()}
-    assert {0, 8} <= set(survivors.values())
-    method = METHODS["sparse_lora"]
-    model = method.finish(model)
-    method.save(model, tmp_path)
-    plain = PeftModel.from_pretrained(method.load_base(Base("embedded"), SENTIMENT, "fp32"), tmp_path / "adapter")
-    torch.testing.assert_close(logits(plain, batch), expected, atol=1e-5, rtol=0)
-    assert isinstance(plain.peft_config["default"], LoraConfig)
-    assert model.surviving_ranks == survivors
+    model = case.method.finish(model)
+    case.method.save(model, tmp_path)
+    plain = PeftModel.from_pretrained(case.load_base(), tmp_path / "adapter")
+    case.assert_close(case.logits(plain), expected)
+    assert isinstance(plain.peft_config["default"], LoraConfig) and model.surviving_ranks == survivors
     ranks = {
         name.removeprefix("base_model.model."): layer.lora_A["default"].out_features
         for name, layer in plain.named_modules()
         if hasattr(layer, "lora_A")
     }
-    assert ranks == {name: rank for name, rank in survivors.items() if rank}
-
-
-def test_sparse_lora_without_a_surviving_rank_still_loads(batch, tmp_path):
-    model = _train_a_little("sparse_lora", batch)[0]
-    with torch.no_grad():
-        for gate in gates(model).values():
-            gate.zero_()
-    expected = logits(model, batch)
-    method = METHODS["sparse_lora"]
-    method.save(method.finish(model), tmp_path)
-    loaded = method.load(method.load_base(Base("embedded"), SENTIMENT, "fp32"), tmp_path)
-    torch.testing.assert_close(logits(loaded, batch), expected, atol=1e-5, rtol=0)
+    if alive == "some":
+        assert ranks == {name: rank for name, rank in survivors.items() if rank}
 
 
 def test_soft_threshold_is_the_proximal_map():
@@ -210,14 +240,12 @@ def test_soft_threshold_is_the_proximal_map():
         assert soft_threshold(value, 0.1).item() == pytest.approx(best.item(), abs=2e-4)
 
 
-def test_qlora_gradients_are_those_through_the_dequantised_weights(batch):
-    config = _config("qlora").model_copy(
-        update={"settings": _config("qlora").settings.model_copy(update={"dropout": 0.0})}
-    )
-    quantised = adapted_model(config, METHODS["qlora"].load_base(Base("embedded"), SENTIMENT, "fp32"))
-    plain = get_peft_model(
-        reference("qlora"), METHODS["lora"].adapter_config(reference("qlora"), config.settings)
-    )
+def test_qlora_gradients_are_those_through_the_dequantised_weights(tiny, batch):
+    case = Case("qlora", tiny, batch)
+    settings = case.config.settings.model_copy(update={"dropout": 0.0})
+    case.config = case.config.model_copy(update={"settings": settings})
+    quantised = case.adapted()
+    plain = get_peft_model(case.reference(), METHODS["lora"].adapter_config(case.reference(), settings))
     with torch.no_grad():
         for (_, a), (_, b) in zip(_trainable(quantised), _trainable(plain), strict=True):
             a.copy_(torch.randn_like(a) * 0.02)
@@ -232,13 +260,16 @@ def _trainable(model):
     return [(n, p) for n, p in model.named_parameters() if p.requires_grad]
 
 
-def test_qlora_quantises_the_encoder_and_not_the_head():
-    model = METHODS["qlora"].load_base(Base("embedded"), SENTIMENT, "fp32")
-    quantised = {n for n, m in model.named_modules() if type(m).__name__ == "Linear4bit"}
-    linear = {n for n, m in reference("lora").base_model.named_modules() if isinstance(m, torch.nn.Linear)}
-    assert quantised == {f"distilbert.{name}" for name in linear}
-    assert all(m.weight.quant_state.nested for m in nf4.four_bit_layers(model))  # double quantisation
-    assert sizes.count_parameters(model).total == sizes.count_parameters(reference("lora")).total
+def test_qlora_quantises_the_encoder_and_not_the_head(tiny, batch):
+    model, reference = Case("qlora", tiny, batch).load_base(), Case("lora", tiny, batch).reference()
+    quantised = dict(nf4.four_bit_layers(model))
+    linear = {n for n, m in reference.base_model.named_modules() if isinstance(m, torch.nn.Linear)}
+    assert set(quantised) == {f"distilbert.{name}" for name in linear}
+    assert all(layer.weight.quant_state.nested for layer in quantised.values())  # double quantisation
+    assert count_parameters(model).total == count_parameters(reference).total
+
+
+# ---------------------------------------------------------------- other architectures
 
 
 @pytest.mark.parametrize(
@@ -253,7 +284,7 @@ def test_parameter_counts_without_weights(config, targets, trainable, total, as_
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config)
         settings = METHODS["lora"].Settings(learning_rate=1e-3, rank=8, target_modules=tuple(targets))
-        count = sizes.count_parameters(METHODS["lora"].adapt(model, settings))
+        count = count_parameters(METHODS["lora"].adapt(model, settings))
     assert (count.trainable, count.total, count.total_as_peft_counts) == (trainable, total, as_peft_counts)
     assert count.trainable == model.num_parameters(only_trainable=True)
 
@@ -268,19 +299,23 @@ def test_other_encoders_find_their_layers_and_head(name, make):
         else {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     )
     model = AutoModelForSequenceClassification.from_config(make(**small, **sizes))
-    config.task.initialise_head(model, 0)
+    SENTIMENT.initialise_head(model, 0)
     method = METHODS[name]
     if method.four_bit_base:
-        method = METHODS["lora"]  # quantising needs a folder to load from; the names are the same
-    adapted = method.adapt(model, _config(name).settings)
+        method = METHODS[method.control]  # quantising needs a folder to load from; the names are the same
+    adapted = method.adapt(model, method.Settings(learning_rate=1e-3))
     layers = {n.split(".")[-1] for n, m in adapted.named_modules() if hasattr(m, "get_delta_weight")}
     assert layers == ({"q_lin", "v_lin"} if make is DistilBertConfig else {"query", "value"})
     assert any("modules_to_save" in n for n, _ in _trainable(adapted))
 
 
-def test_impossible_targets_are_named():
-    base = METHODS["lora"].load_base(Base("embedded"), SENTIMENT, "fp32")
-    with pytest.raises(CourseError, match="no layer 'query'; it has ffn|no layer 'query'; it has "):
-        bases.check_targets(base, ("query",), 8)
-    with pytest.raises(CourseError, match="more than the width 384"):
-        bases.check_targets(base, (), 400)
+def test_impossible_targets_are_named(tiny):
+    model = tiny.load(SENTIMENT)
+    with pytest.raises(CourseError, match="no layer 'query'; it has .*q_lin"):
+        bases.check_targets(model, ("query",), 8)
+    with pytest.raises(CourseError, match=f"more than the width {WIDTH}"):
+        bases.check_targets(model, (), 400)
+    with torch.device("meta"):
+        unknown = AutoModelForSequenceClassification.from_config(ModernBertConfig(num_hidden_layers=1))
+    with pytest.raises(CourseError, match="target_modules=NAME,NAME with some of: .*Wqkv"):
+        bases.target_modules(unknown)

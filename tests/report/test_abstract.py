@@ -4,14 +4,15 @@ import json
 import shutil
 
 import pytest
-from test_comparison import write_run
+from made_up import write_run
+from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
 from course_utils.report.abstract import abstract, finding
 
-CLEAR = {"head": 0.7, "full": 0.95, "lora": 0.9, "sparse_lora": 0.8, "qlora": 0.8, "hira": 0.75}
+CLEAR = {HEAD: 0.7, FULL: 0.95, ADAPTER: 0.9, GATED: 0.8, QUANTISED: 0.8, MULTIPLIED: 0.75}
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def made(runs_in):
             accuracy = accuracies[config.method]
             record = write_run(config, accuracy).folder / "result.json"
             result = json.loads(record.read_text())
-            result["parameters"]["trainable"] = 200_000 if config.method == "full" else 3_000
+            result["parameters"]["trainable"] = 200_000 if config.method == FULL else 3_000
             tweets = result["metrics"]["test"] | {"accuracy": accuracy - 0.1}
             result["metrics"] |= {"validation": tweets, "tweets": tweets}
             result["checksum"] = None  # an older record has none
@@ -52,7 +53,7 @@ def test_a_clear_winner(made):
     assert "in 18 runs, with 3 seeds for each method" in paragraph
     assert "learn from 1,000 sentences and are judged on 200 of the set *movie test*" in paragraph
     assert "90.0% (95% interval 8" in paragraph and "full fine-tuning has 95.0% (" in paragraph
-    assert "trains 3,000 parameters, its head included: 1.5% of full fine-tuning's 200,000." in paragraph
+    assert "trains 3,000 parameters, its head included: 1.5% of the 200,000 of full fine-tuning." in paragraph
     assert "5 are significantly different (LoRA and Sparse LoRA; LoRA and QLoRA; LoRA and HiRA; " in paragraph
     assert "1 is equivalent within 1.5 points (Sparse LoRA and QLoRA)" in paragraph
     assert "to full fine-tuning is significant (−5.0 points" in paragraph
@@ -61,7 +62,7 @@ def test_a_clear_winner(made):
 
 
 def test_a_tie_has_no_winner(made):
-    tie = CLEAR | {"qlora": 0.9, "full": 0.9, "hira": 0.88}
+    tie = CLEAR | {QUANTISED: 0.9, FULL: 0.9, MULTIPLIED: 0.88}
     sentence, paragraph = said(made(tie))
     assert "not shown to be better than HiRA, equivalent within 1.5 points to QLoRA and significantly above" in sentence
     assert sentence.endswith("and is equivalent to it within 1.5 points.")
@@ -70,7 +71,7 @@ def test_a_tie_has_no_winner(made):
 
 
 def test_a_difference_that_may_be_chance_is_called_so(made):
-    sentence, paragraph = said(made(CLEAR | {"full": 0.91}))
+    sentence, paragraph = said(made(CLEAR | {FULL: 0.91}))
     assert sentence.endswith("and is 1.0 points below it, a difference that is not significant.")
     assert "to full fine-tuning is inconclusive" in paragraph
 
@@ -85,14 +86,14 @@ def test_one_seed_allows_no_conclusion(made):
 
 def test_missing_methods_are_missing_from_the_conclusions(made):
     experiment = made(CLEAR)
-    for method in ("hira", "full"):
+    for method in (MULTIPLIED, FULL):
         for seed in range(3):
             shutil.rmtree(runs.runs_folder() / experiment.config(method, seed).path)
     sentence, paragraph = said(experiment)
-    assert "of the 3 adapter methods with 3 finished seeds" in sentence and "full" not in sentence
+    assert "of the 3 adapter methods with 3 finished seeds" in sentence and FULL not in sentence
     assert "in 12 of 18 planned runs" in paragraph and "anything about HiRA." in paragraph
     assert "Of 3 pairs" in paragraph and "its head included. Of" in paragraph
-    for method in ("sparse_lora", "qlora"):
+    for method in (GATED, QUANTISED):
         shutil.rmtree(runs.runs_folder() / experiment.config(method, 1).path)
     sentence, _ = said(experiment)
     assert sentence == (

@@ -21,11 +21,11 @@ from PIL import Image
 from test_display import AS_SHOWN, HOSTILE
 
 from course_utils.comparison.tables import ExperimentRuns, MissingRun
-from course_utils.config import load_experiment
+from course_utils.config import RunConfig, load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import Data
 from course_utils.paths import PROJECT
-from course_utils.report import bind, checklist
+from course_utils.report import bind
 from course_utils.workflow import start
 
 HTML = "{http://www.w3.org/1999/xhtml}"
@@ -97,13 +97,13 @@ def write(folder, name, *cells):
     return path
 
 
-def bind(patch, folder):
+def bind_in(patch, folder):
     """The report of the notebooks of reports/smoke, an experiment of which no run is finished."""
     patch.setenv("COURSE_REPORTS", str(folder))
     patch.setenv("SOURCE_DATE_EPOCH", "1767225600")
     sentences = pd.DataFrame({"example_id": ["a", "b"], "text": ["a", "b"], "label": [0, 1]})
     data = Data("embedded", {"test": sentences}, {"test": "movie test"}, {})
-    patch.setattr(checklist, "load_run_data", lambda config: data)
+    patch.setattr(RunConfig, "load_data", lambda config: data)
     experiment = load_experiment("smoke")
     missing = [MissingRun(config, "not run, or failed") for config in experiment.configs()]
     return bind.build_report(ExperimentRuns(experiment, [], missing))
@@ -144,7 +144,7 @@ def bound(tmp_path_factory):
     compile_, set_in_pdf = typst.compile, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typst, "compile", compile_and_picture)
-        html, pdf = bind(patch, folder)
+        html, pdf = bind_in(patch, folder)
         assert sorted(path.name for path in (folder / "smoke").iterdir()) == [
             "notebooks",
             "report.html",
@@ -263,8 +263,8 @@ def test_nothing_runs_over_the_printed_margin(bound):
 
 def test_same_notebooks_give_the_same_bytes(reports, monkeypatch):
     write(reports, "05_hira", HIRA)
-    first = [path.read_bytes() for path in bind(monkeypatch, reports)]
-    assert [path.read_bytes() for path in bind(monkeypatch, reports)] == first
+    first = [path.read_bytes() for path in bind_in(monkeypatch, reports)]
+    assert [path.read_bytes() for path in bind_in(monkeypatch, reports)] == first
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_what_spoils_a_report_is_named_and_the_last_one_kept(reports, monkeypatc
     for name in ("report.html", "report.pdf"):
         (reports / "smoke" / name).write_text("the last one")
     with pytest.raises(CourseError) as error:
-        bind(monkeypatch, reports)
+        bind_in(monkeypatch, reports)
     assert message in str(error.value)
     assert "03_sparse_lora.ipynb" in str(error.value) or message == "skip"
     kept = sorted(path for path in (reports / "smoke").iterdir() if path.is_file())
@@ -295,17 +295,17 @@ def test_what_spoils_a_report_is_named_and_the_last_one_kept(reports, monkeypatc
 
 def test_no_notebooks_says_what_makes_them(reports, monkeypatch):
     with pytest.raises(CourseError, match="run_all.sh"):
-        bind(monkeypatch, reports)
+        bind_in(monkeypatch, reports)
 
 
 def test_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")
     assert bind.read_settings()["date"] == datetime.date(2026, 1, 1)
-    monkeypatch.setattr(report, "PROJECT", tmp_path)
+    monkeypatch.setattr(bind, "PROJECT", tmp_path)
     (tmp_path / "reports").mkdir()
     settings = tmp_path / "reports" / "report.toml"
     with pytest.raises(CourseError, match="is missing; restore it: git checkout reports/report.toml"):
-        start.main(["--dry-run"])  # before any work
+        start.run("quick", [], None, True, False, [])  # before any work
     settings.write_text('title = "T"')
     with pytest.raises(CourseError, match="lacks subtitle"):
         bind.read_settings()

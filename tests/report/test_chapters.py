@@ -5,9 +5,12 @@ import json
 import nbformat
 import pandas as pd
 import pytest
+from small import ADAPTER
 
 from course_utils.__main__ import main
 from course_utils.config import load_experiment
+from course_utils.methods import METHODS
+from course_utils.report import chapters
 from course_utils.report.chapters import cited_keys, show_references
 from course_utils.report.playground import classify, playground, trained_runs
 from course_utils.training.train import train
@@ -39,7 +42,7 @@ def test_without_runs_it_says_what_is_missing(runs_in):
 
 
 def test_it_answers_as_the_command_line_does(runs_in, capsys):
-    config = EXPERIMENT.config("lora")
+    config = EXPERIMENT.config(ADAPTER)
     assert "still to be made" in time_needed("02_lora", EXPERIMENT, config)
     run = train(config)
     assert "took" in time_needed("02_lora", EXPERIMENT, config) and run.result.timing.train_seconds > 0
@@ -47,7 +50,8 @@ def test_it_answers_as_the_command_line_does(runs_in, capsys):
     capsys.readouterr()
     assert main(["predict", str(run.folder), TEXT, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    expected = pd.DataFrame([{"method": "LoRA", "label": said["label"], "probability": said["probability"]}])
+    of_one = {"method": METHODS[ADAPTER].title, "label": said["label"], "probability": said["probability"]}
+    expected = pd.DataFrame([of_one])
     pd.testing.assert_frame_equal(answers, expected)
 
     widget = playground(EXPERIMENT)
@@ -69,7 +73,7 @@ def test_the_time_of_a_chapter_is_read_from_its_executed_copy(reports):
 
 def test_references_are_what_the_chapter_cites(monkeypatch):
     shown = []
-    monkeypatch.setattr("course_utils.chapters.show_markdown", shown.append)
+    monkeypatch.setattr(chapters, "show_markdown", shown.append)
     show_references("05_hira")
     (listed,) = shown
     keys = cited_keys(nbformat.read(NOTEBOOKS / "05_hira.ipynb", as_version=4))

@@ -5,11 +5,12 @@ import shutil
 
 import pandas as pd
 import pytest
-from test_comparison import write_run
+from made_up import write_run
+from small import ADAPTER, MULTIPLIED
 
 from course_utils import runs
 from course_utils.comparison.tables import read_runs
-from course_utils.config import load_experiment
+from course_utils.config import RunConfig, load_experiment
 from course_utils.inputs.splits import Data
 from course_utils.report import checklist
 
@@ -28,7 +29,7 @@ def experiment(runs_in, monkeypatch):
     """Two seeds of every method of the smoke profile; the data are four sentences, of which two were removed."""
     frame = pd.DataFrame({"example_id": list("abcd"), "text": list("abcd"), "label": [0, 1, 1, 1]})
     data = Data("embedded", {"test": frame}, {"test": "movie test"}, {"movies, duplicates": 2})
-    monkeypatch.setattr(checklist, "load_run_data", lambda config: data)
+    monkeypatch.setattr(RunConfig, "load_data", lambda config: data)
     experiment = load_experiment("smoke", {"seeds": 2, "precision": "fp32"})
     for config in experiment.configs():
         write_scored_run(config, data.fingerprint)
@@ -50,15 +51,15 @@ def test_a_whole_experiment(experiment):
     # 12 runs of 9 s, and 400 sentences of 2 ms
     assert "0.03 hours" in section(page, "Compute")[0] and "- LoRA: 10 s a main run" in section(page, "Compute")
     assert "`./run_all.sh --profile smoke --seeds 2 -p precision=fp32`" in page
-    rate, trial = experiment.config("hira").settings.learning_rate, experiment.profile.found_by["hira"]
+    rate, trial = experiment.config(MULTIPLIED).settings.learning_rate, experiment.profile.found_by[MULTIPLIED]
     assert f"- HiRA: {rate:g}, found by the trial with fingerprint `{trial[:16]}`" in section(page, "Learning rates")
     assert not [line for line in section(page, "Not run") if "seed" in line]
 
 
 def test_a_missing_run_appears_with_its_reason(experiment):
-    folder = {name: runs.runs_folder() / experiment.config(name, 1).path for name in ("lora", "hira")}
-    shutil.rmtree(folder["lora"])
-    (folder["hira"] / "predictions.parquet").write_bytes(b"torn")
+    folder = {name: runs.runs_folder() / experiment.config(name, 1).path for name in (ADAPTER, MULTIPLIED)}
+    shutil.rmtree(folder[ADAPTER])
+    (folder[MULTIPLIED] / "predictions.parquet").write_bytes(b"torn")
     page = checklist.checklist(read_runs(experiment))
     assert section(page, "Runs")[0] == "- All studies: 10 of 12 planned runs are finished."
     lora, hira = section(page, "Not run")[:2]

@@ -120,5 +120,5 @@ def test_format_of_no_column_names_the_columns(shown):
 def test_source_is_the_package_s_own_and_its_fence_holds(shown):
     show_source(code_block)
     text = shown[0][0]["text/markdown"]
-    assert text.startswith("``` python\n# course_utils.display.code_block\ndef code_block(")
+    assert text.startswith("``` python\n# course_utils.text.code_block\ndef code_block(")
     assert code_block("````", "python").startswith("````` python")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from small import ADAPTER
 
 from course_utils.paths import PROJECT
 
@@ -90,7 +91,7 @@ def test_a_notebook_trains_and_runs_to_its_end_in_jupyterlab(lab, page, runs_in)
     folded = sum(not prompt for prompt in prompts)  # a solution shows no number until it is unfolded
     assert folded == 3 and all(prompt in (number, "") for prompt, number in zip(prompts, in_order, strict=True))
 
-    assert (runs_in / "smoke" / "main" / "lora" / "seed-0" / "result.json").is_file()
+    assert (runs_in / "smoke" / "main" / ADAPTER / "seed-0" / "result.json").is_file()
     bar = page.locator("progress")
     assert bar.get_attribute("value") == bar.get_attribute("max")
 

@@ -1,6 +1,5 @@
 """Model cards: complete, true to the run's record, accepted by a hub, and their code runs as printed."""
 
-import argparse
 import json
 import os
 import re
@@ -12,23 +11,23 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from pydantic import Field
+from small import ADAPTER, QUANTISED, SENTIMENT
 
 from course_utils.audit.audit import REFUTED, audit_card
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
-from course_utils.inputs.bases import LABELS
 from course_utils.methods import METHODS
 from course_utils.methods.base import LoraSettings
 from course_utils.methods.lora import Lora
-from course_utils.options import experiment_arguments, parse_overrides
+from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT
 from course_utils.report.bind import write_cards
 from course_utils.runs import Run, find_run
 from course_utils.stats import wilson_interval
 from course_utils.tasks.classification import METRICS
 from course_utils.training.card import bibtex, command, write_card
-from course_utils.training.train import load_run_data, train
+from course_utils.training.train import train
 
 ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
 SECTIONS = """\
@@ -64,7 +63,7 @@ SLIVER = {"precision": "fp32", "max_train": 32, "max_validation": 16, "max_test"
 @pytest.fixture(scope="module")
 def trained(place):
     """Method → its run, on a sliver of the data."""
-    experiment = load_experiment("smoke", SLIVER)
+    experiment = load_experiment("smoke", SLIVER | {"methods": ADAPTERS})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COURSE_RUNS", str(place / "runs"))
         return {name: train(experiment.config(name)) for name in ADAPTERS}
@@ -122,8 +121,8 @@ def test_numbers_are_those_of_the_record(trained, method):
 
 
 def test_limits_state_the_measured_accuracy_elsewhere(trained):
-    result = trained["lora"].result
-    limits = trained["lora"].card().partition("## Limitations")[2].partition("## Citation")[0]
+    result = trained[ADAPTER].result
+    limits = trained[ADAPTER].card().partition("## Limitations")[2].partition("## Citation")[0]
     elsewhere = [name for name in result.metrics if name not in ("validation", "test")]
     assert elsewhere
     for name in elsewhere:
@@ -131,30 +130,28 @@ def test_limits_state_the_measured_accuracy_elsewhere(trained):
         assert f"{result.metrics[name].accuracy:.4f}" in limits and f"{difference:+.4f}" in limits
     assert "contrastively" in limits
     worst = min(elsewhere, key=lambda name: result.metrics[name].accuracy)
-    intended = trained["lora"].card().partition("### Intended Use")[2].partition("## Training")[0]
+    intended = trained[ADAPTER].card().partition("### Intended Use")[2].partition("## Training")[0]
     assert f"*{result.data.titles[worst].capitalize()}*" in intended
 
 
 def test_the_printed_command_makes_the_run(trained):
-    parser = argparse.ArgumentParser()
-    experiment_arguments(parser)
-    for name in ("--method", "--seed", "--study"):
-        parser.add_argument(name, default="main")
     for run in trained.values():
         (line,) = re.findall(r"```bash\npython -m course_utils train (.*)\n```", run.card())
-        options = parser.parse_args(shlex.split(line))
-        experiment = load_experiment(options.profile, parse_overrides(options.overrides))
-        made = experiment.config(options.method, int(options.seed), options.study)
+        words = shlex.split(line)
+        given = dict(zip(words[::2], words[1::2], strict=True))
+        pairs = [value for name, value in zip(words[::2], words[1::2], strict=True) if name == "-p"]
+        experiment = load_experiment(given["--profile"], parse_overrides(pairs))
+        made = experiment.config(given["--method"], int(given["--seed"]), given.get("--study", "main"))
         assert made.model_copy(update={"experiment": run.config.experiment}) == run.config
     experiment = load_experiment("smoke", {"lora.target_modules": "q_lin,out_lin", "qlora.rank": "2"})
-    line = command(experiment.config("lora", 3), experiment)
+    line = command(experiment.config(ADAPTER, 3), experiment)
     assert line.endswith("-p lora.target_modules=q_lin,out_lin -p qlora.rank=2 --method lora --seed 3")
 
 
 def test_cards_of_finished_runs_say_how_they_compare(trained, place, monkeypatch):
     monkeypatch.setenv("COURSE_RUNS", str(place / "runs"))
-    assert "| LoRA | 1 |" not in trained["lora"].card()
-    write_cards(read_runs(load_experiment("smoke", SLIVER)))
+    assert "| LoRA | 1 |" not in trained[ADAPTER].card()
+    write_cards(read_runs(load_experiment("smoke", SLIVER | {"methods": ADAPTERS})))
     for name, run in trained.items():
         accuracy = 100 * run.result.metrics["test"].accuracy
         assert f"| {METHODS[name].title} | 1 | {accuracy:.1f} [" in run.card()
@@ -186,7 +183,7 @@ def test_metadata_is_what_a_hub_reads(trained, method):
 
 
 def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path):
-    run = trained["qlora"]
+    run = trained[QUANTISED]
     card = rewrite(
         run,
         tmp_path / "run",
@@ -205,12 +202,12 @@ def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path):
     loading, _ = code_blocks(card)
     compile(loading, "card", "exec")
     assert 'base = "distilbert-base-uncased"' in loading and loading.count('revision="12ab"') == 2
-    assert str(LABELS).replace("'", '"') in loading
+    assert str(SENTIMENT.labels).replace("'", '"') in loading
     assert "course_utils" not in loading and "contrastively" not in card and "sanh2019distilbert" in card
 
 
 def test_folder_is_no_hub_id(trained, tmp_path):
-    run = trained["lora"]
+    run = trained[ADAPTER]
     config = with_targets(run.config, base_model="./my-model", data="./my-data")
     card = rewrite(run, tmp_path / "run", config=config)
     data = ModelCard(card).data
@@ -226,7 +223,7 @@ def test_a_further_method_needs_no_change_here(trained, tmp_path, monkeypatch):
         name, title, description, Settings = "seventh", "Seventh", "LoRA with a twist.", SeventhSettings
 
     monkeypatch.setitem(METHODS, "seventh", Seventh())
-    run = trained["lora"]
+    run = trained[ADAPTER]
     settings = SeventhSettings(learning_rate=1e-3)
     config = run.config.model_copy(update={"method": "seventh", "settings": settings})
     card = rewrite(run, tmp_path / "run", load_experiment("smoke"), config=config, method={"turned_layers": 3})
@@ -254,11 +251,11 @@ def test_code_blocks_run_as_printed_and_give_the_recorded_predictions(trained, p
     from course_utils.inputs.embedded import embedded_model
 
     (place / "my-model").symlink_to(embedded_model())
-    run = trained["lora"]
+    run = trained[ADAPTER]
     config = with_targets(run.config, base_model="./my-model")
     cards = {name: run.card() for name, run in trained.items()}
     cards["folder"] = rewrite(run, tmp_path / "run", config=config)
-    texts = load_run_data(run.config).sets["test"].text.tolist()[:6]
+    texts = run.config.load_data().sets["test"].text.tolist()[:6]
     questions = tmp_path / "questions.json"
     questions.write_text(json.dumps({name: (code_blocks(card), texts) for name, card in cards.items()}))
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -266,7 +263,7 @@ def test_code_blocks_run_as_printed_and_give_the_recorded_predictions(trained, p
 
     for name, (said, logits) in json.loads(questions.read_text()).items():
         assert len(code_blocks(cards[name])) == 2
-        assert said.strip() in LABELS.values(), name
+        assert said.strip() in SENTIMENT.labels.values(), name
         predictions = trained.get(name, run).predictions().query("set == 'test'")[:6]
         # bitsandbytes multiplies 4-bit weights in bfloat16 on processors that can, whatever it is told.
         tolerance = 2e-3 if name in METHODS and METHODS[name].four_bit_base else 1e-5

@@ -11,6 +11,7 @@ import pytest
 import transformers
 from hub_stand_in import COMMIT, stand_in
 from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
+from small import ADAPTER, HEAD
 
 from course_utils.inputs.embedded import embedded_model
 from course_utils.paths import PROJECT
@@ -70,7 +71,7 @@ def command(hub, tmp_path):
     return run
 
 
-def training(base: str = BASE, method: str = "lora") -> list[str]:
+def training(base: str = BASE, method: str = ADAPTER) -> list[str]:
     settings = SMALL | {"base_model": base}
     return ["train", "--profile", "smoke", "--method", method] + [
         word for name, value in settings.items() for word in ("-p", f"{name}={value}")
@@ -127,7 +128,7 @@ def test_a_download_that_broke_off_goes_on_and_then_needs_no_network(hub, comman
     other = [file for file, _, _ in hub.sent if file != "model.safetensors"]
     assert len(set(other)) == len(other)
     asked = len(hub.asked)
-    offline = command(*training(method="head"), HF_HUB_OFFLINE="1")
+    offline = command(*training(method=HEAD), HF_HUB_OFFLINE="1")
     assert offline.returncode == 0, offline.stderr
     assert len(hub.asked) == asked
 
@@ -173,7 +174,7 @@ def test_what_cannot_be_reached_is_one_sentence(command):
 
 @pytest.mark.slow
 def test_what_nobody_could_use_is_not_pushed(command, tmp_path):
-    for method, said in (("lora", "nobody could load the adapter"), ("head", "which has no adapter")):
+    for method, said in ((ADAPTER, "nobody could load the adapter"), (HEAD, "which has no adapter")):
         command(*training("embedded", method))
         (run,) = (tmp_path / "runs").rglob(f"{method}/seed-0")
         refused = command("push", str(run), "me/adapter", "--yes", HF_TOKEN=TOKEN)

@@ -12,13 +12,14 @@ import numpy as np
 import psutil
 import pytest
 from safetensors.numpy import load_file
+from small import ADAPTER
 
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.embedded import embedded_model
 from course_utils.paths import PROJECT
 from course_utils.runs import find_run, read_run
-from course_utils.training import train
+from course_utils.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def command(model, processes: int) -> list[str]:
     settings = ["precision=fp32", "max_train=96", "epochs=2", "lora.dropout=0", f"base_model={model}"]
     launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), "-m"]
     launch = launch if processes > 1 else []
-    train = ["course_utils", "train", "--profile", "smoke", "--method", "lora"]
+    train = ["course_utils", "train", "--profile", "smoke", "--method", ADAPTER]
     return [sys.executable, "-m", *launch, *train, *(word for pair in settings for word in ("-p", pair))]
 
 
@@ -93,19 +94,18 @@ def test_when_one_of_two_processes_dies_nothing_passes_for_a_run(without_dropout
 def test_a_batch_that_cannot_be_shared_out_is_refused(runs_in, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(CourseError, match="batch_size: 16 cannot be shared out equally among 3 .* batch_size=18"):
-        train.train(load_experiment("smoke").config("lora"))
+        train(load_experiment("smoke").config(ADAPTER))
 
 
 @pytest.mark.slow
 def test_a_run_copied_from_another_machine_is_found_and_a_changed_one_is_not(smoke, tmp_path, monkeypatch):
     elsewhere = tmp_path / "runs"
-    shutil.copytree(smoke.project / "runs" / "smoke" / "main" / "lora", elsewhere / "smoke" / "main" / "lora")
+    shutil.copytree(smoke.project / "runs" / "smoke" / "main" / ADAPTER, elsewhere / "smoke" / "main" / ADAPTER)
     for file in elsewhere.rglob("*"):
         os.utime(file, (1e9, 1e9))  # as old as copies may be
     monkeypatch.setenv("COURSE_RUNS", str(elsewhere))
-    config = load_experiment("smoke").config("lora")
-    monkeypatch.setattr(training, "make_trainer", None)  # nothing may be trained
-    assert train.train(config).folder == elsewhere / config.path
+    config = load_experiment("smoke").config(ADAPTER)
+    assert train(config).folder == elsewhere / config.path
     with (elsewhere / config.path / "adapter" / "adapter_config.json").open("a") as file:
         file.write(" ")
     assert find_run(config) is None
@@ -117,8 +117,8 @@ def test_each_of_several_gpus_has_one_run(tmp_path):
     tool.chmod(0o755)
     (tmp_path / "tmp").mkdir()
     code = (
-        "import os, sys; from course_utils import gpus, workflow; print(workflow.at_once(8), end=' ', flush=True);"
-        "gpus.take_one(); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
+        "import os, sys; from course_utils import host; print(host.at_once(8), end=' ', flush=True);"
+        "host.take_a_gpu(); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
     )
     variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path / "tmp")}
 

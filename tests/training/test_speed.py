@@ -2,50 +2,26 @@
 
 import pytest
 import torch
+from small import ADAPTER, SENTIMENT
 from torch import nn
 
 from course_utils.config import load_experiment
-from course_utils.inputs import bases
 from course_utils.methods import METHODS
-from course_utils.training.speed import FastDropout, keep_frozen_matrices_in_bf16, short_attention, speed_up
+from course_utils.training.speed import FastDropout, keep_frozen_matrices_in_bf16, short_attention
 from course_utils.training.trainer import adapted_model
 
 SENTENCES = ["a gripping, funny film that nobody should miss", "dull", "not bad at all, whatever they say"]
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_logits_and_gradients_are_those_of_the_libraries(name):
-    config = load_experiment("smoke", {"precision": "fp32", "speedups": False}).config(name)
-    batch = Base("embedded").tokenizer()(SENTENCES, return_tensors="pt", padding=True)
-    batch["labels"] = torch.tensor([1, 0, 1])
-    model = adapted_model(config, METHODS[name].load_base(Base("embedded"), SENTIMENT, "fp32")).eval()
-    with torch.no_grad():
-        for parameter_name, parameter in model.named_parameters():
-            if "lora_B" in parameter_name or "hira_B" in parameter_name:
-                parameter.normal_(std=0.05)
-    results = []
-    for change in (lambda m: m, speed_up):
-        output = change(model)(**batch)
-        model.zero_grad()
-        output.loss.backward()
-        gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-        results.append((output.logits.detach(), gradients))
-    (logits, gradients), (fast_logits, fast_gradients) = results
-    torch.testing.assert_close(fast_logits, logits, atol=1e-5, rtol=0)
-    for parameter_name in gradients.keys() | fast_gradients.keys():
-        expected = gradients[parameter_name]
-        # a parameter that only other tokens of the last block used has no gradient in either
-        torch.testing.assert_close(fast_gradients[parameter_name], expected, atol=1e-5, rtol=1e-3)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_frozen_matrices_in_bf16_multiply_as_autocast_does(name):
-    config = load_experiment("smoke", {"precision": "bf16", "speedups": False}).config(name)
-    batch = Base("embedded").tokenizer()(SENTENCES, return_tensors="pt", padding=True)
-    model = adapted_model(config, METHODS[name].load_base(Base("embedded"), SENTIMENT, "bf16")).eval()
+def test_frozen_matrices_in_bf16_multiply_as_autocast_does(name, tiny):
+    overrides = {"precision": "bf16", "speedups": False, "base_model": tiny.name, "methods": [name]}
+    config, method = load_experiment("smoke", overrides).config(name), METHODS[name]
+    batch = tiny.tokenizer()(SENTENCES, return_tensors="pt", padding=True)
+    model = adapted_model(config, method.load_base(tiny, SENTIMENT, "bf16")).eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         logits = model(**batch).logits
-        keep_frozen_matrices_in_bf16(model)
+        keep_frozen_matrices_in_bf16(model, method)
         assert torch.equal(model(**batch).logits, logits)
 
 
@@ -63,9 +39,8 @@ def test_short_attention_is_torchs_and_drops_at_its_rate():
     torch.testing.assert_close(dropped[~gone], kept[~gone] / 0.9, rtol=1e-4, atol=0)
 
 
-def test_every_dropout_of_the_model_is_replaced():
-    config = load_experiment("smoke").config("lora")
-    model = adapted_model(config, METHODS["lora"].load_base(Base("embedded"), SENTIMENT, "fp32"))
+def test_every_dropout_of_the_model_is_replaced(tiny):
+    model = adapted_model(load_experiment("smoke").config(ADAPTER), METHODS[ADAPTER].load_base(tiny, SENTIMENT, "fp32"))
     kinds = {type(module) for module in model.modules() if isinstance(module, nn.Dropout)}
     assert kinds == {FastDropout}
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from small import ADAPTER, FULL, GATED, HEAD, QUANTISED
 from transformers import TrainerCallback
 
 from course_utils import runs
@@ -13,14 +14,21 @@ from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.runs import find_run, read_run
-from course_utils.training import train
+from course_utils.training import trainer
+from course_utils.training.train import train
 
 TINY = {"max_train": 96, "max_validation": 32, "max_test": 32, "max_other": 16, "epochs": 2}
 
 
-def tiny(method, **overrides):
-    """Configuration of a run of 12 steps, 6 an epoch, with checkpoints every 3."""
-    return load_experiment("smoke", TINY | overrides).config(method)
+@pytest.fixture
+def small(tiny):
+    """A function from a method to the configuration of a run of 12 steps on the tiny base, 6 an epoch."""
+
+    def config(method, **overrides):
+        settings = TINY | {"base_model": tiny.name, "methods": [method]} | overrides
+        return load_experiment("smoke", settings).config(method)
+
+    return config
 
 
 class Killed(BaseException):
@@ -61,49 +69,49 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize(
-    ("method", "step"), [("sparse_lora", 5), ("sparse_lora", 6), ("full", 8), ("qlora", 11)]
+    ("method", "step"), [(GATED, 5), (GATED, 6), (FULL, 8), (QUANTISED, 11)]
 )
-def test_a_killed_run_goes_on_to_the_same_numbers(method, step, killed_after, tmp_path, monkeypatch):
-    config = tiny(method)
+def test_a_killed_run_goes_on_to_the_same_numbers(small, method, step, killed_after, tmp_path, monkeypatch):
+    config = small(method)
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "undisturbed"))
-    undisturbed = train.train(config)
+    undisturbed = train(config)
 
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "killed"))
     revive = killed_after(method, step)
     with pytest.raises(Killed):
-        train.train(config)
+        train(config)
     assert find_run(config) is None
     revive()
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "killed"))
     steps = []
     monkeypatch.setattr(
-        train.StepTimes, "on_train_begin", lambda self, args, state, *_, **__: steps.append(state.global_step)
+        trainer.StepTimes, "on_train_begin", lambda self, args, state, *_, **__: steps.append(state.global_step)
     )
-    resumed = train.train(config)
+    resumed = train(config)
     assert steps == [step // 3 * 3]  # it went on from the last checkpoint, not from the start
     assert_same(outcome(undisturbed), outcome(resumed))
     assert len(resumed.history()) == len(undisturbed.history())
 
 
-def test_a_torn_checkpoint_is_passed_over(killed_after, runs_in):
-    config = tiny("lora")
-    revive = killed_after("lora", 8)
+def test_a_torn_checkpoint_is_passed_over(small, killed_after, runs_in):
+    config = small(ADAPTER)
+    revive = killed_after(ADAPTER, 8)
     with pytest.raises(Killed):
-        train.train(config)
+        train(config)
     revive()
     folder = runs_in / config.path.replace("seed-0", ".seed-0.unfinished") / "checkpoints"
     assert sorted(p.name for p in folder.iterdir()) == ["checkpoint-3", "checkpoint-6"]
     state = folder / "checkpoint-6" / "trainer_state.json"
     state.write_text(state.read_text()[:100])
-    assert train.last_checkpoint(folder) == str(folder / "checkpoint-3")
+    assert trainer.last_checkpoint(folder) == str(folder / "checkpoint-3")
 
 
-def test_a_finished_run_is_found_and_not_made_again(runs_in, monkeypatch):
-    config = tiny("head")
-    first = train.train(config)
-    monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("trained again"))
-    again = train.train(config)
-    assert again.result == first.result
+def test_a_finished_run_is_found_and_not_made_again(small, runs_in, monkeypatch):
+    config = small(HEAD)
+    first = train(config)
+    made = (first.folder / "result.json").stat().st_mtime_ns
+    again = train(config)
+    assert again.result == first.result and (first.folder / "result.json").stat().st_mtime_ns == made
     assert not list(first.folder.parent.glob(".*unfinished"))
 
     # other settings, or a changed file, are another run
@@ -112,9 +120,9 @@ def test_a_finished_run_is_found_and_not_made_again(runs_in, monkeypatch):
     assert find_run(config) is None
 
 
-def test_what_a_run_leaves(runs_in):
-    config = tiny("lora")
-    run = train.train(config)
+def test_what_a_run_leaves(small, runs_in):
+    config = small(ADAPTER)
+    run = train(config)
     result = json.loads((run.folder / "result.json").read_text())
     assert {p.name for p in run.folder.iterdir()} == {"result.json", "predictions.parquet", "history.csv", "adapter"}
     predictions = run.predictions()
@@ -126,36 +134,36 @@ def test_what_a_run_leaves(runs_in):
     assert result["config"]["threads"] == result["environment"]["threads"] == 1
     assert result["timing"]["train_seconds"] > 0 and result["memory"]["peak_bytes"] > 1e8
     adapter = json.loads((run.folder / "adapter" / "adapter_config.json").read_text())
-    assert adapter["base_model_name_or_path"] == "assets/minilm-distilbert"
+    assert adapter["base_model_name_or_path"] == config.base_model
     history = run.history()
     assert history["validation_accuracy"].notna().sum() == 2
     assert history["validation_accuracy"].iloc[-1] == pytest.approx(result["metrics"]["validation"]["accuracy"])
 
 
 @pytest.mark.parametrize("checkpoint_steps", [5, 7, 100])
-def test_history_and_timing_miss_no_step(runs_in, checkpoint_steps):
-    run = train.train(tiny("head", checkpoint_steps=checkpoint_steps))
+def test_history_and_timing_miss_no_step(small, runs_in, checkpoint_steps):
+    run = train(small(HEAD, checkpoint_steps=checkpoint_steps))
     history = run.history()
     assert history["step"].iloc[-1] == 12 and history["loss"].notna().all()
     assert history["validation_accuracy"].notna().sum() == 2
 
 
-def test_a_trial_of_a_search_never_sees_the_test_set(runs_in):
-    run = train.train(tiny("head").model_copy(update={"final": False, "study": "lr-1e-3"}))
+def test_a_trial_of_a_search_never_sees_the_test_set(small, runs_in):
+    run = train(small(HEAD).model_copy(update={"final": False, "study": "lr-1e-3"}))
     assert set(run.result.metrics) == set(run.predictions()["set"]) == {"validation"}
 
 
-def test_methods_share_the_data_order_and_the_first_head(runs_in):
+def test_methods_share_the_data_order_and_the_first_head(small, runs_in):
     orders, heads = [], []
     for name in METHODS:
-        config = tiny(name)
-        base = METHODS[name].load_base(config.base_model, "fp32")
-        model = train.adapted_model(config, base)
-        data = train.config.load_data()
-        tokenizer = train.config.base.tokenizer()
-        trainer = train.make_trainer(config, model, tokenizer, data, runs_in)
+        config = small(name)
+        base = METHODS[name].load_base(config.base, config.task, "fp32")
+        model = trainer.adapted_model(config, base)
+        data = config.load_data()
+        tokenizer = config.base.tokenizer()
+        made = trainer.make_trainer(config, model, tokenizer, data, runs_in)
         torch.rand(len(orders))  # whatever a method draws must not change the order
-        orders.append(list(trainer._get_train_sampler()))
+        orders.append(list(made._get_train_sampler()))
         heads.append([p.clone() for n, p in model.named_parameters() if "classifier" in n and p.requires_grad])
     assert all(order == orders[0] for order in orders)
     for other in heads[1:]:
@@ -164,16 +172,16 @@ def test_methods_share_the_data_order_and_the_first_head(runs_in):
 
 def test_the_order_covers_every_example_and_changes_with_seed_and_epoch():
     lengths = list(range(5, 105))
-    sampler = train.GroupedByLength(lengths, batch_size=8, seed=1)
+    sampler = trainer.GroupedByLength(lengths, batch_size=8, seed=1)
     first = list(sampler)
     assert sorted(first) == list(range(100))
     sampler.set_epoch(1)
     assert list(sampler) != first
-    assert list(train.GroupedByLength(lengths, 8, seed=2)) != first
+    assert list(trainer.GroupedByLength(lengths, 8, seed=2)) != first
 
 
-def test_a_damaged_record_is_named(runs_in):
-    run = train.train(tiny("head"))
+def test_a_damaged_record_is_named(small, runs_in):
+    run = train(small(HEAD))
     record = run.folder / "result.json"
     text = record.read_text()
     for damaged in (text[: len(text) // 2], text.replace('"accuracy"', '"acuracy"')):
@@ -185,9 +193,9 @@ def test_a_damaged_record_is_named(runs_in):
         read_run(runs_in / "nowhere")
 
 
-def test_a_batch_larger_than_the_data_is_refused(runs_in):
+def test_a_batch_larger_than_the_data_is_refused(small, runs_in):
     with pytest.raises(CourseError, match="batch_size: 128 is more than the 96"):
-        train.train(tiny("head", batch_size=128))
+        train(small(HEAD, batch_size=128))
 
 
 def test_hidden_fields_of_a_record_are_refused():

@@ -1,0 +1,81 @@
+"""Adding a method costs one module and one line in the registry; nothing else knows it.
+
+The method of this test is VeRA (Kopiczko et al. 2024), whose setting `d_initial` no other method has.
+"""
+
+import pytest
+from peft import PeftModel, VeraConfig
+from small import SENTIMENT
+
+from course_utils.audit.audit import REFUTED, audit_card
+from course_utils.comparison import conclusions, tables
+from course_utils.config import load_experiment
+from course_utils.errors import CourseError
+from course_utils.inputs.bases import head_modules, target_modules
+from course_utils.methods import METHODS
+from course_utils.methods.base import LowRankSettings, Method
+from course_utils.training.train import train
+
+SIZES = {"max_train": 48, "max_validation": 32, "max_test": 32, "max_other": 16}
+
+
+class VeraSettings(LowRankSettings):
+    """Rank, and where the trained vector d starts."""
+
+    d_initial: float = 0.1
+
+
+class Vera(Method):
+    """The module: everything that is known of the method."""
+
+    name = "vera"
+    title = "VeRA"
+    citation = "hu2022lora"
+    equation = r"W_0 + \mathrm{diag}(b)\,B\,\mathrm{diag}(d)\,A"
+    description = "Two frozen random factors that all layers share, scaled by two trained vectors."
+    marker = "h"
+    color = "#f0e442"
+    peft_type = "VERA"
+    Settings = VeraSettings
+
+    def trained_numbers(self, out, into, settings):
+        return out + settings.rank
+
+    def adapter_config(self, model, settings):
+        return VeraConfig(
+            task_type="SEQ_CLS",
+            r=settings.rank,
+            d_initial=settings.d_initial,
+            save_projection=False,  # the shared factors are drawn again from their seed
+            target_modules=list(settings.target_modules) or target_modules(model),
+            modules_to_save=head_modules(model),
+        )
+
+
+@pytest.fixture
+def experiment(monkeypatch, runs_in, tiny):
+    monkeypatch.setitem(METHODS, "vera", Vera())  # the line in the registry
+    return load_experiment("smoke", SIZES | {"methods": "lora,vera", "base_model": tiny.name, "vera.d_initial": 0.2})
+
+
+def test_another_method_trains_and_is_compared(experiment, tiny):
+    assert experiment.methods == ["lora", "vera"] and experiment.takers["vera.d_initial"] == ["vera"]
+    run = train(experiment.config("vera"))
+    assert run.result.parameters.adapter == 4 * (64 + 8)
+    plain = PeftModel.from_pretrained(tiny.load(SENTIMENT), run.folder / "adapter")
+    assert plain.peft_config["default"].d_initial == 0.2
+    results = tables.read_runs(experiment)
+    summary = tables.summary_table(results).set_index("method")
+    assert summary.loc["vera", "seeds"] == 1 and summary.loc["lora", "seeds"] == 0
+    assert any("VeRA (1 seed)" in sentence for sentence in conclusions.experiment_verdicts(results))
+    refuted = [finding for finding in audit_card(run.folder / "adapter" / "README.md") if finding.verdict == REFUTED]
+    assert "VeRA" in run.card() and not refuted
+
+
+def test_a_profile_serves_a_method_that_it_does_not_name_or_says_what_is_missing(experiment, tmp_path, monkeypatch):
+    assert load_experiment("quick", {"methods": ["vera"]}).config("vera").settings.learning_rate == 3e-3
+    assert "vera" not in load_experiment("quick").methods
+    with pytest.raises(CourseError, match=r"\[methods.default\]"):
+        profile = load_experiment("quick").profile
+        bare = profile.model_copy(update={"methods": {"lora": {"learning_rate": 1e-3}}})
+        type(experiment)("bare", bare, {"methods": ["vera"]}).config("vera")

@@ -1,0 +1,34 @@
+"""What tests share: the task, the embedded base, a tiny random one, and methods by what they are."""
+
+from pathlib import Path
+
+import torch
+from transformers import DistilBertConfig, DistilBertModel
+
+from course_utils.inputs.bases import Base
+from course_utils.inputs.embedded import embedded_model
+from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
+from course_utils.tasks.classification import Classification
+
+SENTIMENT = Classification(("negative", "positive"))
+EMBEDDED = Base("embedded")
+# Methods by what they are, so that tests of other rooms know no name.
+HEAD, FULL, ADAPTER = FLOOR.name, CEILING.name, PLAIN.name
+GATED, MULTIPLIED = (
+    next(name for name, method in METHODS.items() if getattr(method.picture, part))
+    for part in ("gated", "multiplied")
+)
+QUANTISED = next(name for name, method in METHODS.items() if method.four_bit_base)
+ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
+
+BLOCKS, WIDTH = 2, 64  # of the tiny base
+
+
+def tiny_base(folder: Path) -> Base:
+    """A random DistilBERT of two blocks, saved in `folder` with the embedded base's tokenizer."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 30_522, "n_layers": BLOCKS, "dim": WIDTH, "n_heads": 4, "hidden_dim": 2 * WIDTH}
+    DistilBertModel(DistilBertConfig(**sizes)).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((embedded_model() / name).read_bytes())
+    return Base(str(folder))

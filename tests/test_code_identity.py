@@ -1,0 +1,113 @@
+"""A run knows the code that made it: other code makes it again and is named, a comment is not other code."""
+
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from small import ADAPTER, GATED, HEAD
+
+from course_utils.code_identity import code_of, differing, digest
+from course_utils.comparison.tables import read_runs
+from course_utils.config import load_experiment, profile_names
+from course_utils.paths import PROJECT
+from course_utils.runs import KEEP_OLD_RUNS, find_run
+from course_utils.training.train import train
+
+SIZES = {"max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 16}
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the package whose code a test may change."""
+    shutil.copytree(PROJECT / "course_utils", tmp_path / "course_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def code_in(project, method=ADAPTER, peft=None):
+    """What `code_of` says in a copy of the project, where perhaps another version of peft is installed."""
+    pretend = f"code.version = lambda name: '{peft}' if name == 'peft' else '1'; " if peft else ""
+    ask = f"from course_utils import code_identity as code; {pretend}print(code.code_of({method!r}))"
+    return eval(subprocess.check_output([sys.executable, "-c", ask], cwd=project, text=True))
+
+
+def change(project, file, old, new):
+    path = project / "course_utils" / file
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        ("methods/lora.py", "lora_alpha=settings.alpha", "lora_alpha=100 * settings.alpha", ["methods.lora"]),
+        ("training/trainer.py", "weight_decay=", "adam_beta1=0.8, weight_decay=", ["training.trainer"]),
+        ("inputs/splits.py", "HELD_OUT = 1_000", "HELD_OUT = 900", ["inputs.splits"]),
+        ("tasks/classification.py", "CALIBRATION_BINS = 15", "CALIBRATION_BINS = 10", ["tasks.classification"]),
+        ("methods/lora.py", "    def adapter_config", "    # a comment\n\n    def adapter_config", []),
+        ("methods/lora.py", '"""LoRA: a frozen', '"""Another docstring. LoRA: a frozen', []),
+        ("methods/hira.py", "control = ", "cost = 3; control = ", []),  # a module that the run does not use
+        ("report/plots.py", "WIDTH = 6.3", "WIDTH = 7.3", []),
+        ("training/card.py", "SHOWN_PACKAGES = {", 'SHOWN_PACKAGES = {"numpy": "NumPy", ', []),
+    ],
+)
+def test_what_counts_as_other_code(project, file, old, new, named):
+    change(project, file, old, new)
+    assert differing(code_in(project), code_of(ADAPTER)) == named
+
+
+def test_another_version_of_a_library_is_other_code(project):
+    assert code_in(project, peft="0.99")["peft"] == "0.99"
+    assert code_of(ADAPTER).keys() >= {"torch", "transformers", "peft", "bitsandbytes"}
+
+
+def test_a_run_knows_the_modules_that_it_uses_and_no_other():
+    plain, gated = code_of(ADAPTER), code_of(GATED)
+    assert {"training.train", "training.trainer", "training.speed", "inputs.bases"} <= plain.keys()
+    assert gated.keys() - plain.keys() == {"methods.gates", f"methods.{GATED}"}
+    assert digest("x = 1") == digest('"""Text."""\nx = 1  # one\n') != digest("x = 2")
+
+
+@pytest.fixture
+def experiment(runs_in, tiny):
+    return load_experiment("smoke", SIZES | {"base_model": tiny.name, "methods": [HEAD], "seeds": 2})
+
+
+def test_other_code_makes_a_run_again_and_is_named(experiment, monkeypatch, capsys):
+    config = experiment.config(HEAD)
+    first = train(config)
+    changed = code_of(HEAD) | {"training.trainer": "0" * 16, "peft": "0.99"}
+    monkeypatch.setattr("course_utils.runs.code_of", lambda method: changed)
+    monkeypatch.setattr("course_utils.training.train.code_of", lambda method: changed)
+    assert find_run(config) is None
+    [missing] = [run for run in read_runs(experiment).missing if run.config == config]
+    assert missing.reason == "made by other code (peft, training.trainer)"
+
+    monkeypatch.setenv(KEEP_OLD_RUNS, "1")
+    assert train(config).result == first.result
+    monkeypatch.delenv(KEEP_OLD_RUNS)
+    again = train(config)
+    assert "(peft, training.trainer)" in capsys.readouterr().out
+    assert again.result.fingerprint != first.result.fingerprint and again.result.code == changed
+
+
+def test_no_mean_is_taken_over_runs_of_different_code(experiment, monkeypatch):
+    train(experiment.config(HEAD, 0))
+    monkeypatch.setattr("course_utils.training.train.code_of", lambda method: code_of(method) | {"torch": "1.0"})
+    train(experiment.config(HEAD, 1))
+    for keep in ("0", "1"):  # where old runs are kept, those of one code are still kept apart from those of another
+        monkeypatch.setenv(KEEP_OLD_RUNS, keep)
+        results = read_runs(experiment)
+        assert len(results.runs) == 1 and results.missing[0].reason == "made by other code (torch)"
+
+
+def test_the_trial_that_found_a_profile_s_rate_can_be_looked_up():
+    published = pd.read_csv(PROJECT / "reports" / "full" / "comparison.csv").set_index("fingerprint")
+    for name in profile_names():
+        profile = load_experiment(name).profile
+        for method, fingerprint in profile.found_by.items():
+            trial = published.loc[fingerprint]
+            assert (trial["method"], trial["study"][:3]) == (method, "lr-")
+            assert trial["learning_rate"] == profile.methods[method]["learning_rate"]
