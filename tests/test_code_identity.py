@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from small import ADAPTER, GATED, HEAD
 
-from course_utils.code_identity import code_of, differing, digest
+from course_utils.code_identity import KEEP_OLD_RUNS, code_of, differing, digest
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment, profile_names
 from course_utils.paths import PROJECT
-from course_utils.runs import KEEP_OLD_RUNS, find_run
+from course_utils.runs import find_run
 from course_utils.training.train import train
 
 SIZES = {"max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 16}

@@ -61,9 +61,7 @@ def ask(request: dict) -> int | None:
     return status[0] if status else 1  # whatever did the work is gone
 
 
-def train_here(
-    method: str, seed: int, study: str, profile: str, overrides: list[str], force: bool
-) -> None:
+def train_here(method: str, seed: int, study: str, profile: str, overrides: list[str], force: bool) -> None:
     """Train one run in this process, or find it trained, and print what it came to."""
     from course_utils.training.train import train
 
