@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def command_names() -> list[str]:
     """Names of all commands."""
-    return [command.callback.__name__ for command in app.registered_commands]
+    return [command.callback.__name__ for command in app.registered_commands if command.callback]
 
 
 def _command(arguments: list[str]) -> int | None:
@@ -78,18 +78,18 @@ def train(
     profile: Profile = "quick",
     overrides: Overrides = [],  # noqa: B006
     force: Annotated[bool, typer.Option("--force", help="Train even if the run is there.")] = False,
-) -> int | None:
+) -> int:
     """Train one run, or find it trained."""
     from course_utils.host import take_a_gpu
     from course_utils.workflow import fork_server
 
-    request = {"method": method, "seed": seed, "study": study}
-    request |= {"profile": profile, "overrides": overrides, "force": force}
+    request = fork_server.Request(method, seed, study, profile, overrides, force)
     if "WORLD_SIZE" not in os.environ:  # each of several processes is one that the launcher waits for
         take_a_gpu()
         if (status := fork_server.ask(request)) is not None:
             return status
-    return fork_server.train_here(**request)
+    fork_server.train_here(request)
+    return 0
 
 
 @app.command()

@@ -170,7 +170,8 @@ def test_any_record_of_a_run(method, changes, missing):
 
 
 LINES = (config.PROFILES / "full.toml").read_text(encoding="utf-8").splitlines()
-PIECES = ["=", "seeds", "[settings]", f"[methods.{ADAPTER}]", "[studies.main]", "{", "3", "nan", "inf", '"x"', "true", "[["]
+PIECES = ["=", "seeds", "[settings]", f"[methods.{ADAPTER}]", "[studies.main]", "{", "3"]
+PIECES += ["nan", "inf", '"x"', "true", "[["]
 EDITS = st.lists(
     st.tuples(st.integers(0, len(LINES) - 1), st.sampled_from(["drop", "double", "swap", "value", "name"]))
     .flatmap(lambda edit: st.tuples(st.just(edit), st.sampled_from(PIECES) | st.text(max_size=8))),

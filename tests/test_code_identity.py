@@ -42,7 +42,7 @@ def change(project, file, old, new):
 @pytest.mark.parametrize(
     ("file", "old", "new", "named"),
     [
-        (f"methods/{ADAPTER}.py", "lora_alpha=settings.alpha", "lora_alpha=100 * settings.alpha", [f"methods.{ADAPTER}"]),
+        (f"methods/{ADAPTER}.py", "=settings.alpha", "=100 * settings.alpha", [f"methods.{ADAPTER}"]),
         ("training/trainer.py", "weight_decay=", "adam_beta1=0.8, weight_decay=", ["training.trainer"]),
         ("inputs/splits.py", "HELD_OUT = 1_000", "HELD_OUT = 900", ["inputs.splits"]),
         ("tasks/classification.py", "CALIBRATION_BINS = 15", "CALIBRATION_BINS = 10", ["tasks.classification"]),

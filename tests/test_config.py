@@ -112,7 +112,8 @@ def test_every_setting_says_what_it_is():
 
 
 def test_a_misspelt_setting_of_a_profile_is_named_with_its_file(tmp_path, monkeypatch):
-    text = (PROFILES / "smoke.toml").read_text(encoding="utf-8").replace(f"[methods.{ADAPTER}]", f"[methods.{ADAPTER}]\nrnak = 4")
+    text = (PROFILES / "smoke.toml").read_text(encoding="utf-8")
+    text = text.replace(f"[methods.{ADAPTER}]", f"[methods.{ADAPTER}]\nrnak = 4")
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     monkeypatch.setattr(configuration, "PROFILES", tmp_path)
     with pytest.raises(CourseError, match=r"mine\.toml: .*rnak"):

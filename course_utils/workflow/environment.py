@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata, util
 from pathlib import Path
@@ -125,8 +125,9 @@ def set_up(held: int) -> None:
     if not works:  # half made, or moved here: made anew, mostly from the cache
         for left in set(VENV.iterdir()) - {STAMP}:
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
-        run([sys._base_executable, "-I", "-m", "venv", VENV], held)  # the running Python may have been in there
-    pip = [PYTHON, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check", "install", "--progress-bar", "off"]
+        python = sys._base_executable  # type: ignore[attr-defined]  # the one that runs may have been in there
+        run([python, "-I", "-m", "venv", VENV], held)
+    pip: list[str | Path] = [PYTHON, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check", "install", "--progress-bar", "off"]
     try:
         run([*pip, "--no-deps", "--only-binary", ":all:", "-r", INSTALLER], held)
         install([VENV / "bin" / "uv", "pip", "install", "--python", PYTHON], held)
@@ -140,13 +141,13 @@ def set_up(held: int) -> None:
     shutil.rmtree(CACHE, ignore_errors=True)
 
 
-def install(command: list[str | Path], held: int) -> None:
+def install(command: Sequence[str | Path], held: int) -> None:
     """Install with `command` what the lock lists, then torch and the project itself. Raises SetUpError."""
     run([*command, "--no-deps", "-r", LOCK], held)
     run([*command, "--no-build-isolation", "-e", PROJECT], held)
 
 
-def run(command: list[str | Path], held: int) -> None:
+def run(command: Sequence[str | Path], held: int) -> None:
     """Run `command`, its words going to the log. Raises SetUpError, which says why it failed."""
     with LOG.open("ab") as log:
         start = log.tell()
@@ -162,7 +163,7 @@ def variables() -> dict[str, str]:
     """The environment of installers: uv learns what pip is set to, unless it is itself set to something else."""
     # Like pip, uv is to look for a version in every index; the hashes say whether it is the right file.
     ours = {"UV_CACHE_DIR": str(CACHE), "UV_INDEX_STRATEGY": "unsafe-best-match"}
-    command = [PYTHON, "-I", "-m", "pip", "config", "list"]
+    command: list[str | Path] = [PYTHON, "-I", "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True).stdout if PYTHON.exists() else ""
     for section in ("global", "install", ":env:"):
         for name, value in re.findall(rf"^{section}\.([\w-]+)=(.+)$", listed, re.MULTILINE):
@@ -180,14 +181,16 @@ def main() -> int:
     """Print the path of the Python to use."""
     try:
         print(choose_python())
+        return 0
     except SetUpError as error:
-        return say(str(error)) or 1
+        say(str(error))
     except OSError as error:
         why = f"{error.filename or PROJECT} cannot be written ({error.strerror})"
-        return say(f"{why}; make room, or make it yours, and start again.") or 1
+        say(f"{why}; make room, or make it yours, and start again.")
     except KeyboardInterrupt:
-        return say("\nStopped. The same command goes on from here.") or 130
-    return 0
+        say("\nStopped. The same command goes on from here.")
+        return 130
+    return 1
 
 
 if __name__ == "__main__":

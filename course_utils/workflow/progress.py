@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from course_utils.errors import refusal
 from course_utils.paths import PROJECT
 from course_utils.text import counted, duration, one_line
 from course_utils.workflow.estimates import OTHER_SECONDS
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 BAR_WIDTH = 60
 NO_WORDS = "it ended without a word, as when memory or disk is used up (free -m, df -h); --cores 1 takes less memory"
@@ -32,7 +36,7 @@ class Progress:
         self.failed: set[int] = set()
         self.error = ""  # what Snakemake said of no job
         self._to_do = self._foreseen = self._spent = 0.0  # seconds: expected of what is left and done; measured
-        self._live = None
+        self._live: Live | None = None
 
     def __enter__(self) -> Progress:
         if sys.stdout.isatty() and not self.dry_run:

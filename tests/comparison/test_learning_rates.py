@@ -37,8 +37,8 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
     grids = experiment.profile.search.rates
     best = table[table["best"]].set_index("method")["learning_rate"]
     assert best.to_dict() == {name: grid[3 if name == MULTIPLIED else 2] for name, grid in grids.items()}
-    said = " ".join(search_sentences(table, experiment))
-    assert f"On the edge of its grid, where a better rate may lie beyond: {METHODS[MULTIPLIED].title} {grids[MULTIPLIED][3]:g}." in said
+    said, last = " ".join(search_sentences(table, experiment)), grids[MULTIPLIED][3]
+    assert f"On the edge of its grid, where a better rate may lie beyond: {METHODS[MULTIPLIED].title} {last:g}." in said
     assert f"[methods.{ADAPTER}]\nlearning_rate = {grids[ADAPTER][2]:g}" in winners_as_toml(table)
 
 

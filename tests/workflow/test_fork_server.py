@@ -11,7 +11,7 @@ import pytest
 from small import ADAPTER
 
 from course_utils.paths import PROJECT
-from course_utils.workflow.fork_server import SOCKET, ask, fork_server
+from course_utils.workflow.fork_server import SOCKET, Request, ask, fork_server
 
 OPTIONS = ["--profile", "smoke", "-p", "max_train=32", "-p", "max_other=16", "--method", ADAPTER]
 TRAIN = [sys.executable, "-m", "course_utils", "train", *OPTIONS]
@@ -74,6 +74,6 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path):
 
 def test_without_a_server_the_command_works_alone(monkeypatch, tmp_path):
     monkeypatch.delenv(SOCKET, raising=False)
-    assert ask({"method": ADAPTER}) is None
+    assert ask(Request(ADAPTER, 0, "main", "smoke", [], False)) is None
     monkeypatch.setenv(SOCKET, str(tmp_path / "nobody"))
-    assert ask({"method": ADAPTER}) is None
+    assert ask(Request(ADAPTER, 0, "main", "smoke", [], False)) is None
