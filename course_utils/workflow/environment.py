@@ -127,7 +127,8 @@ def set_up(held: int) -> None:
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         python = sys._base_executable  # type: ignore[attr-defined]  # the one that runs may have been in there
         run([python, "-I", "-m", "venv", VENV], held)
-    pip: list[str | Path] = [PYTHON, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check", "install", "--progress-bar", "off"]
+    pip: list[str | Path] = [PYTHON, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check", "install"]
+    pip += ["--progress-bar", "off"]
     try:
         run([*pip, "--no-deps", "--only-binary", ":all:", "-r", INSTALLER], held)
         install([VENV / "bin" / "uv", "pip", "install", "--python", PYTHON], held)
