@@ -142,7 +142,8 @@ SOURCES = {source.name: source for source in (EMBEDDED, SST2)}
 
 def find_source(name: str) -> Source:
     """The source that `data=` or `also_evaluate=` names: one of `SOURCES`, or a folder, which need not be there yet."""
-    title = plain_title(os.path.basename(os.path.realpath(find_folder(name) or name)))
+    folder = find_folder(name)
+    title = plain_title(os.path.basename(os.path.realpath(folder) if folder else name))
     return SOURCES.get(name) or Folder(name, title, Facts(code_span(name)))
 
 

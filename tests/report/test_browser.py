@@ -6,7 +6,7 @@ What is needed: Chromium, and `pip install -r tests/requirements-browser.txt`.
 from pathlib import Path
 
 import pytest
-from test_report import bound  # noqa: F401  the report that is looked at
+from test_bind import bound  # noqa: F401  the report that is looked at
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
