@@ -16,7 +16,6 @@ from course_utils.errors import CourseError
 from course_utils.inputs.nf4 import dequantise, quantisation_error
 from course_utils.methods.gates import lora_layers
 from course_utils.runs import Run, load_model
-from course_utils.stats import mcnemar_exact
 from course_utils.training.evaluation import predict_as_trained
 
 
@@ -77,11 +76,14 @@ def quantised_base_accuracy(run: Run) -> QuantisedBase:
 
     The head was trained on the plain encoder, and nothing adapts to the error: what QLoRA's training can make up for.
     """
+    from statsmodels.stats.contingency_tables import mcnemar
+
     config, test = run.config, FinalSet(run.config)
     plain, four_bit = config.base.load(config.task), config.base.load(config.task, four_bit=True)
     errors = pd.Series(quantisation_error(four_bit, plain)).rename(short_layer_name)
     before, after = (test.correct(run.method.load(base, run.folder)) for base in (plain, dequantise(four_bit)))
-    return QuantisedBase(float(before.mean()), float(after.mean()), mcnemar_exact(before, after), errors)
+    answers = [[sum(before & after), sum(before & ~after)], [sum(~before & after), sum(~before & ~after)]]
+    return QuantisedBase(float(before.mean()), float(after.mean()), mcnemar(answers, exact=True).pvalue, errors)
 
 
 class FinalSet:

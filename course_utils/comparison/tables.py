@@ -174,9 +174,7 @@ def read_predictions(results: ExperimentRuns, study: str = "main", set_name: str
                 labels = frame["label"]
                 classes = (frame["logit_1"] > frame["logit_0"]).astype(int)
                 predicted.setdefault(method, {})[run.config.seed] = classes
-    return Predictions(
-        labels, {method: pd.DataFrame(seeds).T[labels.index] for method, seeds in predicted.items()}
-    )
+    return Predictions(labels, {method: pd.DataFrame(seeds).T[labels.index] for method, seeds in predicted.items()})
 
 
 def comparison_frame(results: ExperimentRuns) -> pd.DataFrame:

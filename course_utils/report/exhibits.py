@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from course_utils.audit import audit
 from course_utils.comparison import agreement, calibration, controls, tables
-from course_utils.comparison.conclusions import experiment_verdicts, signed_points
+from course_utils.comparison.conclusions import experiment_verdicts
 from course_utils.comparison.evaluation_time import evaluation_times
 from course_utils.comparison.learning_rates import search_sentences, search_trials
 from course_utils.comparison.tables import ExperimentRuns
@@ -25,7 +25,7 @@ from course_utils.report import plots
 from course_utils.report.display import show_figure, show_markdown, show_table
 from course_utils.runs import CARD, Run
 from course_utils.stats import Interval, compare_pairs
-from course_utils.text import escape_markdown, in_sentence
+from course_utils.text import escape_markdown, in_sentence, signed_points
 
 
 def what_was_run(results: ExperimentRuns) -> None:
@@ -205,9 +205,7 @@ def agreements(results: ExperimentRuns) -> None:
     if len(others):
         first, second = others.idxmax()
         show_figure(
-            plots.overlap_map(
-                kappa, f"{METHODS[first].title} and {METHODS[second].title} agree most", "Cohen's kappa"
-            ),
+            plots.overlap_map(kappa, f"{METHODS[first].title} and {METHODS[second].title} agree most", "Cohen's kappa"),
             "Cohen's kappa between the predictions of two methods with the same seed; on the diagonal, of one method "
             "with two seeds.",
             f"The highest kappa between two methods is {others.max():.2f}, the lowest {others.min():.2f}.",

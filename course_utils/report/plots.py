@@ -52,9 +52,7 @@ def length_histogram(lengths: dict[str, np.ndarray], title: str) -> Figure:
     """Share of sentences by their number of tokens, a line a set."""
     figure, axis = _figure()
     markers = "o^sDvPX*"
-    for (name, values), color, marker in zip(
-        lengths.items(), sns.color_palette("colorblind"), markers, strict=False
-    ):
+    for (name, values), color, marker in zip(lengths.items(), sns.color_palette("colorblind"), markers, strict=False):
         bins = np.arange(0, 81, 5)
         share, _ = np.histogram(np.clip(values, 0, 79), bins)
         axis.plot(bins[:-1] + 2.5, share / len(values), color=color, marker=marker, ms=4, label=name)
