@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 # Control characters are no text, and those that turn the direction of writing hide some. For a regular expression.
 NO_TEXT = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
@@ -68,16 +71,16 @@ def signed_points(difference: float) -> str:
     return "0.0"
 
 
-def filled(template: Path, filters: dict[str, Callable] | None = None, **facts: Any) -> str:
-    """The Jinja `template` filled with `facts`; functions of this module are its filters, and so are `filters`."""
+def template(path: Path, filters: dict[str, Callable] | None = None) -> Template:
+    """The Jinja template at `path`; the functions of this module are its filters, and so are `filters`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(template.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(path.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     own = (and_joined, code_span, counted, escape_markdown, in_sentence, signed_points)
     environment.filters |= {function.__name__: function for function in own} | (filters or {})
-    return environment.get_template(template.name).render(facts)
+    return environment.get_template(path.name)
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from course_utils.methods import METHODS
 from course_utils.stats import DIFFERENCES, MARGIN, PairedComparison, Power, compare_pairs
-from course_utils.text import counted, filled, signed_points
+from course_utils.text import counted, signed_points, template
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,9 +84,8 @@ def verdicts(
     """
     judged = judge(correct, methods)
     filters = {"in_points": difference_in_points, "sight": _sight, "typical": _typical}
-    text = filled(
-        Path(__file__).with_name("verdicts.txt.jinja"),
-        filters | {"titled": lambda name: methods[name].title},
+    filters |= {"titled": lambda name: methods[name].title}
+    text = template(Path(__file__).with_name("verdicts.txt.jinja"), filters).render(
         judged=judged,
         missing=missing,
         few=[f"{methods[name].title} ({counted(judged.seeds[name], 'seed')})" for name in judged.few],

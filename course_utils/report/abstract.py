@@ -10,9 +10,9 @@ from typing import Any
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, difference_in_points, judge
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.report.chapters import TEMPLATES
+from course_utils.report.display import TEMPLATES
 from course_utils.stats import MARGIN
-from course_utils.text import filled, one_line, signed_points
+from course_utils.text import one_line, signed_points, template
 
 
 def finding(results: ExperimentRuns) -> str:
@@ -25,9 +25,9 @@ def abstract(results: ExperimentRuns) -> str:
     return _filled("abstract.md.jinja", results)
 
 
-def _filled(template: str, results: ExperimentRuns) -> str:
+def _filled(name: str, results: ExperimentRuns) -> str:
     filters = {"titled": lambda name: METHODS[name].title, "in_points": difference_in_points}
-    return one_line(filled(TEMPLATES / template, filters, **_facts(results)))
+    return one_line(template(TEMPLATES / name, filters).render(_facts(results)))
 
 
 @lru_cache(maxsize=1)  # finding and abstract are asked for one after the other

@@ -11,9 +11,9 @@ from course_utils import stats
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import Experiment, as_typed
 from course_utils.methods import METHODS
-from course_utils.report.chapters import TEMPLATES
+from course_utils.report.display import TEMPLATES
 from course_utils.runs import Run
-from course_utils.text import filled
+from course_utils.text import template
 
 ENERGY_COUNTERS = Path("/sys/class/powercap")
 
@@ -24,9 +24,7 @@ def checklist(runs: ExperimentRuns) -> str:
     What it lists follows Dodge et al. 2019. A run that cannot be used is listed with its reason.
     """
     experiment, records = runs.experiment, [run.result for run in runs.runs]
-    return filled(
-        TEMPLATES / "checklist.md.jinja",
-        {"mean": mean, "seconds": seconds},
+    return template(TEMPLATES / "checklist.md.jinja", {"mean": mean, "seconds": seconds}).render(
         runs=runs,
         experiment=experiment,
         profile=experiment.profile,

@@ -100,14 +100,14 @@ def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: s
     return figure
 
 
-def spectra(values: dict[str, np.ndarray], title: str, colors: dict[str, str] | None = None) -> Figure:
+def spectra(values: dict[str, np.ndarray], title: str) -> Figure:
     """Singular values (logarithmic) by their index, a line an entry of `values`."""
     figure, axis = _figure(title=title, xlabel="index of the singular value", ylabel="singular value")
-    colors = dict(zip(values, sns.color_palette("colorblind"), strict=False)) | (colors or {})
-    for (name, series), style in zip(values.items(), cycle(["-", "--", ":", "-."]), strict=False):
+    styles = zip(sns.color_palette("colorblind"), cycle(["-", "--", ":", "-."]), strict=False)
+    for (name, series), (color, style) in zip(values.items(), styles, strict=False):
         series = np.asarray(series)
         series = series[series > 1e-7 * series[0]]
-        axis.semilogy(np.arange(1, len(series) + 1), series, style, color=colors[name], label=name)
+        axis.semilogy(np.arange(1, len(series) + 1), series, style, color=color, label=name)
     axis.legend()
     return figure
 
