@@ -45,16 +45,15 @@ def prune_ranks(model: nn.Module, keep: int) -> dict[str, int]:
 def pruned_accuracy(run: Run, ranks: Sequence[int]) -> pd.DataFrame:
     """Test accuracy of a finished LoRA `run` of which only so many ranks are kept, without any retraining.
 
-    The control for Sparse LoRA: one row for each number in `ranks`, columns ranks, accuracy and ranks_by_layer (a
-    mapping from layer to the ranks that it keeps). With all ranks the accuracy is the run's own.
+    The control for Sparse LoRA: one row for each number in `ranks`, columns ranks and accuracy. With all ranks the
+    accuracy is the run's own.
     """
     test = FinalSet(run.config)
     rows = []
     for keep in ranks:
         model = load_model(run, merged=False)
-        left = prune_ranks(model, keep)
-        correct = test.correct(model.merge_and_unload())
-        rows.append({"ranks": keep, "accuracy": correct.mean(), "ranks_by_layer": left})
+        prune_ranks(model, keep)
+        rows.append({"ranks": keep, "accuracy": test.correct(model.merge_and_unload()).mean()})
     return pd.DataFrame(rows)
 
 

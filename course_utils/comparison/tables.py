@@ -146,11 +146,8 @@ def read_runs(experiment: Experiment) -> ExperimentRuns:
 
 def _usual_code(runs: list[Run]) -> dict[str, str]:
     """Module or package → the hash or version that most of `runs` were made with."""
-    found: dict[str, list[str]] = {}
-    for run in runs:
-        for name, value in run.result.code.items():
-            found.setdefault(name, []).append(value)
-    return {name: Counter(values).most_common(1)[0][0] for name, values in found.items()}
+    found = pd.DataFrame([run.result.code for run in runs])
+    return {name: values.mode().iloc[0] for name, values in found.items()}
 
 
 def _other_code(run: Run, usual: dict[str, str]) -> list[str]:

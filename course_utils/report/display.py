@@ -128,8 +128,8 @@ def _display(data: dict[str, str], metadata: dict[str, Any] | None = None, **cou
 
 def _show_caption(what: str, caption: str) -> None:
     # Where a table follows a figure, their two captions stand below each other.
-    markdown = f"**{what}.** {one_line(caption)}"
-    _display({"text/markdown": markdown, "text/plain": caption}, kind="caption")
+    caption = one_line(caption)
+    _display({"text/markdown": f"**{what}.** {caption}", "text/plain": caption}, kind="caption")
 
 
 def _drawn(figure: Figure, kind: str, **options: Any) -> bytes:
