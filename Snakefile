@@ -14,6 +14,7 @@ from course_utils.workflow.estimates import (
     expected_seconds,
     gpus_a_run,
     processes_a_run,
+    training_code,
     training_priority,
 )
 from course_utils.workflow.notebooks import notebook_names, subject
@@ -95,6 +96,7 @@ for method in EXPERIMENT.methods:
             update(RUNS / "{study}" / method / "seed-{seed}" / "result.json"),
         params:
             settings=lambda wildcards, output: CONFIGS[Path(output[0])].digest,
+            code=lambda wildcards, output, method=method: training_code(Path(output[0]), method),
             method=method,
             threads=EXPERIMENT.config(method).threads,
         log:

@@ -2,7 +2,8 @@
 # Makes the environment if there is none, then runs the workflow; ./run_all.sh --help lists the options.
 set -eu
 cd "$(dirname "$0")"
-unset PYTHONPATH PYTHONHOME
+# What set-up installs is compiled by the first import of it, once, and kept.
+unset PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 export PYTHONNOUSERSITE=1
-python=$(course_utils/environment.sh)
+python=$(course_utils/workflow/environment.sh)
 exec "$python" -m course_utils run "$@"

@@ -10,14 +10,19 @@ from typing import Annotated
 
 import typer
 
+from course_utils.code_identity import KEEP_OLD_RUNS
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError, check_writable
+from course_utils.methods import METHODS
 from course_utils.options import Overrides, Profile, exit_status, parse_overrides
 from course_utils.paths import reports_folder
+from course_utils.text import and_joined
 
-PROGRAM = "peft-course"
+PROGRAM = "peft-course" if Path(sys.argv[0]).name == "peft-course" else "python -m course_utils"
 app = typer.Typer(
-    help="Ways to fine-tune with few parameters: train, compare, read and audit.", pretty_exceptions_enable=False
+    help="Ways to fine-tune with few parameters: train, compare, read and audit.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -27,14 +32,20 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_status(lambda: _command(arguments or ["--help"]))
 
 
+def command_names() -> list[str]:
+    """Names of all commands."""
+    return [command.callback.__name__ for command in app.registered_commands if command.callback]
+
+
 def _command(arguments: list[str]) -> int | None:
     split = arguments.index("--") if arguments[0] == "run" and "--" in arguments else len(arguments)
     try:
         return app(arguments[:split], prog_name=PROGRAM, standalone_mode=False, obj=arguments[split + 1 :])
     except typer.TyperException as error:  # a word or a value that no command takes
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else PROGRAM
-        raise CourseError(f"{error.format_message().rstrip('.')}; {command} --help lists the options.") from None
+        command = f"{PROGRAM} {arguments[0]}" if arguments[0] in command_names() else PROGRAM
+        said = error.format_message()
+        stop = "" if said.endswith((".", "?")) else "."
+        raise CourseError(f"{said}{stop} {command} --help lists the options.") from None
     except typer.Abort:
         raise KeyboardInterrupt from None
 
@@ -48,39 +59,42 @@ def run(
     cores: Annotated[int | None, typer.Option(min=1, max=1000, help="Cores to use; all, unless told.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the steps that would be done, and do none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do everything again, up to date or not.")] = False,
+    keep: Annotated[bool, typer.Option("--keep-old-runs", help="Take runs that other code made as they are.")] = False,
 ) -> int:
     """Train, run the notebooks and bind the report; what is up to date is not done again (./run_all.sh)."""
     from course_utils.workflow import start
 
+    if keep:
+        os.environ[KEEP_OLD_RUNS] = "1"  # for all that is started
     pairs = overrides + ([f"seeds={seeds}"] if seeds is not None else [])
     return start.run(profile, pairs, cores, dry_run, force, context.obj)
 
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Option(help="A method of the profile, for example lora.")],
+    method: Annotated[str, typer.Option(help=f"One of {and_joined([*METHODS])}.")],
     seed: int = 0,
     study: Annotated[str, typer.Option(help="main, or a side study of the profile.")] = "main",
     profile: Profile = "quick",
     overrides: Overrides = [],  # noqa: B006
     force: Annotated[bool, typer.Option("--force", help="Train even if the run is there.")] = False,
-) -> int | None:
+) -> int:
     """Train one run, or find it trained."""
     from course_utils.host import take_a_gpu
     from course_utils.workflow import fork_server
 
-    request = {"method": method, "seed": seed, "study": study}
-    request |= {"profile": profile, "overrides": overrides, "force": force}
+    request = fork_server.Request(method, seed, study, profile, overrides, force)
     if "WORLD_SIZE" not in os.environ:  # each of several processes is one that the launcher waits for
         take_a_gpu()
         if (status := fork_server.ask(request)) is not None:
             return status
-    return fork_server.train_here(**request)
+    fork_server.train_here(request)
+    return 0
 
 
 @app.command()
 def predict(
-    run: Annotated[str, typer.Argument(help="Folder of a run, for example runs/quick/main/lora/seed-0.")],
+    run: Annotated[str, typer.Argument(help="Folder of a run, for example runs/quick/main/METHOD/seed-0.")],
     text: Annotated[list[str], typer.Argument(help="Sentences to classify.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a sentence.")] = False,
 ) -> None:

@@ -9,6 +9,7 @@ import ast
 import hashlib
 import inspect
 import json
+import os
 import sys
 from functools import cache
 from importlib.metadata import version
@@ -17,11 +18,17 @@ from pathlib import Path
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
 
+KEEP_OLD_RUNS = "COURSE_KEEP_OLD_RUNS"
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 ROOMS = ("inputs", "tasks", "methods", "training")
 PASSED_THROUGH = ("config", "runs")  # lead from one room to another; what they hold is in the run's configuration
 # They record and publish what was computed. The registry of methods decides nothing about one of them.
 RECORDERS = {"training.card", "training.hub", "training.machine", "methods"}
+
+
+def keeps_old_runs() -> bool:
+    """Whether runs that other code made are taken as they are: `./run_all.sh --keep-old-runs`."""
+    return os.environ.get(KEEP_OLD_RUNS) == "1"
 
 
 @cache

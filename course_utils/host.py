@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 MEMORY_LIMIT = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # controller → file, in versions 2 and 1
@@ -75,7 +79,7 @@ def take_a_gpu() -> None:
 
     Call it before anything touches CUDA. The GPU is held by the lock of a file for as long as the process lives.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     names = visible_gpus()
     if len(names) < 2:
@@ -84,7 +88,7 @@ def take_a_gpu() -> None:
     locks.mkdir(mode=0o700, exist_ok=True)
     while True:
         for name in names:
-            lock = FileLock(locks / f"gpu-{name.replace('/', '_')}.lock")
+            lock = lock_of(locks / f"gpu-{name.replace('/', '_')}.lock")
             try:
                 lock.acquire(blocking=False)
             except Timeout:
@@ -111,10 +115,15 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold the lock of `file`, waiting for it; the system frees it when this process ends, however it ends."""
+def lock_of(file: Path) -> FileLock:
+    """The lock of `file`, not yet taken: the system frees it when its holder ends, however it ends."""
     from filelock import FileLock
 
-    with FileLock(file):
+    return FileLock(file, fallback_to_soft=False)  # a soft lock would outlive a holder that was killed
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold the lock of `file`, waiting for it."""
+    with lock_of(file):
         yield

@@ -45,7 +45,7 @@ def exit_status(work: Callable[[], int | None]) -> int:
 
 def parse_overrides(pairs: list[str]) -> dict[str, str]:
     """["rank=4", …] → {"rank": "4", …}."""
-    overrides = {}
+    overrides: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not name:

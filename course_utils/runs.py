@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, create_model
 
-from course_utils.code_identity import code_of, differing, summary
+from course_utils.code_identity import code_of, differing, keeps_old_runs, summary
 from course_utils.config import RunConfig
 from course_utils.errors import CourseError
 from course_utils.host import locked
@@ -26,7 +26,6 @@ from course_utils.tasks.classification import METRICS
 from course_utils.text import plain_title
 
 SCHEMA_VERSION = 1
-KEEP_OLD_RUNS = "COURSE_KEEP_OLD_RUNS"
 CARD = "adapter/README.md"  # written anew when the comparison is known: its first hash is not held against it
 
 
@@ -189,11 +188,6 @@ class Run:
 def fingerprint(config: RunConfig, data: str, base_model: str, code: dict[str, str]) -> str:
     """Hash of all that decides a run's numbers: configuration, data, base model and code (`code_of`)."""
     return hashlib.sha256("\n".join([config.digest, data, base_model, summary(code)]).encode()).hexdigest()
-
-
-def keeps_old_runs() -> bool:
-    """Whether runs that other code made are taken as they are: `./run_all.sh --keep-old-runs`."""
-    return os.environ.get(KEEP_OLD_RUNS) == "1"
 
 
 def read_run(folder: Path | str) -> Run:

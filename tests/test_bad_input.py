@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import stat
-import sys
 import tempfile
 import types
 from pathlib import Path
@@ -20,23 +19,24 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from small import ADAPTER, GATED, MULTIPLIED
 
-from course_utils import (
-    config,  # noqa: F401  audit and hub before no_work's stand-ins
-    runs,  # noqa: F401  audit and hub before no_work's stand-ins
-)
-from course_utils.__main__ import COMMANDS, main
-from course_utils.audit import audit  # noqa: F401  audit and hub before no_work's stand-ins
+from course_utils import config, runs
+from course_utils.__main__ import command_names, main
+from course_utils.comparison import tables as comparison
 from course_utils.config import RunConfig, explain_validation, load_experiment, setting_names
 from course_utils.errors import CourseError
-from course_utils.inputs import splits  # noqa: F401  audit and hub before no_work's stand-ins
+from course_utils.inputs import bases, embedded, sources
+from course_utils.inputs.bases import Base
 from course_utils.inputs.embedded import embedded_model
 from course_utils.inputs.splits import load_data, normalise
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
 from course_utils.paths import PROJECT
-from course_utils.training import hub  # noqa: F401  audit and hub before no_work's stand-ins
-from course_utils.workflow import start  # noqa: F401  audit and hub before no_work's stand-ins
+from course_utils.tasks.classification import Classification
+from course_utils.training import train
+from course_utils.training.trainer import warmup_steps
+from course_utils.workflow import check, doctor, notebooks, start
 from course_utils.workflow.notebooks import NOTEBOOKS
 
 tried = settings(
@@ -66,7 +66,7 @@ USUAL = st.sampled_from([1, 2, 4, 8, "2", "4", "0.5", 0.25, "1e-3", "embedded", 
 VALUES = USUAL | st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=5
 )
-KNOWN = [*setting_names(), "seeds", *(f"{m}.{s}" for m in METHODS for s in METHODS[m].Settings.model_fields)]
+KNOWN = [*setting_names(), "seeds", "methods", *(f"{m}.{s}" for m in METHODS for s in METHODS[m].Settings.model_fields)]
 MISTYPED = st.builds(
     lambda name, at, letter: name[: at % len(name)] + letter + name[at % len(name) + 1 :],
     st.sampled_from(KNOWN), st.integers(0, 99), st.sampled_from(["", "x", ".", " ", "_", "é"]),
@@ -105,12 +105,13 @@ def test_any_profile_and_overrides(profile, overrides):
     again = load_experiment(**json.loads(json.dumps(experiment.parameters)))
     assert again.name == experiment.name and again.configs() == experiment.configs()
     assert experiment.name.partition("+")[0] in config.profile_names()
-    for name, takers in experiment.takers.items():
+    for name in experiment.takers.keys() - {"methods"}:
+        takers = experiment.takers[name]
         for method in experiment.methods if takers == ["every run"] else takers:
             taken = experiment.config(method)
             part = taken if takers == ["every run"] else taken.settings
             assert hasattr(part, name.rpartition(".")[2])
-            assert taken.warmup(7) < 7
+            assert warmup_steps(taken, 7) < 7
 
 
 @tried
@@ -119,7 +120,7 @@ def test_any_profile_and_overrides(profile, overrides):
     mostly(st.integers(0, 9), VALUES),
     mostly(st.sampled_from(["main", "rank-1", "lr-1e-3"]), VALUES),
 )
-@example("lora", True, "sparsity-3.0")
+@example(ADAPTER, True, "sparsity-3.0")
 def test_any_method_seed_and_study(method, seed, study):
     full = load_experiment("full")
     try:
@@ -133,18 +134,18 @@ def test_any_method_seed_and_study(method, seed, study):
 
 def test_a_side_study_keeps_what_it_varies():
     full = load_experiment("full", {"rank": 16, "learning_rate": 1e-4, "epochs": 5, "batch_size": 32})
-    assert full.config("lora").settings.rank == 16 and full.config("lora").epochs == 5
-    varied = full.config("lora", 0, "rank-1")
+    assert full.config(ADAPTER).settings.rank == 16 and full.config(ADAPTER).epochs == 5
+    varied = full.config(ADAPTER, 0, "rank-1")
     assert (varied.settings.rank, varied.settings.learning_rate, varied.batch_size) == (1, 1e-4, 32)
-    trial = full.config("hira", 0, "lr-3e-2")
+    trial = full.config(MULTIPLIED, 0, "lr-3e-2")
     assert (trial.settings.learning_rate, trial.settings.rank, trial.epochs) == (0.03, 16, 1)
 
 
-FIELDS = [*RunConfig.model_fields, *(f"settings.{name}" for name in METHODS["sparse_lora"].Settings.model_fields)]
+FIELDS = [*RunConfig.model_fields, *(f"settings.{name}" for name in METHODS[GATED].Settings.model_fields)]
 
 
 @tried
-@example("lora", {"settings.target_modules": "\udcff"}, None)
+@example(ADAPTER, {"settings.target_modules": "\udcff"}, None)
 @given(
     st.sampled_from([*METHODS]),
     st.dictionaries(mostly(st.sampled_from(FIELDS), NAMES), VALUES, max_size=2),
@@ -152,7 +153,7 @@ FIELDS = [*RunConfig.model_fields, *(f"settings.{name}" for name in METHODS["spa
 )
 def test_any_record_of_a_run(method, changes, missing):
     """What reads a result.json that somebody edited, or an experiment's parameters."""
-    record = load_experiment("smoke").config(method).model_dump(mode="json")
+    record = load_experiment("smoke", {"methods": method}).config(method).model_dump(mode="json")
     for name, value in changes.items():
         owner, _, field = name.rpartition(".")
         place = record["settings"] if owner == "settings" and isinstance(record["settings"], dict) else record
@@ -169,7 +170,8 @@ def test_any_record_of_a_run(method, changes, missing):
 
 
 LINES = (config.PROFILES / "full.toml").read_text(encoding="utf-8").splitlines()
-PIECES = ["=", "seeds", "[settings]", "[methods.lora]", "[studies.main]", "{", "3", "nan", "inf", '"x"', "true", "[["]
+PIECES = ["=", "seeds", "[settings]", f"[methods.{ADAPTER}]", "[studies.main]", "{", "3"]
+PIECES += ["nan", "inf", '"x"', "true", "[["]
 EDITS = st.lists(
     st.tuples(st.integers(0, len(LINES) - 1), st.sampled_from(["drop", "double", "swap", "value", "name"]))
     .flatmap(lambda edit: st.tuples(st.just(edit), st.sampled_from(PIECES) | st.text(max_size=8))),
@@ -217,19 +219,14 @@ def _stop(*arguments, **_):
 
 @pytest.fixture
 def no_work(tmp_path, monkeypatch):
-    """Every command is checked as ever, and then stops where it would import torch, fetch or start Snakemake."""
+    """Every command is checked as ever, and then stops where it would train, fetch, read runs or start Snakemake."""
     for variable in ("COURSE_RUNS", "COURSE_REPORTS"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
-    monkeypatch.setattr(workflow, "only_one_at_a_time", contextlib.nullcontext)
-    monkeypatch.setattr(workflow, "end_marked_processes", lambda: None)
-    monkeypatch.setattr(workflow, "follow", _stop)
-    monkeypatch.setattr("course_utils.assets.fetch", _stop)
-    monkeypatch.setattr("course_utils.doctor.main", _stop)
-    names = ["train", "read_runs", "write_comparison", "write_cards", "build_report"]
-    names += ["search_sentences", "search_trials", "winners_as_toml"]
-    for module in ("training", "comparison", "cards", "report", "search"):
-        at_work = types.SimpleNamespace(**dict.fromkeys(names, _stop), read_settings=dict)
-        monkeypatch.setitem(sys.modules, f"course_utils.{module}", at_work)
+    monkeypatch.setattr(start, "only_one_at_a_time", contextlib.nullcontext)
+    monkeypatch.setattr(start, "end_marked_processes", lambda: None)
+    works = [(start, "follow"), (embedded, "fetch"), (doctor, "main"), (train, "train"), (comparison, "read_runs")]
+    for module, work in [*works, (check, "check_inputs"), (notebooks, "execute")]:
+        monkeypatch.setattr(module, work, _stop)
 
 
 def outcome(arguments: list[str]) -> AtWork | None:
@@ -244,7 +241,7 @@ def outcome(arguments: list[str]) -> AtWork | None:
         except SystemExit as stop:
             status = stop.code
     if status == 0:
-        assert "usage" in out.getvalue()
+        assert "Usage" in out.getvalue()
     else:
         assert status == 2 and not out.getvalue()
         typed = "".join(arguments)
@@ -256,13 +253,13 @@ def outcome(arguments: list[str]) -> AtWork | None:
 OPTIONS = ["--profile", "-p", "--seeds", "--cores", "--dry-run", "--force", "--method", "--seed", "--study", "--json"]
 PAIRS = st.builds("{}={}".format, NAMES, mostly(USUAL, TEXTS))
 WORDS = (
-    st.sampled_from([*OPTIONS, "--figure", "--help", "--", "-", "--nonsense", "smoke", "full", "lora", "0", "2"])
+    st.sampled_from([*OPTIONS, "--figure", "--help", "--", "-", "--nonsense", "smoke", "full", ADAPTER, "0", "2"])
     | PAIRS
     | TEXTS
 )
 STARTS = mostly(
-    st.sampled_from([["run", "--profile", "smoke"], ["train", "--profile", "full", "--method", "lora"], ["report"]]),
-    st.sampled_from([[command] for command in COMMANDS]) | st.lists(TEXTS, max_size=1),
+    st.sampled_from([["run", "--profile", "smoke"], ["train", "--profile", "full", "--method", ADAPTER], ["report"]]),
+    st.sampled_from([[command] for command in command_names()]) | st.lists(TEXTS, max_size=1),
 )
 
 
@@ -273,7 +270,7 @@ STARTS = mostly(
 @example(start=["run"], words=["-p", "seeds=4", "--seeds", "8"])
 @example(start=["run"], words=["-p", "data=nowhere"])
 @example(start=["run"], words=["-p", "base_model=./nowhere"])
-@example(start=["train", "--method", "lora", "--profile", "full"], words=["--study", "sparsity-3.0"])
+@example(start=["train", "--method", ADAPTER, "--profile", "full"], words=["--study", "sparsity-3.0"])
 @example(start=["predict"], words=["a" * 5000, "good"])
 @example(start=["report"], words=["--figure", "figure.docx"])
 def test_any_command_line(no_work, start, words):
@@ -303,13 +300,13 @@ def test_a_place_that_cannot_be_written_to_is_named_before_any_work(no_work, tmp
     monkeypatch.setenv(variable, str(places.get(place, place)))
     assert outcome(["run", "--profile", "smoke"]) is None
     with pytest.raises(CourseError, match=f"set {variable} to a folder"):
-        start.main(["--profile", "smoke"])
+        start.run("smoke", [], None, False, False, [])
 
 
 def test_a_place_that_snakemake_cannot_name_is_refused(no_work, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "{rank}"))
     with pytest.raises(CourseError, match="a name without them"):
-        start.main(["--profile", "smoke"])
+        start.run("smoke", [], None, False, False, [])
 
 
 def test_assets_in_a_place_of_no_use_are_named(tmp_path, monkeypatch):
@@ -349,7 +346,7 @@ def few_sentences(name, columns):
 @pytest.fixture(autouse=True)
 def small_assets(monkeypatch):
     """The embedded sentences, a handful of each: reading them all would cost more than all else here."""
-    monkeypatch.setattr(data, "embedded_sentences", few_sentences)
+    monkeypatch.setattr(sources, "embedded_sentences", few_sentences)
 
 
 SENTENCE = st.sampled_from(
@@ -453,6 +450,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path):
         tmp_path.chmod(stat.S_IRWXU)
 
 
+TASK = Classification(("negative", "positive"))
 MODEL_FILES = st.fixed_dictionaries(
     {
         "config.json": st.sampled_from([b"{}", b"[]", b"{", b'{"model_type": "bert"}', b'{"model_type": "gpt9"}'])
@@ -466,12 +464,10 @@ MODEL_FILES = st.fixed_dictionaries(
 @settings(tried, max_examples=tried.max_examples // 5)
 @given(files=MODEL_FILES)
 def test_any_model_folder(files):
-    from course_utils.inputs import bases
-
     with folder_of(files) as folder:
-        for load in (bases.load_tokenizer, bases.load_classifier):
+        for load in (Base.tokenizer, lambda base: base.load(TASK)):
             with pytest.raises(CourseError, match="^base_model=.* could not be loaded"):
-                load(str(folder))
+                load(Base(str(folder)))
 
 
 def test_the_weights_of_something_else_are_no_encoder(tmp_path):
@@ -479,18 +475,14 @@ def test_the_weights_of_something_else_are_no_encoder(tmp_path):
     import torch
     from safetensors.torch import save_file
 
-    from course_utils.inputs import bases
-
     shutil.copy(embedded_model() / "config.json", tmp_path)
     save_file({"other.weight": torch.zeros(3)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CourseError, match="tensors are missing, distilbert.embeddings"):
-        bases.load_classifier(str(tmp_path))
+        Base(str(tmp_path)).load(TASK)
 
 
 def test_a_text_longer_than_the_model_reads_is_refused():
     from transformers import DistilBertConfig
-
-    from course_utils.inputs import bases
 
     model = types.SimpleNamespace(config=DistilBertConfig(max_position_embeddings=64))
     bases.check_length(model, 64)
@@ -499,8 +491,8 @@ def test_a_text_longer_than_the_model_reads_is_refused():
 
 
 def test_four_bits_without_a_kernel_are_explained(monkeypatch):
-    from course_utils.inputs import bases
+    import bitsandbytes
 
-    monkeypatch.setattr("bitsandbytes.functional.quantize_4bit", _stop)
+    monkeypatch.setattr(bitsandbytes.functional, "quantize_4bit", _stop)
     with pytest.raises(CourseError, match="QLoRA needs them; python -m bitsandbytes"):
-        bases.load_classifier("embedded", four_bit=True)
+        Base("embedded").load(TASK, four_bit=True)

@@ -6,13 +6,13 @@ import sys
 
 import pandas as pd
 import pytest
-from small import ADAPTER, GATED, HEAD
+from small import ADAPTER, GATED, HEAD, MULTIPLIED
 
-from course_utils.code_identity import code_of, differing, digest
+from course_utils.code_identity import KEEP_OLD_RUNS, code_of, differing, digest
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment, profile_names
 from course_utils.paths import PROJECT
-from course_utils.runs import KEEP_OLD_RUNS, find_run
+from course_utils.runs import find_run
 from course_utils.training.train import train
 
 SIZES = {"max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 16}
@@ -42,13 +42,13 @@ def change(project, file, old, new):
 @pytest.mark.parametrize(
     ("file", "old", "new", "named"),
     [
-        ("methods/lora.py", "lora_alpha=settings.alpha", "lora_alpha=100 * settings.alpha", ["methods.lora"]),
+        (f"methods/{ADAPTER}.py", "=settings.alpha", "=100 * settings.alpha", [f"methods.{ADAPTER}"]),
         ("training/trainer.py", "weight_decay=", "adam_beta1=0.8, weight_decay=", ["training.trainer"]),
         ("inputs/splits.py", "HELD_OUT = 1_000", "HELD_OUT = 900", ["inputs.splits"]),
         ("tasks/classification.py", "CALIBRATION_BINS = 15", "CALIBRATION_BINS = 10", ["tasks.classification"]),
-        ("methods/lora.py", "    def adapter_config", "    # a comment\n\n    def adapter_config", []),
-        ("methods/lora.py", '"""LoRA: a frozen', '"""Another docstring. LoRA: a frozen', []),
-        ("methods/hira.py", "control = ", "cost = 3; control = ", []),  # a module that the run does not use
+        (f"methods/{ADAPTER}.py", "    def adapter_config", "    # a comment\n\n    def adapter_config", []),
+        (f"methods/{ADAPTER}.py", '"""LoRA: a frozen', '"""Another docstring. LoRA: a frozen', []),
+        (f"methods/{MULTIPLIED}.py", "control = ", "cost = 3; control = ", []),  # a module that the run does not use
         ("report/plots.py", "WIDTH = 6.3", "WIDTH = 7.3", []),
         ("training/card.py", "SHOWN_PACKAGES = {", 'SHOWN_PACKAGES = {"numpy": "NumPy", ', []),
     ],

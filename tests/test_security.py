@@ -26,14 +26,15 @@ import torch
 import typst
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from test_training import Killed, killed_after, tiny  # noqa: F401  a fixture
+from small import ADAPTER
 from whole_project import SECRETS, copy_project, start
 
 from course_utils.__main__ import main
 from course_utils.comparison.tables import read_runs, write_comparison
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
-from course_utils.inputs import bases, embedded
+from course_utils.inputs import embedded
+from course_utils.inputs.bases import Base
 from course_utils.inputs.splits import load_data
 from course_utils.options import experiment_options
 from course_utils.paths import PROJECT
@@ -41,11 +42,13 @@ from course_utils.report import bind, exhibits
 from course_utils.report.chapters import elements
 from course_utils.report.display import show_document, show_markdown, show_table
 from course_utils.runs import read_run
+from course_utils.tasks.classification import Classification
 from course_utils.text import one_line, plain_title
 from course_utils.training import train
 from course_utils.workflow import notebooks
 from course_utils.workflow.fork_server import SOCKET, fork_server
 
+SENTIMENT = Classification(("negative", "positive"))
 HTML = "{http://www.w3.org/1999/xhtml}"
 NASTY = [
     "a <script>alert(1)</script>",
@@ -131,7 +134,7 @@ def shown(tmp_path_factory):
         patch.setenv("COURSE_REPORTS", str(place / "out" / "reports"))
         patch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
         experiment = load_experiment("smoke", {"data": str(folder), "max_other": 16, "precision": "fp32"})
-        run = train.train(experiment.config("lora"))
+        run = train.train(experiment.config(ADAPTER))
         notebooks.execute("01_data", experiment.name, {"seed": 0} | experiment.parameters)
 
         patch.setattr("IPython.display.display", lambda data, raw, metadata: outputs.append((data, metadata or {})))
@@ -154,7 +157,7 @@ def shown(tmp_path_factory):
             typeset.extend([text] if target == "typst" else [])
             return text
 
-        patch.setattr(report, "_pandoc", remembered)
+        patch.setattr(bind, "_pandoc", remembered)
         write_comparison(results)
         html, pdf = bind.build_report(results)
     assert pdf.read_bytes().startswith(b"%PDF")
@@ -278,24 +281,24 @@ def test_what_is_printed_cannot_steer_a_terminal(tmp_path, capsys):
 # ---------------------------------------------------------------- no code comes in a file
 
 
-def test_a_pickle_in_a_checkpoint_is_not_run(killed_after, runs_in, planted, tmp_path, monkeypatch):  # noqa: F811
+def test_a_pickle_in_a_checkpoint_is_not_run(runs_in, planted, tmp_path, monkeypatch):
     plant, pwned = planted
-    config = tiny("lora")
-    revive = killed_after("lora", 8)
-    with pytest.raises(Killed):
+    few = {"max_train": 96, "max_validation": 32, "max_test": 32, "max_other": 16, "epochs": 2}
+    config = load_experiment("smoke", few).config(ADAPTER)
+    with monkeypatch.context() as patch, pytest.raises(TypeError):
+        patch.setattr(train, "_predict", None)  # it fails after the last checkpoint
         train.train(config)
-    revive()
-    monkeypatch.setenv("COURSE_RUNS", str(runs_in))
     checkpoints = runs_in / config.path.replace("seed-0", ".seed-0.unfinished") / "checkpoints"
+    first, last = sorted(checkpoints.iterdir(), key=lambda folder: int(folder.name.partition("-")[2]))
     states = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
     for name in states:
-        assert (checkpoints / "checkpoint-6" / name).is_file()
-        shutil.copytree(checkpoints / "checkpoint-6", tmp_path / name / "checkpoint-6")
-        plant(tmp_path / name / "checkpoint-6" / name)
+        assert (last / name).is_file()
+        shutil.copytree(last, tmp_path / name / last.name)
+        plant(tmp_path / name / last.name / name)
         assert train.last_checkpoint(tmp_path / name) is None
-    plant(checkpoints / "checkpoint-6" / "optimizer.pt")
+    plant(last / "optimizer.pt")
     for name in ("training_args.bin", "pytorch_model.bin"):
-        plant(checkpoints / "checkpoint-3" / name)
+        plant(first / name)
 
     loaded, load = set(), torch.load
 
@@ -308,7 +311,7 @@ def test_a_pickle_in_a_checkpoint_is_not_run(killed_after, runs_in, planted, tmp
     for name in ("load", "loads"):
         monkeypatch.setattr(pickle, name, lambda *_, **__: pytest.fail("a pickle is loaded"))
     run = train.train(config)  # from the checkpoint before the spoilt one
-    assert loaded == {"checkpoint-6/optimizer.pt", *(f"checkpoint-3/{name}" for name in states)}
+    assert loaded == {f"{last.name}/optimizer.pt", *(f"{first.name}/{name}" for name in states)}
     assert not pwned.exists() and run.result.metrics["test"].n == 32
 
 
@@ -323,14 +326,14 @@ def test_weights_come_from_safetensors_alone(model_folder, planted):
     plant(model_folder / "pytorch_model.bin")
     name = str(model_folder)
     expected = Base("embedded").load(SENTIMENT).base_model.state_dict()
-    found = bases.load_classifier(name).base_model.state_dict()
+    found = Base(name).load(SENTIMENT).base_model.state_dict()
     assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
     (model_folder / "model.safetensors").rename(model_folder / "other.safetensors")
     with pytest.raises(CourseError, match="no file named model.safetensors"):
-        bases.load_classifier(name)
+        Base(name).load(SENTIMENT)
     (model_folder / "other.safetensors").unlink()
     with pytest.raises(CourseError, match=r"must hold config.json and \*.safetensors"):
-        bases.load_classifier(name)
+        Base(name).load(SENTIMENT)
     assert not pwned.exists()
 
 
@@ -347,13 +350,14 @@ def test_a_model_s_own_code_is_not_run(model_folder, tmp_path, monkeypatch):
 
     spoil("config.json", auto_map=dict.fromkeys(classes, "evil.It"))
     spoil("tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.It", "evil.It"]})
-    bases.load_classifier(str(model_folder))
-    bases.load_tokenizer(str(model_folder))
+    Base(str(model_folder)).load(SENTIMENT)
+    Base(str(model_folder)).tokenizer()
     spoil("tokenizer_config.json", tokenizer_class="ItTokenizer")
     spoil("config.json", model_type="it")
-    for load in (bases.classifier_without_weights, bases.load_classifier, bases.load_tokenizer):
+    base = Base(str(model_folder))
+    for load in (base.config, lambda: base.without_weights(SENTIMENT), lambda: base.load(SENTIMENT), base.tokenizer):
         with pytest.raises(CourseError, match="custom code") as error:
-            load(str(model_folder))
+            load()
         assert "\n" not in str(error.value) and "trust_remote_code" not in str(error.value)
     assert not pwned.exists()
 
@@ -428,7 +432,7 @@ def test_a_table_of_predictions_unpickles_nothing(foreign, planted):
 
 
 def test_an_archive_writes_only_what_is_asked_of_it(tmp_path):
-    """`assets` reads members by name; nothing is unpacked to the paths that an archive names."""
+    """`embedded` reads members by name; nothing is unpacked to the paths that an archive names."""
 
     def add(package, name, content=b"", link=None):
         member = tarfile.TarInfo(name)
@@ -475,7 +479,7 @@ def test_the_pdf_reads_no_file_beside_it(tmp_path, monkeypatch):
     (tmp_path / "scratch").mkdir()
     settings = {"title": "T", "subtitle": "", "author": "", "course": "", "date": "2026-01-01"}
     for address in ("/etc/passwd", "../secret.txt", str(tmp_path / "secret.txt")):
-        monkeypatch.setattr(report, "_pandoc", lambda *_, address=address: f"#read({json.dumps(address)})")
+        monkeypatch.setattr(bind, "_pandoc", lambda *_, address=address: f"#read({json.dumps(address)})")
         with pytest.raises(CourseError, match="could not be set as a PDF"):
             bind._write_pdf("", settings, tmp_path / "scratch")
     # What lies below its folder can be read: it is the folder that keeps the rest out.
@@ -511,7 +515,7 @@ def test_the_workflow_runs_nothing_that_a_setting_says(tmp_path):
     folder = write_glue(copy / NAME)
 
     def run(*options):
-        process = start(copy, *options, "--", "--until", "sources")
+        process = start(copy, *options, "--", "--until", "inputs")
         return process.communicate(timeout=300)[0], process.returncode
 
     said, status = run("-p", "data=$(touch pwned)")
@@ -519,7 +523,7 @@ def test_the_workflow_runs_nothing_that_a_setting_says(tmp_path):
     said, status = run("--dry-run", "-p", f"data={folder.name}")
     assert status == 0 and "Fetch and check the model and the data" in said, said
     said, status = run("-p", f"data={folder.name}")
-    assert status == 0 and len(list((copy / "runs").glob("smoke+*/sources.json"))) == 1, said
+    assert status == 0 and len(list((copy / "runs").glob("smoke+*/inputs.json"))) == 1, said
     said, status = run("-p", f"data={folder.name}", "-p", "target_modules=q_lin,`touch pwned`$(touch pwned)")
     assert status == 2 and "has no layer '`touch pwned`$(touch pwned)'" in said, said
     assert not [path for path in copy.rglob("pwned*")]
@@ -554,8 +558,8 @@ def test_no_dependency_has_a_known_hole():
 def test_the_page_of_promises_names_tests_that_exist():
     page = (PROJECT / "docs" / "promises.md").read_text(encoding="utf-8")
     for file in re.findall(r"[`/](test_\w+\.py)", page):
-        assert (PROJECT / "tests" / file).is_file(), file
-    everything = "\n".join(path.read_text(encoding="utf-8") for path in (PROJECT / "tests").glob("test_*.py"))
+        assert list((PROJECT / "tests").rglob(file)), file
+    everything = "\n".join(path.read_text(encoding="utf-8") for path in (PROJECT / "tests").rglob("test_*.py"))
     named = re.findall(r"`(test_\w+)`", page)
     assert len(named) > 25
     for name in named:

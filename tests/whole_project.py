@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from course_utils.paths import PROJECT
 from course_utils.runs import is_unchanged, read_run
-from course_utils.workflow import start
+from course_utils.workflow.start import MARK
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -69,7 +69,7 @@ def marked(project: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(start.MARK) == str(project / ".snakemake"):
+            if process.environ().get(MARK) == str(project / ".snakemake"):
                 found.append(process)
         except psutil.Error:
             pass

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from course_utils.code_identity import keeps_old_runs
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import SST2_VALIDATION
 from course_utils.methods import METHODS
 from course_utils.paths import reports_folder, runs_folder, sha256_of
-from course_utils.runs import Run, keeps_old_runs, read_run
+from course_utils.runs import Run, read_run
 from course_utils.stats import CrossedBootstrap, wilson_interval
 from course_utils.tasks.classification import METRICS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,7 +142,7 @@ SOURCES = {source.name: source for source in (EMBEDDED, SST2)}
 
 def find_source(name: str) -> Source:
     """The source that `data=` or `also_evaluate=` names: one of `SOURCES`, or a folder, which need not be there yet."""
-    title = plain_title((find_folder(name) or Path(name)).resolve().name)
+    title = plain_title(os.path.basename(os.path.realpath(find_folder(name) or name)))
     return SOURCES.get(name) or Folder(name, title, Facts(code_span(name)))
 
 

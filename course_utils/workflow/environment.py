@@ -1,10 +1,11 @@
-"""Decides which Python runs the course: the active environment if it satisfies the lock, else `.venv`, made if missing.
+"""Decides which Python runs the course: the active environment if it has what is needed, else `.venv`, made if missing.
 
 Run as a script by any Python from 3.11 on it prints that Python's path; it imports nothing but the standard library.
 """
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
 import json
@@ -13,74 +14,83 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata, util
 from pathlib import Path
-from typing import TextIO
 
-PROJECT = Path(__file__).resolve().parent.parent
-LOCK = PROJECT / "requirements.lock"
-VENV = PROJECT / ".venv"
+PROJECT = Path(__file__).resolve().parents[2]
+LOCK, INSTALLER, ABOUT = (PROJECT / name for name in ("requirements.lock", "installer.lock", "pyproject.toml"))
 LOG = PROJECT / "logs" / "set-up.log"
+VENV = PROJECT / ".venv"
+PYTHON = VENV / "bin" / "python"
+CACHE = PROJECT / ".venv.cache"  # beside .venv, whose files uv can then link to it, and not in a home that may be full
+STAMP = VENV / "set-up"  # the first file of a .venv that is ours; in the end it says what was installed, and where
+UNFINISHED = "unfinished\n"
 
 # JupyterLab would ask at its first start whether it may fetch news, and look for newer versions than the lock's.
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
-NO_NETWORK = re.compile(r"name resolution|NewConnectionError|ConnectTimeout|Max retries|ProxyError|from versions: none")
+# uv reads nothing that pip is set to: these are its names for it. UV_INDEX_URL yields to a reader's UV_DEFAULT_INDEX.
+UV_NAMES = {
+    "index-url": "UV_INDEX_URL", "extra-index-url": "UV_EXTRA_INDEX_URL", "find-links": "UV_FIND_LINKS",
+    "no-index": "UV_OFFLINE", "constraint": "UV_CONSTRAINT", "trusted-host": "UV_INSECURE_HOST", "proxy": "ALL_PROXY",
+    "timeout": "UV_HTTP_TIMEOUT", "default-timeout": "UV_HTTP_TIMEOUT", "cert": "SSL_CERT_FILE",
+    "client-cert": "SSL_CLIENT_CERT",
+}  # fmt: skip
+CAUSES = {
+    "no space left": "the disk is full: free some gigabytes",
+    "do not match the hashes|hash mismatch": "a file is not the one whose hash the lock has: try another package index",
+    "resolution|NewConnection|ConnectTimeout|Max retries|ProxyError|dns error|connect error|timed out|versions: none":
+        "the package index cannot be reached or lacks a package: check the network, and the index that pip is set to",
+}  # fmt: skip
 
 
 class SetUpError(Exception):
     """The environment could not be made; the message is one sentence for the reader."""
 
 
-def pins(lock: Path = LOCK) -> dict[str, str]:
-    """Package → exact version, as `lock` says."""
-    lines = (line.partition("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines())
-    return dict(line.split("==") for line in lines if line)
+def pins(lock: Path = LOCK) -> list[tuple[str, str, bool]]:
+    """Name, version and whether only some machines need it, of every package of `lock` and pyproject.toml."""
+    lines = lock.read_text(encoding="utf-8").splitlines() + tomllib.loads(ABOUT.read_text())["project"]["dependencies"]
+    found = (re.match(r"([\w.-]+)==([^\s;]+)( ;)?", line) for line in lines)
+    return [(pin[1], pin[2], bool(pin[3])) for pin in found if pin]
 
 
 def satisfied(lock: Path = LOCK) -> bool:
-    """Whether the Python that runs this has every package of `lock` in its exact version.
-
-    A local version ("2.13.0+cpu") satisfies the public one.
-    """
-    try:
-        return all(metadata.version(name).partition("+")[0] == version for name, version in pins(lock).items())
-    except metadata.PackageNotFoundError:
+    """Whether the Python that runs this has all packages in their versions; "2.13.0+cpu" will do for "2.13.0"."""
+    mark = Path(sys.prefix, STAMP.name)
+    if mark.is_file() and mark.read_text(encoding="utf-8") == UNFINISHED:
         return False
+    installed = {re.sub(r"[-_.]+", "-", each.name).lower(): each.version for each in metadata.distributions()}
+    return all(
+        installed[name].partition("+")[0] == version if name in installed else optional
+        for name, version, optional in ((name.lower(), *rest) for name, *rest in pins(lock))
+    )
 
 
 def choose_python() -> Path:
     """Path of the Python to use; makes `.venv`, or finishes it, where the active environment will not do."""
-    active = [os.environ[name] for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
-    if any(os.path.samefile(folder, sys.prefix) for folder in active) and satisfied():
+    active = [os.path.realpath(os.environ.get(name) or "none") for name in ("VIRTUAL_ENV", "CONDA_PREFIX")]
+    if (os.path.realpath(sys.prefix) in active or not is_set_up()) and satisfied():
         return Path(sys.executable)
     if not is_set_up():
-        if satisfied():
-            return Path(sys.executable)
         with only_one_at_a_time() as held:
             if not is_set_up():
-                make_venv(held)
-    return venv_python()
-
-
-def venv_python() -> Path:
-    """The Python of `.venv`."""
-    return VENV / "bin" / "python"
+                set_up(held)
+    return PYTHON
 
 
 def is_set_up() -> bool:
-    """Whether `.venv` was finished, at this very place, by this code from the lock as it is now."""
-    stamp = VENV / "set-up"
-    return stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted_stamp() and venv_python().exists()
+    """Whether `.venv` was finished, at this very place, by this code from the locks as they are now."""
+    return STAMP.is_file() and STAMP.read_text(encoding="utf-8") == finished() and PYTHON.exists()
 
 
-def wanted_stamp() -> str:
-    """What the file `.venv/set-up`, written last, says of a finished `.venv`."""
-    made_of = hashlib.sha256(LOCK.read_bytes() + Path(__file__).read_bytes())
-    return f"{made_of.hexdigest()} {VENV}\n"
+def finished() -> str:
+    """What the mark of a finished `.venv` says."""
+    made_of = b"".join(path.read_bytes() for path in (LOCK, INSTALLER, ABOUT, Path(__file__)))
+    return f"{hashlib.sha256(made_of).hexdigest()} {VENV}\n"
 
 
 @contextmanager
@@ -95,95 +105,72 @@ def only_one_at_a_time() -> Iterator[int]:
         yield file.fileno()
 
 
-def make_venv(held: int) -> None:
-    """Make or finish `.venv` from the lock, pip keeping the descriptor `held` open. Raises SetUpError."""
-    if VENV.is_symlink():
+def set_up(held: int) -> None:
+    """Make `.venv`, or bring it up to date; what is run keeps the descriptor `held` open. Raises SetUpError."""
+    if VENV.is_symlink() or (VENV.exists() and not STAMP.exists() and any(VENV.iterdir())):
         raise SetUpError(
-            f"{shown(VENV)} is a link to {VENV.readlink()}, which is not this project's to change; remove the link, or"
-            " activate that environment if it has what requirements.lock lists, and start again."
+            f".venv {'is a link' if VENV.is_symlink() else 'was made by something else'} and is left alone: move it"
+            " away, or activate it if it has what requirements.lock lists, and start again."
         )
-    if util.find_spec("ensurepip") is None or util.find_spec("venv") is None:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        raise SetUpError(
-            f"{sys.executable} cannot make a virtual environment, for its venv module is missing; install it"
-            f" (Debian and Ubuntu: apt install python{version}-venv) and start again."
-        )
+    if not (util.find_spec("ensurepip") and util.find_spec("venv")):
+        package = f"python3.{sys.version_info.minor}-venv"
+        raise SetUpError(f"{sys.executable} lacks its venv module: install it (Debian, Ubuntu: apt install {package}).")
     LOG.parent.mkdir(exist_ok=True)
-    with LOG.open("w", encoding="utf-8") as log:
-        if not was_made_here():
-            command = [sys.executable, "-I", "-m", "venv", "--clear", str(VENV)]
-            if subprocess.run(command, stdout=log, stderr=log).returncode:
-                raise SetUpError(f"Python could not make {VENV}: {last_error()}; details: {shown(LOG)}")
-        install(log, held)
-    site = next((VENV / "lib").glob("python*/site-packages"))
-    # So that notebooks and scripts import the package wherever they are started.
-    (site / "course_project.pth").write_text(f"{PROJECT}\n", encoding="utf-8")
+    LOG.write_bytes(b"")
+    say("Setting up .venv, once; this takes a minute or more. Details: logs/set-up.log")
+    say("Downloads: about 0.6 GB with torch's CPU build, several GB with the CUDA build (see requirements.lock).")
+    works = STAMP.is_file() and STAMP.read_text(encoding="utf-8").endswith(f" {VENV}\n") and PYTHON.exists()
+    VENV.mkdir(exist_ok=True)
+    STAMP.write_text(UNFINISHED, encoding="utf-8")
+    if not works:  # half made, or moved here: made anew, mostly from the cache
+        for left in set(VENV.iterdir()) - {STAMP}:
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        python = sys._base_executable  # type: ignore[attr-defined]  # the one that runs may have been in there
+        run([python, "-I", "-m", "venv", VENV], held)
+    pip: list[str | Path] = [PYTHON, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check", "install"]
+    pip += ["--progress-bar", "off"]
+    try:
+        run([*pip, "--no-deps", "--only-binary", ":all:", "-r", INSTALLER], held)
+        install([VENV / "bin" / "uv", "pip", "install", "--python", PYTHON], held)
+    except (SetUpError, OSError):
+        say("uv cannot be had or used here, so pip installs the packages, which takes longer.")
+        install([*pip, "--no-compile"], held)
     lab_settings = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     lab_settings.parent.mkdir(parents=True, exist_ok=True)
     lab_settings.write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
-    (VENV / "set-up").write_text(wanted_stamp(), encoding="utf-8")
+    STAMP.write_text(finished(), encoding="utf-8")
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
-def was_made_here() -> bool:
-    """Whether `.venv` holds an environment that was made at this place: one that was moved does not work."""
-    made = VENV / "pyvenv.cfg"
-    works = venv_python().exists() and any((VENV / "lib").glob("python*/site-packages/pip/__main__.py"))
-    return works and made.is_file() and f" {VENV}\n" in made.read_text(encoding="utf-8")
+def install(command: Sequence[str | Path], held: int) -> None:
+    """Install with `command` what the lock lists, then torch and the project itself. Raises SetUpError."""
+    run([*command, "--no-deps", "-r", LOCK], held)
+    run([*command, "--no-build-isolation", "-e", PROJECT], held)
 
 
-def install(log: TextIO, held: int) -> None:
-    """Install the lock into `.venv`, pip's words going to `log`. Raises SetUpError."""
-    for record in (VENV / "lib").glob("python*/site-packages/*.dist-info"):
-        if not (record / "RECORD").exists():  # a killed pip writes it last, and would take the rest for whole
-            shutil.rmtree(record)
-    say(f"Setting up .venv from requirements.lock, once; this takes minutes. Details: {shown(LOG)}")
-    say("Downloads: about 0.6 GB with torch's CPU build, several GB with the CUDA build (see requirements.lock).")
-    command = [str(venv_python()), "-I", "-m", "pip", "install", "--requirement", str(LOCK)]
-    command += ["--no-input", "--progress-bar", "off", "--disable-pip-version-check"]
-    started, total, seen = time.monotonic(), len(pins()), 0
-    pip = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=os.environ | {"PIP_USER": "0"},
-        pass_fds=[held],  # should this process be killed, its pip still keeps others out
-    )
-    for line in pip.stdout:
-        log.write(line)
-        log.flush()
-        seen += line.startswith(("Collecting ", "Requirement already satisfied:"))
-        doing = "installing" if line.startswith("Installing collected") else f"package {min(seen, total)} of {total}"
-        show_live(f"{doing}, {time.monotonic() - started:.0f} s")
-    show_live("")
-    if pip.wait():
-        raise SetUpError(explain_failure(LOG.read_text(encoding="utf-8")))
-    say(f"Set up in {time.monotonic() - started:.0f} s.")
+def run(command: Sequence[str | Path], held: int) -> None:
+    """Run `command`, its words going to the log. Raises SetUpError, which says why it failed."""
+    with LOG.open("ab") as log:
+        start = log.tell()
+        done = subprocess.run(command, stdout=log, stderr=log, env=variables(), pass_fds=[held])
+    if done.returncode:
+        said = LOG.read_bytes()[start:].decode(errors="replace")
+        errors = re.findall(r"(?i)^.*error.*$", said, re.MULTILINE) or said.splitlines() or ["no reason was given"]
+        why = next((cause for words, cause in CAUSES.items() if re.search(words, said, re.IGNORECASE)), errors[-1])
+        raise SetUpError(f"Set-up failed: {why.strip()}; then start again (details: logs/set-up.log).")
 
 
-def explain_failure(text: str) -> str:
-    """One sentence on what went wrong, from what pip said."""
-    if "No space left on device" in text:
-        return f"The disk is full: free some gigabytes and start again; details: {shown(LOG)}"
-    if NO_NETWORK.search(text):
-        return (
-            "pip could not get the packages: check the network, or the package index that pip is set to use,"
-            f" and start again (what is there is kept); details: {shown(LOG)}"
-        )
-    return f"pip could not install requirements.lock ({last_error()}); details: {shown(LOG)}"
-
-
-def last_error() -> str:
-    """Last line of the log that names an error, or its last line."""
-    lines = [line.strip() for line in LOG.read_text(encoding="utf-8").splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR: ") for line in lines if "error" in line.lower()]
-    return (errors or lines or ["no reason given"])[-1].rstrip(".")
-
-
-def shown(path: Path) -> str:
-    """`path` as seen from the project."""
-    return str(path.relative_to(PROJECT))
+def variables() -> dict[str, str]:
+    """The environment of installers: uv learns what pip is set to, unless it is itself set to something else."""
+    # Like pip, uv is to look for a version in every index; the hashes say whether it is the right file.
+    ours = {"UV_CACHE_DIR": str(CACHE), "UV_INDEX_STRATEGY": "unsafe-best-match"}
+    command: list[str | Path] = [PYTHON, "-I", "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True).stdout if PYTHON.exists() else ""
+    for section in ("global", "install", ":env:"):
+        for name, value in re.findall(rf"^{section}\.([\w-]+)=(.+)$", listed, re.MULTILINE):
+            if name in UV_NAMES and (words := ast.literal_eval(value).split()):
+                ours[UV_NAMES[name]] = ("," if name == "find-links" else " ").join(words)
+    return ours | os.environ | {"PIP_USER": "0"}
 
 
 def say(sentence: str) -> None:
@@ -191,27 +178,20 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-def show_live(text: str) -> None:
-    """Overwrite the line that a watching person sees; nothing where nobody watches."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-
 def main() -> int:
     """Print the path of the Python to use."""
     try:
         print(choose_python())
+        return 0
     except SetUpError as error:
         say(str(error))
-        return 1
     except OSError as error:
-        place = error.filename or PROJECT
-        say(f"{place} cannot be written ({error.strerror}); make room, or make it yours, and start again.")
-        return 1
+        why = f"{error.filename or PROJECT} cannot be written ({error.strerror})"
+        say(f"{why}; make room, or make it yours, and start again.")
     except KeyboardInterrupt:
         say("\nStopped. The same command goes on from here.")
         return 130
-    return 0
+    return 1
 
 
 if __name__ == "__main__":

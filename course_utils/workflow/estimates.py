@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from math import ceil
 from pathlib import Path
 
+from course_utils.code_identity import code_of, keeps_old_runs, summary
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError
 from course_utils.host import at_once, has_gpu
@@ -24,14 +26,18 @@ def code_digest() -> str:
     return content(*(path for path in sorted((PROJECT / "course_utils").rglob("*")) if path.suffix in suffixes))
 
 
+def training_code(record: Path, method: str) -> str:
+    """Hash of the code that a run of `method` depends on: today's, or, where old runs are kept, that of its record."""
+    kept = keeps_old_runs() and record.is_file()
+    return summary(json.loads(record.read_bytes()).get("code", {}) if kept else code_of(method))
+
+
 def content(*files: Path) -> str:
     """Hash of what is in `files`: a file that was replaced by an older one is noticed by it, not by its date."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
 
 
 def processes_a_run() -> int:

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from course_utils.config import load_experiment
 from course_utils.host import is_first_process
@@ -48,7 +49,18 @@ def fork_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
                 server.terminate()
 
 
-def ask(request: dict) -> int | None:
+class Request(NamedTuple):
+    """What the command `train` was asked for."""
+
+    method: str
+    seed: int
+    study: str
+    profile: str
+    overrides: list[str]
+    force: bool
+
+
+def ask(request: Request) -> int | None:
     """Exit status of the training that `request` names (`train_here`), by the server; None if there is none here."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
@@ -56,19 +68,17 @@ def ask(request: dict) -> int | None:
         except (KeyError, OSError):  # started by hand, or on another machine than the server
             return None
         place = {"folder": os.getcwd(), "environment": dict(os.environ)}
-        socket.send_fds(connection, [json.dumps({"request": request} | place).encode() + b"\n"], [1, 2])
+        socket.send_fds(connection, [json.dumps({"request": list(request)} | place).encode() + b"\n"], [1, 2])
         status = connection.recv(1)
     return status[0] if status else 1  # whatever did the work is gone
 
 
-def train_here(
-    method: str, seed: int, study: str, profile: str, overrides: list[str], force: bool
-) -> None:
+def train_here(request: Request) -> None:
     """Train one run in this process, or find it trained, and print what it came to."""
     from course_utils.training.train import train
 
-    config = load_experiment(profile, parse_overrides(overrides)).config(method, seed, study)
-    run = train(config, force=force)
+    experiment = load_experiment(request.profile, parse_overrides(request.overrides))
+    run = train(experiment.config(request.method, request.seed, request.study), force=request.force)
     if not is_first_process():
         return  # the first of several processes speaks for all
     for name, metrics in run.result.metrics.items():
@@ -113,7 +123,7 @@ def _answer(connection: socket.socket) -> None:
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
 
     try:
-        status = exit_status(lambda: train_here(**request["request"]))
+        status = exit_status(lambda: train_here(Request(*request["request"])))
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1

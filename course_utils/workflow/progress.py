@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from course_utils.errors import refusal
 from course_utils.paths import PROJECT
-from course_utils.text import duration, one_line
+from course_utils.text import counted, duration, one_line
 from course_utils.workflow.estimates import OTHER_SECONDS
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 BAR_WIDTH = 60
 NO_WORDS = "it ended without a word, as when memory or disk is used up (free -m, df -h); --cores 1 takes less memory"
@@ -17,7 +21,7 @@ PRIOR_SECONDS = 60  # how much work at the expected speed weighs against what wa
 
 
 class Progress:
-    """Reads what Snakemake says, line by line; `total`, `done`, `failed` and `failed_rules` tell what it learned.
+    """Takes the events of Snakemake's jobs; `total`, `done`, `failed` and `failed_rules` tell what it learned.
 
     expected: rule → seconds of one step on the machine where they were guessed, the basis of the time left.
     """
@@ -25,16 +29,14 @@ class Progress:
     def __init__(self, expected: dict[str, float], at_once: int, dry_run: bool):
         self.expected, self.at_once, self.dry_run = expected, at_once, dry_run
         self.total = 0
-        self.titles: dict[str, str] = {}  # job → what it does
-        self.running: dict[str, float] = {}  # job → when it began
-        self.done: list[str] = []
-        self.failed: list[str] = []
-        self.failed_rules: set[str] = set()
-        self.last_words = ""
+        self.rules: dict[int, str] = {}  # job → its rule
+        self.titles: dict[int, str] = {}  # job → what it does
+        self.running: dict[int, float] = {}  # job → when it began
+        self.done: list[int] = []
+        self.failed: set[int] = set()
+        self.error = ""  # what Snakemake said of no job
         self._to_do = self._foreseen = self._spent = 0.0  # seconds: expected of what is left and done; measured
-        self._reading_counts = False
-        self._failing: str | None = None
-        self._live = None
+        self._live: Live | None = None
 
     def __enter__(self) -> Progress:
         if sys.stdout.isatty() and not self.dry_run:
@@ -48,67 +50,61 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def read(self, line: str) -> None:
-        """Take note of one line."""
-        line = line.rstrip()
-        if line:
-            self.last_words = line
-        if line == "Job stats:" and not self.total:  # a dry run says it twice
-            self._reading_counts = True
-        elif self._reading_counts and (found := re.fullmatch(r"(\w+) +(\d+)", line)):
-            self._count(found[1], int(found[2]))
-        elif found := re.fullmatch(r" *Job (\d+): (.*)", line):  # indented: one of a group
-            self._begin(found[1], found[2])
-        elif found := re.fullmatch(r"Finished jobid: (\d+) \(Rule: (\w+)\)", line):
-            self._finish(found[1], found[2])
-        elif found := re.match(r"Error in rule (\w+)", line):
-            self._failing = ""
-            self.failed_rules.add(found[1])
-        elif self._failing == "" and (found := re.fullmatch(r" +jobid: (\d+)", line)):
-            self._failing = found[1]
-        elif self._failing and (found := re.fullmatch(r" +log: (.*) \(check log file.*", line)):
-            self._fail(self._failing, found[1])
-            self._failing = None
+    def take(self, event: dict) -> None:
+        """Take note of one event, as the logger plugin tells it."""
+        match event["event"]:
+            case "run_info" if not self.total:  # a dry run says it twice
+                self._count(event["stats"])
+            case "job_info" if event["rule_msg"]:  # the rule that stands for all others has no message
+                self._begin(event["jobid"], event["rule_name"], event["rule_msg"])
+            case "job_finished" if event["job_id"] in self.running:
+                self._finish(event["job_id"])
+            case "job_error":
+                self._fail(event["jobid"], event["log"])
+            case "error":
+                self.error = event["message"]
 
-    def reason(self) -> str:
-        """Why not everything was made."""
-        failures = len(self.failed)
-        if failures:
-            return f"{failures} {'step' if failures == 1 else 'steps'} failed"
-        return (refusal(self.last_words) or self.last_words).rstrip(".")
+    @property
+    def failed_rules(self) -> set[str]:
+        """Rules of the jobs that failed."""
+        return {self.rules[job] for job in self.failed}
 
-    def _count(self, rule: str, number: int) -> None:
-        if rule == "total":
-            self._reading_counts = False
-            self._now_left()
-        elif rule != "all":
-            self.total += number
-            self._to_do += number * self._seconds(rule)
+    def reason(self, log: Path) -> str:
+        """Why not everything was made; `log` is Snakemake's own, which alone knows what came before its first event."""
+        if self.failed:
+            return f"{counted(len(self.failed), 'step')} failed"
+        words = self.error or _last_line(log)
+        return (refusal(words) or one_line(words)).rstrip(".")
 
-    def _begin(self, job: str, title: str) -> None:
+    def _count(self, jobs: dict[str, int]) -> None:
+        for rule, number in jobs.items():
+            if rule not in ("all", "total"):
+                self.total += number
+                self._to_do += number * self._seconds(rule)
+        self._now_left()
+
+    def _begin(self, job: int, rule: str, title: str) -> None:
+        self.rules[job] = rule
         self.titles[job] = title.removesuffix(" (main)")
         self.running[job] = time.monotonic()
+        self.failed.discard(job)  # it is tried again
         if self.dry_run:
             print(f"  {len(self.titles):>3}  {self.titles[job]}")
 
-    def _finish(self, job: str, rule: str) -> None:
-        if rule == "all":
-            return
-        took = time.monotonic() - self.running.pop(job)
+    def _finish(self, job: int) -> None:
+        took, expected = time.monotonic() - self.running.pop(job), self._seconds(self.rules[job])
         self.done.append(job)
         self._spent += took
-        self._foreseen += self._seconds(rule)
-        self._to_do -= self._seconds(rule)
+        self._foreseen += expected
+        self._to_do -= expected
         self._now_left()
         self._say(f"{self._position()}  {self.titles[job]} ({duration(took)}){self._left()}")
 
-    def _fail(self, job: str, log: str) -> None:
-        self.failed.append(job)
+    def _fail(self, job: int, logs: list[str]) -> None:
+        self.failed.add(job)
         self.running.pop(job, None)
-        file = PROJECT / log
-        words = file.read_text(encoding="utf-8", errors="replace").strip().splitlines() if file.is_file() else []
-        why = one_line(words[-1]).removeprefix("error: ") if words else NO_WORDS
-        self._say(f"FAILED  {self.titles[job]}: {why} (see {log})")
+        why = one_line(_last_line(PROJECT / logs[0])).removeprefix("error: ") or NO_WORDS
+        self._say(f"FAILED  {self.titles[job]}: {why} (see {logs[0]})")
 
     def _seconds(self, rule: str) -> float:
         return self.expected.get(rule, OTHER_SECONDS)
@@ -144,3 +140,9 @@ class Progress:
             ("━" * (BAR_WIDTH - full), "dim"),
             running,
         )
+
+
+def _last_line(log: Path) -> str:
+    """The last line of `log` with something on it."""
+    words = log.read_text(encoding="utf-8", errors="replace").strip() if log.is_file() else ""
+    return words.rpartition("\n")[2]

@@ -12,22 +12,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import IO
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from course_utils.config import Experiment, load_experiment
 from course_utils.errors import CourseError, check_writable
-from course_utils.host import at_once, has_gpu, memory_mib, usable_cores
+from course_utils.host import at_once, has_gpu, lock_of, memory_mib, usable_cores
 from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
-from course_utils.text import duration
+from course_utils.text import counted, duration
 from course_utils.workflow.check import check_folders
 from course_utils.workflow.estimates import expected_seconds, expected_total, processes_a_run
 from course_utils.workflow.fork_server import fork_server
 from course_utils.workflow.progress import Progress
 
 STATE = PROJECT / ".snakemake"
+PLUGINS = PROJECT / "course_utils" / "workflow" / "plugins"  # of Snakemake
 EXECUTORS = {"-e", "--executor", "--profile", "--workflow-profile"}  # Snakemake's options that say who does the work
 WITHOUT_MISSING = "without_missing=1"  # tells the Snakefile to make a report of the runs that there are
 MARK = "COURSE_WORKFLOW"  # in the environment of every process that a start of this checkout has started
@@ -69,9 +71,8 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
     command = [sys.executable, "-m", "snakemake"]
     if not elsewhere:  # a cluster has limits of its own
         command += ["--cores", str(cores), "--resources", f"mem_mb={memory_mib()}", f"device={at_once(cores)}"]
-    command += ["--scheduler", "greedy", "--nolock", "--nocolor", "--rerun-incomplete", "--keep-going"]
-    command += ["--show-failed-logs"] + ["--dry-run"] * dry_run + for_snakemake
-    command += ["--forceall"] * force
+    command += ["--logger", "course", "--scheduler", "greedy", "--nolock", "--nocolor", "--rerun-incomplete"]
+    command += ["--keep-going", "--show-failed-logs", *["--dry-run"] * dry_run, *for_snakemake, *["--forceall"] * force]
     command += ["--config", f"profile={profile}", f"overrides={json.dumps(pairs, ensure_ascii=False)}"]
     command += ["force=1"] * force
 
@@ -102,31 +103,12 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
     shared_start = experiment.shared.speedups and not (has_gpu() or elsewhere)
     try:
         with (
-            log.open("w", encoding="utf-8") as file,
+            log.open("w") as file,
             Progress(expected, at_once(cores), dry_run) as progress,
             fork_server(environment()) if shared_start else nullcontext(environment()) as variables,
         ):
-            snakemake = subprocess.Popen(
-                command,
-                cwd=PROJECT,
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,  # Ctrl-C is for this process, which then ends the others
-            )
-            for line in snakemake.stdout:
-                file.write(line)
-                file.flush()
-                progress.read(line)
-            status = snakemake.wait()
+            status = snakemake(command, variables, file, progress, elsewhere)
     except BaseException:
-        if elsewhere:  # Snakemake takes its jobs back when it is interrupted, not when it is ended
-            with suppress(subprocess.TimeoutExpired):
-                snakemake.send_signal(signal.SIGINT)
-                snakemake.wait(60)
         end_marked_processes()
         raise
 
@@ -137,14 +119,13 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
             again = [word for word in command if word not in ("--forceall", "force=1")]
             follow([*again, WITHOUT_MISSING], experiment, cores, dry_run, elsewhere)
         print(
-            f"Not everything could be made: {progress.reason()}. What is finished is kept; the same command tries the"
-            f" rest again. Details: {details}",
+            f"Not everything could be made: {progress.reason(log)}. What is finished is kept; the same command tries"
+            f" the rest again. Details: {details}",
             file=sys.stderr,
         )
         return 2 if "inputs" in progress.failed_rules else 1  # the model or the data are not what is needed
     if dry_run:
-        steps = "1 step" if progress.total == 1 else f"{progress.total} steps"
-        print(f"{steps} to do." if progress.total else "Everything is up to date.")
+        print(f"{counted(progress.total, 'step')} to do." if progress.total else "Everything is up to date.")
         return 0
     took = f"Done in {duration(time.monotonic() - started)}" if progress.total else "Everything is up to date"
     report = reports_folder() / experiment.name / "report.html"
@@ -152,6 +133,33 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
         took += f". The report: {relative_to_project(report)}, and report.pdf beside it"
     print(f"{took}. Details: {details}")
     return 0
+
+
+def snakemake(command: list[str], variables: dict[str, str], log: IO, progress: Progress, elsewhere: bool) -> int:
+    """Run Snakemake, in the environment `variables`, into `log`; `progress` takes its events. Its exit status."""
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env=variables | {"COURSE_EVENTS": str(writing)},
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        pass_fds=[writing],
+        start_new_session=True,  # Ctrl-C is for this process, which then ends the others
+    )
+    os.close(writing)
+    try:
+        with open(reading, encoding="utf-8") as events:
+            for event in events:
+                progress.take(json.loads(event))
+        return process.wait()
+    except BaseException:
+        if elsewhere:  # Snakemake takes its jobs back when it is interrupted, not when it is ended
+            with suppress(subprocess.TimeoutExpired):
+                process.send_signal(signal.SIGINT)
+                process.wait(60)
+        raise
 
 
 # ---------------------------------------------------------------- one at a time, and no orphans
@@ -165,14 +173,14 @@ def only_one_at_a_time() -> Iterator[None]:
     shares the folder went down. The file beside the lock only names the holder.
     """
     STATE.mkdir(exist_ok=True)
-    lock, holder = FileLock(STATE / "course.lock"), STATE / "course.holder"
+    lock, holder = lock_of(STATE / "course.lock"), STATE / "course.holder"
     try:
-        lock.acquire(blocking=False)
+        held = lock.acquire(blocking=False)
     except Timeout:
         said = holder.read_text() if holder.is_file() else "it has not said which"
         print(f"Waiting for the start that is at work here ({said}).", flush=True)
-        lock.acquire()
-    with lock:
+        held = lock.acquire()
+    with held:
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield
 
@@ -181,7 +189,7 @@ def environment() -> dict[str, str]:
     """Environment of Snakemake and all that it starts."""
     return os.environ | {
         MARK: str(STATE),
-        "PYTHONPATH": str(PROJECT),
+        "PYTHONPATH": os.pathsep.join(map(str, (PROJECT, PLUGINS))),
         "COURSE_RUNS": str(runs_folder()),
         "COURSE_ASSETS": str(assets_folder()),
         "COURSE_REPORTS": str(reports_folder()),
@@ -226,5 +234,3 @@ def end_marked_processes() -> None:
                 process.send_signal(signal_to_send)
         psutil.wait_procs(left, timeout=3)
         signal_to_send = signal.SIGKILL
-
-

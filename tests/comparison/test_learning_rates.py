@@ -3,11 +3,12 @@
 import pandas as pd
 import pytest
 from made_up import write_run
-from small import MULTIPLIED
+from small import ADAPTER, MULTIPLIED
 
 from course_utils.comparison.learning_rates import search_sentences, search_trials, winners_as_toml
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
+from course_utils.methods import METHODS
 
 
 @pytest.fixture
@@ -36,9 +37,9 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
     grids = experiment.profile.search.rates
     best = table[table["best"]].set_index("method")["learning_rate"]
     assert best.to_dict() == {name: grid[3 if name == MULTIPLIED else 2] for name, grid in grids.items()}
-    said = " ".join(search_sentences(table, experiment))
-    assert f"On the edge of its grid, where a better rate may lie beyond: HiRA {grids['hira'][3]:g}." in said
-    assert f"[methods.lora]\nlearning_rate = {grids['lora'][2]:g}" in winners_as_toml(table)
+    said, last = " ".join(search_sentences(table, experiment)), grids[MULTIPLIED][3]
+    assert f"On the edge of its grid, where a better rate may lie beyond: {METHODS[MULTIPLIED].title} {last:g}." in said
+    assert f"[methods.{ADAPTER}]\nlearning_rate = {grids[ADAPTER][2]:g}" in winners_as_toml(table)
 
 
 def test_smoke_quick_and_full_use_the_same_winners():

@@ -143,9 +143,10 @@ def test_the_printed_command_makes_the_run(trained):
         experiment = load_experiment(given["--profile"], parse_overrides(pairs))
         made = experiment.config(given["--method"], int(given["--seed"]), given.get("--study", "main"))
         assert made.model_copy(update={"experiment": run.config.experiment}) == run.config
-    experiment = load_experiment("smoke", {"lora.target_modules": "q_lin,out_lin", "qlora.rank": "2"})
+    experiment = load_experiment("smoke", {f"{ADAPTER}.target_modules": "q_lin,out_lin", f"{QUANTISED}.rank": "2"})
     line = command(experiment.config(ADAPTER, 3), experiment)
-    assert line.endswith("-p lora.target_modules=q_lin,out_lin -p qlora.rank=2 --method lora --seed 3")
+    settings = f"-p {ADAPTER}.target_modules=q_lin,out_lin -p {QUANTISED}.rank=2"
+    assert line.endswith(f"{settings} --method {ADAPTER} --seed 3")
 
 
 def test_cards_of_finished_runs_say_how_they_compare(trained, place, monkeypatch):

@@ -3,7 +3,7 @@
 # Needs root. A Slurm that is already configured here is left alone.
 set -eu
 conf=/etc/slurm/slurm.conf
-mark="# made by tests/slurm.sh"
+mark="# made by tests/workflow/slurm.sh"
 case "$1" in
 start)
     if [ -e "$conf" ] && ! grep -q "$mark" "$conf"; then

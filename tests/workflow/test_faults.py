@@ -1,4 +1,4 @@
-"""A full disk, no permission, no network, a clock that jumps: one sentence says what to do, and the work goes on.
+"""A full disk, no permission, no network: one sentence says what to do, and the work goes on.
 
 Disks that are full and folders that cannot be written to are real ones, mounted where no other process sees them.
 """
@@ -10,20 +10,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import nbformat
 import pytest
-from whole_project import finish, start, steps
+from small import ADAPTER
 
+from course_utils import host
 from course_utils.__main__ import main
 from course_utils.config import load_experiment
 from course_utils.errors import refusal
-from course_utils.options import exit_status
 from course_utils.paths import PROJECT
 from course_utils.runs import find_run
-from course_utils.workflow import fork_server, notebooks, start
+from course_utils.workflow import fork_server, start
 from course_utils.workflow.progress import Progress
 
 
@@ -43,7 +41,7 @@ def with_own_mounts(function, *arguments) -> None:
     done = subprocess.run(
         ["unshare", "-rm", sys.executable, "-c", call],
         cwd=Path(__file__).parent,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        env=os.environ | {"PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}"},
         capture_output=True,
         text=True,
         timeout=600,
@@ -61,10 +59,10 @@ def make_read_only(folder: str) -> None:
     subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
 
 
-def command(*arguments: str, by=main) -> tuple[int, str]:
+def command(*arguments: str) -> tuple[int, str]:
     """Exit status of a command, and what it said last on standard error."""
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        status = exit_status(by, list(arguments))
+        status = main(list(arguments))
     return status, said.getvalue().rstrip().rpartition("\n")[2]
 
 
@@ -79,7 +77,7 @@ def test_training_goes_on_once_there_is_room(tmp_path):
 
 def train_on_a_full_disk(folder):
     os.environ["COURSE_RUNS"] = folder
-    lora = ["train", "--profile", "smoke", "--method", "lora"]
+    lora = ["train", "--profile", "smoke", "--method", ADAPTER]
     # First a checkpoint's optimiser does not fit, then the adapter.
     for number, size in enumerate(["1600k", "2800k"]):
         mount(folder, size, *["remount"][:number])
@@ -87,10 +85,10 @@ def train_on_a_full_disk(folder):
         assert status == 2
         assert said.startswith(f"error: The disk is full: {folder} has "), said
         assert "set COURSE_RUNS to it" in said and said.endswith("the same command then goes on.")
-        assert find_run(load_experiment("smoke").config("lora")) is None
+        assert find_run(load_experiment("smoke").config(ADAPTER)) is None
     mount(folder, "64m", "remount")
     assert command(*lora)[0] == 0
-    assert find_run(load_experiment("smoke").config("lora"))
+    assert find_run(load_experiment("smoke").config(ADAPTER))
 
 
 @mounts
@@ -108,14 +106,14 @@ def report_on_a_full_disk(folder, project):
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while file.write(bytes(2**20)):
             pass
-    bind, run = ["--profile", "smoke"], ["01_data", "--profile", "smoke"]
-    for status, said in (command("report", *bind), command(*run, by=notebooks.main)):
+    bind = ["report", "--profile", "smoke"]
+    for status, said in (command(*bind), command("notebook", "01_data", "--profile", "smoke")):
         assert status == 2
         assert said.startswith(f"error: The disk is full: {folder} has 0.0 MB left, "), said
         assert "set COURSE_REPORTS to it" in said
     assert {path: path.read_bytes() for path in before} == before
     filler.unlink()
-    assert command("report", *bind)[0] == 0
+    assert command(*bind)[0] == 0
 
 
 def test_libraries_say_in_words_of_their_own_that_the_disk_is_full():
@@ -183,51 +181,10 @@ def test_other_errors_are_no_refusals():
 
 def test_a_step_that_ends_without_a_word_is_explained(capsys):
     with Progress({}, at_once=1, dry_run=False) as progress:
-        for line in ("Job 1: Run notebook 01_data", "Error in rule notebook:", "    jobid: 1"):
-            progress.read(line)
-        progress.read("    log: logs/never-written.log (check log file(s) for error details)")
+        begun = {"event": "job_info", "jobid": 1, "rule_name": "notebook", "rule_msg": "Run notebook 01_data"}
+        for event in (begun, {"event": "job_error", "jobid": 1, "log": ["logs/never-written.log"]}):
+            progress.take(event)
     assert "it ended without a word, as when memory" in capsys.readouterr().out
-
-
-# ---------------------------------------------------------------- two at once
-
-
-def test_a_lock_that_a_killed_start_left_stops_nobody(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(workflow, "STATE", tmp_path)
-    hold = f"""
-import pathlib, time
-from course_utils.workflow import start
-start.STATE = pathlib.Path({str(tmp_path)!r})
-with start.only_one_at_a_time():
-    print("held", flush=True)
-    time.sleep(60)
-"""
-    with subprocess.Popen([sys.executable, "-c", hold], cwd=PROJECT, stdout=subprocess.PIPE) as holder:
-        holder.stdout.readline()
-        holder.kill()
-    assert f"process {holder.pid} on " in (tmp_path / "course.lock").read_text()
-    with start.only_one_at_a_time():
-        assert capsys.readouterr().out == ""
-
-
-# ---------------------------------------------------------------- a clock that jumps
-
-
-@pytest.mark.slow
-def test_dates_of_the_future_and_of_the_past_mislead_nobody(smoke):
-    project, two_days = smoke.project, 2 * 24 * 3600
-    for file in [*project.rglob("runs/**/result.json"), *(project / "reports" / "smoke").rglob("*.*")]:
-        os.utime(file, times=(time.time() + two_days,) * 2)
-    edited = {"01_data": -two_days, "05_hira": two_days}
-    for name, jump in edited.items():
-        path = project / "notebooks" / f"{name}.ipynb"
-        notebook = nbformat.read(path, as_version=4)
-        notebook.cells[0].source += "\n\nOne sentence more."
-        nbformat.write(notebook, path)
-        os.utime(path, times=(time.time() + jump,) * 2)
-    done = steps(finish(start(project)))
-    assert sorted(done) == ["Bind the report", "Run notebook 01_data", "Run notebook 05_hira"]
-    assert "Everything is up to date" in finish(start(project))
 
 
 # ---------------------------------------------------------------- this machine
@@ -254,10 +211,10 @@ def test_a_long_name_of_the_temporary_folder_costs_the_fork_server_alone(tmp_pat
 
 
 def test_memory_is_what_the_container_may_use(tmp_path, monkeypatch):
-    monkeypatch.setattr(workflow, "GROUPS", tmp_path)
+    monkeypatch.setattr(host, "CONTROL_GROUPS", tmp_path)
     (tmp_path / "memory").mkdir()
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         (tmp_path / name).write_text(f"{2**30}\n")
     if not Path("/proc/self/cgroup").is_file():
         pytest.skip("only Linux limits the memory of a group of processes")
-    assert start.memory_mb() == 1024
+    assert host.memory_mib() == 1024

@@ -8,11 +8,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from small import ADAPTER
 
 from course_utils.paths import PROJECT
-from course_utils.workflow.fork_server import SOCKET, ask, fork_server
+from course_utils.workflow.fork_server import SOCKET, Request, ask, fork_server
 
-OPTIONS = ["--profile", "smoke", "-p", "max_train=32", "-p", "max_other=16", "--method", "lora"]
+OPTIONS = ["--profile", "smoke", "-p", "max_train=32", "-p", "max_other=16", "--method", ADAPTER]
 TRAIN = [sys.executable, "-m", "course_utils", "train", *OPTIONS]
 
 
@@ -50,7 +51,7 @@ def test_a_run_ends_with_the_process_that_asked_for_it(variables, tmp_path):
     asking = subprocess.Popen(
         [*TRAIN, "-p", "epochs=50"], env=variables | {"COURSE_RUNS": str(tmp_path)}, cwd=PROJECT
     )
-    lock = "smoke+*/main/lora/.seed-0.unfinished/checkpoints/checkpoint-*"
+    lock = f"smoke+*/main/{ADAPTER}/.seed-0.unfinished/checkpoints/checkpoint-*"
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob(lock)) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -65,7 +66,7 @@ def test_a_run_ends_with_the_process_that_asked_for_it(variables, tmp_path):
 
 
 def test_the_server_ends_with_the_process_that_started_it(tmp_path):
-    start = "import os, course_utils.fork_server as f\nwith f.fork_server(dict(os.environ)):\n    os._exit(9)"
+    start = "import os, course_utils.workflow.fork_server as f\nwith f.fork_server(dict(os.environ)):\n    os._exit(9)"
     killed = subprocess.Popen([sys.executable, "-c", start], cwd=PROJECT, stdout=subprocess.PIPE)
     killed.communicate(timeout=30)  # the server has inherited the pipe and holds it as long as it lives
     assert killed.returncode == 9
@@ -73,6 +74,6 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path):
 
 def test_without_a_server_the_command_works_alone(monkeypatch, tmp_path):
     monkeypatch.delenv(SOCKET, raising=False)
-    assert ask(["train"]) is None
+    assert ask(Request(ADAPTER, 0, "main", "smoke", [], False)) is None
     monkeypatch.setenv(SOCKET, str(tmp_path / "nobody"))
-    assert ask(["train"]) is None
+    assert ask(Request(ADAPTER, 0, "main", "smoke", [], False)) is None

@@ -1,6 +1,7 @@
 """Killed anywhere, the one command goes on to the same numbers, and what was damaged is noticed.
 
-COURSE_KILLS=30 ./tests/run.sh -s tests/test_killed.py kills 30 times and prints where; COURSE_KILL_SEED draws others.
+COURSE_KILLS=30 ./tests/run.sh -s tests/workflow/test_killed.py kills 30 times and prints where; COURSE_KILL_SEED
+draws others.
 """
 
 import json
@@ -16,6 +17,7 @@ from contextlib import suppress
 
 import psutil
 import pytest
+from small import ADAPTER
 from whole_project import copy_project, marked, outcome, start
 
 from course_utils.__main__ import main
@@ -131,7 +133,7 @@ def finished(tmp_path_factory):
     """A LoRA run of the smoke profile."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COURSE_RUNS", str(tmp_path_factory.mktemp("finished")))
-        return train.train(load_experiment("smoke").config("lora"))
+        return train.train(load_experiment("smoke").config(ADAPTER))
 
 
 @pytest.fixture
@@ -181,8 +183,8 @@ def test_a_damaged_run_is_named_and_made_again(kind, run, capsys):
 
 @pytest.mark.parametrize("part", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trained.safetensors"])
 def test_a_torn_part_of_a_checkpoint_is_noticed(part, runs_in, monkeypatch):
-    config = load_experiment("smoke").config("lora")
-    monkeypatch.setattr(training, "_predict", None)  # an end after the last checkpoint
+    config = load_experiment("smoke").config(ADAPTER)
+    monkeypatch.setattr(train, "_predict", None)  # an end after the last checkpoint
     with pytest.raises(TypeError):
         train.train(config)
     folder = runs_in / config.path.replace("seed-0", ".seed-0.unfinished") / "checkpoints"

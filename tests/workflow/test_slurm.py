@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from small import ADAPTER, MULTIPLIED
 from whole_project import copy_project, finish, start
 
 from course_utils.paths import PROJECT
@@ -26,7 +27,7 @@ def slurm(tmp_path_factory):
     missing = [name for name in TOOLS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]
     if missing or os.geteuid():
         pytest.skip(f"needs root and Debian's slurm-wlm and munge ({', '.join(missing) or 'not root'})")
-    script = PROJECT / "tests" / "slurm.sh"
+    script = PROJECT / "tests" / "workflow" / "slurm.sh"
     environment = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin"}
     said = tmp_path_factory.mktemp("slurm") / "said"  # no pipe: the daemons would hold it open
     with said.open("w") as file:
@@ -47,11 +48,11 @@ def queue() -> list[str]:
 
 
 def test_runs_are_made_by_jobs_and_are_the_same(project, smoke):
-    wanted = {method: f"runs/smoke/main/{method}/seed-0" for method in ("lora", "hira")}
+    wanted = {method: f"runs/smoke/main/{method}/seed-0" for method in (ADAPTER, MULTIPLIED)}
     finish(start(project, *SLURM, *(str(project / run / "result.json") for run in wanted.values())))
     assert queue() == []
     jobs = subprocess.check_output(["scontrol", "show", "jobs", "--oneliner"], text=True)
-    assert jobs.count("JobState=COMPLETED") == 1 + len(wanted), jobs  # the sources, then a job a run
+    assert jobs.count("JobState=COMPLETED") == 1 + len(wanted), jobs  # the inputs, then a job a run
     for run in wanted.values():
         here, there = read_run(project / run), read_run(smoke.project / run)
         assert here.result.metrics == there.result.metrics

@@ -1,28 +1,28 @@
 """The one command: it refuses what is wrong, does what is not up to date, and leaves nothing running."""
 
-import fcntl
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import nbformat
 import psutil
 import pytest
+from small import ADAPTER, GATED, MULTIPLIED, QUANTISED
 from whole_project import finish, marked, start, steps
 
 from course_utils.__main__ import main
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
+from course_utils.paths import PROJECT
 from course_utils.text import duration
-from course_utils.workflow import doctor, start
-from course_utils.workflow.check import source_files
+from course_utils.workflow import doctor
+from course_utils.workflow import progress as progress_module
+from course_utils.workflow import start as one_command
 from course_utils.workflow.notebooks import NOTEBOOKS, check_parameters, notebook_names
 from course_utils.workflow.progress import Progress
 
@@ -34,7 +34,7 @@ from course_utils.workflow.progress import Progress
         (["-p", "rnk=4"], "rank"),
         (["-p", "rank=many"], "rank"),
         (["-p", "rank=0"], "greater than or equal to 1"),
-        (["-p", "lroa.alpha=32"], "lora.alpha"),
+        (["-p", f"{ADAPTER}x.alpha=32"], f"{ADAPTER}.alpha"),
         (["-p", "rank"], "NAME=VALUE"),
         (["--seeds", "0"], "1 to 1000"),
         (["--seeds", "three"], "1 to 1000"),
@@ -49,54 +49,75 @@ def test_what_is_wrong_is_said_before_any_work(options, said, runs_in, capsys):
 
 
 def test_settings_are_announced_with_who_takes_them(capsys):
-    experiment = load_experiment("smoke", {"rank": "4", "lora.alpha": "32", "epochs": "2"})
-    start.announce(experiment, cores=2)
+    experiment = load_experiment("smoke", {"rank": "4", f"{ADAPTER}.alpha": "32", "epochs": "2"})
+    one_command.announce(experiment, cores=2)
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert "rank = 4: lora, sparse_lora, qlora, hira" in lines
-    assert "lora.alpha = 32.0: lora" in lines
+    assert f"rank = 4: {ADAPTER}, {GATED}, {QUANTISED}, {MULTIPLIED}" in lines
+    assert f"{ADAPTER}.alpha = 32.0: {ADAPTER}" in lines
     assert "epochs = 2: every run" in lines
 
 
 # ---------------------------------------------------------------- how it gets on
 
-WORDS = """\
-Job stats:
-job            count
------------  -------
-train_lora         1
-train_full         1
-notebook           1
-all                1
-total              4
-
-Group job several (jobs in lexicogr. order):
-    Job 3: Train LoRA, seed 0 (main)
-Job 4: Train Full fine-tuning, seed 0 (lr-1e-3)
-Finished jobid: 3 (Rule: train_lora)
-1 of 4 steps (25%) done
-Job 5: Run notebook 02_lora
-Error in rule train_full:
-    message: None
-    jobid: 4
-    output: somewhere
-    log: {log} (check log file(s) for error details)
-    shell:
-        (command exited with non-zero exit code)
-Finished jobid: 5 (Rule: notebook)
+SNAKEFILE = """
+rule all:
+    input: "trained", "full", "02_lora"
+rule train_lora:
+    output: "trained"
+    message: "Train LoRA, seed 0 (main)"
+    shell: "touch {output}"
+rule train_full:
+    input: "trained"
+    output: "full"
+    log: "full.log"
+    message: "Train Full fine-tuning, seed 0 (lr-1e-3)"
+    priority: 1
+    shell: "(echo Traceback; echo error: there is no such folder) > {log}; exit 3"
+rule notebook:
+    input: "trained"
+    output: "02_lora"
+    message: "Run notebook 02_lora"
+    shell: "touch {output}"
 """
 
 
-def test_progress_says_which_step_of_how_many_and_why_one_failed(tmp_path, capsys):
-    log = tmp_path / "train.log"
-    log.write_text("Traceback\nerror: there is no such folder\n")
-    with Progress({"train_lora": 60.0, "train_full": 150.0}, at_once=2, dry_run=False) as progress:
-        for line in WORDS.format(log=log).splitlines(keepends=True):
-            progress.read(line)
+def follow(folder, *options, dry_run=False):
+    """Snakemake at work on `SNAKEFILE` in `folder`, followed by a Progress; its exit status, and what that learned."""
+    (folder / "Snakefile").write_text(SNAKEFILE)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", folder / "Snakefile", "--directory", folder]
+    command += ["--logger", "course", "--cores", "1", "--keep-going", *["--dry-run"] * dry_run, *options]
+    with (
+        (folder / "snakemake.log").open("w") as log,
+        Progress({"train_lora": 60.0, "train_full": 150.0}, at_once=2, dry_run=dry_run) as progress,
+    ):
+        return one_command.snakemake(command, one_command.environment(), log, progress, elsewhere=False), progress
+
+
+@pytest.mark.parametrize("options", [[], ["--groups", "train_lora=g"]])
+def test_progress_says_which_step_of_how_many_and_why_one_failed(options, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress_module, "PROJECT", tmp_path)  # which names of logs are relative to
+    status, progress = follow(tmp_path, *options)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("[1/3]  Train LoRA, seed 0 (0 s), about ")
-    assert lines[1] == f"FAILED  Train Full fine-tuning, seed 0 (lr-1e-3): there is no such folder (see {log})"
-    assert lines[2].startswith("[2/3]  Run notebook 02_lora")
-    assert progress.reason() == "1 step failed"
+    assert status == 1
+    assert lines[0].startswith("[1/3]  Train LoRA, seed 0 (") and " s), about " in lines[0]
+    assert lines[1] == "FAILED  Train Full fine-tuning, seed 0 (lr-1e-3): there is no such folder (see full.log)"
+    assert lines[2].startswith("[2/3]  Run notebook 02_lora (")
+    assert progress.reason(tmp_path / "snakemake.log") == "1 step failed"
+    assert progress.failed_rules == {"train_full"}
+
+
+def test_a_dry_run_lists_the_steps(tmp_path, capsys):
+    status, progress = follow(tmp_path, dry_run=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert status == 0 and progress.total == len(lines) == 3 and lines[0] == "    1  Train LoRA, seed 0"
+    assert "This was a dry-run" in (tmp_path / "snakemake.log").read_text()
+
+
+@pytest.mark.parametrize(("option", "said"), [("--nonsense", "--nonsense"), ("no-such-file", "no-such-file")])
+def test_what_snakemake_refuses_is_the_reason(option, said, tmp_path):
+    status, progress = follow(tmp_path, option)
+    reason = progress.reason(tmp_path / "snakemake.log")
+    assert status != 0 and said in reason and "\n" not in reason
 
 
 def test_durations_are_rough():
@@ -106,31 +127,47 @@ def test_durations_are_rough():
 # ---------------------------------------------------------------- one at a time, and no orphans
 
 
-def test_a_second_start_waits_and_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(workflow, "STATE", tmp_path)
-    with (tmp_path / "course.lock").open("w") as held:
-        held.write("4711")
-        held.flush()
-        fcntl.flock(held, fcntl.LOCK_EX)
-        threading.Timer(0.5, fcntl.flock, (held, fcntl.LOCK_UN)).start()
-        with start.only_one_at_a_time():
-            assert "4711" in capsys.readouterr().out
-            assert (tmp_path / "course.lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
+HOLD = """
+import pathlib, time
+from course_utils.workflow import start
+start.STATE = pathlib.Path()
+with start.only_one_at_a_time():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_start_waits_and_says_so(tmp_path):
+    def hold():
+        environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+        return subprocess.Popen(
+            [sys.executable, "-c", HOLD], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    first = hold()
+    assert first.stdout.readline() == "held\n"
+    second = hold()
+    assert f"(process {first.pid} on " in second.stdout.readline()
+    first.kill()  # it cannot take back its lock
+    assert second.stdout.readline() == "held\n"
+    second.kill()
+    for process in (first, second):
+        process.communicate()
 
 
 def test_what_a_killed_start_left_running_is_ended_and_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(workflow, "STATE", tmp_path)
+    monkeypatch.setattr(one_command, "STATE", tmp_path)
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
     left, other = (
         subprocess.Popen(
             [sys.executable, "-c", stubborn], env=environment, stdout=subprocess.PIPE, start_new_session=True
         )
-        for environment in (start.environment(), dict(os.environ))
+        for environment in (one_command.environment(), dict(os.environ))
     )
     try:
         for process in (left, other):
             process.stdout.readline()
-        start.end_marked_processes()
+        one_command.end_marked_processes()
         assert not psutil.pid_exists(left.pid)
         assert other.poll() is None
     finally:
@@ -139,7 +176,7 @@ def test_what_a_killed_start_left_running_is_ended_and_nothing_else(tmp_path, mo
             process.communicate()
 
 
-# ---------------------------------------------------------------- notebooks and sources
+# ---------------------------------------------------------------- notebooks and inputs
 
 
 def test_every_notebook_takes_the_parameters_that_the_workflow_gives():
@@ -158,15 +195,15 @@ def test_a_parameter_that_a_notebook_does_not_take_is_refused(tmp_path):
 
 
 def test_notebooks_of_methods_that_a_profile_lacks_are_left_out():
-    assert set(notebook_names(["head", "full", "lora"])) == {"01_data", "02_lora", "06_comparison"}
+    assert set(notebook_names(["head", "full", ADAPTER])) == {"01_data", "02_lora", "06_comparison"}
 
 
 def test_changed_files_of_the_readers_own_are_noticed(tmp_path):
     (tmp_path / "train.tsv").touch()
     (tmp_path / "notes.txt").touch()
-    config = load_experiment("smoke", {"data": str(tmp_path)}).config("lora")
-    assert [path.name for path in source_files(config)] == ["train.tsv"]
-    assert source_files(load_experiment("smoke").config("lora")) == []
+    config = load_experiment("smoke", {"data": str(tmp_path)}).config(ADAPTER)
+    assert [path.name for path in config.files()] == ["train.tsv"]
+    assert load_experiment("smoke").config(ADAPTER).files() == []
 
 
 def test_doctor_names_what_a_profile_lacks():
@@ -217,7 +254,7 @@ def test_an_edited_notebook_runs_again_and_trains_nothing(smoke):
 
 @pytest.mark.slow
 def test_a_lost_run_is_made_again_with_what_depends_on_it(smoke):
-    shutil.rmtree(smoke.project / "runs" / "smoke" / "main" / "hira")
+    shutil.rmtree(smoke.project / "runs" / "smoke" / "main" / MULTIPLIED)
     (smoke.project / "logs").mkdir(exist_ok=True)
     listed = finish(start(smoke.project, "--dry-run"))
     assert "Train HiRA, seed 0" in listed and "Run notebook 05_hira" in listed
@@ -226,7 +263,7 @@ def test_a_lost_run_is_made_again_with_what_depends_on_it(smoke):
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_missing_from_a_report_of_the_others(smoke):
-    runs = smoke.project / "runs" / "smoke" / "main" / "hira"
+    runs = smoke.project / "runs" / "smoke" / "main" / MULTIPLIED
     shutil.rmtree(runs, ignore_errors=True)  # an earlier test may have
     runs.mkdir()
     (runs / ".seed-0.unfinished").write_text("a file where the run's folder should be")
