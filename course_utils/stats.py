@@ -6,8 +6,9 @@ are resampled. Arrays are (seeds, sentences) throughout.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -190,15 +191,6 @@ def expanded_interval(
     return Interval(estimate, float(low), float(high))
 
 
-def mcnemar_exact(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p-value of McNemar's exact test for one seed: `first` and `second` say which sentences were right."""
-    from scipy.stats import binomtest
-
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    discordant = only_first + only_second
-    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
-
-
 def sign_flip(first: np.ndarray, second: np.ndarray) -> float:
     """Two-sided p-value that the methods are exchangeable on every sentence, pooled over seeds: (seeds, sentences).
 
@@ -245,8 +237,8 @@ class Power:
         return self.of_difference[difference] >= USUAL_POWER
 
 
-def power_of_design(error: StandardError, margin: float = MARGIN) -> Power:
-    """Power of a comparison with this standard error: of seeing `DIFFERENCES`, and of equivalence within ±`margin`.
+def power_of_design(error: StandardError) -> Power:
+    """Power of a comparison with this standard error: of seeing `DIFFERENCES`, and of equivalence within ±`MARGIN`.
 
     Observed differences are taken as normal around the true one, with the standard error as observed; a repetition
     would have to estimate it anew, so the result is an average over the χ² distribution of that estimate. It does not
@@ -261,7 +253,7 @@ def power_of_design(error: StandardError, margin: float = MARGIN) -> Power:
     probabilities = (np.arange(2_000) + 0.5) / 2_000
     estimated = np.sqrt(chi2.ppf(probabilities, error.degrees_of_freedom) / error.degrees_of_freedom)
     half_width = error.half_width(1 - SIGNIFICANCE) * estimated
-    room = margin - error.half_width(1 - 2 * SIGNIFICANCE) * estimated
+    room = MARGIN - error.half_width(1 - 2 * SIGNIFICANCE) * estimated
 
     def power(difference: float) -> float:
         ends = (np.array([[difference], [-difference]]) - half_width) / error.value
@@ -279,20 +271,16 @@ class PairedComparison:
     """Two methods on the same seeds and sentences; the difference is first less second, in accuracy.
 
     `difference` has a 95% interval, `tost` the 90% one that two one-sided tests at 5% use, both by the crossed
-    bootstrap and as wide as `standard_error` says. `p_value` is the sign-flip test's, `p_holm` adjusted over all
-    pairs of the comparison.
+    bootstrap and as wide as `standard_error` says. `p_holm` is the sign-flip test's p-value, adjusted over all pairs of
+    the comparison.
     """
 
     first: str
     second: str
-    seeds: int
     difference: Interval
     tost: Interval
     standard_error: StandardError
-    mcnemar: list[float]
-    p_value: float
     p_holm: float
-    margin: float
 
     @property
     def differs(self) -> bool:
@@ -300,14 +288,19 @@ class PairedComparison:
         return self.p_holm < SIGNIFICANCE and self.difference.excludes(0)
 
     @property
+    def above(self) -> bool:
+        """Whether the first method is shown to be more accurate than the second."""
+        return self.differs and self.difference.estimate > 0
+
+    @property
     def equivalent(self) -> bool:
         """Whether any difference is shown to be smaller than the margin."""
-        return self.tost.within(self.margin)
+        return self.tost.within(MARGIN)
 
     @cached_property
     def power(self) -> Power:
         """What a comparison of these two methods by this design would show."""
-        return power_of_design(self.standard_error, self.margin)
+        return power_of_design(self.standard_error)
 
     def swapped(self) -> PairedComparison:
         """The same comparison, second less first."""
@@ -320,62 +313,30 @@ class PairedComparison:
         )
 
 
-def compare_pairs(
-    correct: dict[str, pd.DataFrame], margin: float = MARGIN, replicates: int = REPLICATES
-) -> list[PairedComparison]:
+def compare_pairs(correct: Mapping[str, pd.DataFrame]) -> list[PairedComparison]:
     """Compare every two methods of `correct`: method → frame of booleans, a row a seed, a column a sentence.
 
     A pair is compared on the seeds that both methods have; a pair without any is left out.
     """
-    pairs = []
-    for (first, one), (second, other) in combinations(correct.items(), 2):
-        seeds = one.index.intersection(other.index)
-        if len(seeds):
-            pairs.append((first, second, one.loc[seeds].to_numpy(bool), other.loc[seeds, one.columns].to_numpy(bool)))
-    bootstraps = {
-        (seeds, sentences): CrossedBootstrap.draw(seeds, sentences, replicates)
-        for seeds, sentences in {one.shape for _, _, one, _ in pairs}
-    }
-    p_values = [sign_flip(one, other) for _, _, one, other in pairs]
+    pairs = {}
+    for first, second in combinations(correct, 2):
+        one, other = correct[first].align(correct[second], join="inner")
+        if len(one):
+            pairs[first, second] = one.to_numpy(bool), other.to_numpy(bool)
+    adjusted = holm([sign_flip(*answers) for answers in pairs.values()])
+    draw = cache(CrossedBootstrap.draw)  # the same seeds and sentences again for every pair
     comparisons = []
-    for (first, second, one, other), p_value, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
+    for ((first, second), (one, other)), p_holm in zip(pairs.items(), adjusted, strict=True):
         difference = one.astype(float) - other
-        estimate, means = float(difference.mean()), bootstraps[one.shape].means(difference)
-        error = standard_error(difference)
+        bootstrap = draw(*difference.shape)
         comparisons.append(
             PairedComparison(
                 first=first,
                 second=second,
-                seeds=len(one),
-                difference=expanded_interval(estimate, means, error),
-                tost=expanded_interval(estimate, means, error, confidence=1 - 2 * SIGNIFICANCE),
-                standard_error=error,
-                mcnemar=[mcnemar_exact(a, b) for a, b in zip(one, other, strict=True)],
-                p_value=p_value,
+                difference=bootstrap.mean_interval(difference),
+                tost=bootstrap.mean_interval(difference, confidence=1 - 2 * SIGNIFICANCE),
+                standard_error=standard_error(difference),
                 p_holm=p_holm,
-                margin=margin,
             )
         )
     return comparisons
-
-
-def power_table(pairs: list[PairedComparison]) -> pd.DataFrame:
-    """The power of the design for every pair, a row each.
-
-    Columns: first, second, seeds, standard_error, power_1, power_1.5, power_2 (points of true difference),
-    power_equivalence, smallest; standard errors and differences are shares, not per cent.
-    """
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "first": pair.first,
-            "second": pair.second,
-            "seeds": pair.seeds,
-            "standard_error": pair.standard_error.value,
-            **{f"power_{100 * difference:g}": power for difference, power in pair.power.of_difference.items()},
-            "power_equivalence": pair.power.of_equivalence,
-            "smallest": pair.power.smallest,
-        }
-        for pair in pairs
-    )

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 # Control characters are no text, and those that turn the direction of writing hide some. For a regular expression.
 NO_TEXT = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
@@ -55,6 +61,26 @@ def counted(number: int, noun: str) -> str:
 def and_joined(names: list[str]) -> str:
     """Names as a sentence lists them: "LoRA", "LoRA and HiRA", "LoRA, QLoRA and HiRA"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def signed_points(difference: float) -> str:
+    """A difference of accuracies in points: "+1.4", "−0.04" where one digit would hide which side of zero it is on."""
+    for digits in (1, 2):
+        if points := round(100 * difference, digits):
+            return f"{points:+.{digits}f}".replace("-", "−")
+    return "0.0"
+
+
+def template(path: Path, filters: dict[str, Callable] | None = None) -> Template:
+    """The Jinja template at `path`; the functions of this module are its filters, and so are `filters`."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(path.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    own = (and_joined, code_span, counted, escape_markdown, in_sentence, signed_points)
+    environment.filters |= {function.__name__: function for function in own} | (filters or {})
+    return environment.get_template(path.name)
 
 
 def duration(seconds: float) -> str:

@@ -25,20 +25,20 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def scaled_predictions(results: ExperimentRuns, study: str = "main", set_name: str = "test") -> pd.DataFrame:
-    """Predictions of every usable run of `study` on one set, before and after its own temperature scaling.
+def scaled_predictions(results: ExperimentRuns) -> pd.DataFrame:
+    """Test predictions of every usable main run, before and after its own temperature scaling.
 
     Each run's temperature is fitted on its validation predictions. Columns: method, seed, stage (before, after),
     temperature (1 before), example_id, label, logit_0, logit_1.
     """
     parts = []
     for run in results.runs:
-        if run.config.study == study:
+        if run.config.study == "main":
             predictions = run.predictions()
             validation = predictions[predictions["set"] == "validation"]
             fitted = fit_temperature(validation[["logit_0", "logit_1"]].to_numpy(), validation["label"].to_numpy())
             for stage, temperature in zip(STAGES, (1.0, fitted), strict=True):
-                part = predictions[predictions["set"] == set_name].drop(columns="set")
+                part = predictions[predictions["set"] == "test"].drop(columns="set")
                 part[["logit_0", "logit_1"]] /= temperature
                 about = {"method": run.config.method, "seed": run.config.seed, "stage": stage}
                 parts.append(part.assign(**about, temperature=temperature))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 from course_utils.methods import METHODS
 from course_utils.stats import DIFFERENCES, MARGIN, PairedComparison, Power, compare_pairs
-from course_utils.text import and_joined, counted, in_sentence
+from course_utils.text import counted, signed_points, template
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +21,50 @@ if TYPE_CHECKING:
 MINIMUM_SEEDS = 3
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What the answers of an experiment's methods allow one to conclude, before it is put into words."""
+
+    seeds: dict[str, int]  # of every method that has a run
+    adapters: list[str]  # the adapter methods with enough seeds
+    baselines: list[str]  # likewise
+    best: str  # the most accurate adapter method; of those with few seeds where none has enough; empty where none ran
+    accuracy: float  # its mean
+    pairs: list[PairedComparison]  # of all methods with enough seeds
+
+    @property
+    def few(self) -> list[str]:
+        """The methods with too few seeds."""
+        return [name for name, seeds in self.seeds.items() if seeds < MINIMUM_SEEDS]
+
+    @property
+    def among_adapters(self) -> list[PairedComparison]:
+        """The comparisons of two adapter methods."""
+        return [pair for pair in self.pairs if {pair.first, pair.second} <= set(self.adapters)]
+
+    def against(self, first: str, others: Collection[str]) -> list[PairedComparison]:
+        """The comparisons of the method `first` with those of `others`: first less other."""
+        turned = [pair if pair.first == first else pair.swapped() for pair in self.pairs]
+        return [pair for pair in turned if pair.first == first and pair.second in others]
+
+
+def judge(correct: Mapping[str, pd.DataFrame], methods: Mapping[str, Method] = METHODS) -> Judgement:
+    """Judge methods by their answers: `correct` maps a method to booleans, a row a seed, a column a sentence."""
+    accuracy = {name: float(frame.to_numpy().mean()) for name, frame in correct.items()}
+    enough = {name: frame for name, frame in correct.items() if len(frame) >= MINIMUM_SEEDS}
+    adapters = [name for name in correct if not methods[name].is_baseline]
+    judged = [name for name in adapters if name in enough]
+    best = max(judged or adapters, key=lambda name: accuracy[name], default="")
+    return Judgement(
+        seeds={name: len(frame) for name, frame in correct.items()},
+        adapters=judged,
+        baselines=[name for name in enough if name not in adapters],
+        best=best,
+        accuracy=accuracy.get(best, 0.0),
+        pairs=compare_pairs(enough),
+    )
+
+
 def experiment_verdicts(results: ExperimentRuns) -> list[str]:
     """The verdicts on the test set of the main runs, as far as these are there."""
     missing = [run for run in results.missing if run.config.study == "main"]
@@ -26,117 +72,38 @@ def experiment_verdicts(results: ExperimentRuns) -> list[str]:
 
 
 def verdicts(
-    correct: Mapping[str, pd.DataFrame],
-    missing: Sequence[MissingRun] = (),
-    margin: float = MARGIN,
-    methods: Mapping[str, Method] = METHODS,
+    correct: Mapping[str, pd.DataFrame], missing: Sequence[MissingRun] = (), methods: Mapping[str, Method] = METHODS
 ) -> list[str]:
     """What may be said of methods with these answers, a sentence each.
 
     `correct` maps a method to a frame of booleans, a row a seed, a column a sentence. Differences count where they
     are significant after Holm's correction and their crossed-bootstrap interval excludes zero; equivalence
-    where the 90% interval lies within ±`margin`. What stays inconclusive comes with the differences that the design
+    where the 90% interval lies within ±`MARGIN`. What stays inconclusive comes with the differences that the design
     would have seen, and the last sentence gives the design's power. A method with fewer than three seeds is left out
     of every conclusion, and a sentence says so.
     """
-    few = {name: frame for name, frame in correct.items() if len(frame) < MINIMUM_SEEDS}
-    enough = {name: frame for name, frame in correct.items() if name not in few}
-    sentences = [_missing_runs(missing, methods), _too_few_seeds(few, methods)]
-    if len(enough) >= 2:
-        pairs = compare_pairs(enough, margin)
-        sentences += _best_adapter(enough, pairs, methods)
-        for baseline in (name for name in enough if methods[name].is_baseline):
-            sentences += _against_baseline(baseline, pairs, methods)
-        sentences += _among_adapters(pairs, methods, margin)
-        sentences.append(_power_of_design(pairs, margin))
-    else:
-        sentences.append(
-            f"Nothing is concluded about methods: fewer than two of them have {MINIMUM_SEEDS} finished seeds."
-        )
-    return [sentence for sentence in sentences if sentence]
-
-
-def _missing_runs(missing: Sequence[MissingRun], methods: Mapping[str, Method]) -> str:
-    if not missing:
-        return ""
-    listed = "; ".join(f"{methods[run.config.method].title}, seed {run.config.seed} ({run.reason})" for run in missing)
-    return f"{counted(len(missing), 'run')} cannot be used: {listed}."
-
-
-def _too_few_seeds(few: Mapping[str, pd.DataFrame], methods: Mapping[str, Method]) -> str:
-    if not few:
-        return ""
-    listed = and_joined([f"{methods[name].title} ({counted(len(frame), 'seed')})" for name, frame in few.items()])
-    return (
-        f"Too few seeds to conclude anything about {listed}: with fewer than {MINIMUM_SEEDS}, a difference between "
-        "methods cannot be told from one between seeds."
-    )
-
-
-def _best_adapter(
-    correct: Mapping[str, pd.DataFrame], pairs: list[PairedComparison], methods: Mapping[str, Method]
-) -> list[str]:
-    accuracy = {name: frame.to_numpy().mean() for name, frame in correct.items() if not methods[name].is_baseline}
-    if len(accuracy) < 2:
-        return []
-    best = max(accuracy, key=accuracy.__getitem__)
-    against = [_turned(pair, best) for pair in pairs if best in (pair.first, pair.second)]
-    rivals = [pair for pair in against if pair.second in accuracy]
-    start = (
-        f"{methods[best].title} has the highest mean accuracy of the adapter methods ({accuracy[best]:.1%}, "
-        f"{counted(len(correct[best]), 'seed')})"
-    )
-    open_ = [methods[pair.second].title for pair in rivals if not pair.differs]
-    if not open_:
-        return [f"{start}, and the difference to each of the others is significant."]
-    return [f"{start}, but it is not shown to be better than {and_joined(open_)}."]
-
-
-def _against_baseline(baseline: str, pairs: list[PairedComparison], methods: Mapping[str, Method]) -> list[str]:
-    """One sentence for each adapter method, against `baseline`."""
-    against = [pair for pair in pairs if baseline in (pair.first, pair.second)]
-    turned = [_turned(pair, pair.second if pair.first == baseline else pair.first) for pair in against]
-    name = in_sentence(methods[baseline].title)
-    return [
-        f"{methods[pair.first].title} against {name}: {difference_in_points(pair)}; {_verdict(pair)}."
-        for pair in turned
-        if not methods[pair.first].is_baseline
-    ]
-
-
-def _among_adapters(pairs: list[PairedComparison], methods: Mapping[str, Method], margin: float) -> list[str]:
-    """The pairs of adapter methods, grouped by what is shown of them."""
-    among = [pair for pair in pairs if not (methods[pair.first].is_baseline or methods[pair.second].is_baseline)]
-
-    def listed(chosen: list[PairedComparison]) -> str:
-        return "; ".join(
-            f"{methods[pair.first].title} and {methods[pair.second].title} ({difference_in_points(pair)}"
-            f"{'' if pair.differs or pair.equivalent else f'; {_sight(pair.power)}'})"
-            for pair in chosen
-        )
-
-    groups = {
-        "Significantly different after Holm's correction": [pair for pair in among if pair.differs],
-        f"Equivalent within {100 * margin:g} points": [pair for pair in among if pair.equivalent],
-        "Inconclusive, neither different nor equivalent": [
-            pair for pair in among if not (pair.differs or pair.equivalent)
+    judged = judge(correct, methods)
+    filters = {"in_points": difference_in_points, "sight": _sight, "typical": _typical}
+    filters |= {"titled": lambda name: methods[name].title}
+    text = template(Path(__file__).with_name("verdicts.txt.jinja"), filters).render(
+        judged=judged,
+        missing=missing,
+        few=[f"{methods[name].title} ({counted(judged.seeds[name], 'seed')})" for name in judged.few],
+        seen=[
+            f"of {_points(size)} in {_typical([pair.power.of_difference[size] for pair in judged.pairs], '%')}"
+            for size in DIFFERENCES
+            if judged.pairs
         ],
-    }
-    return [f"{name}: {listed(chosen)}." for name, chosen in groups.items() if chosen]
-
-
-def _power_of_design(pairs: list[PairedComparison], margin: float) -> str:
-    """What the design would see, over all pairs."""
-    powers = [pair.power for pair in pairs]
-    of_differences = {size: _typical([power.of_difference[size] for power in powers], "%") for size in DIFFERENCES}
-    seen = and_joined([f"of {_counted_points(size)} in {power}" for size, power in of_differences.items()])
-    return (
-        f"Power (median pair, and from pair to pair): repeated with other seeds and other sentences, this design would "
-        f"see a true difference {seen} of cases; four times out of five it would see one of "
-        f"{_typical([power.smallest for power in powers], ' points', digits=1)}. Two methods without any difference "
-        f"would be shown to lie within {100 * margin:g} points in "
-        f"{_typical([power.of_equivalence for power in powers], '%')} of cases."
+        minimum_seeds=MINIMUM_SEEDS,
+        margin=_points(MARGIN),
     )
+    return [line for line in text.splitlines() if line]
+
+
+def difference_in_points(pair: PairedComparison) -> str:
+    """The difference of a pair with its interval: "+1.4 points, 95% interval +0.6 to +2.1"."""
+    estimate, low, high = map(signed_points, (pair.difference.estimate, *pair.difference.ends))
+    return f"{estimate} points, 95% interval {low} to {high}"
 
 
 def _typical(shares: list[float], unit: str, digits: int = 0) -> str:
@@ -150,38 +117,9 @@ def _sight(power: Power) -> str:
     seen = [difference for difference in DIFFERENCES if power.sees(difference)]
     unseen = [difference for difference in DIFFERENCES if difference not in seen]
     if not seen:
-        return f"this design would not see even {_counted_points(unseen[-1])}"
-    return f"this design would see {_counted_points(seen[0])}" + (f", not {100 * unseen[-1]:g}" if unseen else "")
+        return f"this design would not see even {_points(unseen[-1])}"
+    return f"this design would see {_points(seen[0])}" + (f", not {100 * unseen[-1]:g}" if unseen else "")
 
 
-def _counted_points(difference: float) -> str:
+def _points(difference: float) -> str:
     return f"{100 * difference:g} point{'s' if difference != 0.01 else ''}"
-
-
-def _turned(pair: PairedComparison, first: str) -> PairedComparison:
-    """`pair` with the method `first` as its first."""
-    return pair if pair.first == first else pair.swapped()
-
-
-def difference_in_points(pair: PairedComparison) -> str:
-    """The difference of a pair with its interval: "+1.4 points, 95% interval +0.6 to +2.1"."""
-    difference = pair.difference
-    interval = f"{signed_points(difference.low)} to {signed_points(difference.high)}"
-    return f"{signed_points(difference.estimate)} points, 95% interval {interval}"
-
-
-def signed_points(difference: float) -> str:
-    """A difference of accuracies in points: "+1.4", "−0.04" where one digit would hide which side of zero it is on."""
-    for digits in (1, 2):
-        if points := round(100 * difference, digits):
-            return f"{points:+.{digits}f}".replace("-", "−")
-    return "0.0"
-
-
-def _verdict(pair: PairedComparison) -> str:
-    if pair.differs:
-        within = f", though smaller than {100 * pair.margin:g} points" if pair.equivalent else ""
-        return f"a significant difference{within}"
-    if pair.equivalent:
-        return f"equivalent within {100 * pair.margin:g} points"
-    return f"inconclusive: {_sight(pair.power)}"

@@ -16,7 +16,6 @@ from course_utils.errors import CourseError
 from course_utils.inputs.nf4 import dequantise, quantisation_error
 from course_utils.methods.gates import lora_layers
 from course_utils.runs import Run, load_model
-from course_utils.stats import mcnemar_exact
 from course_utils.training.evaluation import predict_as_trained
 
 
@@ -46,16 +45,15 @@ def prune_ranks(model: nn.Module, keep: int) -> dict[str, int]:
 def pruned_accuracy(run: Run, ranks: Sequence[int]) -> pd.DataFrame:
     """Test accuracy of a finished LoRA `run` of which only so many ranks are kept, without any retraining.
 
-    The control for Sparse LoRA: one row for each number in `ranks`, columns ranks, accuracy and ranks_by_layer (a
-    mapping from layer to the ranks that it keeps). With all ranks the accuracy is the run's own.
+    The control for Sparse LoRA: one row for each number in `ranks`, columns ranks and accuracy. With all ranks the
+    accuracy is the run's own.
     """
     test = FinalSet(run.config)
     rows = []
     for keep in ranks:
         model = load_model(run, merged=False)
-        left = prune_ranks(model, keep)
-        correct = test.correct(model.merge_and_unload())
-        rows.append({"ranks": keep, "accuracy": correct.mean(), "ranks_by_layer": left})
+        prune_ranks(model, keep)
+        rows.append({"ranks": keep, "accuracy": test.correct(model.merge_and_unload()).mean()})
     return pd.DataFrame(rows)
 
 
@@ -77,11 +75,14 @@ def quantised_base_accuracy(run: Run) -> QuantisedBase:
 
     The head was trained on the plain encoder, and nothing adapts to the error: what QLoRA's training can make up for.
     """
+    from statsmodels.stats.contingency_tables import mcnemar
+
     config, test = run.config, FinalSet(run.config)
     plain, four_bit = config.base.load(config.task), config.base.load(config.task, four_bit=True)
     errors = pd.Series(quantisation_error(four_bit, plain)).rename(short_layer_name)
     before, after = (test.correct(run.method.load(base, run.folder)) for base in (plain, dequantise(four_bit)))
-    return QuantisedBase(float(before.mean()), float(after.mean()), mcnemar_exact(before, after), errors)
+    answers = [[sum(before & after), sum(before & ~after)], [sum(~before & after), sum(~before & ~after)]]
+    return QuantisedBase(float(before.mean()), float(after.mean()), mcnemar(answers, exact=True).pvalue, errors)
 
 
 class FinalSet:

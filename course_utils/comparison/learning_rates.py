@@ -45,14 +45,12 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
         for name, rate in best.items()
         if used[name] != rate
     ]
-    sentences = [f"The best rates on validation are: {', '.join(named.values())}."]
-    if edge:
-        sentences.append(f"On the edge of its grid, where a better rate may lie beyond: {', '.join(edge)}.")
-    else:
-        sentences.append("No best rate lies on the edge of its grid.")
-    if other:
-        sentences.append(f"The main runs do not use every winner: {'; '.join(other)}.")
-    return sentences
+    on_edge = f"On the edge of its grid, where a better rate may lie beyond: {', '.join(edge)}."
+    return [
+        f"The best rates on validation are: {', '.join(named.values())}.",
+        on_edge if edge else "No best rate lies on the edge of its grid.",
+        *([f"The main runs do not use every winner: {'; '.join(other)}."] if other else []),
+    ]
 
 
 def winners_as_toml(trials: pd.DataFrame) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,31 +21,47 @@ from course_utils.runs import Run, read_run
 from course_utils.stats import CrossedBootstrap, wilson_interval
 from course_utils.tasks.classification import METRICS
 
+
+class Column(NamedTuple):
+    """What a column of a `comparison_frame` holds and, where a summary has it, its aggregate and its readable form."""
+
+    description: str
+    over_seeds: str = ""  # mean or median
+    title: str = ""
+    unit: float = 1.0
+    form: str = ""
+
+
 COLUMNS = {
-    "study": "main, or the side study that the run belongs to",
-    "method": "name of the method",
-    "seed": "seed of head initialisation, data order and dropout, shared by all methods",
-    "status": "finished, or why there is no usable run",
-    "learning_rate": "peak learning rate of AdamW",
-    "weight_decay": "decoupled weight decay of AdamW",
-    "epochs": "passes over the training set",
-    "precision": "bf16 or fp32: precision of the matrix products",
-    "threads": "processor threads of the run",
-    "parameters_adapter": "trained parameters outside the head",
-    "parameters_head": "trained parameters of the classification head",
-    "parameters_trainable": "all trained parameters",
-    "parameters_total": "all parameters, the head counted once",
-    "parameters_total_as_peft_counts": "all parameters as PEFT counts them, the head twice",
-    "bytes_adapter": "bytes on disk of what was trained outside the head",
-    "bytes_head": "bytes on disk of the head",
-    "bytes_base_model": "bytes in memory of the base model",
-    "train_seconds": "seconds in training steps",
-    "step_ms_median": "median duration of a training step, in milliseconds",
-    "eval_ms_per_example": "milliseconds to classify one sentence",
-    "peak_memory_bytes": "peak memory in bytes",
-    "peak_memory_measured_as": "what the peak memory is a measurement of",
-    "fingerprint": "hash of settings, data, base model and code",
+    "study": Column("main, or the side study that the run belongs to"),
+    "method": Column("name of the method"),
+    "seed": Column("seed of head initialisation, data order and dropout, shared by all methods"),
+    "status": Column("finished, or why there is no usable run"),
+    "learning_rate": Column("peak learning rate of AdamW"),
+    "weight_decay": Column("decoupled weight decay of AdamW"),
+    "epochs": Column("passes over the training set"),
+    "precision": Column("bf16 or fp32: precision of the matrix products"),
+    "threads": Column("processor threads of the run"),
+    "parameters_adapter": Column("trained parameters outside the head", "mean", "Adapter (k)", 1e3, ",.1f"),
+    "parameters_head": Column("trained parameters of the classification head", "mean", "Head (k)", 1e3, ",.1f"),
+    "parameters_trainable": Column("all trained parameters", "mean"),
+    "parameters_total": Column("all parameters, the head counted once", "mean", "Total (M)", 1e6, ",.2f"),
+    "parameters_total_as_peft_counts": Column("all parameters as PEFT counts them, the head twice", "mean"),
+    "bytes_adapter": Column("bytes on disk of what was trained outside the head", "mean", "Adapter (MB)", 1e6, ",.2f"),
+    "bytes_head": Column("bytes on disk of the head", "mean", "Head (MB)", 1e6, ",.2f"),
+    "bytes_base_model": Column("bytes in memory of the base model", "mean", "Base model (MB)", 1e6, ",.1f"),
+    "train_seconds": Column("seconds in training steps", "median", "Training (s)", 1, ",.0f"),
+    "step_ms_median": Column("median duration of a training step, in milliseconds", "median", "Step (ms)", 1, ",.0f"),
+    "eval_ms_per_example": Column("milliseconds to classify one sentence", "median"),
+    "peak_memory_bytes": Column("peak memory in bytes", "median", "Peak memory (MB)", 1e6, ",.0f"),
+    "peak_memory_measured_as": Column("what the peak memory is a measurement of"),
+    "fingerprint": Column("hash of settings, data, base model and code"),
 }
+OVER_SEEDS = {name: column.over_seeds for name, column in COLUMNS.items() if column.over_seeds}
+SUMMARY_COLUMNS = [
+    "method", "title", "seeds", "seeds_planned", "status", "n",
+    "accuracy", "accuracy_low", "accuracy_high", "f1", "f1_low", "f1_high", "learning_rate", *OVER_SEEDS,
+]  # fmt: skip
 # For the set that the literature reports: (title, accuracy, F1, number of sentences).
 PUBLISHED = {
     SST2_VALIDATION: [
@@ -130,11 +147,8 @@ def read_runs(experiment: Experiment) -> ExperimentRuns:
 
 def _usual_code(runs: list[Run]) -> dict[str, str]:
     """Module or package → the hash or version that most of `runs` were made with."""
-    found: dict[str, list[str]] = {}
-    for run in runs:
-        for name, value in run.result.code.items():
-            found.setdefault(name, []).append(value)
-    return {name: Counter(values).most_common(1)[0][0] for name, values in found.items()}
+    found = pd.DataFrame([run.result.code for run in runs])
+    return {name: values.mode().iloc[0] for name, values in found.items()}
 
 
 def _other_code(run: Run, usual: dict[str, str]) -> list[str]:
@@ -163,21 +177,19 @@ def _inputs(run: Run) -> tuple[str, str]:
     return run.result.data.fingerprint, run.result.base_model.fingerprint
 
 
-def read_predictions(results: ExperimentRuns, study: str = "main", set_name: str = "test") -> Predictions:
-    """Predictions of every usable run of `study` on one set, aligned on example_id."""
+def read_predictions(results: ExperimentRuns, study: str = "main") -> Predictions:
+    """Predictions of every usable run of `study` on the test set, aligned on example_id."""
     labels = pd.Series(dtype=int)
     predicted: dict[str, dict[int, pd.Series]] = {}
     for method in results.experiment.methods:
         for run in results.of(method, study):
             frame = run.predictions()
-            frame = frame[frame["set"] == set_name].set_index("example_id")
+            frame = frame[frame["set"] == "test"].set_index("example_id")
             if len(frame):
                 labels = frame["label"]
                 classes = (frame["logit_1"] > frame["logit_0"]).astype(int)
                 predicted.setdefault(method, {})[run.config.seed] = classes
-    return Predictions(
-        labels, {method: pd.DataFrame(seeds).T[labels.index] for method, seeds in predicted.items()}
-    )
+    return Predictions(labels, {method: pd.DataFrame(seeds).T[labels.index] for method, seeds in predicted.items()})
 
 
 def comparison_frame(results: ExperimentRuns) -> pd.DataFrame:
@@ -224,7 +236,7 @@ def describe_columns(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _description(column: str) -> str:
     if column in COLUMNS:
-        return COLUMNS[column]
+        return COLUMNS[column].description
     set_name, _, metric = column.rpartition("_")
     described = "number of sentences" if metric == "n" else METRICS[metric].description
     return f"{described}, on the set {set_name}"
@@ -241,7 +253,7 @@ def write_comparison(results: ExperimentRuns) -> Path:
     return folder / "comparison.csv"
 
 
-def summary_table(results: ExperimentRuns, study: str = "main", set_name: str = "test") -> pd.DataFrame:
+def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
     """One row a method, after the majority class; a method without usable runs keeps its row, without numbers.
 
     Accuracy and F1 are means over seeds with 95% intervals of the crossed bootstrap; parameters and bytes are
@@ -249,46 +261,31 @@ def summary_table(results: ExperimentRuns, study: str = "main", set_name: str = 
     Columns: method, title, seeds, seeds_planned, status, n, accuracy, accuracy_low, accuracy_high, f1, f1_low,
     f1_high and those of `COLUMNS` from learning_rate on.
     """
-    predictions = read_predictions(results, study, set_name)
-    frame = comparison_frame(results).query("study == @study")
+    predictions = read_predictions(results, study)
     labels = predictions.labels.to_numpy()
-    rows = []
+    frame = comparison_frame(results).query("study == @study")
+    by_method = frame.groupby("method", sort=False)
+    finished = frame[frame["status"] == "finished"].groupby("method")
+    table = pd.DataFrame(
+        {
+            "seeds": finished.size().reindex(by_method.groups, fill_value=0),
+            "seeds_planned": by_method.size(),
+            "status": by_method["status"].agg(lambda status: "; ".join(status.unique())),
+            "learning_rate": by_method["learning_rate"].first(),
+        }
+    ).join(finished.agg(OVER_SEEDS).astype(float))
+    table.insert(0, "title", [METHODS[name].title for name in table.index])
+    scores = {name: _scores(answers.to_numpy(), labels) for name, answers in predictions.predicted.items()}
+    rows = [row | scores.get(row["method"], {}) for row in table.rename_axis("method").reset_index().to_dict("records")]
     if len(labels):
         majority = np.full((1, len(labels)), int(labels.mean() >= 0.5))
-        rows.append({"method": "majority", "title": "Majority class", **_scores(majority, labels)})
-    for method, own in frame.groupby("method", sort=False):
-        finished = own[own["status"] == "finished"]
-        row = {
-            "method": method,
-            "title": METHODS[method].title,
-            "seeds": len(finished),
-            "seeds_planned": len(own),
-            "status": "; ".join(dict.fromkeys(own["status"])),
-            "learning_rate": own["learning_rate"].iloc[0],
-        }
-        if method in predictions.predicted:
-            row |= _scores(predictions.predicted[method].to_numpy(), labels)
-        if len(finished):
-            row |= {name: finished[name].mean() for name in COLUMNS if name.startswith(("parameters_", "bytes_"))}
-            timings = ("train_seconds", "step_ms_median", "eval_ms_per_example", "peak_memory_bytes")
-            row |= {name: finished[name].median() for name in timings}
-        rows.append(row)
-    titles = {run.result.data.titles.get(set_name, "") for run in results.runs}
+        rows.insert(0, {"method": "majority", "title": "Majority class", **_scores(majority, labels)})
+    titles = {run.result.data.titles.get("test", "") for run in results.runs}
     for title, accuracy, f1, n in (row for name in titles for row in PUBLISHED.get(name, [])):
         low, high = wilson_interval(round(accuracy * n), n)
-        rows.append(
-            {"method": "published", "title": title, "n": n, "accuracy": accuracy, "accuracy_low": low,
-             "accuracy_high": high, "f1": f1}
-        )  # fmt: skip
+        interval = {"accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}
+        rows.append({"method": "published", "title": title, "n": n, "f1": f1} | interval)
     return pd.DataFrame(rows).reindex(columns=SUMMARY_COLUMNS)
-
-
-SUMMARY_COLUMNS = [
-    "method", "title", "seeds", "seeds_planned", "status", "n",
-    "accuracy", "accuracy_low", "accuracy_high", "f1", "f1_low", "f1_high", "learning_rate",
-    *(name for name in COLUMNS if name.startswith(("parameters_", "bytes_"))),
-    "train_seconds", "step_ms_median", "eval_ms_per_example", "peak_memory_bytes",
-]  # fmt: skip
 
 
 def _scores(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -304,23 +301,17 @@ def _scores(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 def readable_summary(summary: pd.DataFrame) -> pd.DataFrame:
     """A `summary_table` as it is printed: percentages with intervals, thousands of parameters, MB, ms."""
-    million, thousand = 1e6, 1e3
+    rows = [row for _, row in summary.iterrows()]
     table = {
-        "Method": summary["title"],
-        "Seeds": [_seeds(row) for _, row in summary.iterrows()],
-        "Accuracy (%)": [_with_interval(row, "accuracy") for _, row in summary.iterrows()],
-        "F1 (%)": [_with_interval(row, "f1") for _, row in summary.iterrows()],
-        "Adapter (k)": _printed(summary["parameters_adapter"] / thousand, ",.1f"),
-        "Head (k)": _printed(summary["parameters_head"] / thousand, ",.1f"),
-        "Total (M)": _printed(summary["parameters_total"] / million, ",.2f"),
-        "Adapter (MB)": _printed(summary["bytes_adapter"] / million, ",.2f"),
-        "Head (MB)": _printed(summary["bytes_head"] / million, ",.2f"),
-        "Base model (MB)": _printed(summary["bytes_base_model"] / million, ",.1f"),
-        "Step (ms)": _printed(summary["step_ms_median"], ",.0f"),
-        "Training (s)": _printed(summary["train_seconds"], ",.0f"),
-        "Peak memory (MB)": _printed(summary["peak_memory_bytes"] / million, ",.0f"),
+        "Method": summary["title"].to_list(),
+        "Seeds": list(map(_seeds, rows)),
+        "Accuracy (%)": [_with_interval(row, "accuracy") for row in rows],
+        "F1 (%)": [_with_interval(row, "f1") for row in rows],
     }
-    return pd.DataFrame(table).reset_index(drop=True)
+    shown = {name: column for name, column in COLUMNS.items() if column.title}
+    for name, (_, _, title, unit, form) in shown.items():
+        table[title] = ["–" if pd.isna(value) else format(value / unit, form) for value in summary[name]]
+    return pd.DataFrame(table)
 
 
 def accuracy_in_per_cent(summary: pd.DataFrame) -> pd.DataFrame:
@@ -342,7 +333,3 @@ def _with_interval(row: pd.Series, metric: str) -> str:
         return "missing" if row["seeds"] == 0 else "–"
     value, low, high = (100 * row[name] for name in (metric, f"{metric}_low", f"{metric}_high"))
     return f"{value:.1f}" if pd.isna(low) or low == high else f"{value:.1f} [{low:.1f}, {high:.1f}]"
-
-
-def _printed(column: pd.Series, form: str) -> list[str]:
-    return ["–" if pd.isna(value) else format(value, form) for value in column]

@@ -54,18 +54,16 @@ def numerical_rank(singular_values: torch.Tensor, tolerance: float = 1e-5) -> in
 
 def describe_deltas(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> pd.DataFrame:
     """One row a layer: layer (short), relative norm ‖ΔW‖/‖W₀‖ (Frobenius), rank and effective rank of ΔW."""
-    rows = []
-    for name, (frozen, delta) in deltas.items():
-        values = spectrum(delta)
-        rows.append(
-            {
-                "layer": short_layer_name(name),
-                "relative norm": (delta.norm() / frozen.norm()).item(),
-                "rank": numerical_rank(values),
-                "effective rank": effective_rank(values),
-            }
-        )
-    return pd.DataFrame(rows)
+    values = {name: spectrum(delta) for name, (_, delta) in deltas.items()}
+    return pd.DataFrame(
+        {
+            "layer": short_layer_name(name),
+            "relative norm": (delta.norm() / frozen.norm()).item(),
+            "rank": numerical_rank(values[name]),
+            "effective rank": effective_rank(values[name]),
+        }
+        for name, (frozen, delta) in deltas.items()
+    )
 
 
 def method_deltas(runs: dict[str, Run]) -> pd.DataFrame:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, reports_folder
-from course_utils.report.chapters import TEMPLATES, elements, parse_markdown, read_chapter
+from course_utils.report.chapters import elements, parse_markdown, read_chapter
+from course_utils.report.display import TEMPLATES
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
@@ -122,8 +123,7 @@ def _joined(chapters: dict[str, list[Any]], settings: dict[str, Any], front: dic
     meta |= {name: {"t": "MetaInlines", "c": parse_markdown(text)[0]["c"]} for name, text in front.items()}
     meta["link-citations"] = {"t": "MetaBool", "c": True}
     *parts, appendix = chapters.values()
-    references = parse_markdown("# References")
-    references[0]["c"][1] = ["references", ["unnumbered"], []]
+    references = parse_markdown("# References {.unnumbered}")
     references.append({"t": "Div", "c": [["refs", [], []], []]})  # pandoc puts the entries here
     blocks = [block for part in (*parts, references, appendix) for block in part]
     return json.dumps({"pandoc-api-version": [1, 23, 1], "meta": meta, "blocks": blocks})

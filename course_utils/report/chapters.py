@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, assets_folder, reports_folder, runs_folder
-from course_utils.report.display import show_markdown
+from course_utils.report.display import TEMPLATES, show_markdown
 from course_utils.text import NO_TEXT, code_block, escape_markdown
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-TEMPLATES = Path(__file__).parent / "templates"
 LEFT_OUT = {"hide-cell", "parameters", "injected-parameters", "solution"}
 
 # pandoc's Markdown, read as JupyterLab reads it: nothing raw, nothing that only pandoc would see.
@@ -152,23 +151,18 @@ def _markdown(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes]]
     from nbconvert import MarkdownExporter
     from traitlets.config import Config
 
-    settings = Config()
-    settings.TagRemovePreprocessor.enabled = True
-    settings.TagRemovePreprocessor.remove_cell_tags = LEFT_OUT
-    settings.TagRemovePreprocessor.remove_input_tags = {"hide-input"}
-    settings.CoalesceStreamsPreprocessor.enabled = True
-    settings.ExtractOutputPreprocessor.extract_output_types = {"image/svg+xml"}
+    tags = {"enabled": True, "remove_cell_tags": LEFT_OUT, "remove_input_tags": {"hide-input"}}
+    settings = {
+        "TagRemovePreprocessor": tags,
+        "CoalesceStreamsPreprocessor": {"enabled": True},
+        "ExtractOutputPreprocessor": {"extract_output_types": {"image/svg+xml"}},
+    }
     exporter = MarkdownExporter(
-        config=settings,
+        config=Config(settings),
         template_file=str(TEMPLATES / "notebook.md.j2"),
-        filters={
-            "code_block": code_block,
-            "printed": _printed,
-            "shown": lambda output: _shown(output, name),
-        },
+        filters={"code_block": code_block, "printed": _printed, "shown": lambda output: _shown(output, name)},
     )
-    resources: dict[str, Any] = {"unique_key": name.removesuffix(".ipynb")}
-    markdown, resources = exporter.from_notebook_node(notebook, resources)
+    markdown, resources = exporter.from_notebook_node(notebook, {"unique_key": name.removesuffix(".ipynb")})
     return re.sub(f"[{NO_TEXT}]", "", markdown), resources["outputs"]
 
 

@@ -14,15 +14,17 @@ import numbers
 import re
 import textwrap
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
-from course_utils.text import code_block, escape_markdown, one_line
+from course_utils.text import code_block, escape_markdown, one_line, template
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+TEMPLATES = Path(__file__).parent / "templates"
 Format = str | Callable[[Any], str]
 
 
@@ -89,7 +91,7 @@ def show_table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] 
     _show_caption("Table", caption)
     _display(
         {
-            "text/html": _html_table(header, rows, right),
+            "text/html": template(TEMPLATES / "table.html.jinja").render(header=header, rows=rows, right=right),
             "text/markdown": _markdown_table(header, rows, right),
             "text/plain": frame.to_string(index=False),
         },
@@ -126,8 +128,8 @@ def _display(data: dict[str, str], metadata: dict[str, Any] | None = None, **cou
 
 def _show_caption(what: str, caption: str) -> None:
     # Where a table follows a figure, their two captions stand below each other.
-    markdown = f"**{what}.** {one_line(caption)}"
-    _display({"text/markdown": markdown, "text/plain": caption}, kind="caption")
+    caption = one_line(caption)
+    _display({"text/markdown": f"**{what}.** {caption}", "text/plain": caption}, kind="caption")
 
 
 def _drawn(figure: Figure, kind: str, **options: Any) -> bytes:
@@ -141,34 +143,14 @@ def _drawn(figure: Figure, kind: str, **options: Any) -> bytes:
 
 
 def _formatted(value: Any, form: Format | None) -> str:
-    if isinstance(form, str):
-        return form.format(value)
     if form is not None:
-        return form(value)
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return f"{value:,}"
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return f"{value:.3f}"
-    return str(value)
+        return form.format(value) if isinstance(form, str) else form(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return str(value)
+    return f"{value:,}" if isinstance(value, numbers.Integral) else f"{value:.3f}"
 
 
 def _markdown_table(header: list[str], rows: list[list[str]], right: list[bool]) -> str:
     lines = [" | ".join(map(escape_markdown, cells)) for cells in [header, *rows]]
     lines.insert(1, " | ".join("--:" if numeric else ":--" for numeric in right))
     return "\n".join(f"| {line} |" for line in lines)
-
-
-def _html_table(header: list[str], rows: list[list[str]], right: list[bool]) -> str:
-    def row(cells: list[str], tag: str) -> str:
-        sides = ["right" if numeric else "left" for numeric in right]
-        return "".join(
-            f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
-            for cell, side in zip(cells, sides, strict=True)
-        )
-
-    body = "\n".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
-    # The class keeps MathJax from reading a dollar sign in the data as maths.
-    return (
-        '<table class="tex2jax_ignore mathjax_ignore">\n'
-        f"<thead><tr>{row(header, 'th')}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -29,13 +30,37 @@ STYLE: Any = {
 }
 
 
-def _figure(rows: int = 1, columns: int = 1, height: float = 2.8, **options):
+def _figure(height: float = 2.8, **labels: Any):
+    """A figure with one pair of axes, and what is written on these: title, xlabel, ylabel and the like."""
     plt.rcParams.update(STYLE)
-    return plt.subplots(rows, columns, figsize=(WIDTH, height), **options)
+    figure, axis = plt.subplots(figsize=(WIDTH, height))
+    axis.set(**labels)
+    return figure, axis
+
+
+def _panels(number: int, across: int, height: float, **options: Any):
+    """A figure with `number` panels, `across` in a row, each row `height` inches high, and all its axes in a row."""
+    plt.rcParams.update(STYLE)
+    columns = min(across, number)
+    rows = -(-number // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, **options)
+    for axis in axes.flat[number:]:
+        axis.set_axis_off()
+    return figure, axes.flat
 
 
 def _line(method: Method) -> dict:
     return {"color": method.color, "marker": method.marker, "label": method.title}
+
+
+def _lines(axis, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
+    """Draw column `y` of `table` against `x`, a line a method."""
+    for name, rows in table.groupby("method", sort=False):
+        axis.plot(rows[x], rows[y], **_line(METHODS[name]) | style)
+
+
+def _of_seed(seed: int, method: Method) -> dict:
+    return {"color": method.color, "alpha": 0.4 + 0.6 * (seed == 0), "label": f"seed {seed}"}
 
 
 def rating_histogram(ratings: pd.Series, threshold: float, title: str) -> Figure:
@@ -50,30 +75,24 @@ def rating_histogram(ratings: pd.Series, threshold: float, title: str) -> Figure
 
 def length_histogram(lengths: dict[str, np.ndarray], title: str) -> Figure:
     """Share of sentences by their number of tokens, a line a set."""
-    figure, axis = _figure()
-    markers = "o^sDvPX*"
-    for (name, values), color, marker in zip(
-        lengths.items(), sns.color_palette("colorblind"), markers, strict=False
+    figure, axis = _figure(title=title, xlabel="tokens in a sentence", ylabel="share of the set")
+    bins = np.arange(0, 81, 5)
+    for values, color, marker, name in zip(
+        lengths.values(), sns.color_palette("colorblind"), "o^sDvPX*", lengths, strict=False
     ):
-        bins = np.arange(0, 81, 5)
         share, _ = np.histogram(np.clip(values, 0, 79), bins)
         axis.plot(bins[:-1] + 2.5, share / len(values), color=color, marker=marker, ms=4, label=name)
-    axis.set(title=title, xlabel="tokens in a sentence", ylabel="share of the set")
     axis.legend()
     return figure
 
 
 def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: str) -> Figure:
     """Training loss by step, and validation accuracy after each epoch, a line a seed."""
-    figure, (left, right) = _figure(1, 2)
+    figure, (left, right) = _panels(2, 2, height=2.8)
     for seed, history in histories.items():
-        smooth = history["loss"].ewm(span=10).mean()
-        left.plot(history["step"], smooth, color=method.color, alpha=0.4 + 0.6 * (seed == 0), lw=1)
         epochs = history.dropna(subset=["validation_accuracy"])
-        right.plot(
-            epochs["epoch"], 100 * epochs["validation_accuracy"], color=method.color, marker=method.marker,
-            alpha=0.4 + 0.6 * (seed == 0), label=f"seed {seed}",
-        )  # fmt: skip
+        left.plot(history["step"], history["loss"].ewm(span=10).mean(), lw=1, **_of_seed(seed, method))
+        right.plot(epochs["epoch"], 100 * epochs["validation_accuracy"], marker=method.marker, **_of_seed(seed, method))
     left.set(title=title, xlabel="step", ylabel="training loss (nats)")
     right.set(xlabel="epoch", ylabel="validation accuracy (%)")
     right.locator_params(axis="x", integer=True)
@@ -81,27 +100,24 @@ def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: s
     return figure
 
 
-def spectra(values: dict[str, np.ndarray], title: str, colors: dict[str, str] | None = None) -> Figure:
+def spectra(values: dict[str, np.ndarray], title: str) -> Figure:
     """Singular values (logarithmic) by their index, a line an entry of `values`."""
-    figure, axis = _figure()
-    styles = ["-", "--", ":", "-."]
-    for index, (name, series) in enumerate(values.items()):
-        color = (colors or {}).get(name, sns.color_palette("colorblind")[index])
+    figure, axis = _figure(title=title, xlabel="index of the singular value", ylabel="singular value")
+    styles = zip(sns.color_palette("colorblind"), cycle(["-", "--", ":", "-."]), strict=False)
+    for (name, series), (color, style) in zip(values.items(), styles, strict=False):
         series = np.asarray(series)
         series = series[series > 1e-7 * series[0]]
-        axis.semilogy(np.arange(1, len(series) + 1), series, styles[index % 4], color=color, label=name)
-    axis.set(title=title, xlabel="index of the singular value", ylabel="singular value")
+        axis.semilogy(np.arange(1, len(series) + 1), series, style, color=color, label=name)
     axis.legend()
     return figure
 
 
 def layer_bars(values: pd.Series, title: str, ylabel: str, color: str, ceiling: float | None = None) -> Figure:
     """One bar a layer; `ceiling` draws the value that a layer could have had."""
-    figure, axis = _figure()
+    figure, axis = _figure(title=title, xlabel="layer", ylabel=ylabel)
     axis.bar(values.index.astype(str), values, color=color)
     if ceiling is not None:
         axis.axhline(ceiling, color="black", lw=1, ls="--")
-    axis.set(title=title, xlabel="layer", ylabel=ylabel)
     axis.tick_params(axis="x", rotation=45)
     axis.grid(axis="x", visible=False)
     return figure
@@ -109,13 +125,9 @@ def layer_bars(values: pd.Series, title: str, ylabel: str, color: str, ceiling: 
 
 def gate_history(histories: dict[int, pd.DataFrame], trained_ranks: int, method: Method, title: str) -> Figure:
     """Gates that are not zero by step, a line a seed, out of `trained_ranks`."""
-    figure, axis = _figure()
+    figure, axis = _figure(title=title, xlabel="step", ylabel="ranks with a gate ≠ 0", ylim=(0, trained_ranks * 1.05))
     for seed, history in histories.items():
-        axis.plot(
-            history["step"], history["active_ranks"], color=method.color,
-            alpha=0.4 + 0.6 * (seed == 0), label=f"seed {seed}",
-        )  # fmt: skip
-    axis.set(title=title, xlabel="step", ylabel="ranks with a gate ≠ 0", ylim=(0, trained_ranks * 1.05))
+        axis.plot(history["step"], history["active_ranks"], **_of_seed(seed, method))
     axis.axhline(trained_ranks, color="black", lw=1, ls="--")
     axis.legend()
     return figure
@@ -139,11 +151,11 @@ def intervals(
     table: pd.DataFrame, title: str, xlabel: str, reference: float | None = None, reference_label: str = ""
 ) -> Figure:
     """Point and interval a method: `table` has columns method (a name), estimate, low, high, in per cent."""
-    figure, axis = _figure(height=0.9 + 0.32 * len(table))
-    for row, (_, entry) in enumerate(table.iterrows()):
-        method = METHODS[entry["method"]]
-        axis.plot([entry["low"], entry["high"]], [row, row], color=method.color, lw=1.5)
-        axis.plot(entry["estimate"], row, marker=method.marker, color=method.color, ms=7)
+    figure, axis = _figure(0.9 + 0.32 * len(table), title=title, xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
+    for row, entry in enumerate(table.itertuples()):
+        method = METHODS[entry.method]
+        axis.plot([entry.low, entry.high], [row, row], color=method.color, lw=1.5)
+        axis.plot(entry.estimate, row, marker=method.marker, color=method.color, ms=7)
     if reference is not None:
         axis.axvline(reference, color="black", lw=1, ls="--")
         axis.annotate(
@@ -151,7 +163,6 @@ def intervals(
             textcoords="offset points", fontsize=8,
         )  # fmt: skip
     axis.set_yticks(range(len(table)), [METHODS[name].title for name in table["method"]])
-    axis.set(title=title, xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
     return figure
 
 
@@ -161,30 +172,24 @@ def cost_scatter(table: pd.DataFrame, columns: dict[str, str], title: str) -> Fi
     A line joins the methods of the Pareto front, which no other beats in cost without losing accuracy. A cost that
     spans more than a factor of 20 has a logarithmic axis, with room for zero.
     """
-    across = min(3, len(columns))
-    rows = -(-len(columns) // across)
-    figure, axes = _figure(rows, across, height=2.8 * rows, sharey=True, squeeze=False)
-    for axis, (column, label) in zip(axes.flat, columns.items(), strict=False):
+    figure, axes = _panels(len(columns), 3, height=2.8, sharey=True)
+    for axis, (column, label) in zip(axes, columns.items(), strict=False):
         costs = table[column].astype(float)
         front = table[pareto_front(costs, table["estimate"])].sort_values(column)
         axis.plot(front[column], front["estimate"], color="#b0b0b0", lw=1, zorder=0)
-        for _, entry in table.iterrows():
-            method = METHODS[entry["method"]]
-            span = [[entry["estimate"] - entry["low"]], [entry["high"] - entry["estimate"]]]
-            axis.errorbar(entry[column], entry["estimate"], yerr=span, ls="", ms=6, **_line(method))
+        for entry, cost in zip(table.itertuples(), costs, strict=True):
+            span = [[entry.estimate - entry.low], [entry.high - entry.estimate]]
+            axis.errorbar(cost, entry.estimate, yerr=span, ls="", ms=6, **_line(METHODS[entry.method]))
         axis.set_xlabel(label, fontsize=8)
         _logarithmic(axis.set_xscale, costs)
-    for axis in axes[:, 0]:
+    for axis in axes[::3]:
         axis.set(ylabel="test accuracy (%)")
-    for axis in axes.flat[len(columns) :]:
-        axis.set_axis_off()
-    axes[0][0].set_title(title)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    blank = axes.flat[len(columns)] if len(columns) < axes.size else None
-    if blank is not None:
-        blank.legend(handles, labels, loc="center left")
+    axes[0].set_title(title)
+    handles_and_labels = axes[0].get_legend_handles_labels()
+    if len(axes) > len(columns):  # a blank panel has room for it
+        axes[len(columns)].legend(*handles_and_labels, loc="center left")
     else:
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        figure.legend(*handles_and_labels, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -205,15 +210,13 @@ def _logarithmic(set_scale, values: pd.Series) -> None:
 
 def accuracy_by_set(table: pd.DataFrame, title: str) -> Figure:
     """Accuracy (%) of every method on every set: `table` has columns set, method (a name), accuracy."""
-    figure, axis = _figure()
-    sets = list(dict.fromkeys(table["set"]))
-    names = [name for name in METHODS if name in set(table["method"])]
+    figure, axis = _figure(title=title, ylabel="accuracy (%)")
+    wide = table.pivot(index="set", columns="method", values="accuracy").loc[table["set"].unique()]
+    names = [name for name in METHODS if name in wide]
     for index, name in enumerate(names):
-        rows = table[table["method"] == name].set_index("set").reindex(sets)
         offset = (index - (len(names) - 1) / 2) * 0.1
-        axis.plot(np.arange(len(sets)) + offset, rows["accuracy"], ls="", ms=6, **_line(METHODS[name]))
-    axis.set_xticks(range(len(sets)), sets)
-    axis.set(title=title, ylabel="accuracy (%)")
+        axis.plot(np.arange(len(wide)) + offset, wide[name], ls="", ms=6, **_line(METHODS[name]))
+    axis.set_xticks(range(len(wide)), wide.index)
     axis.grid(axis="x", visible=False)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
@@ -221,21 +224,18 @@ def accuracy_by_set(table: pd.DataFrame, title: str) -> Figure:
 
 def quantisation_levels(values: np.ndarray, levels: np.ndarray, title: str) -> Figure:
     """Distribution of weights divided by their block's maximum, with the levels that 4 bits can name."""
-    figure, axis = _figure()
+    figure, axis = _figure(title=title, xlabel="weight divided by the largest magnitude of its block", ylabel="density")
     axis.hist(values, bins=np.linspace(-1, 1, 81), density=True, color="#0072b2", alpha=0.7, label="weights")
     for index, level in enumerate(levels):
         axis.axvline(level, color="black", lw=1, label="levels" if index == 0 else None)
-    axis.set(title=title, xlabel="weight divided by the largest magnitude of its block", ylabel="density")
     axis.legend()
     return figure
 
 
 def method_layers(table: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
     """One `column` of a `weights.method_deltas` table by layer, a line a method."""
-    figure, axis = _figure()
-    for name, rows in table.groupby("method", sort=False):
-        axis.plot(rows["layer"], rows[column], lw=1, ms=5, **_line(METHODS[name]))
-    axis.set(title=title, xlabel="layer", ylabel=ylabel)
+    figure, axis = _figure(title=title, xlabel="layer", ylabel=ylabel)
+    _lines(axis, table, "layer", column, lw=1, ms=5)
     _logarithmic(axis.set_yscale, table[column])
     axis.tick_params(axis="x", rotation=45)
     figure.legend(loc="outside lower center", ncols=3)
@@ -244,9 +244,10 @@ def method_layers(table: pd.DataFrame, column: str, title: str, ylabel: str) -> 
 
 def overlap_map(overlaps: pd.DataFrame, title: str, label: str = "overlap") -> Figure:
     """A square table of shares, such as that of `weights.subspace_overlaps`, as a heat map with its numbers."""
-    names = [METHODS[name].title if name in METHODS else name for name in overlaps]
-    figure, axis = _figure(height=0.9 + 0.42 * len(overlaps))
-    _heat_map(axis, overlaps.set_axis(names).set_axis(names, axis=1), label, ".2f", vmin=0, vmax=1)
+    titles = {name: method.title for name, method in METHODS.items()}
+    figure, axis = _heat_map(
+        overlaps.rename(index=titles, columns=titles), 0.9 + 0.42 * len(overlaps), label, ".2f", vmin=0, vmax=1
+    )
     axis.set(title=title, xlabel="", ylabel="")
     axis.tick_params(axis="x", rotation=30)
     return figure
@@ -254,20 +255,21 @@ def overlap_map(overlaps: pd.DataFrame, title: str, label: str = "overlap") -> F
 
 def rank_map(ranks: pd.DataFrame, title: str, ylabel: str) -> Figure:
     """Ranks that are left, a row a setting (the index of `ranks`), a column a layer, as a heat map with its numbers."""
-    figure, axis = _figure(height=1.3 + 0.3 * len(ranks))
-    _heat_map(axis, ranks, "ranks left", ".0f", vmin=0)
+    figure, axis = _heat_map(ranks, 1.3 + 0.3 * len(ranks), "ranks left", ".0f", vmin=0)
     axis.set(title=title, xlabel="layer", ylabel=ylabel)
     axis.tick_params(axis="x", rotation=45)
     axis.tick_params(axis="y", rotation=0)
     return figure
 
 
-def _heat_map(axis, values: pd.DataFrame, label: str, form: str, **limits) -> None:
+def _heat_map(values: pd.DataFrame, height: float, label: str, form: str, **limits: float):
+    figure, axis = _figure(height)
     sns.heatmap(
         values.astype(float), ax=axis, annot=True, fmt=form, annot_kws={"size": 8}, cmap="cividis", linewidths=0.5,
         cbar_kws={"label": label}, **limits,
     )  # fmt: skip
     axis.grid(visible=False)
+    return figure, axis
 
 
 def accuracy_by_rank(table: pd.DataFrame, title: str) -> Figure:
@@ -276,30 +278,28 @@ def accuracy_by_rank(table: pd.DataFrame, title: str) -> Figure:
     Each run is a dot; a line joins the means of the settings (strength, number of ranks) of a series. `method` gives a
     series its colour and marker; the second series of a method is dashed, its markers hollow.
     """
-    figure, axis = _figure()
+    figure, axis = _figure(title=title, xlabel="ranks left, over all layers", ylabel="test accuracy (%)")
     seen = []
     for (name, method), rows in table.groupby(["series", "method"], sort=False):
-        color, marker = METHODS[method].color, METHODS[method].marker
+        style = _line(METHODS[method]) | {"label": name}
         again = {"ls": "--", "mfc": "white"} if method in seen else {}
-        axis.plot(rows["ranks"], rows["accuracy"], marker, color=color, ms=3, alpha=0.5)
+        axis.plot(rows["ranks"], rows["accuracy"], **style | {"ls": "", "ms": 3, "alpha": 0.5, "label": None})
         means = rows.groupby("setting")[["ranks", "accuracy"]].mean().sort_values("ranks")
-        axis.plot(means["ranks"], means["accuracy"], marker=marker, color=color, lw=1, ms=7, label=name, **again)
+        axis.plot(means["ranks"], means["accuracy"], lw=1, ms=7, **style | again)
         seen.append(method)
-    axis.set(title=title, xlabel="ranks left, over all layers", ylabel="test accuracy (%)")
     axis.legend()
     return figure
 
 
 def reliability_diagram(bins: pd.DataFrame, title: str) -> Figure:
     """Accuracy against confidence before and after temperature scaling: `bins` as `calibration.reliability` returns."""
-    figure, axes = _figure(1, 2, height=3.2, sharey=True)
-    for axis, (stage, of_stage) in zip(axes, bins.groupby("stage", sort=False), strict=True):
+    figure, axes = _panels(2, 2, height=3.2, sharey=True)
+    in_per_cent = bins.assign(confidence=100 * bins["confidence"], accuracy=100 * bins["accuracy"])
+    for axis, (stage, of_stage) in zip(axes, in_per_cent.groupby("stage", sort=False), strict=True):
         axis.plot([50, 100], [50, 100], color="black", lw=1, ls="--")
-        for name, rows in of_stage.groupby("method", sort=False):
-            axis.plot(100 * rows["confidence"], 100 * rows["accuracy"], lw=1, ms=4, **_line(METHODS[name]))
+        _lines(axis, of_stage, "confidence", "accuracy", lw=1, ms=4)
         axis.set(xlabel=f"confidence {stage} scaling (%)")
-    axes[0].set(ylabel="accuracy (%)")
-    axes[0].set_title(title)
+    axes[0].set(ylabel="accuracy (%)", title=title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -325,17 +325,14 @@ def accuracy_by_rating(table: pd.DataFrame, title: str) -> Figure:
 def search_curves(trials: pd.DataFrame, title: str) -> Figure:
     """Validation accuracy against learning rate, a panel a method, its best filled; `trials` of `search_trials`."""
     names = [name for name in METHODS if name in set(trials["method"])]
-    rows = -(-len(names) // 3)
-    figure, axes = _figure(rows, min(3, len(names)), height=1.9 * rows, sharex=True, sharey=True, squeeze=False)
-    for axis, name in zip(axes.flat, names, strict=False):
-        of_one, style = trials[trials["method"] == name], _line(METHODS[name])
-        best = of_one[of_one["best"]]
-        axis.plot(of_one["learning_rate"], 100 * of_one["accuracy"], lw=1, ms=6, **style | {"mfc": "white"})
-        axis.plot(best["learning_rate"], 100 * best["accuracy"], ms=8, **style)
+    figure, axes = _panels(len(names), 3, height=1.9, sharex=True, sharey=True)
+    trials = trials.assign(accuracy=100 * trials["accuracy"])
+    for axis, name in zip(axes, names, strict=False):
+        of_one = trials[trials["method"] == name]
+        _lines(axis, of_one, "learning_rate", "accuracy", lw=1, ms=6, mfc="white")
+        _lines(axis, of_one[of_one["best"]], "learning_rate", "accuracy", ms=8)
         axis.set(xscale="log")
         axis.set_title(METHODS[name].title, fontsize=9)
-    for axis in axes.flat[len(names) :]:
-        axis.set_axis_off()
     figure.suptitle(title, x=0, ha="left", fontsize=10)
     figure.supxlabel("learning rate", fontsize=9)
     figure.supylabel("validation accuracy (%)", fontsize=9)
@@ -359,7 +356,7 @@ def method_picture(method: Method, shape: tuple[int, int], settings: LowRankSett
     frozen = {"fc": "#e6e6e6", "ec": "#8c8c8c", "hatch": "++++" if picture.four_bit else "///"}
     trained = {"fc": method.color, "ec": method.color, "lw": 0.5}
     empty = {"fc": "white", "ec": "black", "lw": 0.8}
-    figure, axis = _figure(height=3.0)
+    figure, axis = _figure(3.0)
     axis.set(title=title, aspect="equal", xlim=(start, left + width + 0.15), ylim=(height + 0.02, -0.22))
     axis.set_axis_off()
 

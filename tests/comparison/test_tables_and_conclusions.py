@@ -9,7 +9,7 @@ from made_up import SENTENCES, write_run
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
-from course_utils.comparison.conclusions import experiment_verdicts, signed_points, verdicts
+from course_utils.comparison.conclusions import experiment_verdicts, verdicts
 from course_utils.comparison.tables import (
     COLUMNS,
     MissingRun,
@@ -25,6 +25,7 @@ from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.methods.lora import Lora
 from course_utils.stats import compare_pairs
+from course_utils.text import signed_points
 
 ACCURACY = {HEAD: 0.7, FULL: 0.9, ADAPTER: 0.85, GATED: 0.84, QUANTISED: 0.85, MULTIPLIED: 0.8}
 
