@@ -14,7 +14,7 @@ from course_utils.code_identity import KEEP_OLD_RUNS
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError, check_writable
 from course_utils.methods import METHODS
-from course_utils.options import Overrides, Profile, exit_status, parse_overrides
+from course_utils.options import INTERRUPTED, Overrides, Profile, exit_status, parse_overrides
 from course_utils.paths import reports_folder
 from course_utils.text import and_joined
 
@@ -40,14 +40,15 @@ def command_names() -> list[str]:
 def _command(arguments: list[str]) -> int | None:
     split = arguments.index("--") if arguments[0] == "run" and "--" in arguments else len(arguments)
     try:
-        return app(arguments[:split], prog_name=PROGRAM, standalone_mode=False, obj=arguments[split + 1 :])
+        status = app(arguments[:split], prog_name=PROGRAM, standalone_mode=False, obj=arguments[split + 1 :])
     except typer.TyperException as error:  # a word or a value that no command takes
         command = f"{PROGRAM} {arguments[0]}" if arguments[0] in command_names() else PROGRAM
         said = error.format_message()
         stop = "" if said.endswith((".", "?")) else "."
         raise CourseError(f"{said}{stop} {command} --help lists the options.") from None
-    except typer.Abort:
-        raise KeyboardInterrupt from None
+    if status == INTERRUPTED:  # what typer makes of Ctrl-C
+        raise KeyboardInterrupt
+    return status
 
 
 @app.command(epilog="Options after -- go to Snakemake.")

@@ -14,6 +14,8 @@ from course_utils.config import profile_names
 from course_utils.errors import CourseError, refusal
 from course_utils.text import and_joined, one_line
 
+INTERRUPTED = 130  # exit status after Ctrl-C
+
 Profile = Annotated[str, typer.Option(help=f"{and_joined(profile_names())}: what is run, and at what size.")]
 Overrides = Annotated[
     list[str],
@@ -31,7 +33,7 @@ def exit_status(work: Callable[[], int | None]) -> int:
         return work() or 0
     except KeyboardInterrupt:
         print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read this, perhaps head, wants no more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

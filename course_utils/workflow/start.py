@@ -24,7 +24,7 @@ from course_utils.paths import PROJECT, assets_folder, relative_to_project, repo
 from course_utils.report.bind import read_settings
 from course_utils.text import counted, duration
 from course_utils.workflow.check import check_folders
-from course_utils.workflow.estimates import expected_seconds, expected_total, processes_a_run
+from course_utils.workflow.estimates import expected_seconds, expected_total, gpus_a_run, processes_a_run
 from course_utils.workflow.fork_server import fork_server
 from course_utils.workflow.progress import Progress
 
@@ -56,6 +56,7 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
         if "{" in str(place) or "}" in str(place):
             raise CourseError(f"{place}: Snakemake takes braces for a pattern; give the folder a name without them.")
     cores, together = cores or usable_cores(), processes_a_run()
+    gpus_a_run()  # asked for by the Snakefile, which would say it less well
     if shared.threads > cores:
         raise CourseError(f"threads: {shared.threads} is more than the {cores} cores; type -p threads={cores} or less.")
     elsewhere = any(word.partition("=")[0] in EXECUTORS for word in for_snakemake)
@@ -83,14 +84,15 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
 
 def announce(experiment: Experiment, cores: int) -> None:
     """Say what is about to be made, which settings were taken by whom, and roughly how long all of it takes."""
-    profile, runs = experiment.profile, len(experiment.configs())
+    profile, runs = experiment.profile, counted(len(experiment.configs()), "run")
     print(f"{profile.title} ({experiment.name}): {profile.description}")
     for name, takers in experiment.takers.items():
         print(f"  {name} = {experiment.overrides[name]}: {', '.join(takers)}")
     gpus = at_once(cores) if has_gpu() else 0
-    on = ("the GPU" if gpus == 1 else f"{gpus} GPUs") if gpus else "1 core" if cores == 1 else f"{cores} cores"
+    on = counted(gpus, "GPU") if gpus else counted(cores, "core")
     all_of_it = duration(expected_total(experiment, cores))
-    print(f"  {runs} runs of {len(experiment.methods)} methods; from nothing roughly {all_of_it} on {on}", flush=True)
+    methods = counted(len(experiment.methods), "method")
+    print(f"  {runs} of {methods}; from nothing roughly {all_of_it} on {on}", flush=True)
 
 
 def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool, elsewhere: bool = False) -> int:

@@ -38,6 +38,10 @@ from course_utils.workflow.progress import Progress
         (["-p", "rank"], "NAME=VALUE"),
         (["--seeds", "0"], "1 to 1000"),
         (["--seeds", "three"], "1 to 1000"),
+        (["--cores", "0"], "greater than or equal to 1"),
+        (["--cores", "two"], "--cores"),
+        (["--nonsense"], "course_utils run --help"),
+        (["smoke"], "smoke"),
     ],
 )
 def test_what_is_wrong_is_said_before_any_work(options, said, runs_in, capsys):
@@ -118,6 +122,15 @@ def test_what_snakemake_refuses_is_the_reason(option, said, tmp_path):
     status, progress = follow(tmp_path, option)
     reason = progress.reason(tmp_path / "snakemake.log")
     assert status != 0 and said in reason and "\n" not in reason
+
+
+def test_ctrl_c_is_said_and_has_its_own_exit_status(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "main", interrupted)
+    assert main(["doctor"]) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
 
 
 def test_durations_are_rough():
