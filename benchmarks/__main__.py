@@ -36,15 +36,15 @@ from course_utils.paths import PROJECT, runs_folder
 from course_utils.runs import Run, find_run
 from course_utils.stats import CrossedBootstrap, compare_pairs
 from course_utils.training import evaluation, speed
-from course_utils.training.machine import processor_name
+from course_utils.training.provenance import processor_name
 from course_utils.training.speed import speed_up
 from course_utils.training.trainer import adapted_model
-from course_utils.workflow.start import MARK, environment
+from course_utils.workflow.start import MARK, variables
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 SST2 = os.environ.get("COURSE_SST2", "../shared/data/SST-2")
 # As the workflow's jobs, but without its mark, by which it ends what an earlier start has left.
-ENVIRONMENT = {name: value for name, value in environment().items() if name != MARK} | {"OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {name: value for name, value in variables().items() if name != MARK} | {"OMP_NUM_THREADS": "1"}
 ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
 
 

@@ -6,15 +6,16 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
+T = TypeVar("T")
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 MEMORY_LIMIT = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # controller → file, in versions 2 and 1
 
@@ -120,6 +121,23 @@ def lock_of(file: Path) -> FileLock:
     from filelock import FileLock
 
     return FileLock(file, fallback_to_soft=False)  # a soft lock would outlive a holder that was killed
+
+
+def from_first_process(value: Any = None) -> Any:
+    """The `value` of the first process, in all of them: the others wait here until it comes."""
+    if processes() == 1:
+        return value
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    PartialState(cpu=not torch.cuda.is_available())
+    return broadcast_object_list([value])[0]
+
+
+def by_first_process(function: Callable[[], T]) -> T:
+    """What `function` gives in the first process, which alone calls it; in all of them."""
+    return from_first_process(function() if is_first_process() else None)
 
 
 @contextmanager

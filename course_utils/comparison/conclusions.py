@@ -83,7 +83,7 @@ def verdicts(
     of every conclusion, and a sentence says so.
     """
     judged = judge(correct, methods)
-    filters = {"in_points": difference_in_points, "sight": _sight, "typical": _typical}
+    filters: dict[str, Any] = {"in_points": difference_in_points, "sight": _sight, "typical": _typical}
     filters |= {"titled": lambda name: methods[name].title}
     text = template(Path(__file__).with_name("verdicts.txt.jinja"), filters).render(
         judged=judged,

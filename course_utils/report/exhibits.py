@@ -7,6 +7,7 @@ Where an experiment lacks what an exhibit needs, the exhibit says so.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def _each(values: pd.DataFrame, text: str) -> str:
     return "; ".join(text.format(**{"title": _title(row["method"])} | row) for row in rows)
 
 
-say = template(TEMPLATES / "exhibits.md.jinja", {"titled": _title, "each": _each}).module
+say: Any = template(TEMPLATES / "exhibits.md.jinja", {"titled": _title, "each": _each}).module
 
 
 def what_was_run(results: ExperimentRuns) -> None:

@@ -18,14 +18,14 @@ from course_utils import runs
 from course_utils.code_identity import code_of
 from course_utils.config import RunConfig
 from course_utils.errors import check_writable
-from course_utils.host import is_first_process
+from course_utils.host import by_first_process, from_first_process, is_first_process
 from course_utils.inputs.bases import check_length, check_targets, head_modules, in_head
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
 from course_utils.methods.sizes import count_parameters, plain_model, weight_bytes
 from course_utils.paths import runs_folder
-from course_utils.training import card, evaluation, machine
+from course_utils.training import card, evaluation, provenance
 from course_utils.training.trainer import adapted_model, last_checkpoint, make_trainer
 
 
@@ -42,7 +42,7 @@ def train(config: RunConfig, force: bool = False) -> runs.Run:
     base_model = runs.BaseModelRecord(id=config.base_model, fingerprint=config.base.fingerprint())
     inputs = (config, data.fingerprint, base_model.fingerprint)
     with runs.held(config) if is_first_process() else nullcontext():
-        run = machine.by_first_process(lambda: None if force else runs.find_run(config))
+        run = by_first_process(lambda: None if force else runs.find_run(config))
         if run and run.result.fingerprint == runs.fingerprint(*inputs, run.result.code):
             return run
         if is_first_process() and (changed := runs.changed_code_of(config)):
@@ -51,7 +51,7 @@ def train(config: RunConfig, force: bool = False) -> runs.Run:
 
 
 def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, identity: str) -> runs.Run:
-    folder = machine.by_first_process(lambda: runs.workspace(config, identity))
+    folder = by_first_process(lambda: runs.workspace(config, identity))
     load_before = os.getloadavg()[0]
     method = METHODS[config.method]
     torch.set_num_threads(config.threads)
@@ -64,13 +64,13 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
 
     model = adapted_model(config, base)
     trainer = make_trainer(config, model, tokenizer, data, folder / "checkpoints")
-    checkpoint = machine.by_first_process(lambda: last_checkpoint(folder / "checkpoints"))
+    checkpoint = by_first_process(lambda: last_checkpoint(folder / "checkpoints"))
     if checkpoint and is_first_process():
         step = checkpoint.rpartition("-")[2]
         print(f"An earlier call was stopped; training goes on from step {step}, its last checkpoint.", flush=True)
     trainer.train(resume_from_checkpoint=checkpoint)
     if not is_first_process():
-        return machine.from_first_process()
+        return from_first_process()
 
     model = method.finish(model)
     method.save(model, folder)
@@ -106,18 +106,18 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
             step_ms_median=statistics.median(step_times),
             eval_ms_per_example=1000 * eval_seconds / len(predictions),
         ),
-        memory=machine.peak_memory(),
+        memory=provenance.peak_memory(),
         metrics=metrics,
         method=method.measurements(model, config.settings),
         code=code_of(config.method),
-        environment=machine.environment(config.threads, load_before),
-        git=machine.git_state(),
+        environment=provenance.surroundings(config.threads, load_before),
+        git=provenance.git_state(),
         files={},
     )
     shutil.rmtree(folder / "checkpoints")
     if not method.is_baseline:
         card.write_card(runs.Run(folder, result))
-    return machine.from_first_process(runs.publish(folder, result))
+    return from_first_process(runs.publish(folder, result))
 
 
 def _as_logged(metrics: dict[str, float], state: transformers.TrainerState) -> dict:

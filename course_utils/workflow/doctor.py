@@ -21,7 +21,7 @@ HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
-class Machine:
+class Capabilities:
     """What the profiles ask of a machine; memory and disk in GB."""
 
     cores: int
@@ -32,9 +32,9 @@ class Machine:
     hub: bool
 
 
-def examine() -> Machine:
+def examine() -> Capabilities:
     """This machine."""
-    return Machine(
+    return Capabilities(
         cores=usable_cores(),
         memory=memory_mib() * 2**20 / 1e9,
         disk=shutil.disk_usage(PROJECT).free / 1e9,
@@ -63,7 +63,7 @@ def _hub_answers() -> bool:
     return True
 
 
-def obstacles(experiment, machine: Machine) -> list[str]:
+def obstacles(experiment, machine: Capabilities) -> list[str]:
     """What `machine` lacks for the profile of `experiment`."""
     config = experiment.shared
     profile = experiment.profile

@@ -107,9 +107,9 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
         with (
             log.open("w") as file,
             Progress(expected, at_once(cores), dry_run) as progress,
-            fork_server(environment()) if shared_start else nullcontext(environment()) as variables,
+            fork_server(variables()) if shared_start else nullcontext(variables()) as shared,
         ):
-            status = snakemake(command, variables, file, progress, elsewhere)
+            status = snakemake(command, shared, file, progress, elsewhere)
     except BaseException:
         end_marked_processes()
         raise
@@ -187,7 +187,7 @@ def only_one_at_a_time() -> Iterator[None]:
         yield
 
 
-def environment() -> dict[str, str]:
+def variables() -> dict[str, str]:
     """Environment of Snakemake and all that it starts."""
     return os.environ | {
         MARK: str(STATE),

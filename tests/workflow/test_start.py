@@ -94,7 +94,7 @@ def follow(folder, *options, dry_run=False):
         (folder / "snakemake.log").open("w") as log,
         Progress({"train_lora": 60.0, "train_full": 150.0}, at_once=2, dry_run=dry_run) as progress,
     ):
-        return one_command.snakemake(command, one_command.environment(), log, progress, elsewhere=False), progress
+        return one_command.snakemake(command, one_command.variables(), log, progress, elsewhere=False), progress
 
 
 @pytest.mark.parametrize("options", [[], ["--groups", "train_lora=g"]])
@@ -175,7 +175,7 @@ def test_what_a_killed_start_left_running_is_ended_and_nothing_else(tmp_path, mo
         subprocess.Popen(
             [sys.executable, "-c", stubborn], env=environment, stdout=subprocess.PIPE, start_new_session=True
         )
-        for environment in (one_command.environment(), dict(os.environ))
+        for environment in (one_command.variables(), dict(os.environ))
     )
     try:
         for process in (left, other):
@@ -220,8 +220,8 @@ def test_changed_files_of_the_readers_own_are_noticed(tmp_path):
 
 
 def test_doctor_names_what_a_profile_lacks():
-    small = doctor.Machine(cores=2, memory=1.0, disk=0.1, bf16=False, gpu=None, hub=False)
-    large = doctor.Machine(cores=64, memory=512.0, disk=900.0, bf16=True, gpu="one", hub=True)
+    small = doctor.Capabilities(cores=2, memory=1.0, disk=0.1, bf16=False, gpu=None, hub=False)
+    large = doctor.Capabilities(cores=64, memory=512.0, disk=900.0, bf16=True, gpu="one", hub=True)
     replication = load_experiment("sst2")
     assert doctor.obstacles(replication, large) == []
     lacking = " ".join(doctor.obstacles(replication, small))

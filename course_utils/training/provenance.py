@@ -7,34 +7,14 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
 
 from course_utils import runs
-from course_utils.host import is_first_process, processes
+from course_utils.host import processes
 from course_utils.paths import PROJECT
-
-T = TypeVar("T")
-
-
-def from_first_process(value: Any = None) -> Any:
-    """The `value` of the first process, in all of them: the others wait here until it comes."""
-    if processes() == 1:
-        return value
-    from accelerate import PartialState
-    from accelerate.utils import broadcast_object_list
-
-    PartialState(cpu=not torch.cuda.is_available())
-    return broadcast_object_list([value])[0]
-
-
-def by_first_process(function: Callable[[], T]) -> T:
-    """What `function` gives in the first process, which alone calls it; in all of them."""
-    return from_first_process(function() if is_first_process() else None)
 
 
 def peak_memory() -> runs.Memory:
@@ -50,7 +30,7 @@ def peak_memory() -> runs.Memory:
     )
 
 
-def environment(threads: int, load_before: float) -> runs.Environment:
+def surroundings(threads: int, load_before: float) -> runs.Environment:
     """Versions, processor, threads, and the machine's load before the run and now."""
     packages = ["torch", "transformers", "peft", "bitsandbytes", "datasets", "accelerate"]
     return runs.Environment(
