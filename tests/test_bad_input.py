@@ -85,6 +85,7 @@ def assert_says(error: CourseError):
 # ---------------------------------------------------------------- settings
 
 
+@pytest.mark.slow
 @tried
 @given(mostly(st.just("smoke"), PROFILES), mostly(OVERRIDES, VALUES))
 @example("smoke", {"warmup_steps": "inf"})
@@ -114,6 +115,7 @@ def test_any_profile_and_overrides(profile, overrides):
             assert warmup_steps(taken, 7) < 7
 
 
+@pytest.mark.slow
 @tried
 @given(
     mostly(st.sampled_from([*METHODS]), VALUES),
@@ -185,6 +187,7 @@ def profiles(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @tried
 @given(edits=EDITS)
 @example(edits=[((8, "drop"), ""), ((8, "value"), "nan")])
@@ -263,6 +266,7 @@ STARTS = mostly(
 )
 
 
+@pytest.mark.slow
 @tried
 @given(start=STARTS, words=mostly(PAIRS.map(lambda pair: ["-p", pair]), st.lists(WORDS, max_size=3)))
 @example(start=["run"], words=["--cores", "9" * 5000])
@@ -277,6 +281,7 @@ def test_any_command_line(no_work, start, words):
     event("at work" if outcome([*start, *words]) else "refused")
 
 
+@pytest.mark.slow
 @tried
 @given(names=st.lists(st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters=","), min_size=1)))
 @example(names=["🙂", "{rank}", "'\"\\", "%s", "$(id)", "- x: [", "\x7f"])
@@ -408,6 +413,7 @@ def keys(frame) -> set[str]:
     return set(frame.text.map(normalise))
 
 
+@pytest.mark.slow
 @tried
 @given(files=FILES, limits=mostly(st.just({}), st.dictionaries(st.just("max_train"), st.integers(2, 10**30))))
 def test_any_data_folder(files, limits):

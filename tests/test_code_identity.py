@@ -75,6 +75,7 @@ def experiment(runs_in, tiny):
     return load_experiment("smoke", SIZES | {"base_model": tiny.name, "methods": [HEAD], "seeds": 2})
 
 
+@pytest.mark.slow
 def test_other_code_makes_a_run_again_and_is_named(experiment, monkeypatch, capsys):
     config = experiment.config(HEAD)
     first = train(config)
@@ -93,6 +94,7 @@ def test_other_code_makes_a_run_again_and_is_named(experiment, monkeypatch, caps
     assert again.result.fingerprint != first.result.fingerprint and again.result.code == changed
 
 
+@pytest.mark.slow
 def test_no_mean_is_taken_over_runs_of_different_code(experiment, monkeypatch):
     train(experiment.config(HEAD, 0))
     monkeypatch.setattr("course_utils.training.train.code_of", lambda method: code_of(method) | {"torch": "1.0"})

@@ -18,6 +18,8 @@ from course_utils.methods import METHODS
 from course_utils.report.chapters import bibliography_keys
 from course_utils.tasks.classification import METRICS, Classification
 
+pytestmark = pytest.mark.slow
+
 PAGE = (paths.PROJECT / "CONTRIBUTING.md").read_text("utf-8")
 DOCS = sorted(f"docs/{path.name}" for path in (paths.PROJECT / "docs").glob("*.md"))
 SENTIMENT = Classification(("negative", "positive"))

@@ -48,6 +48,8 @@ from course_utils.training import train
 from course_utils.workflow import notebooks
 from course_utils.workflow.fork_server import SOCKET, fork_server
 
+pytestmark = pytest.mark.slow
+
 SENTIMENT = Classification(("negative", "positive"))
 HTML = "{http://www.w3.org/1999/xhtml}"
 NASTY = [

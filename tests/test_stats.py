@@ -110,6 +110,7 @@ def simulated(seeds, seed_effect, number=1_500, sentences=1_000):
     return right(1.3) - right(1.2), norm.cdf(1.3 / spread) - norm.cdf(1.2 / spread)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [5, 3])
 def test_coverage_with_seeds_and_sentences_both_drawn(seeds):
     expanded, percentile = [], []
@@ -234,6 +235,7 @@ def test_methods_that_answer_alike_leave_nothing_to_see(random):
     assert pair.power.smallest == pair.standard_error.value == 0
 
 
+@pytest.mark.slow
 def test_same_data_same_numbers_in_no_time(random):
     correct = {f"method {i}": pd.DataFrame(answers(random, 0.8 + i / 50, 5, 2_000)) for i in range(6)}
     start = time.perf_counter()

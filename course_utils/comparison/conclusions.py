@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from course_utils.methods import METHODS
 from course_utils.stats import DIFFERENCES, MARGIN, PairedComparison, Power, compare_pairs

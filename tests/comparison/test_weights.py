@@ -72,6 +72,7 @@ def tiny_run(tmp_path_factory):
         yield lambda method: train(load_experiment("smoke", TINY).config(method))
 
 
+@pytest.mark.slow
 def test_pruning_keeps_the_largest_ranks_of_all_layers_and_no_other(tiny_run):
     model = load_model(tiny_run(ADAPTER), merged=False)
     sizes = {
@@ -90,6 +91,7 @@ def test_pruning_keeps_the_largest_ranks_of_all_layers_and_no_other(tiny_run):
         controls.prune_ranks(model, 97)
 
 
+@pytest.mark.slow
 def test_with_all_ranks_kept_the_accuracy_is_the_runs_own(tiny_run):
     run = tiny_run(ADAPTER)
     table = controls.pruned_accuracy(run, [96, 0]).set_index("ranks")
@@ -98,6 +100,7 @@ def test_with_all_ranks_kept_the_accuracy_is_the_runs_own(tiny_run):
     assert table.loc[0, "accuracy"] == bare.mean()
 
 
+@pytest.mark.slow
 def test_the_quantised_base_answers_with_the_same_head(tiny_run):
     run = tiny_run(HEAD)
     found = controls.quantised_base_accuracy(run)

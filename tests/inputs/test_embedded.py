@@ -96,6 +96,7 @@ def test_damaged_asset_is_named_and_rebuilt(own_assets, capsys):
     assert len(embedded.embedded_sentences("tweets")) == 4_200
 
 
+@pytest.mark.slow
 def test_killed_fetch_is_redone(own_assets, monkeypatch):
     def killed(archive, folder):
         folder.mkdir()
@@ -116,6 +117,7 @@ def test_killed_fetch_is_redone(own_assets, monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_two_fetches_at_once_build_once(tmp_path, packages):
     program = f"""
 import os, pathlib

@@ -172,6 +172,7 @@ def test_very_long_texts_take_no_time(folder):
     assert load_data(str(folder), also_evaluate="embedded").sets["train"].text.str.len().max() >= 40_000
 
 
+@pytest.mark.slow
 def test_real_sst2(sst2_folder):
     loaded = load_data(str(sst2_folder))
     assert {name: len(frame) for name, frame in loaded.sets.items()} == {
@@ -185,6 +186,7 @@ def test_real_sst2(sst2_folder):
         assert left.isdisjoint(normalise(phrase) for phrase in phrases_of(sentence))
 
 
+@pytest.mark.slow
 def test_leak_between_movies_and_sst2_is_closed(sst2_folder):
     sst2 = pandas.read_csv(sst2_folder / "dev.tsv", sep="\t", quoting=3)
     evaluation = set(sst2.sentence.map(normalise))
@@ -202,6 +204,7 @@ def test_leak_between_movies_and_sst2_is_closed(sst2_folder):
         assert not any(sentence in text for text in keys(both.sets[name]) for sentence in telling)
 
 
+@pytest.mark.slow
 def test_phrases_of_the_other_sources_sentences_go_too(sst2_folder):
     loaded = load_data(str(sst2_folder), also_evaluate="embedded")
     left = keys(loaded.sets["train"]) | keys(loaded.sets["validation"])

@@ -28,6 +28,8 @@ from course_utils.paths import PROJECT
 from course_utils.report import bind
 from course_utils.workflow import start
 
+pytestmark = pytest.mark.slow
+
 HTML = "{http://www.w3.org/1999/xhtml}"
 MATH = "{http://www.w3.org/1998/Math/MathML}"
 

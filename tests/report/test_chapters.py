@@ -41,6 +41,7 @@ def test_without_runs_it_says_what_is_missing(runs_in):
     assert "Not trained yet: Head only, Full fine-tuning, LoRA" in shown and "<table" not in shown
 
 
+@pytest.mark.slow
 def test_it_answers_as_the_command_line_does(runs_in, capsys):
     config = EXPERIMENT.config(ADAPTER)
     assert "still to be made" in time_needed("02_lora", EXPERIMENT, config)

@@ -16,6 +16,8 @@ from small import ADAPTER
 
 from course_utils.paths import PROJECT
 
+pytestmark = pytest.mark.slow
+
 playwright = pytest.importorskip(
     "playwright.sync_api",
     reason="JupyterLab was not tried in a browser: type pip install -r tests/requirements-browser.txt",

@@ -178,7 +178,8 @@ def test_every_executed_figure_has_a_caption_and_an_alt_text(smoke):
 
 def test_everything_in_the_bibliography_is_cited():
     in_chapters = {key for path in NOTEBOOKS for key in cited_keys(read(path))}
-    in_package = "\n".join(path.read_text("utf-8") for path in (PROJECT / "course_utils").rglob("*.py"))
+    written = [path for kind in ("*.py", "*.jinja") for path in (PROJECT / "course_utils").rglob(kind)]
+    in_package = "\n".join(path.read_text("utf-8") for path in written)
     in_cards = {method.citation for method in METHODS.values()}
     idle = [key for key in bibliography_keys() if key not in in_chapters | in_cards and key not in in_package]
     assert not idle, f"references.bib: nothing cites {', '.join(idle)}"

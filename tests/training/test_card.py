@@ -29,6 +29,8 @@ from course_utils.tasks.classification import METRICS
 from course_utils.training.card import bibtex, command, write_card
 from course_utils.training.train import train
 
+pytestmark = pytest.mark.slow
+
 ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
 SECTIONS = """\
 ## Model Description

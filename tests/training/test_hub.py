@@ -16,6 +16,8 @@ from small import ADAPTER, HEAD
 from course_utils.inputs.embedded import embedded_model
 from course_utils.paths import PROJECT
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "hf_canaryCanaryCanary"
 BASE = "someone/tiny"
 SMALL = {"max_train": 32, "max_validation": 20, "max_test": 20, "max_other": 20, "precision": "fp32"}

@@ -21,6 +21,8 @@ from course_utils.paths import PROJECT
 from course_utils.runs import find_run, read_run
 from course_utils.training.train import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def without_dropout(tmp_path_factory):

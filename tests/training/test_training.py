@@ -68,6 +68,7 @@ def assert_same(one, other):
     assert one[2] == other[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "step"), [(GATED, 5), (GATED, 6), (FULL, 8), (QUANTISED, 11)]
 )
@@ -140,6 +141,7 @@ def test_what_a_run_leaves(small, runs_in):
     assert history["validation_accuracy"].iloc[-1] == pytest.approx(result["metrics"]["validation"]["accuracy"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint_steps", [5, 7, 100])
 def test_history_and_timing_miss_no_step(small, runs_in, checkpoint_steps):
     run = train(small(HEAD, checkpoint_steps=checkpoint_steps))
@@ -153,6 +155,7 @@ def test_a_trial_of_a_search_never_sees_the_test_set(small, runs_in):
     assert set(run.result.metrics) == set(run.predictions()["set"]) == {"validation"}
 
 
+@pytest.mark.slow
 def test_methods_share_the_data_order_and_the_first_head(small, runs_in):
     orders, heads = [], []
     for name in METHODS:

@@ -20,6 +20,8 @@ from packaging.utils import canonicalize_name
 from course_utils.paths import PROJECT
 from course_utils.workflow import environment
 
+pytestmark = pytest.mark.slow
+
 CUDA = ("nvidia-", "cuda-", "triton")  # what torch's CUDA builds bring and its CPU build does not
 PYPROJECT = """[project]\nname = "course-utils"\nversion = "1"\ndependencies = ["needed==1.0"]
 [build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n"""

@@ -24,6 +24,8 @@ from course_utils.runs import find_run
 from course_utils.workflow import fork_server, start
 from course_utils.workflow.progress import Progress
 
+pytestmark = pytest.mark.slow
+
 
 def can_mount() -> bool:
     trial = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", tempfile.gettempdir()]

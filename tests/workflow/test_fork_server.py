@@ -13,6 +13,8 @@ from small import ADAPTER
 from course_utils.paths import PROJECT
 from course_utils.workflow.fork_server import SOCKET, Request, ask, fork_server
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ["--profile", "smoke", "-p", "max_train=32", "-p", "max_other=16", "--method", ADAPTER]
 TRAIN = [sys.executable, "-m", "course_utils", "train", *OPTIONS]
 

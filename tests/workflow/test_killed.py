@@ -26,6 +26,8 @@ from course_utils.config import load_experiment
 from course_utils.runs import find_run, is_unchanged, read_run
 from course_utils.training import train
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("COURSE_KILLS", "3"))
 SEED = int(os.environ.get("COURSE_KILL_SEED", "1"))
 LONGEST_WAIT = 20  # seconds from a start's first job to its kill: a smoke run from nothing takes about 150

@@ -97,6 +97,7 @@ def follow(folder, *options, dry_run=False):
         return one_command.snakemake(command, one_command.variables(), log, progress, elsewhere=False), progress
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--groups", "train_lora=g"]])
 def test_progress_says_which_step_of_how_many_and_why_one_failed(options, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress_module, "PROJECT", tmp_path)  # which names of logs are relative to
@@ -110,6 +111,7 @@ def test_progress_says_which_step_of_how_many_and_why_one_failed(options, tmp_pa
     assert progress.failed_rules == {"train_full"}
 
 
+@pytest.mark.slow
 def test_a_dry_run_lists_the_steps(tmp_path, capsys):
     status, progress = follow(tmp_path, dry_run=True)
     lines = capsys.readouterr().out.splitlines()
@@ -117,6 +119,7 @@ def test_a_dry_run_lists_the_steps(tmp_path, capsys):
     assert "This was a dry-run" in (tmp_path / "snakemake.log").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "said"), [("--nonsense", "--nonsense"), ("no-such-file", "no-such-file")])
 def test_what_snakemake_refuses_is_the_reason(option, said, tmp_path):
     status, progress = follow(tmp_path, option)
@@ -168,6 +171,7 @@ def test_a_second_start_waits_and_says_so(tmp_path):
         process.communicate()
 
 
+@pytest.mark.slow
 def test_what_a_killed_start_left_running_is_ended_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr(one_command, "STATE", tmp_path)
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
