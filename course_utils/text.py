@@ -1,8 +1,11 @@
-"""Words and names as they are shown: on one line, without markup, counted and joined."""
+"""Words and names as they are shown: on one line, without markup, counted and joined; and the hash of a text."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from typing import Any
 
 # Control characters are no text, and those that turn the direction of writing hide some. For a regular expression.
 NO_TEXT = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
@@ -62,3 +65,13 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def hash_of(text: str) -> str:
+    """SHA-256 of `text`, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_of_json(value: Any) -> str:
+    """SHA-256 of `value` as JSON, in hex; the order of its names does not count."""
+    return hash_of(json.dumps(value, sort_keys=True))
