@@ -6,9 +6,7 @@ A module is known by the hash of what Python makes of its source: comments, docs
 from __future__ import annotations
 
 import ast
-import hashlib
 import inspect
-import json
 import os
 import sys
 from functools import cache
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
+from course_utils.text import hash_of, hash_of_json
 
 KEEP_OLD_RUNS = "COURSE_KEEP_OLD_RUNS"
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
@@ -38,18 +37,17 @@ def code_of(method: str) -> dict[str, str]:
     of_others = {type(other).__module__ for other in METHODS.values()} - own
     used, waiting = set(), [*own, "course_utils.training.train"]
     while waiting:
-        module = waiting.pop()
-        if module not in used and module not in of_others:
+        if (module := waiting.pop()) not in used | of_others:
             used.add(module)
-            waiting += [found for found in imported_by(_source(module)) if _counts(found) or _is_passed(found)]
-    hashed = sorted(module for module in used if not _is_passed(module))
-    hashes = {module.removeprefix("course_utils."): digest(_source(module)) for module in hashed}
-    return hashes | {name: version(name).partition("+")[0] for name in PACKAGES}
+            waiting += filter(_counts, imported_by(_source(module)))
+    hashes = {_short(module): digest(_source(module)) for module in sorted(used)}
+    packages = {name: version(name).partition("+")[0] for name in PACKAGES}
+    return {name: hashed for name, hashed in hashes.items() if name not in PASSED_THROUGH} | packages
 
 
 def summary(code: dict[str, str]) -> str:
     """One hash of all of it."""
-    return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()
+    return hash_of_json(code)
 
 
 def differing(code: dict[str, str], other: dict[str, str]) -> list[str]:
@@ -64,7 +62,7 @@ def digest(source: str) -> str:
         match getattr(node, "body", None):
             case [ast.Expr(value=ast.Constant(value=str())), *_] as body:
                 del body[0]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+    return hash_of(ast.dump(tree))[:16]
 
 
 def imported_by(source: str) -> set[str]:
@@ -83,12 +81,12 @@ def imported_by(source: str) -> set[str]:
 
 
 def _counts(module: str) -> bool:
-    name = module.removeprefix("course_utils.")
-    return name.partition(".")[0] in ROOMS and name not in RECORDERS
+    name = _short(module)
+    return name.partition(".")[0] in (*ROOMS, *PASSED_THROUGH) and name not in RECORDERS
 
 
-def _is_passed(module: str) -> bool:
-    return module.removeprefix("course_utils.") in PASSED_THROUGH
+def _short(module: str) -> str:
+    return module.removeprefix("course_utils.")
 
 
 def _file(module: str) -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import os
 import tomllib
@@ -30,6 +29,7 @@ from course_utils.inputs.sources import SOURCES, Source, find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
 from course_utils.paths import PROJECT, relative_to_project
+from course_utils.text import hash_of_json
 
 if TYPE_CHECKING:
     from course_utils.inputs.bases import Base
@@ -45,10 +45,6 @@ def _known_method(value: str) -> str:
     return value
 
 
-def _method_or_default(value: str) -> str:
-    return value if value == "default" else _known_method(value)
-
-
 def _shared_setting(value: str) -> str:
     if value not in SharedSettings.model_fields:
         raise ValueError(f"There is no such shared setting{_nearest(value, SharedSettings.model_fields)}")
@@ -56,7 +52,7 @@ def _shared_setting(value: str) -> str:
 
 
 MethodName = Annotated[str, AfterValidator(_known_method)]
-MethodOrDefault = Annotated[str, AfterValidator(_method_or_default)]
+MethodOrDefault = Annotated[str, AfterValidator(lambda name: name if name == "default" else _known_method(name))]
 SharedName = Annotated[str, AfterValidator(_shared_setting)]
 
 
@@ -171,8 +167,7 @@ class RunConfig(SharedSettings):
     @property
     def digest(self) -> str:
         """Hash of the configuration."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hash_of_json(self.model_dump(mode="json"))
 
 
 class Study(BaseModel):
@@ -252,8 +247,7 @@ class Experiment:
         """The profile's name, with a hash of the overrides if there are any."""
         if not self.overrides:
             return self.profile_name
-        text = json.dumps(self.overrides, sort_keys=True)
-        return f"{self.profile_name}+{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return f"{self.profile_name}+{hash_of_json(self.overrides)[:8]}"
 
     @property
     def seeds(self) -> list[int]:

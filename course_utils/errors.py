@@ -7,9 +7,12 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from course_utils.paths import PROJECT, assets_folder, reports_folder, runs_folder
+from course_utils.text import first_line
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 TORCH_IS_OUT_OF_ROOM = ("file write failed", "unexpected pos", "iostream error")  # it drops the number
@@ -25,15 +28,23 @@ class CourseError(Exception):
     """
 
 
+@contextmanager
+def explained(failure: str, remedy: str, kinds: type[Exception] = Exception) -> Iterator[None]:
+    """Turn what goes wrong, if of these `kinds`, into the CourseError "FAILURE (reason); REMEDY"."""
+    try:
+        yield
+    except CourseError:
+        raise
+    except kinds as error:  # where that is any, libraries and the hub's client raise all kinds
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+        raise CourseError(f"{failure} ({reason}); {remedy}.") from error
+
+
 def check_writable(folder: Path, variable: str) -> None:
     """Make `folder` if it is missing; CourseError, naming the environment `variable` that moves it, if that fails."""
-    try:
+    with explained(f"{folder} cannot be written to", f"set {variable} to a folder that you may write to", OSError):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise CourseError(
-            f"{folder} cannot be written to ({error.strerror}); set {variable} to a folder that you may write to."
-        ) from None
 
 
 def refusal(error: BaseException | str) -> str | None:

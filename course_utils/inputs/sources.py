@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from course_utils.errors import CourseError
+from course_utils.errors import CourseError, explained
 from course_utils.inputs.embedded import embedded_sentences
 from course_utils.inputs.facts import Facts
 from course_utils.paths import find_folder
@@ -66,13 +66,10 @@ class Sst2(Source):
     def read(self, setting: str = "data") -> dict[str, pandas.DataFrame]:
         import datasets
 
-        try:
+        folder = f"{setting}=FOLDER, with its train.tsv and dev.tsv in GLUE's layout"
+        remedy = f"where there is no hub type {folder}, or {setting}=embedded"
+        with explained(f"{setting}=sst2: SST-2 could not be loaded from the hub", remedy):
             splits = datasets.load_dataset(self.facts.hub_id, revision=SST2_REVISION)
-        except Exception as error:  # whatever the hub's client raises: no network, a proxy, a full disk
-            raise CourseError(
-                f"{setting}=sst2: SST-2 could not be loaded from the hub ({type(error).__name__}); where there is no"
-                f" hub type {setting}=FOLDER, with its train.tsv and dev.tsv in GLUE's layout, or {setting}=embedded"
-            ) from error
         return {
             name: splits[split].to_pandas().rename(columns={"sentence": "text"})[["text", "label"]]
             for name, split in {"train": "train", "dev": "validation"}.items()

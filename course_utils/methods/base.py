@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from course_utils.errors import CourseError
+from course_utils.errors import CourseError, explained
 from course_utils.paths import relative_to_project
-from course_utils.text import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -153,13 +152,9 @@ class Method:
 
         if not (folder / "adapter" / "adapter_model.safetensors").is_file():  # PEFT would take a pickle instead
             raise CourseError(f"{relative_to_project(folder)} lacks adapter/adapter_model.safetensors; run it again.")
-        try:
+        failure = f"PEFT cannot load the adapter in {relative_to_project(folder)}"
+        with explained(failure, "delete the folder and run it again"):  # for it may be a stranger's
             return PeftModel.from_pretrained(base, folder / "adapter").eval()
-        except Exception as error:  # of an adapter that this project did not write, PEFT raises all kinds
-            raise CourseError(
-                f"PEFT cannot load the adapter in {relative_to_project(folder)} ({first_line(error)}); delete"
-                " the folder and run it again."
-            ) from error
 
     def load_merged(self, base: nn.Module, folder: Path) -> nn.Module:
         """The same as a plain classifier: ΔW added to W₀, the adapter gone."""

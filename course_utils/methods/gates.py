@@ -37,10 +37,7 @@ def lora_layers(model: nn.Module) -> dict[str, LoraLayer]:
 
 def gates(model: nn.Module) -> dict[str, nn.Parameter]:
     """Layer name → its gate g (r,)."""
-    return {
-        name: layer.lora_B["default"].parametrizations.weight[0].gate
-        for name, layer in lora_layers(model).items()
-    }
+    return {name: layer.lora_B["default"].parametrizations.weight[0].gate for name, layer in lora_layers(model).items()}
 
 
 def add_gates(model: PeftModel) -> PeftModel:
@@ -61,10 +58,7 @@ class ProximalStep(TrainerCallback):
 
     def __init__(self, strength: float, warmup_steps: int, total_steps: int):
         warmup = sum(step / warmup_steps for step in range(warmup_steps))
-        decay = sum(
-            (total_steps - step) / (total_steps - warmup_steps)
-            for step in range(warmup_steps, total_steps)
-        )
+        decay = sum((total_steps - step) / (total_steps - warmup_steps) for step in range(warmup_steps, total_steps))
         self.strength, self.schedule_sum = strength, warmup + decay
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):

@@ -79,28 +79,15 @@ class Classification:
 class Metric:
     """A metric of logits (n, 2) against labels (n,).
 
-    `value` computes it, `interval` its 95% interval with the sentences as the sample. `decimals` is how it is printed,
-    `unit` what it is in; `largest` what it cannot exceed, as an interval that was expanded might.
+    `value` computes it, `interval` its 95% interval with the sentences as the sample; `largest` is what it cannot
+    exceed, as an interval that was expanded might.
     """
 
     title: str
     description: str
     value: ValueOf
     interval: IntervalOf
-    higher_is_better: bool = False
-    unit: str = ""
-    decimals: int = 4
     largest: float = 1.0
-
-    @property
-    def titled(self) -> str:
-        """The title with its unit: "NLL (nats)"."""
-        return f"{self.title} ({self.unit})" if self.unit else self.title
-
-    def printed(self, of: Interval) -> str:
-        """A value with its interval, as cards print it; a digit less for the ends."""
-        low, high = (f"{end:.{self.decimals - 1}f}" for end in of.ends)
-        return f"{of.estimate:.{self.decimals}f} [{low}, {high}]"
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -125,22 +112,21 @@ def sentence_losses(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
     return positive, -log_probabilities[np.arange(len(labels)), labels], (positive - labels) ** 2
 
 
-def calibration_bins(positive: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS) -> pd.DataFrame:
-    """Predictions in equal `bins` of confidence, empty ones left out: columns n, confidence, accuracy (means).
+def calibration_bins(positive: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Predictions in `CALIBRATION_BINS` equal bins of confidence, empty ones left out: columns n, confidence, accuracy (means).
 
     `positive` (n,) is the positive class's probability, `labels` (n,) the class (Guo et al. 2017, section 2).
     """
-    confidence, right, its_bin = _confidences(positive, labels, bins)
+    confidence, right, its_bin = _confidences(positive, labels)
     grouped = pd.DataFrame({"confidence": confidence, "accuracy": right}).groupby(its_bin)
     return grouped.mean().assign(n=grouped.size())[["n", "confidence", "accuracy"]].reset_index(drop=True)
 
 
-def _confidences(
-    positive: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _confidences(positive: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For every sentence: the confidence in its predicted class, whether that is right, and the bin it falls in."""
     confidence = np.maximum(positive, 1 - positive)
-    return confidence, (positive > 0.5) == labels, np.minimum((confidence * bins).astype(int), bins - 1)
+    its_bin = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    return confidence, (positive > 0.5) == labels, its_bin
 
 
 @cache
@@ -190,18 +176,10 @@ def _mean_of_losses(place: int) -> tuple[ValueOf, IntervalOf]:
 
 
 METRICS = {
-    "accuracy": Metric(
-        "Accuracy", "share of sentences classified correctly", _accuracy, _accuracy_interval, higher_is_better=True
-    ),
-    "f1": Metric("F1", "F1 of the positive class", _f1, _f1_interval, higher_is_better=True),
-    "nll": Metric(
-        "NLL", "mean negative log-likelihood, in nats", *_mean_of_losses(1), unit="nats", largest=float("inf")
-    ),
-    "brier": Metric(
-        "Brier score",
-        "mean squared error of the positive class's probability",
-        *_mean_of_losses(2),
-    ),
+    "accuracy": Metric("Accuracy", "share of sentences classified correctly", _accuracy, _accuracy_interval),
+    "f1": Metric("F1", "F1 of the positive class", _f1, _f1_interval),
+    "nll": Metric("NLL", "mean negative log-likelihood, in nats", *_mean_of_losses(1), largest=float("inf")),
+    "brier": Metric("Brier score", "mean squared error of the positive class's probability", *_mean_of_losses(2)),
     "ece": Metric(
         "ECE", f"expected calibration error, {CALIBRATION_BINS} bins (Guo et al. 2017, section 2)", _ece, _ece_interval
     ),

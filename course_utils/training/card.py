@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from datetime import date
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,9 @@ def write_card(run: Run, experiment: Experiment | None = None, compared: dict[st
     )
     environment.filters["code_span"] = code_span
     intervals = run_intervals(run)
-    values = _values(run, intervals) | {"command": command(run.config, experiment), "compared": compared}
-    body = environment.get_template("card.md.jinja").render(values)
+    body = environment.get_template("card.md.jinja").render(
+        _values(run), intervals=intervals, command=command(run.config, experiment), compared=compared
+    )
     new = run.folder / "adapter" / ".README.md.new"
     ModelCard(f"---\n{metadata(run.result, intervals).to_yaml()}\n---\n\n{body}\n").save(new)
     new.replace(run.folder / CARD)
@@ -96,7 +98,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
         EvalResult(
             task_type="text-classification",
             task_name="Sentiment analysis",
-            dataset_name=_capitalised(result.data.titles[name]),
+            dataset_name=_title_of(result, name),
             **_dataset(result, name),
             dataset_args={"sentences": metrics.n, "fingerprint": result.data.fingerprint},
             metric_type=metric,
@@ -132,24 +134,20 @@ def _dataset(result: RunResult, name: str) -> dict[str, Any]:
 def bibtex(key: str) -> str:
     """The entry `key` of references.bib, one field a line; CourseError if there is none."""
     text = BIBLIOGRAPHY.read_text(encoding="utf-8")
-    match = re.search(r"^@\w+\{" + re.escape(key) + ",", text, re.MULTILINE)
+    match = re.search(rf"^@\w+\{{{re.escape(key)},.*?(?=\s*\}}\s*(^[@%]|\Z))", text, re.MULTILINE | re.DOTALL)
     if not match:
         raise CourseError(f"references.bib has no entry {key!r}; add it, or correct the citation of the method.")
-    depth, end = 1, match.end()
-    while depth:
-        depth += {"{": 1, "}": -1}.get(text[end], 0)
-        end += 1
-    fields = re.sub(r",\s+(?=\w+\s*=\s*\{)", ",\n  ", text[match.start() : end - 1].strip())
-    return f"{fields}\n}}"
+    return re.sub(r",\s+(?=\w+\s*=\s*\{)", ",\n  ", match[0]) + "\n}"
 
 
-def _values(run: Run, intervals: dict[str, dict[str, Interval]]) -> dict[str, Any]:
-    """What the template prints, by name."""
+def _values(run: Run) -> dict[str, Any]:
+    """What the template prints, by name; `elsewhere` is the difference in accuracy to the test set."""
     result, config, method = run.result, run.config, run.method
-    base, data = result.config.base.facts, _data(result)
+    base, data = config.base.facts, _data(result)
     total_steps = config.epochs * ceil(result.data.sizes["train"] / config.batch_size)
     evaluated = sum(metrics.n for metrics in result.metrics.values())
     citations = [method.citation, *base.citations, *data.citations]
+    elsewhere = {name: of_set for name, of_set in result.metrics.items() if name not in ("validation", "test")}
     return {
         "result": result,
         "config": config,
@@ -165,11 +163,8 @@ def _values(run: Run, intervals: dict[str, dict[str, Interval]]) -> dict[str, An
         "total_steps": total_steps,
         "measurements": [(_titled(name), _in_short(value)) for name, value in result.method.items()],
         "metrics": METRICS,
-        "results": [
-            {"title": _capitalised(result.data.titles[name]), "n": result.metrics[name].n} | of_set
-            for name, of_set in intervals.items()
-        ],
-        "elsewhere": _elsewhere(result),
+        "title_of": partial(_title_of, result),
+        "elsewhere": {name: of.accuracy - result.metrics["test"].accuracy for name, of in elsewhere.items()},
         "evaluated": evaluated,
         "eval_seconds": evaluated * result.timing.eval_ms_per_example / 1000,
         "others": [other for other in METHODS.values() if other is not method],
@@ -184,25 +179,12 @@ def _values(run: Run, intervals: dict[str, dict[str, Interval]]) -> dict[str, An
 
 def _hub_revision(result: RunResult) -> str | None:
     location, _, revision = result.base_model.fingerprint.rpartition("@")
-    return revision if location.startswith("hub:") and revision != "main" else None
+    return revision if location.startswith("hub:") else None
 
 
 def _data(result: RunResult) -> Facts:
     # A folder that holds SST-2 is recognised by its sentences, and its evaluation set named accordingly.
     return SST2.facts if result.data.titles["test"] == SST2_VALIDATION else result.config.source.facts
-
-
-def _elsewhere(result: RunResult) -> list[dict[str, Any]]:
-    """Title, accuracy and difference to the test set of the sets that are not of the training data's kind."""
-    return [
-        {
-            "title": _capitalised(result.data.titles[name]),
-            "accuracy": metrics.accuracy,
-            "difference": metrics.accuracy - result.metrics["test"].accuracy,
-        }
-        for name, metrics in result.metrics.items()
-        if name not in ("validation", "test")
-    ]
 
 
 def _adapter_settings(result: RunResult) -> list[tuple[str, str, str]]:
@@ -225,7 +207,7 @@ def _adapter_settings(result: RunResult) -> list[tuple[str, str, str]]:
 
 def _in_short(value: Any) -> str:
     """A measurement on one line; of one value a layer, its range and mean."""
-    if isinstance(value, dict) and value and all(isinstance(v, int | float) for v in value.values()):
+    if isinstance(value, dict):
         numbers = list(value.values())
         mean = sum(numbers) / len(numbers)
         return f"{_in_short(min(numbers))} to {_in_short(max(numbers))} (mean {_in_short(mean)}, {len(numbers)} layers)"
@@ -242,7 +224,9 @@ def _head_modules(folder: Path) -> list[str]:
     return sorted(saved.intersection(listed))
 
 
-def _capitalised(title: str) -> str:
+def _title_of(result: RunResult, name: str) -> str:
+    """Title of the evaluation set `name`, as a line starts with it."""
+    title = result.data.titles[name]
     return title[:1].upper() + title[1:]
 
 

@@ -81,8 +81,7 @@ def classifier(run: Run) -> Callable[[list[str]], list[tuple[str, str, float]]]:
         logits = predict_as_trained(run.config, model, tokenizer, frame)
         probabilities = np.exp(log_softmax(logits, axis=1))
         return [
-            (text, names[int(row.argmax())], float(row.max()))
-            for text, row in zip(texts, probabilities, strict=True)
+            (text, names[int(row.argmax())], float(row.max())) for text, row in zip(texts, probabilities, strict=True)
         ]
 
     return classify

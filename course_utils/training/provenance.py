@@ -20,9 +20,7 @@ from course_utils.paths import PROJECT
 def peak_memory() -> runs.Memory:
     """Highest memory of this process so far: on a GPU what was allocated there, else the resident set."""
     if torch.cuda.is_available():
-        return runs.Memory(
-            peak_bytes=torch.cuda.max_memory_allocated(), measured_as="peak CUDA memory allocated"
-        )
+        return runs.Memory(peak_bytes=torch.cuda.max_memory_allocated(), measured_as="peak CUDA memory allocated")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return runs.Memory(
         peak_bytes=peak if sys.platform == "darwin" else peak * 1024,
@@ -56,6 +54,7 @@ def processor_name() -> str:
 
 def git_state() -> runs.GitState | None:
     """The commit that is checked out; None where there is no history."""
+
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=True)
         return done.stdout.strip()

@@ -153,9 +153,7 @@ class CourseTrainer(Trainer):
         return optimizer
 
     def _get_train_sampler(self, train_dataset=None):
-        return GroupedByLength(
-            self.train_dataset["length"], self.args.train_batch_size * processes(), self.args.seed
-        )
+        return GroupedByLength(self.train_dataset["length"], self.args.train_batch_size * processes(), self.args.seed)
 
     def _save(self, output_dir=None, state_dict=None):
         Path(output_dir).mkdir(parents=True, exist_ok=True)
