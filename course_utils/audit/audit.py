@@ -9,7 +9,7 @@ from pathlib import Path
 
 from course_utils.audit.adapter import Adapter, read_adapter
 from course_utils.audit.card import Card, Number, Statement, numbers, read_card
-from course_utils.audit.counts import Base, Counts, known_bases, read_base
+from course_utils.audit.counts import Base, Counts, known_bases, plain_size, read_base
 from course_utils.audit.findings import HOLDS, MISSING, REFUTED, UNCHECKED, Finding, as_json, print_findings, print_table
 from course_utils.audit.knowledge import KNOWLEDGE, WORDS
 from course_utils.audit.scores import score_findings
@@ -48,13 +48,13 @@ def audit_card(
     candidates = _Candidates(card, files, bases)
     right = list(islice(candidates.fitting(), 1))
     likely = right or list(islice(candidates, 1))
-    encoder = next((c for b in bases for c in b.counts({"peft_type": "LN_TUNING"}, None) if c.head == "AutoModel"), None) if "base model of" in card.text else None  # fmt: skip
+    encoders = [4 * plain_size(base)[0] + plain_size(base)[1] for base in bases if "base model of" in card.text]
     findings = [
         *base_findings(card, files, given),
         *method_findings(card, files),
         *setting_findings(card, files, likely[0] if likely else None),
         *_counts(candidates, right),
-        *size_findings(card, files, likely, encoder and encoder.base * 4 + encoder.buffer_bytes),
+        *size_findings(card, files, likely, encoders),
         *sparsity_findings(card, files),
         *score_findings(card, files, folder),
     ]
@@ -139,7 +139,7 @@ class _Candidates:
         """Why numbers that do not fit may be true all the same, of a base that is stored or used in another way."""
         trained = all(any(map(number.fits, counts.trained)) for number in self.trainable)
         frozen = {total - part for total in counts.totals for part in counts.trained} | set(counts.totals)
-        packed = WORDS["four_bit"].search(self.card.text)
+        packed = WORDS["four_bit"].search(f"{self.card.own_text} {self.card.bases}")
         for total in self.totals:
             more = [total.value - known for known in counts.totals]
             if packed and min(counts.totals) - counts.linear / 2 <= total.value <= max(counts.totals) and (trained or not self.adapter):

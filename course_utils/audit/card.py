@@ -119,6 +119,12 @@ class Card:
         return [s for s in self.statements if is_label(name, s.label) and not _is_nothing(s.value) and not s.row]
 
     @property
+    def own_text(self) -> str:
+        """The text without the sections on other methods."""
+        parts = re.split(r"^(?=#)", self.text, flags=re.M)
+        return "".join(part for part in parts if not re.match(r"#.*(comparison|baseline|other|related|citation)", part, re.I))
+
+    @property
     def bases(self) -> list[str]:
         """The base models that the card names, in its metadata and in its text."""
         named = self.data.get("base_model")
@@ -174,12 +180,12 @@ def read_card(path: Path) -> Card:
     return _taken_apart(data, text)
 
 
-HTML = {r"<!--.*?-->": "", r"</t[dh]>\s*(?=<t[dh])": " | ", r"<tr[^>]*>": "\n| ", r"</tr>": " |\n", r"<li[^>]*>": "\n- ", r"<h\d[^>]*>": "\n# ", r"<br\s*/?>|</(p|li|h\d|div)>": "\n", r"<[^>\n]{1,200}>": ""}  # fmt: skip
+HTML = {r"<!--.*?-->": "", r"</t[dh]>\s*(?=<t[dh])": " | ", r"<tr[^>]*>": "\n| ", r"</tr>": " |", r"<li[^>]*>": "\n- ", r"<h\d[^>]*>": "\n# ", r"<br\s*/?>|</(p|li|h\d|div)>": "\n", r"<[^>\n]{1,200}>": ""}  # fmt: skip
 PROSE = {
     "Trainable parameters": r"(?P<value>[\d.,]+\s?(?:[KMB]\b|million)?) (?:of them )?(?:trainable|trained|tunable) param",
     "Rank": r"(?:\br|\brank)\s?(?:=|of|:)?\s?(?P<value>\d{1,4})\b(?=.*\balpha)",
     "Alpha": r"\balpha\s?(?:=|of|:)?\s?(?P<value>[\d.]*\d)\b",
-    "Accuracy": r"accuracy (?:of|is|was|reaches)?\s?(?P<value>[\d.,]*\d\s?%?)(?P<rest>[^.;|]{0,60})",
+    "Accuracy": r"accuracy (?:of|is|was|reaches)?\s?(?P<value>[\d.,]*\d\s?%?)(?!\d|\s*points|\s*pp\b)(?P<rest>[^.;|]{0,60})",
 }
 
 

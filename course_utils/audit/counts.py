@@ -151,11 +151,14 @@ def read_base(path: Path | str) -> Base:
     return Base(path.resolve().parent.name, json.dumps(kept))
 
 
-def base_parameters(base: Base, task: str) -> int:
-    """Parameters of the plain base with the head of `task`, of two classes."""
+@cache
+def plain_size(base: Base, task: str = "FEATURE_EXTRACTION") -> tuple[int, int]:
+    """Parameters of the plain base with the head of `task`, of two classes, and what its buffers take."""
     import torch
     import transformers
 
     with torch.device("meta"):
         config = transformers.AutoConfig.for_model(**json.loads(base.config), num_labels=2)
-        return sum(p.numel() for p in getattr(transformers, HEADS[task]).from_config(config).parameters())
+        model = getattr(transformers, HEADS[task]).from_config(config)
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    return sum(p.numel() for p in model.parameters()), buffers

@@ -193,7 +193,7 @@ UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**
 SIZE = re.compile(r"(base model of )?(\d[\d,.]*)\s?([KMG]i?B)\b( adapter| head)?", re.I)
 
 
-def size_findings(card: Card, adapter: Adapter | None, counts: list[Counts], encoder: int | None) -> Iterator[Finding]:
+def size_findings(card: Card, adapter: Adapter | None, counts: list[Counts], encoders: list[int]) -> Iterator[Finding]:
     """Verdicts on sizes: of the adapter by its file, of the whole model by what PEFT counts in 32 and 16 bits."""
     for kind in ("model_size", "adapter_size"):
         for statement in (s for s in card.statements if is_label(kind, s.label) and not s.row):
@@ -202,24 +202,24 @@ def size_findings(card: Card, adapter: Adapter | None, counts: list[Counts], enc
                 stored = f" The adapter's file takes {adapter.file_bytes / 1e6:,.2f} MB." if adapter and adapter.shapes else ""
                 yield Finding(statement.claim, MISSING, f"The size was never measured.{stored}", "size")
             for base, digits, unit, part in sizes:
-                number = numbers(statement.value[statement.value.index(digits) - 3 if statement.value.index(digits) > 3 else 0 :])[0]  # fmt: skip
-                number = Number(numbers(digits)[0].value, numbers(digits)[0].unit, digits, number.about)
-                whole = kind == "model_size" and not part
-                verdict, said = _size(number, unit, base, part.strip(), whole, adapter, counts, encoder)
+                about = WORDS["about"].search(statement.value.partition(digits)[0])
+                number = Number(numbers(digits)[0].value, numbers(digits)[0].unit, digits, bool(about))
+                whole = kind == "model_size" and not part and " head" not in statement.value  # which sums up its parts
+                verdict, said = _size(number, unit, base, part.strip(), whole, adapter, counts, encoders, card.own_text)
                 claim = f"{base}{digits} {unit}{part}" if base or part else statement.claim
                 yield Finding(claim, verdict, said, "size")
 
 
-def _size(number: Number, unit: str, base: str, part: str, whole: bool, adapter: Adapter | None, counts: list[Counts], encoder: int | None) -> tuple[str, str]:  # fmt: skip
+def _size(number: Number, unit: str, base: str, part: str, whole: bool, adapter: Adapter | None, counts: list[Counts], encoders: list[int], text: str) -> tuple[str, str]:  # fmt: skip
     units = {UNITS[unit.lower()], UNITS[f"{unit[0].lower()}ib"]}  # many print MB and mean MiB
     sizes: dict[str, float] = {}
     if base:
-        sizes = {"the base": float(encoder)} if encoder else {}
+        sizes = {"the base": float(size) for size in encoders}
     elif adapter and adapter.shapes:
         heads = {"adapter": (False,), "head": (True,)}.get(part.lower(), (None, False))
         sizes = {"what was trained": float(adapter.sizes(heads[0])[1])}
         sizes |= {"its file": float(adapter.file_bytes), "the adapter without the head": float(adapter.sizes(heads[-1])[1])} if not part else {}  # fmt: skip
-    exact = bool(sizes) and not whole and not base
+    exact = bool(sizes) and not whole and not (base and WORDS["four_bit"].search(text))
     if not base and (whole or not sizes):
         for bits in (32, 16):
             for c in counts:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -120,7 +122,7 @@ def test_alone_it_is_as_true_but_less_is_known(run, tmp_path):
 
 LIES = [
     ("- **Total Parameters:** 22,786,946", "- **Total Parameters:** 22,786,947", "22,786,947 or"),
-    ("- **Trainable Parameters:** 222,338", "- **Trainable Parameters:** 221,338", "221,338 trainable"),
+    ("- **Trainable Parameters:** 222,338", "- **Trainable Parameters:** 221,338", "221,338 of them trainable"),
     ("73,728 are the adapter", "73,738 are the adapter", "73,738 are the adapter"),
     ("(0.98% of total", "(1.98% of total", "1.98% trainable"),
     ("- **Rank:** 8", "- **Rank:** 16", "Rank 16"),
@@ -136,7 +138,6 @@ LIES = [
     (r"\| Movie test \| 200 \| 0\.\d+", "| Movie test | 200 | 0.7777", "Movie test: accuracy 0.7777"),  # 155.54 of 200
     (r"\| Movie test \| 200 \| (0\.\d+) \[0\.\d+", r"| Movie test | 200 | \1 [0.123", "Movie test: accuracy"),
     (r"\| Movie test \| 200 \| (0\S+ \[.*?\]) \| 0\.\d+", r"| Movie test | 200 | \1 | 0.1234", "Movie test: F1 0.1234"),
-    (r"\| Tweets \| (0\.\d+) \| \S+ \|", r"| Tweets | \1 | +0.4321 |", "Tweets: difference +0.4321"),
     (r"\| Tweets \| 0\.\d+ \|", "| Tweets | 0.9125 |", "Tweets: accuracy 0.9125"),  # 73 of 80, but not these
     (r"type: nll\n      value: 0\.\d+", "type: nll\n      value: 0.0999", "Metadata, Validation"),
 ]  # fmt: skip
@@ -148,7 +149,7 @@ def test_a_lie_is_refuted(run, true, lie, claim):
     card, count = re.subn(pattern, lie, run.card())
     assert count
     path.write_text(card)
-    assert any(finding.claim.startswith(claim) for finding in refuted(audit_card(path)))
+    assert any(claim.lower() in finding.claim.lower() for finding in refuted(audit_card(path)))
     assert main(["audit", str(path)]) == 1
 
 
@@ -185,7 +186,7 @@ def findings_of(tmp_path, base, text, **metadata):
         ("bert-base-uncased", f"Total params: about 67M\nTrainable params: 739,586\n{QV}", UNCHECKED),
         ("bert-base-uncased", "Total params: 100M\nMethod: prefix tuning\nTrainable params: 184,320", UNCHECKED),
         ("meta-llama/Llama-2-7b-hf", "Rank: 8\nTarget modules: q_proj, v_proj\n" + PRINTED_BY_PEFT.format("4,194,304", "6,742,609,920", "0.0622"), HOLDS),
-        ("meta-llama/Llama-2-7b-hf", "4-bit\nRank: 8\nTarget modules: q_proj, v_proj\n" + PRINTED_BY_PEFT.format("4,194,304", "3,504,607,232", "0.1197"), UNCHECKED),
+        ("meta-llama/Llama-2-7b-hf", "Loaded in 4-bit\nRank: 8\nTarget modules: q_proj, v_proj\n" + PRINTED_BY_PEFT.format("4,194,304", "3,504,607,232", "0.1197"), UNCHECKED),
         ("nobody/knows", f"Trainable params: 887,811\nTotal params: 125,534,214\n{QV}", UNCHECKED),
     ],
 )  # fmt: skip
@@ -236,17 +237,14 @@ def test_the_public_cards(folder):
     """What is false of them, found by hand (reference/cards/README.md)."""
     if not folder.is_dir():
         return
-    false = {
-        "lora-wikitext2": {"base"}, "qlora-sst2": {"base", "layers"}, "qlora-wikitext2": {"layers"},
-        "hira-imdb": {"rank", "setting", "method"}, "hira-wikitext2": {"base", "method"},
-    }  # fmt: skip
-    assert {finding.kind for finding in refuted(audit_card(folder))} == false.get(folder.name, set())
+    false = tomllib.loads(Path(__file__).with_name("public_cards.toml").read_text("utf-8"))
+    assert {finding.kind for finding in refuted(audit_card(folder))} == set(false.get(folder.name, []))
 
 
 def test_several_at_once_and_as_json(run, tmp_path, capsys):
     card = str(run.folder / "adapter")
     assert main(["audit", card, str(EXAMPLE_CARD)]) == 1
-    assert "What is refuted" in capsys.readouterr().out
+    assert "Refuted" in capsys.readouterr().out
     assert main(["audit", "--json", card]) == 0
     written = json.loads(capsys.readouterr().out)
     assert written["schema"] == 1 and written["refuted"] == 0 and written["cards"][0]["card"] == card
