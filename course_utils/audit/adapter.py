@@ -12,6 +12,7 @@ from typing import Any
 from course_utils.audit.knowledge import KNOWLEDGE, METRIC_WORDS, split_of
 from course_utils.errors import CourseError
 
+EMBEDDINGS = ("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "shared.weight", "embed_in.weight")
 FILE = "adapter_model.safetensors"
 WIDTHS = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2}  # bytes of a stored value
 
@@ -50,7 +51,7 @@ class Adapter:
     def trained(self) -> int | None:
         """How many numbers were trained, where the file tells: not all types store exactly what they train."""
         known = self.kind in KNOWLEDGE["peft"]["stored_is_trained"]
-        embeddings = any(part in name for name in self.shapes for part in ("embed", "wte", "shared."))
+        embeddings = any(name.endswith(EMBEDDINGS) for name in self.shapes)
         return self.sizes()[0] if self.shapes and known and not embeddings else None
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Checks a model card of a PEFT adapter, claim by claim; a claim is refuted only by a proof, or it cannot be checked."""
+"""Checks a model card of a PEFT adapter, claim by claim; what is refuted has a proof."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from pathlib import Path
 from course_utils.audit.adapter import Adapter, read_adapter
 from course_utils.audit.card import Card, Number, Statement, numbers, read_card
 from course_utils.audit.counts import Base, Counts, known_bases, plain_size, read_base
-from course_utils.audit.findings import HOLDS, MISSING, REFUTED, UNCHECKED, Finding, as_json, print_findings, print_table
+from course_utils.audit.findings import (
+    HOLDS,
+    MISSING,
+    REFUTED,
+    UNCHECKED,
+    Finding,
+    as_json,
+    print_findings,
+    print_table,
+)
 from course_utils.audit.knowledge import KNOWLEDGE, WORDS
 from course_utils.audit.scores import score_findings
 from course_utils.audit.settings import (
@@ -34,9 +43,7 @@ EXAMPLE_CARD = Path(__file__).with_name("example_card.md")
 METADATA = ("base_model", "library_name", "license", "language", "pipeline_tag", "tags", "datasets", "metrics")
 
 
-def audit_card(
-    path: Path | str, adapter: Path | str | None = None, config: Path | str | None = None
-) -> list[Finding]:
+def audit_card(path: Path | str, adapter: Path | str | None = None, config: Path | str | None = None) -> list[Finding]:
     """What the claims of a model card come to: counts, settings, sizes, scores, and what is missing.
 
     `path` is a card, an adapter's folder with a card in it, or an id of the hub. `adapter` is the folder of the
@@ -75,11 +82,17 @@ def scope(path: Path | str, adapter: Path | str | None = None, config: Path | st
         "known data sets": bool(card.sets),
     }
     held, lacking = [name for name, is_ in there.items() if is_], [name for name, is_ in there.items() if not is_]
-    return f"Held to {', '.join(held) or 'the card itself'}." + (f" Not there: {', '.join(lacking)}." if lacking else "")
+    return f"Held to {', '.join(held) or 'the card itself'}." + (
+        f" Not there: {', '.join(lacking)}." if lacking else ""
+    )
 
 
-def _read(path: Path | str, adapter: Path | str | None, config: Path | str | None) -> tuple[Card, Adapter | None, Base | None, Path]:  # fmt: skip
-    path = _from_hub(str(path)) if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not Path(path).exists() else Path(path)
+def _read(
+    path: Path | str, adapter: Path | str | None, config: Path | str | None
+) -> tuple[Card, Adapter | None, Base | None, Path]:
+    path = (
+        _from_hub(str(path)) if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not Path(path).exists() else Path(path)
+    )
     if path.is_dir():
         if not (path / "README.md").is_file():
             raise CourseError(f"{path} is a folder without a card; type the path of one, usually README.md")
@@ -96,7 +109,18 @@ def _from_hub(name: str) -> Path:
     if name.endswith((".md", ".markdown", ".txt")):
         return Path(name)
     try:
-        return Path(snapshot_download(name, allow_patterns=["README.md", "adapter_*.json", "adapter_*.safetensors", "*_state.json", "*_results.json"]))  # fmt: skip
+        return Path(
+            snapshot_download(
+                name,
+                allow_patterns=[
+                    "README.md",
+                    "adapter_*.json",
+                    "adapter_*.safetensors",
+                    "*_state.json",
+                    "*_results.json",
+                ],
+            )
+        )
     except Exception as error:  # offline, or no such repository: the hub's client has many ways to say so
         raise CourseError(f"there is no file {name}, and the hub gives no such model ({first_line(error)}).") from None
 
@@ -142,11 +166,19 @@ class _Candidates:
         packed = WORDS["four_bit"].search(f"{self.card.own_text} {self.card.bases}")
         for total in self.totals:
             more = [total.value - known for known in counts.totals]
-            if packed and min(counts.totals) - counts.linear / 2 <= total.value <= max(counts.totals) and (trained or not self.adapter):
+            if (
+                packed
+                and min(counts.totals) - counts.linear / 2 <= total.value <= max(counts.totals)
+                and (trained or not self.adapter)
+            ):
                 return "In 4 bits, PyTorch counts two numbers as one, and which layers are so is not stated."
             if trained and any(0 < part <= 8192 * counts.width and part % counts.width == 0 for part in more):
                 return "It is the known base with a larger vocabulary, which is not stated."
-            if not self.adapter and any(abs(total.value - part.value - known) <= total.unit + part.unit for part in self.trainable for known in frozen):  # fmt: skip
+            if not self.adapter and any(
+                abs(total.value - part.value - known) <= total.unit + part.unit
+                for part in self.trainable
+                for known in frozen
+            ):
                 return "The frozen part is the base's; rank, layers or head are others than usual."
         if not self.adapter and not self.totals:
             return "What is trained beside the named layers is not stated."
@@ -159,7 +191,9 @@ def _stated(card: Card, name: str) -> list[Number]:
     least = 1000 if name == "total" else 100
     found = []
     for statement in card.stated(name):
-        printed = [n for n in numbers(statement.value, True) if n.value >= least and not n.after.lstrip().startswith("%")]
+        printed = [
+            n for n in numbers(statement.value, True) if n.value >= least and not n.after.lstrip().startswith("%")
+        ]
         found += printed if name == "total" else printed[:1]
     return list({number.value: number for number in found}.values())
 
@@ -171,7 +205,9 @@ def _counts(candidates: _Candidates, right: list[Counts]) -> Iterator[Finding]:
         yield Finding("Numbers of parameters", MISSING, "The card states none.", "count")
     else:
         claim = [" or ".join(f"{n.value:,.0f}" for n in totals) + " parameters"] * bool(totals)
-        claim += [f"{n.value:,.0f} of them trainable" if totals else f"{n.value:,.0f} trainable parameters" for n in trainable]
+        claim += [
+            f"{n.value:,.0f} of them trainable" if totals else f"{n.value:,.0f} trainable parameters" for n in trainable
+        ]
         verdict, found = (HOLDS, f"{right[0]}.") if right else _without_fit(candidates)
         yield Finding(", ".join(claim), verdict, found, "count")
     yield from _parts(card, candidates.adapter)
@@ -185,12 +221,20 @@ def _without_fit(candidates: _Candidates) -> tuple[str, str]:
     stored = adapter.trained if adapter else None
     if any(n.about for n in [*totals, *trainable]) or len(trainable) > 1 or len({n.value for n in totals}) > 2:
         return UNCHECKED, "The numbers are round, or of several models."
-    if stored and trainable and not any(trainable[0].fits(n) for n in (stored, adapter.sizes(False)[0] if adapter else 0)):
+    if (
+        stored
+        and trainable
+        and not any(trainable[0].fits(n) for n in (stored, adapter.sizes(False)[0] if adapter else 0))
+    ):
         return REFUTED, f"The adapter's file holds {stored:,}."
     if not found:
         if not adapter and candidates.config and candidates.bases:
             return REFUTED, f"{candidates.bases[0].name} has no such layers to adapt."
-        why = "Neither an adapter nor rank and layers are known" if not candidates.config else "The base model is not known here; --config FILE gives it"
+        why = (
+            "Neither an adapter nor rank and layers are known"
+            if not candidates.config
+            else "The base model is not known here; --config FILE gives it"
+        )
         return UNCHECKED, f"{why}." + (f" The file holds {stored:,} trained numbers." if stored else "")
     if stored and (same := [c for c in found if c.trainable == stored]):
         found = same
@@ -198,9 +242,14 @@ def _without_fit(candidates: _Candidates) -> tuple[str, str]:
         return UNCHECKED, f"{unsure} {found[0]}."
     if not adapter and is_varying(card) and all(n.value <= found[0].trainable for n in trainable):
         return UNCHECKED, f"At full rank, {found[0]}; which ranks are left, the adapter tells."
-    same = base_of_counts(totals[0], trainable[0], (candidates.config or {}).get("r") or 8) if totals and trainable else None
+    near = min(found, key=lambda c: abs(c.all - totals[0].value) if totals else abs(c.trainable - trainable[0].value))
+    same = (
+        base_of_counts(totals[0], trainable[0], (candidates.config or {}).get("r") or 8)
+        if totals and trainable
+        else None
+    )
     hint = f" The card's counts are those of {same}." if same else ""
-    return REFUTED, f"{candidates.bases[0].name} has {found[0]}.{hint}"
+    return REFUTED, f"{candidates.bases[0].name} has {found[0] if not adapter else near}.{hint}"
 
 
 def _parts(card: Card, adapter: Adapter | None) -> Iterator[Finding]:
@@ -219,10 +268,14 @@ def _shares(card: Card, totals: list[Number], trainable: list[Number], right: li
     wholes = [total.value for total in totals] + [total for c in right for total in c.totals]
     known = {100 * part / whole for part in parts for whole in wholes if whole}
     statements: list[tuple[Statement, str]] = [(s, s.value) for s in card.stated("share")]
-    statements += [(s, printed) for s in card.stated("trainable") for printed in re.findall(r"[\d.,]*\d(?=\s?%)", s.value)]
+    statements += [
+        (s, printed) for s in card.stated("trainable") for printed in re.findall(r"[\d.,]*\d(?=\s?%)", s.value)
+    ]
     for statement, printed in statements if known else []:
         for number in numbers(printed)[:1]:
-            about = number.about or bool(re.search(rf"{WORDS['about'].pattern}\(?{re.escape(printed)}", statement.value, re.I))
+            about = number.about or bool(
+                re.search(rf"{WORDS['about'].pattern}\(?{re.escape(printed)}", statement.value, re.I)
+            )
             fits = any(number.fits(value) or number.fits(value / 100) and "%" not in statement.value for value in known)
             said = " or ".join(dict.fromkeys(f"{value:.4g}%" for value in sorted(known)))
             verdict = HOLDS if fits else UNCHECKED if about or len(trainable) != 1 else REFUTED
@@ -251,6 +304,11 @@ def _with_content(text: str) -> list[str]:
     found = []
     for level, heading, start in parts:
         end = next((later for depth, _, later in parts if later > start and depth <= level), len(text))
-        body = re.sub(r"^#.*$|\[more information needed\]|^\W*\*\*[^*]*:\*\*\s*$|<!--.*?-->", "", text[start:end], flags=re.M | re.I | re.S)
+        body = re.sub(
+            r"^#.*$|\[more information needed\]|^\W*\*\*[^*]*:\*\*\s*$|<!--.*?-->",
+            "",
+            text[start:end],
+            flags=re.M | re.I | re.S,
+        )
         found += [heading] if re.search(r"\w", body) else []
     return found

@@ -1,4 +1,4 @@
-"""A model card taken apart: its metadata, and every statement with the heading, the line or the row that it stands in."""
+"""A model card taken apart: its metadata, and every statement with the heading and the row that it stands in."""
 
 from __future__ import annotations
 
@@ -39,8 +39,22 @@ class Number:
         return Number(self.value * factor, self.unit * factor, self.printed, self.about, self.before, self.after)
 
 
-FACTORS = {"k": 1e3, "m": 1e6, "b": 1e9, "million": 1e6, "millions": 1e6, "billion": 1e9, "mio": 1e6, "万": 1e4, "亿": 1e8}
-NUMBER = re.compile(r"(?<![\w.,])(\d{1,18}(?:[.,'’_\u00a0\u202f ]\d{2,18})*(?:[.,]\d{1,17})?)(?!\w*\d)\s?([kmb](?!\w)|[mb]illions?\b|mio\b|万|亿)?", re.I)  # fmt: skip
+FACTORS = {
+    "k": 1e3,
+    "m": 1e6,
+    "b": 1e9,
+    "million": 1e6,
+    "millions": 1e6,
+    "billion": 1e9,
+    "mio": 1e6,
+    "万": 1e4,
+    "亿": 1e8,
+}
+NUMBER = re.compile(
+    r"(?<![\w.,])(\d{1,18}(?:[.,'’_\u00a0\u202f ]\d{2,18})*(?:[.,]\d{1,17})?)(?!\w*\d)"
+    r"\s?([kmb](?!\w)|[mb]illions?\b|mio\b|万|亿)?",
+    re.I,
+)
 
 
 def numbers(text: str, count: bool = False) -> list[Number]:
@@ -122,7 +136,9 @@ class Card:
     def own_text(self) -> str:
         """The text without the sections on other methods."""
         parts = re.split(r"^(?=#)", self.text, flags=re.M)
-        return "".join(part for part in parts if not re.match(r"#.*(comparison|baseline|other|related|citation)", part, re.I))
+        return "".join(
+            part for part in parts if not re.match(r"#.*(comparison|baseline|other|related|citation)", part, re.I)
+        )
 
     @property
     def bases(self) -> list[str]:
@@ -180,12 +196,21 @@ def read_card(path: Path) -> Card:
     return _taken_apart(data, text)
 
 
-HTML = {r"<!--.*?-->": "", r"</t[dh]>\s*(?=<t[dh])": " | ", r"<tr[^>]*>": "\n| ", r"</tr>": " |", r"<li[^>]*>": "\n- ", r"<h\d[^>]*>": "\n# ", r"<br\s*/?>|</(p|li|h\d|div)>": "\n", r"<[^>\n]{1,200}>": ""}  # fmt: skip
+HTML = {
+    r"<!--.*?-->": "",
+    r"</t[dh]>\s*(?=<t[dh])": " | ",
+    r"<tr[^>]*>": "\n| ",
+    r"</tr>": " |",
+    r"<li[^>]*>": "\n- ",
+    r"<h\d[^>]*>": "\n# ",
+    r"<br\s*/?>|</(p|li|h\d|div)>": "\n",
+    r"<[^>\n]{1,200}>": "",
+}
 PROSE = {
-    "Trainable parameters": r"(?P<value>[\d.,]+\s?(?:[KMB]\b|million)?) (?:of them )?(?:trainable|trained|tunable) param",
+    "Trainable parameters": r"(?P<value>[\d.,]+\s?(?:[KMB]\b|million)?) (?:trainable|trained) param",
     "Rank": r"(?:\br|\brank)\s?(?:=|of|:)?\s?(?P<value>\d{1,4})\b(?=.*\balpha)",
     "Alpha": r"\balpha\s?(?:=|of|:)?\s?(?P<value>[\d.]*\d)\b",
-    "Accuracy": r"accuracy (?:of|is|was|reaches)?\s?(?P<value>[\d.,]*\d\s?%?)(?!\d|\s*points|\s*pp\b)(?P<rest>[^.;|]{0,60})",
+    "Accuracy": r"accuracy (?:of|is|was)?\s?(?P<value>[\d.,]*\d\s?%?)(?!\d|\s*points)(?P<rest>[^.;|]{0,60})",
 }
 
 

@@ -69,7 +69,9 @@ class Base:
         for of_task in [task] if task in HEADS and task != "FEATURE_EXTRACTION" else HEADS:
             if (one := wrapped(self.config, json.dumps(adapter), of_task, classes or 2)) is None:
                 continue
-            more = wrapped(self.config, json.dumps(adapter), of_task, 3) if of_task in LABELLED and not classes else None
+            more = (
+                wrapped(self.config, json.dumps(adapter), of_task, 3) if of_task in LABELLED and not classes else None
+            )
             yield from (one.plus(more, n - 2) for n in CLASSES) if more else [one]
 
 
@@ -82,7 +84,9 @@ def wrapped(base: str, adapter: str, task: str, classes: int) -> Counts | None:
     from peft.utils import ModulesToSaveWrapper
     from transformers.utils import logging
 
-    not_drawn = patch.object(torch.nn.Linear, "reset_parameters", lambda layer: None)  # a third of the time, for nothing
+    not_drawn = patch.object(
+        torch.nn.Linear, "reset_parameters", lambda layer: None
+    )  # a third of the time, for nothing
     level, settings = logging.get_verbosity(), json.loads(base)
     logging.set_verbosity(logging.CRITICAL)
     try:
@@ -115,7 +119,9 @@ def peft_config(adapter: dict[str, Any], task: str) -> Any:
     kind = KINDS[PeftType(adapter["peft_type"])]
     fields = kind.__dataclass_fields__
     changed = adapter | {name: value for name, value in neutral.items() if name in adapter} | {"inference_mode": False}
-    known = {name: value for name, value in changed.items() if name in fields and name not in ("peft_type", "auto_mapping")}
+    known = {
+        name: value for name, value in changed.items() if name in fields and name not in ("peft_type", "auto_mapping")
+    }
     known |= {"task_type": task if task != "MASKED_LM" else None, "base_model_name_or_path": None}
     return kind(**known)
 
@@ -147,7 +153,22 @@ def read_base(path: Path | str) -> Base:
             raise TypeError
     except (OSError, ValueError, KeyError, TypeError):
         raise CourseError(f"{path} is no configuration of a model; type the config.json of the base model.") from None
-    kept = {name: value for name, value in config.items() if name not in ("auto_map", "quantization_config", "torch_dtype", "dtype", "architectures", "id2label", "label2id", "num_labels", "transformers_version")}  # fmt: skip
+    kept = {
+        name: value
+        for name, value in config.items()
+        if name
+        not in (
+            "auto_map",
+            "quantization_config",
+            "torch_dtype",
+            "dtype",
+            "architectures",
+            "id2label",
+            "label2id",
+            "num_labels",
+            "transformers_version",
+        )
+    }
     return Base(path.resolve().parent.name, json.dumps(kept))
 
 

@@ -11,7 +11,9 @@ from typing import Any
 KNOWLEDGE: dict[str, Any] = tomllib.loads(Path(__file__).with_name("knowledge.toml").read_text("utf-8"))
 WORDS = {name: re.compile(text, re.I) for name, text in KNOWLEDGE["words"].items() if isinstance(text, str)}
 LABELS = {name: re.compile(text) for name, text in KNOWLEDGE["labels"].items()}
-SPLITS = {name: re.compile(rf"(?<![a-z])(?:{text})(?![a-z])", re.I) for name, text in KNOWLEDGE["words"]["splits"].items()}
+SPLITS = {
+    name: re.compile(rf"(?<![a-z])(?:{text})(?![a-z])", re.I) for name, text in KNOWLEDGE["words"]["splits"].items()
+}
 METRIC_WORDS = {name: re.compile(rf"(?<![a-z])(?:{text})(?![a-z])") for name, text in KNOWLEDGE["metrics"].items()}
 
 

@@ -1,4 +1,4 @@
-"""The scores of a card: accuracies as whole numbers of examples, F1, losses, confusion matrices, and records beside it."""
+"""The scores of a card: accuracies as whole numbers of examples, F1, perplexities, and what was recorded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from course_utils.audit.adapter import Adapter, recorded
 from course_utils.audit.card import Card, Number, Statement, numbers
 from course_utils.audit.findings import HOLDS, REFUTED, UNCHECKED, Finding
-from course_utils.audit.knowledge import LABELS, METRIC_WORDS, SETS, WORDS, DataSet, is_label, split_of
+from course_utils.audit.knowledge import LABELS, METRIC_WORDS, SETS, WORDS, DataSet, is_label, normal, split_of
 from course_utils.errors import CourseError
 from course_utils.runs import read_run
 from course_utils.stats import wilson_interval
@@ -23,8 +23,11 @@ from course_utils.text import one_line
 from course_utils.training.card import run_intervals
 
 NOUNS = LABELS["examples"].pattern
-COUNTED = re.compile(rf"([\d.,]*\d)\s*/\s*([\d.,]*\d)|\bn\s?=\s?([\d.,]*\d)|([\d.,]*\d)\s+(?:(?!on\b|of\b)[A-Za-z][\w-]*\s+){{0,3}}?(?:{NOUNS})\b", re.I)
-MODELS = re.compile(r"method|model|approach|system|name|adapter|variant|模型|modell")
+COUNTED = re.compile(
+    rf"([\d.,]*\d)\s*/\s*([\d.,]*\d)|\bn\s?=\s?([\d.,]*\d)|([\d.,]*\d)\s+(?:(?!on\b|of\b)[A-Za-z][\w-]*\s+){{0,3}}?(?:{NOUNS})\b",
+    re.I,
+)
+MODELS = re.compile(r"method|model|approach|system|name|adapter|variant|模型|modell|модел|modelo|モデル")
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,24 @@ class Score:
     def is_exact(self) -> bool:
         """Whether the card names set and split beside the number, and speaks of no split of its own."""
         named = any(known.named_in(self.statement.context) for known in SETS)
-        return named and split_of(self.statement.context) in ("eval", "test") and not WORDS["own_split"].search(self.card.text)
+        return (
+            named
+            and split_of(self.statement.context) in ("eval", "test")
+            and not WORDS["own_split"].search(self.card.text)
+        )
 
     @property
     def sizes(self) -> dict[str, int]:
         """Set → examples that it may be of."""
         if self.stated_size:
             return {"the stated examples": self.stated_size}
-        return {f"{s.names[0]}'s {split}": n for s in self.sets if not s.tokens for split, n in s.sizes.items() if split != "train"}  # fmt: skip
+        return {
+            f"{s.names[0]}'s {split}": n
+            for s in self.sets
+            if not s.tokens
+            for split, n in s.sizes.items()
+            if split != "train"
+        }
 
 
 def scores(card: Card) -> list[Score]:
@@ -89,9 +102,10 @@ def scores(card: Card) -> list[Score]:
         metric = next((m for m, words in METRIC_WORDS.items() if words.search(statement.label)), None)
         first, cell = next(iter((statement.row or {"": ""}).items()))
         other = MODELS.search(first) and not WORDS["ours"].search(cell)
-        if metric and not other and numbers(statement.value) and not WORDS["other_accuracy"].search(statement.label):
-            if not is_label("versions", re.sub(r"\W+", " ", statement.heading.lower()).strip()) or statement.prose:
-                found.append(Score(statement, metric, card))
+        other = other or WORDS["other_accuracy"].search(statement.label)
+        elsewhere = is_label("versions", normal(statement.heading)) and not statement.prose
+        if metric and not other and not elsewhere and numbers(statement.value):
+            found.append(Score(statement, metric, card))
     return found
 
 
@@ -112,7 +126,12 @@ Verdict = tuple[str, str]
 
 def _by_record(score: Score, records: dict[tuple[str, str], dict[float, str]]) -> Verdict | None:
     """Refuted where Trainer recorded this metric of this split, and never this value."""
-    values = {v: name for (split, metric), of in records.items() if metric == score.metric and split in (score.split, score.split or split) for v, name in of.items()}  # fmt: skip
+    values = {
+        v: name
+        for (split, metric), of in records.items()
+        if metric == score.metric and split in (score.split, score.split or split)
+        for v, name in of.items()
+    }
     fitting = [(value, name) for value, name in values.items() if score.number.fits(value)]
     if fitting:
         return HOLDS, f"{fitting[0][1]} holds {fitting[0][0]:.6g}."
@@ -138,7 +157,9 @@ def _by_predictions(score: Score, predicted: dict[str, dict]) -> Verdict | None:
     if not of_set or not metric:
         return None
     exact = of_set[metric]
-    right = all(n.fits(v) for n, v in zip(numbers(score.statement.value), (exact.estimate, exact.low, exact.high), strict=False))
+    right = all(
+        n.fits(v) for n, v in zip(numbers(score.statement.value), (exact.estimate, exact.low, exact.high), strict=False)
+    )
     said = f"The run's predictions give {exact.estimate:.4f} [{exact.low:.4f}, {exact.high:.4f}]."
     return (HOLDS, said) if right else (REFUTED, said)
 
@@ -165,8 +186,17 @@ def _accuracy(score: Score, _: list[Score], adapter: Adapter | None) -> Verdict:
     if not score.sizes:
         return UNCHECKED, "The card does not say on how many examples of which known set."
     answers = {name: (round(share.value * n + share.unit * n / 4), n) for name, n in score.sizes.items() if n}
-    near = {name: [k for k in {round((share.value + step * share.unit) * n) for step in (-0.5, 0, 0.5, 1)} if share.fits(k / n)] for name, (_, n) in answers.items()}  # fmt: skip
-    possible = {name: (min(ks, key=lambda k: abs(k / n - share.value)), n) for (name, ks), (_, n) in zip(near.items(), answers.values(), strict=True) if ks}  # fmt: skip
+    near = {
+        name: [
+            k for k in {round((share.value + step * share.unit) * n) for step in (-0.5, 0, 0.5, 1)} if share.fits(k / n)
+        ]
+        for name, (_, n) in answers.items()
+    }
+    possible = {
+        name: (min(ks, key=lambda k: abs(k / n - share.value)), n)
+        for (name, ks), (_, n) in zip(near.items(), answers.values(), strict=True)
+        if ks
+    }
     if possible:
         said = []
         for name, (k, n) in possible.items():
@@ -185,7 +215,11 @@ def _f1(score: Score, others: list[Score], adapter: Adapter | None) -> Verdict |
     if score.is_mean or not accuracy or accuracy.number.value > 1:
         return UNCHECKED, "It needs the accuracy beside it, of one run."
     same = abs(accuracy.number.value - score.number.value) < min(accuracy.number.unit, score.number.unit) / 2
-    remark = " It equals the accuracy to the digit, as a micro-averaged F1 must and a weighted one often does." if same else ""
+    remark = (
+        " It equals the accuracy to the digit, as a micro-averaged F1 must and a weighted one often does."
+        if same
+        else ""
+    )
     if {known.classes for known in score.sets} != {2} and not (adapter and adapter.classes == 2 and not score.sets):
         return UNCHECKED, f"How the answers fall on the classes is not stated.{remark}"
     sizes = list(score.sizes.values()) or [20_000]
@@ -194,7 +228,9 @@ def _f1(score: Score, others: list[Score], adapter: Adapter | None) -> Verdict |
         right = round(accuracy.number.value * n)
         if kind := _f1_kind(score.number, right, n, 0 if known_n else 2 / n):
             return HOLDS, f"It can be the F1 of {kind} at that accuracy.{remark}"
-    return (UNCHECKED if score.number.about else REFUTED), "At the accuracy beside it, no F1 of two classes comes out so."
+    return (
+        UNCHECKED if score.number.about else REFUTED
+    ), "At the accuracy beside it, no F1 of two classes comes out so."
 
 
 def _f1_kind(f1: Number, right: int, n: int, slack: float) -> str | None:
@@ -235,7 +271,9 @@ def _perplexity(score: Score, others: list[Score], _: Adapter | None) -> Verdict
     return (UNCHECKED if can_be or score.number.about else REFUTED), said
 
 
-TRUTHS = re.compile(r"(true|false)[ _-](positive|negative)s?|\b([tf])([pn])\b|^(.+?),? (?:said|predicted(?: as)?) (.+)$", re.I)
+TRUTHS = re.compile(
+    r"(true|false)[ _-](positive|negative)s?|\b([tf])([pn])\b|^(.+?),? (?:said|predicted(?: as)?) (.+)$", re.I
+)
 
 
 def _confusion(card: Card) -> tuple[float, float] | None:
@@ -247,7 +285,11 @@ def _confusion(card: Card) -> tuple[float, float] | None:
             right = (word or letter).lower().startswith("t") if word or letter else actual.strip() == said.strip()
             cells[right].append(numbers(statement.value, True)[0].value)
     classes = len(cells[True])
-    return (sum(cells[True]), sum(map(sum, cells.values()))) if classes > 1 and len(cells[False]) == classes**2 - classes else None
+    return (
+        (sum(cells[True]), sum(map(sum, cells.values())))
+        if classes > 1 and len(cells[False]) == classes**2 - classes
+        else None
+    )
 
 
 def _data(card: Card, all_scores: list[Score], adapter: Adapter | None) -> Iterator[Finding]:
@@ -278,7 +320,11 @@ def _metadata(card: Card, all_scores: list[Score]) -> Iterator[Finding]:
     for result in card.data.get("eval_results") or []:
         name, value, metric = str(result.dataset_name), result.metric_value, str(result.metric_type)
         title = METRICS[metric].title.lower() if metric in METRICS else metric
-        rows = [s for s in card.statements if s.row and next(iter(s.row.values())).lower() == name.lower() and s.label == title.lower()]  # fmt: skip
+        rows = [
+            s
+            for s in card.statements
+            if s.row and next(iter(s.row.values())).lower() == name.lower() and s.label == title.lower()
+        ]
         if rows and isinstance(value, int | float) and (printed := numbers(rows[0].value)):
             args = result.metric_args if isinstance(result.metric_args, dict) else {}
             pairs = list(zip(printed, [value, *args.get("interval_95", [])], strict=False))

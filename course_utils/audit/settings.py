@@ -1,4 +1,4 @@
-"""What a card says of the adapter's making: base, method, rank, layers, sizes, sparsity; held to what lies beside it."""
+"""What a card says of the adapter's making: base, method, rank, layers, sizes, sparsity."""
 
 from __future__ import annotations
 
@@ -39,7 +39,16 @@ def _base(name: str, _: list[Base], adapter: Adapter | None, given: Base | None)
         return (HOLDS, said) if same else (REFUTED, said)
     if own and _families_differ(_words(name), _words(own)):
         return REFUTED, said
-    if of_card and adapter and adapter.trained and not any(c.trainable == adapter.trained for b in of_card for c in b.counts(adapter.config, adapter.config.get("task_type"), adapter.classes)):  # fmt: skip
+    if (
+        of_card
+        and adapter
+        and adapter.trained
+        and not any(
+            c.trainable == adapter.trained
+            for b in of_card
+            for c in b.counts(adapter.config, adapter.config.get("task_type"), adapter.classes)
+        )
+    ):
         return REFUTED, f"{said} What the file holds does not fit {name}."
     return UNCHECKED, f"{said} Whether that is a copy of {name}, or made from it, is not known."
 
@@ -78,7 +87,11 @@ def methods_named(text: str) -> list[str]:
     patterns = {re.sub(r"[\W_]+", r"[\\s_-]*", title.lower()) for title in titles}
     either = "|".join(sorted(patterns, key=len, reverse=True))
     plain = text.lower().replace("³", "3").replace("(ia)^3", "ia3").replace("(ia)3", "ia3")
-    return list(dict.fromkeys(re.sub(r"[\W_]", "", found) for found in re.findall(rf"(?<![a-z\d])(?:{either})(?![a-z\d])", plain)))  # fmt: skip
+    return list(
+        dict.fromkeys(
+            re.sub(r"[\W_]", "", found) for found in re.findall(rf"(?<![a-z\d])(?:{either})(?![a-z\d])", plain)
+        )
+    )
 
 
 def is_kind(named: str, adapter: Adapter) -> bool | None:
@@ -97,11 +110,14 @@ def is_kind(named: str, adapter: Adapter) -> bool | None:
 def method_findings(card: Card, adapter: Adapter | None) -> Iterator[Finding]:
     """Verdict on the method that the card names under a label, or else in its title."""
     stated = [(s.claim, methods_named(s.value)) for s in card.stated("method")]
-    stated = [(claim, named) for claim, named in stated if named] or [(f"Title: {h}", methods_named(h)) for h in card.headings[:1]]  # fmt: skip
+    stated = [(claim, named) for claim, named in stated if named] or [
+        (f"Title: {h}", methods_named(h)) for h in card.headings[:1]
+    ]
     for claim, named in stated:
         if len(named) == 1 and adapter:
             right = is_kind(named[0], adapter)
-            said = f"The adapter is {' and '.join(sorted(adapter.kinds))}, by its {'file' if adapter.shapes else 'configuration'}."
+            source = "file" if adapter.shapes else "configuration"
+            said = f"The adapter is {' and '.join(sorted(adapter.kinds))}, by its {source}."
             yield Finding(claim, {True: HOLDS, False: REFUTED, None: UNCHECKED}[right], said, "method")
         elif named and not claim.startswith("Title"):
             yield Finding(claim, UNCHECKED, "It names several." if adapter else NO_ADAPTER, "method")
@@ -109,7 +125,9 @@ def method_findings(card: Card, adapter: Adapter | None) -> Iterator[Finding]:
 
 def is_varying(card: Card) -> bool:
     """Whether the card names a method that leaves fewer ranks than it began with."""
-    return any(WORDS["varying"].search(s.value) for s in card.stated("method")) or bool(card.headings and WORDS["varying"].search(card.headings[0]))  # fmt: skip
+    return any(WORDS["varying"].search(s.value) for s in card.stated("method")) or bool(
+        card.headings and WORDS["varying"].search(card.headings[0])
+    )
 
 
 # ---------------------------------------------------------------- rank, alpha, dropout, layers
@@ -122,14 +140,28 @@ def targets_named(value: str) -> list[str]:
     if marked := re.findall(r"[`'\"]([\w.*|-]+)[`'\"]", value):
         return [name.rpartition(".")[2] for name in marked]
     words = [w for w in re.split(r"[\s,;/&+\[\]()]+|\band\b", re.sub(r"\(.*?\)", "", value)) if w]
-    return [w.rpartition(".")[2] for w in words] if all(re.fullmatch(r"[A-Za-z][\w.]*", w) for w in words) and (len(words) == 1 or all(w in _layer_names() or "_" in w for w in words)) else []  # fmt: skip
+    return (
+        [w.rpartition(".")[2] for w in words]
+        if all(re.fullmatch(r"[A-Za-z][\w.]*", w) for w in words)
+        and (len(words) == 1 or all(w in _layer_names() or "_" in w for w in words))
+        else []
+    )
 
 
 @cache
 def _layer_names() -> set[str]:
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as TARGETS
 
-    return {name for names in TARGETS.values() for name in names} | {"key", "dense", "wi", "wo", "c_proj", "c_fc", "k", "o"}
+    return {name for names in TARGETS.values() for name in names} | {
+        "key",
+        "dense",
+        "wi",
+        "wo",
+        "c_proj",
+        "c_fc",
+        "k",
+        "o",
+    }
 
 
 def setting_findings(card: Card, adapter: Adapter | None, counts: Counts | None) -> Iterator[Finding]:
@@ -138,7 +170,11 @@ def setting_findings(card: Card, adapter: Adapter | None, counts: Counts | None)
     stated = [(name, s) for name in names for s in card.stated(name)]
     if adapter:
         called = {normal(field): field for field in adapter.config}
-        stated += [(called[s.label], s) for s in card.statements if s.label in called and not s.row and not any(is_label(n, s.label) for n in names)]  # fmt: skip
+        stated += [
+            (called[s.label], s)
+            for s in card.statements
+            if s.label in called and not s.row and not any(is_label(n, s.label) for n in names)
+        ]
     for name, statement in stated:
         others = {s.value for other, s in stated if other == name}
         if not adapter:
@@ -171,7 +207,13 @@ def _setting(name: str, statement: Statement, adapter: Adapter, card: Card) -> t
         return None
     fits = any(printed[0].fits(value) for value in plain)
     larger = name == "rank" and is_varying(card) and printed[0].value > max(plain)
-    if fits and name == "rank" and adapter.ranks and not larger and not any(printed[0].fits(r) for r in [*adapter.ranks, *(config.get("rank_pattern") or {})]):  # fmt: skip
+    if (
+        fits
+        and name == "rank"
+        and adapter.ranks
+        and not larger
+        and not any(printed[0].fits(r) for r in [*adapter.ranks, *(config.get("rank_pattern") or {})])
+    ):
         return False, f"The file's factors have rank {', '.join(map(str, sorted(adapter.ranks)))}."
     return fits or larger, said
 
@@ -199,7 +241,11 @@ def size_findings(card: Card, adapter: Adapter | None, counts: list[Counts], enc
         for statement in (s for s in card.statements if is_label(kind, s.label) and not s.row):
             sizes = SIZE.findall(statement.value)
             if not sizes and kind == "model_size":
-                stored = f" The adapter's file takes {adapter.file_bytes / 1e6:,.2f} MB." if adapter and adapter.shapes else ""
+                stored = (
+                    f" The adapter's file takes {adapter.file_bytes / 1e6:,.2f} MB."
+                    if adapter and adapter.shapes
+                    else ""
+                )
                 yield Finding(statement.claim, MISSING, f"The size was never measured.{stored}", "size")
             for base, digits, unit, part in sizes:
                 about = WORDS["about"].search(statement.value.partition(digits)[0])
@@ -210,21 +256,40 @@ def size_findings(card: Card, adapter: Adapter | None, counts: list[Counts], enc
                 yield Finding(claim, verdict, said, "size")
 
 
-def _size(number: Number, unit: str, base: str, part: str, whole: bool, adapter: Adapter | None, counts: list[Counts], encoders: list[int], text: str) -> tuple[str, str]:  # fmt: skip
+def _size(
+    number: Number,
+    unit: str,
+    base: str,
+    part: str,
+    whole: bool,
+    adapter: Adapter | None,
+    counts: list[Counts],
+    encoders: list[int],
+    text: str,
+) -> tuple[str, str]:
     units = {UNITS[unit.lower()], UNITS[f"{unit[0].lower()}ib"]}  # many print MB and mean MiB
     sizes: dict[str, float] = {}
     if base:
-        sizes = {"the base": float(size) for size in encoders}
+        sizes = {f"the base of {size / 1e6:.2f} MB": float(size) for size in encoders}
     elif adapter and adapter.shapes:
         heads = {"adapter": (False,), "head": (True,)}.get(part.lower(), (None, False))
         sizes = {"what was trained": float(adapter.sizes(heads[0])[1])}
-        sizes |= {"its file": float(adapter.file_bytes), "the adapter without the head": float(adapter.sizes(heads[-1])[1])} if not part else {}  # fmt: skip
+        sizes |= (
+            {"its file": float(adapter.file_bytes), "the adapter without the head": float(adapter.sizes(heads[-1])[1])}
+            if not part
+            else {}
+        )
     exact = bool(sizes) and not whole and not (base and WORDS["four_bit"].search(text))
     if not base and (whole or not sizes):
         for bits in (32, 16):
             for c in counts:
-                of = {f"the whole model in {bits} bits": max(c.totals) * bits / 8 + c.buffer_bytes, f"what is trained, in {bits} bits": c.trainable * bits / 8}  # fmt: skip
-                of |= {f"the model with the saved modules once, in {bits} bits": c.totals[1] * bits / 8 + c.buffer_bytes}
+                of = {
+                    f"the whole model in {bits} bits": max(c.totals) * bits / 8 + c.buffer_bytes,
+                    f"what is trained, in {bits} bits": c.trainable * bits / 8,
+                }
+                of |= {
+                    f"the model with the saved modules once, in {bits} bits": c.totals[1] * bits / 8 + c.buffer_bytes
+                }
                 of |= {f"the base in {bits} bits": c.base * bits / 8 + c.buffer_bytes}
                 sizes |= {name: size for name, size in of.items() if whole or "trained" in name}
     right = [name for name, size in sizes.items() if any(number.fits(size / factor) for factor in units)]
@@ -248,7 +313,9 @@ def sparsity_findings(card: Card, adapter: Adapter | None) -> Iterator[Finding]:
             yield Finding(statement.claim, UNCHECKED, "The adapter's numbers are not here.", "sparsity")
             continue
         number, shares = printed[0].scaled(0.01) if percent else printed[0], adapter.zeros
-        right = next((name for name, share in shares.items() if number.fits(share) or abs(share - number.value) < 0.005), None)
+        right = next(
+            (name for name, share in shares.items() if number.fits(share) or abs(share - number.value) < 0.005), None
+        )
         found = "; ".join(f"{share:.1%} {name}" for name, share in shares.items())
         remark = " The file is no smaller for its zeros." if shares["of the adapter's numbers are zero"] > 0.01 else ""
         proof = percent and not number.about and not is_gated(card)
@@ -258,7 +325,9 @@ def sparsity_findings(card: Card, adapter: Adapter | None) -> Iterator[Finding]:
 
 def is_gated(card: Card) -> bool:
     """Whether the card's method removes ranks, so that its zeros are no longer in the file."""
-    return any(m.picture.gated and m.title in s.value for m in METHODS.values() for s in card.stated("method")) and not re.search(r"magnitude|prun", card.text, re.I)  # fmt: skip
+    return any(
+        m.picture.gated and m.title in s.value for m in METHODS.values() for s in card.stated("method")
+    ) and not re.search(r"magnitude|prun", card.text, re.I)
 
 
 def card_adapter(card: Card) -> dict[str, Any] | None:
@@ -266,7 +335,11 @@ def card_adapter(card: Card) -> dict[str, Any] | None:
     rank = [n for s in card.stated("rank") for n in numbers(s.value)]
     targets = [name for s in card.stated("targets") for name in targets_named(s.value)]
     named = [name for s in card.stated("method") for name in methods_named(s.value)]
-    kinds = {m.peft_type for m in METHODS.values() if re.sub(r"[\W_]", "", m.title.lower()) in named} or set() if named else {"LORA".upper()}  # fmt: skip
+    kinds = (
+        {m.peft_type for m in METHODS.values() if re.sub(r"[\W_]", "", m.title.lower()) in named} or set()
+        if named
+        else {"LORA".upper()}
+    )
     if not rank or not targets or len(kinds) != 1:
         return None
     return {"peft_type": kinds.pop(), "r": int(rank[0].value), "target_modules": sorted(set(targets))}

@@ -1,4 +1,5 @@
 """Cards of our own making beside real adapters on tiny random bases: each once truthful, once with one planted lie."""
+# ruff: noqa: E501  (cards are long lines)
 
 from __future__ import annotations
 
@@ -48,8 +49,17 @@ WITHOUT_LAYERS = ("PROMPT_TUNING", "PREFIX_TUNING")
 def make(folder: Path, architecture: str, head: str, kind: str, draw: random.Random) -> dict | None:
     """An adapter saved in `folder`, and the facts of it; None where PEFT or transformers has no such thing."""
     settings, layers = ARCHITECTURES[architecture]
-    task = ("SEQ_2_SEQ_LM" if architecture in PAIRS else "CAUSAL_LM" if architecture in DECODERS else None) if head == "LM" else head  # fmt: skip
-    auto = HEADS[head] or {"SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM", "CAUSAL_LM": "AutoModelForCausalLM", None: "AutoModelForMaskedLM"}[task]  # fmt: skip
+    task = (
+        ("SEQ_2_SEQ_LM" if architecture in PAIRS else "CAUSAL_LM" if architecture in DECODERS else None)
+        if head == "LM"
+        else head
+    )
+    auto = (
+        HEADS[head]
+        or {"SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM", "CAUSAL_LM": "AutoModelForCausalLM", None: "AutoModelForMaskedLM"}[
+            task
+        ]
+    )
     rank, options = draw.choice([2, 4, 8]), dict(TYPES[kind][1])
     if kind in WITHOUT_LAYERS:
         options |= {"num_virtual_tokens": rank}
@@ -58,8 +68,12 @@ def make(folder: Path, architecture: str, head: str, kind: str, draw: random.Ran
     else:
         options |= {"target_modules": layers, "r": rank}
     if kind == "LORA":
-        options |= draw.choice([{}, {"use_dora": True}, {"use_rslora": True}, {"bias": "lora_only"}, {"layers_to_transform": [0]}])
-    config = transformers.AutoConfig.for_model(architecture, **settings, num_labels=draw.choice([2, 2, 3]), pad_token_id=0)
+        options |= draw.choice(
+            [{}, {"use_dora": True}, {"use_rslora": True}, {"bias": "lora_only"}, {"layers_to_transform": [0]}]
+        )
+    config = transformers.AutoConfig.for_model(
+        architecture, **settings, num_labels=draw.choice([2, 2, 3]), pad_token_id=0
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -147,7 +161,7 @@ def lie(facts: dict, kind: str, draw: random.Random) -> dict | None:
 
 def corpus(folder: Path, size: int = 64, seed: int = 0):
     """`size` pairs: the folder of an adapter, a truthful card, the kind of a lie, and the card with it."""
-    draw, made = random.Random(seed), 0
+    draw, used = random.Random(seed), dict.fromkeys(KINDS, 0)
     every = [(a, h, k) for a in ARCHITECTURES for h in HEADS for k in TYPES]
     draw.shuffle(every)
     for number, (architecture, head, kind) in enumerate(every):
@@ -155,12 +169,12 @@ def corpus(folder: Path, size: int = 64, seed: int = 0):
         facts = make(place, architecture, head, kind, draw)
         if not facts:
             continue
-        lying = next(k for k in [KINDS[made % len(KINDS)], *KINDS] if lie(facts, k, draw))
+        lying = min((k for k in KINDS if lie(facts, k, draw)), key=lambda k: used[k])
+        used[lying] += 1
         wording = draw.random()
         true = card(facts, random.Random(wording))
         yield place, true, lying, card(lie(facts, lying, draw), random.Random(wording)), (architecture, head, kind)
-        made += 1
-        if made == size:
+        if sum(used.values()) == size:
             return
 
 
@@ -182,6 +196,11 @@ def rows(folder: Path, size: int = 64) -> list[dict[str, str]]:
     counts = {k: (len(v), sum(true for true, _ in v), sum(lying for _, lying in v)) for k in KINDS if (v := found[k])}
     counts["all"] = tuple(map(sum, zip(*counts.values(), strict=True)))
     return [
-        {"lie": kind, "cards": str(n), "false refutations of the truthful card": str(false), "lies found": f"{hit} of {n}"}
+        {
+            "lie": kind,
+            "cards": str(n),
+            "false refutations of the truthful card": str(false),
+            "lies found": f"{hit} of {n}",
+        }
         for kind, (n, false, hit) in counts.items()
     ]

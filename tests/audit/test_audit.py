@@ -1,4 +1,5 @@
 """The audit of model cards: every kind of lie is refuted, the truth holds, and no text makes it stumble."""
+# ruff: noqa: E501  (cards are long lines)
 
 import json
 import re
@@ -104,7 +105,11 @@ def test_a_card_of_ours_holds_in_everything(run, capsys):
     for claim in ("Rank 8", "Dropout 0.1", "148,610 the classification head", "base model of 90.26 MB"):
         assert next(v for c, v in found.items() if c.startswith(claim)) == HOLDS
     for title in ("Validation", "Movie test", "Tweets"):
-        assert all(v == HOLDS for c, v in found.items() if c.startswith((f"{title}: ", f"Metadata, {title}")) and "Diff" not in c)
+        assert all(
+            v == HOLDS
+            for c, v in found.items()
+            if c.startswith((f"{title}: ", f"Metadata, {title}")) and "Diff" not in c
+        )
 
 
 def test_alone_it_is_as_true_but_less_is_known(run, tmp_path):
@@ -170,7 +175,9 @@ QV = "Rank: 8\nTarget modules: query, value"
 
 def findings_of(tmp_path, base, text, **metadata):
     head = "".join(f"{name}: {value}\n" for name, value in metadata.items())
-    (tmp_path / "README.md").write_text(f"---\nlibrary_name: peft\nbase_model: {base}\n{head}---\n# An adapter\n\n{text}\n")
+    (tmp_path / "README.md").write_text(
+        f"---\nlibrary_name: peft\nbase_model: {base}\n{head}---\n# An adapter\n\n{text}\n"
+    )
     return [f for f in audit_card(tmp_path / "README.md") if f.kind != "completeness" and f.verdict != MISSING]
 
 
