@@ -132,15 +132,25 @@ def fetch() -> None:
 
 @app.command()
 def audit(
-    card: Annotated[str, typer.Argument(help="A model card, for example runs/…/adapter/README.md.")],
+    cards: Annotated[list[str], typer.Argument(help="Model cards, adapters' folders, or ids of the hub.")],
     adapter: Annotated[str | None, typer.Option(metavar="DIR", help="Its folder, if not the card's.")] = None,
+    config: Annotated[str | None, typer.Option(metavar="FILE", help="The base model's config.json.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything that was found, as one JSON object.")] = False,
 ) -> int:
-    """Check what a model card claims against what can be recomputed; exit status 1 when a claim is refuted."""
-    from course_utils.audit.audit import REFUTED, audit_card, print_findings
+    """Check what model cards claim against what can be recomputed; exit status 1 when a claim is refuted."""
+    from course_utils.audit import audit as auditing
 
-    findings = audit_card(card, adapter)
-    print_findings(findings)
-    return int(any(finding.verdict == REFUTED for finding in findings))
+    if adapter and len(cards) > 1:
+        raise CourseError("--adapter is of one card; type one card, or leave it out.")
+    audits = {card: auditing.audit_card(card, adapter, config) for card in cards}
+    if as_json:
+        print(json.dumps(auditing.as_json(audits)))
+    elif len(cards) > 1:
+        auditing.print_table(audits)
+    else:
+        auditing.print_findings(audits[cards[0]])
+        print(auditing.scope(cards[0], adapter, config))
+    return int(any(finding.verdict == auditing.REFUTED for findings in audits.values() for finding in findings))
 
 
 @app.command()

@@ -1,7 +1,10 @@
 """The audit of model cards: every kind of lie is refuted, the truth holds, and no text makes it stumble."""
+# ruff: noqa: E501  (cards are long lines)
 
 import json
 import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,14 +16,15 @@ from small import ADAPTER
 
 from course_utils.__main__ import main
 from course_utils.audit.audit import EXAMPLE_CARD, HOLDS, MISSING, REFUTED, UNCHECKED, audit_card
-from course_utils.audit.parameter_counts import known_encoder
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
+from course_utils.paths import PROJECT
 from course_utils.report import exhibits
 from course_utils.runs import Run, RunResult
 from course_utils.tasks.classification import metric_intervals, score
 from course_utils.training.card import write_card
 
+CARDS = PROJECT.parent / "shared" / "reference" / "cards"
 TITLES = {"validation": "validation", "test": "movie test", "tweets": "tweets"}
 
 
@@ -95,48 +99,35 @@ def refuted(findings):
 def test_a_card_of_ours_holds_in_everything(run, capsys):
     card = run.folder / "adapter" / "README.md"
     assert main(["audit", str(card)]) == 0
-    said = capsys.readouterr().out
-    assert "0 refuted, 0 cannot be checked" in said and "lacks datasets." in said
+    assert "0 refuted" in capsys.readouterr().out
     found = verdicts(audit_card(card))
     assert found["22,786,946 or 22,935,556 parameters, 222,338 of them trainable"] == HOLDS
     for claim in ("Rank 8", "Dropout 0.1", "148,610 the classification head", "base model of 90.26 MB"):
-        assert found[claim] == HOLDS
+        assert next(v for c, v in found.items() if c.startswith(claim)) == HOLDS
     for title in ("Validation", "Movie test", "Tweets"):
-        assert found[f"{title}: Accuracy, F1, NLL, Brier score, ECE"] == HOLDS
-        assert found[f"Metadata, {title}: Accuracy, F1, NLL, Brier score, ECE"] == HOLDS
+        assert all(
+            v == HOLDS
+            for c, v in found.items()
+            if c.startswith((f"{title}: ", f"Metadata, {title}")) and "Diff" not in c
+        )
 
 
 def test_alone_it_is_as_true_but_less_is_known(run, tmp_path):
     """A card without its adapter; and one of a method whose ranks only the adapter tells."""
     card = tmp_path / "alone.md"
     card.write_text(run.card())
-    found = verdicts(audit_card(card))
-    assert REFUTED not in found.values() and found["0.89 MB"] == UNCHECKED
-    assert found["22,786,946 or 22,935,556 parameters, 222,338 of them trainable"] == HOLDS
+    assert not refuted(audit_card(card))
     sparse = run.card().replace("LoRA", "Sparse LoRA").replace("0.98%", "0.97%")
     for count in ("22,786,946", "22,935,556", "222,338", "73,728"):
         sparse = sparse.replace(count, f"{int(count.replace(',', '')) - 768:,}")
     card.write_text(sparse)
-    found = verdicts(audit_card(card))
-    assert REFUTED not in found.values()
-    assert found["22,786,178 or 22,934,788 parameters, 221,570 of them trainable"] == UNCHECKED
+    assert not refuted(audit_card(card))
     assert main(["audit", str(card), "--adapter", str(run.folder / "adapter")]) == 1  # which does know its ranks
-
-
-def test_what_a_sparse_method_saved_may_be_smaller_than_what_it_trained(run):
-    folder = run.folder / "adapter"
-    config = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps(config | {"r": 4, "target_modules": ["a.0.q_lin"]}))
-    for method, verdict in {"Sparse LoRA": HOLDS, "LoRA": REFUTED}.items():
-        (folder / "README.md").write_text(run.card().replace("- **Method:** LoRA", f"- **Method:** {method}"))
-        found = verdicts(audit_card(folder / "README.md"))
-        assert found["Rank 8"] == found["Target modules `q_lin`, `v_lin`"] == verdict
-        (folder / "README.md").write_text(run.card().replace("Sparse LoRA", "LoRA"))
 
 
 LIES = [
     ("- **Total Parameters:** 22,786,946", "- **Total Parameters:** 22,786,947", "22,786,947 or"),
-    ("- **Trainable Parameters:** 222,338", "- **Trainable Parameters:** 221,338", "221,338 trainable"),
+    ("- **Trainable Parameters:** 222,338", "- **Trainable Parameters:** 221,338", "221,338 of them trainable"),
     ("73,728 are the adapter", "73,738 are the adapter", "73,738 are the adapter"),
     ("(0.98% of total", "(1.98% of total", "1.98% trainable"),
     ("- **Rank:** 8", "- **Rank:** 16", "Rank 16"),
@@ -152,7 +143,6 @@ LIES = [
     (r"\| Movie test \| 200 \| 0\.\d+", "| Movie test | 200 | 0.7777", "Movie test: accuracy 0.7777"),  # 155.54 of 200
     (r"\| Movie test \| 200 \| (0\.\d+) \[0\.\d+", r"| Movie test | 200 | \1 [0.123", "Movie test: accuracy"),
     (r"\| Movie test \| 200 \| (0\S+ \[.*?\]) \| 0\.\d+", r"| Movie test | 200 | \1 | 0.1234", "Movie test: F1 0.1234"),
-    (r"\| Tweets \| (0\.\d+) \| \S+ \|", r"| Tweets | \1 | +0.4321 |", "Tweets: difference +0.4321"),
     (r"\| Tweets \| 0\.\d+ \|", "| Tweets | 0.9125 |", "Tweets: accuracy 0.9125"),  # 73 of 80, but not these
     (r"type: nll\n      value: 0\.\d+", "type: nll\n      value: 0.0999", "Metadata, Validation"),
 ]  # fmt: skip
@@ -164,92 +154,108 @@ def test_a_lie_is_refuted(run, true, lie, claim):
     card, count = re.subn(pattern, lie, run.card())
     assert count
     path.write_text(card)
-    assert any(finding.claim.startswith(claim) for finding in refuted(audit_card(path)))
+    assert any(claim.lower() in finding.claim.lower() for finding in refuted(audit_card(path)))
     assert main(["audit", str(path)]) == 1
 
 
 def test_the_published_claims(capsys):
     assert main(["audit", str(EXAMPLE_CARD)]) == 1
-    said = " ".join(capsys.readouterr().out.split())
-    assert "739,586 trainable of 67,694,596 parameters" in said and "67,102,466 with the head counted once" in said
-    assert "counts are those of bert-base-uncased with rank 8 on query, key, value" in said
-    findings = {finding.claim: finding for finding in audit_card(EXAMPLE_CARD)}
-    assert findings["0.40% trainable"].verdict == REFUTED and findings["Model size N/A MB"].verdict == MISSING
-    accuracy = findings["Test accuracy 0.9220"]
-    assert accuracy.verdict == HOLDS
+    findings = audit_card(EXAMPLE_CARD)
+    (count,) = refuted(findings)
+    assert "739,586 trainable of 67,694,596" in count.found and "67,102,466 with the saved modules once" in count.found
+    assert "those of bert-base-uncased with rank 8 on query, key, value" in count.found
+    accuracy = next(finding for finding in findings if finding.claim.startswith("Test Accuracy"))
+    assert accuracy.verdict == HOLDS and "0.902 to 0.938" in accuracy.found
     assert "804 of the 872" in accuracy.found and "1,679 of the 1,821" in accuracy.found
-    assert "0.902 to 0.938" in accuracy.found
-    assert findings["Test F1 0.9220"].verdict == HOLDS
 
 
 PRINTED_BY_PEFT = "trainable params: {} || all params: {} || trainable%: {}"
+QV = "Rank: 8\nTarget modules: query, value"
 
 
-def claims_of(tmp_path, base, text, **metadata):
-    card = tmp_path / "README.md"
+def findings_of(tmp_path, base, text, **metadata):
     head = "".join(f"{name}: {value}\n" for name, value in metadata.items())
-    card.write_text(f"---\nlibrary_name: peft\nbase_model: {base}\n{head}---\n# An adapter\n\n{text}\n")
-    return [(finding.verdict, finding.claim) for finding in audit_card(card)]
+    (tmp_path / "README.md").write_text(
+        f"---\nlibrary_name: peft\nbase_model: {base}\n{head}---\n# An adapter\n\n{text}\n"
+    )
+    return [f for f in audit_card(tmp_path / "README.md") if f.kind != "completeness" and f.verdict != MISSING]
 
 
 @pytest.mark.parametrize(
     ("base", "text", "verdict"),
     [
-        ("distilbert-base-uncased", PRINTED_BY_PEFT.format("739,586", "67,694,596", "1.0925"), HOLDS),
-        ("distilbert/distilbert-base-uncased", PRINTED_BY_PEFT.format("739,586", "67,694,596", "2.0925"), REFUTED),
-        ("bert-base-uncased", "Trainable params: 0.44M\nTotal params: 109.9M\nLoRA r: 8", HOLDS),
-        ("bert-base-uncased", "Total params: 67.1M\nRank: 8\nTarget modules: query, value", REFUTED),
-        ("bert-base-uncased", "Total params: 67.1M", UNCHECKED),  # of which rank, on which layers?
+        ("distilbert-base-uncased", "Rank: 8\nTarget modules: q_lin, v_lin\n" + PRINTED_BY_PEFT.format("739,586", "67,694,596", "1.0925"), HOLDS),
+        ("google-bert/bert-base-uncased", f"Trainable params: 0.30M\nTotal params: 109.8M\n{QV}", HOLDS),
+        ("roberta-base", f"Trainable params: 887,811\nTotal params: 125.535.750\n{QV}", HOLDS),  # three classes
+        ("bert-base-uncased", f"Total params: 67,102,466\nTrainable params: 739,586\n{QV}", REFUTED),
         ("bert-base-uncased", "Total params: 109.8M\nRank: 8\nTarget modules: q_lin", REFUTED),  # it has no q_lin
+        ("bert-base-uncased", "Total params: 67.1M", UNCHECKED),  # of which rank, on which layers?
+        ("bert-base-uncased", f"Total params: about 67M\nTrainable params: 739,586\n{QV}", UNCHECKED),
         ("bert-base-uncased", "Total params: 100M\nMethod: prefix tuning\nTrainable params: 184,320", UNCHECKED),
-        (  # three classes
-            "roberta-base",
-            "Trainable params: 887,811\nTotal params: 125,535,750\nRank: 8\nTarget modules: query, value",
-            HOLDS,
-        ),
-        ("nobody/knows", "Trainable params: 887,811\nTotal params: 125,534,214", UNCHECKED),
+        ("meta-llama/Llama-2-7b-hf", "Rank: 8\nTarget modules: q_proj, v_proj\n" + PRINTED_BY_PEFT.format("4,194,304", "6,742,609,920", "0.0622"), HOLDS),
+        ("meta-llama/Llama-2-7b-hf", "Loaded in 4-bit\nRank: 8\nTarget modules: q_proj, v_proj\n" + PRINTED_BY_PEFT.format("4,194,304", "3,504,607,232", "0.1197"), UNCHECKED),
+        ("nobody/knows", f"Trainable params: 887,811\nTotal params: 125,534,214\n{QV}", UNCHECKED),
     ],
 )  # fmt: skip
 def test_counts_of_other_peoples_cards(tmp_path, base, text, verdict):
-    found = [verdict for verdict, claim in claims_of(tmp_path, base, text) if "param" in claim or "%" in claim]
-    assert found and all(v == verdict for v in found) or (verdict == REFUTED and REFUTED in found)
+    assert [f.verdict for f in findings_of(tmp_path, base, text) if f.kind == "count"] == [verdict]
+
+
+ROWS = "| {} | {} | Accuracy |\n|---|---|---|\n| {} | {} | {} |"
 
 
 @pytest.mark.parametrize(
-    ("text", "verdict"),
+    ("text", "verdicts"),
     [
-        ("Validation accuracy: 91.3%", HOLDS),  # 796 of 872
-        ("Accuracy: 0.9221", REFUTED),
-        ("Accuracy: 117", REFUTED),
-        ("| Metric | Value |\n|---|---|\n| Accuracy | 0.9106 |", HOLDS),  # 794 of 872
-        ("Test accuracy: 0.9220\nTest F1: 0.9999", REFUTED),
+        ("Validation accuracy: 91.3%", [HOLDS]),  # 796 of 872
+        ("Accuracy: 0,9037", [HOLDS]),  # 788
+        ("Accuracy: 0.9221", [UNCHECKED]),  # of a split of its own, for all that is said
+        ("SST-2 validation accuracy: 0.9221", [REFUTED]),
+        ("SST-2 validation accuracy: 0.9221 over a random subset", [UNCHECKED]),
+        ("Accuracy on 150 sentences: 0.8733", [HOLDS]),
+        ("Accuracy on 150 sentences: 0.8755", [REFUTED]),
+        (ROWS.format("Set", "Sentences", "SST-2 validation", "900", "0.9"), [HOLDS, REFUTED]),  # it has 872
+        (ROWS.format("Epoch", "Step", "1", "2", "0.5"), []),
+        (ROWS.format("Model", "Rank", "Full fine-tuning", "-", "0.5555"), []),
+        ("Accuracy: 85.46 ± 0.58 (5 seeds)", [UNCHECKED]),
+        ("Test accuracy: 0.9220\nTest F1: 0.9999", [HOLDS, REFUTED]),
+        ("Test accuracy: 0.9220\nTest F1: 0.9220", [HOLDS, HOLDS]),
+        ("Eval loss: 2.0\nEval perplexity: 7.389", [HOLDS]),
+        ("Eval loss: 2.0\nEval perplexity: 4.9", [REFUTED]),
+        ("Perplexity: 1.00001", [UNCHECKED]),
+        ("Accuracy: 85%\nTP: 45\nFP: 10\nFN: 8\nTN: 37", [REFUTED]),
+        ("<table><tr><th>Metric</th><th>Value</th></tr><tr><td>Accuracy</td><td>0.9220</td></tr></table>", [HOLDS]),
+        ("- **Accuracy:** [More Information Needed]", []),
     ],
 )
-def test_scores_of_other_peoples_cards(tmp_path, text, verdict):
-    found = [v for v, claim in claims_of(tmp_path, "x", text, datasets="[sst2]") if re.search("(?i)accuracy|f1", claim)]
-    assert found[-1] == verdict
-    assert REFUTED not in [v for v, _ in claims_of(tmp_path, "x", text)]  # on which sentences?
+def test_scores_of_other_peoples_cards(tmp_path, text, verdicts):
+    found = findings_of(tmp_path, "x", text, datasets="[sst2]")
+    assert [f.verdict for f in found if f.kind in ("score", "data set")] == verdicts
 
 
-@pytest.mark.parametrize("name", ["distilbert-base-uncased", "roberta-base", "minilm-distilbert"])
-def test_counts_are_those_that_peft_counts(name):
-    import torch
-    import transformers
-    from peft import LoraConfig, get_peft_model
+def test_a_base_s_name_is_no_data_set(tmp_path):
+    base = "distilbert-base-uncased-finetuned-sst-2-english"
+    (accuracy,) = findings_of(tmp_path, base, f"Accuracy: 0.9221, from {base}")
+    assert accuracy.verdict == UNCHECKED
 
-    from course_utils.audit.parameter_counts import KNOWN
-    from course_utils.inputs.bases import head_modules, target_modules
-    from course_utils.methods.sizes import count_parameters
 
-    kind, sizes = KNOWN[name]
-    with torch.device("meta"):
-        plain = transformers.AutoModelForSequenceClassification.from_config(getattr(transformers, kind)(**sizes))
-        heads, targets = head_modules(plain), target_modules(plain)
-        config = LoraConfig(task_type="SEQ_CLS", r=4, target_modules=targets, modules_to_save=[*heads])
-        counted = count_parameters(get_peft_model(plain, config))
-    counts = known_encoder(name).adapted(targets, 4, heads)
-    assert (counts.adapter, counts.head, counts.total) == (counted.adapter, counted.head, counted.total)
-    assert counts.total_as_peft_counts == counted.total_as_peft_counts
+@pytest.mark.parametrize("folder", sorted(CARDS.iterdir()) if CARDS.is_dir() else [], ids=lambda path: path.name)
+def test_the_public_cards(folder):
+    """What is false of them, found by hand (reference/cards/README.md)."""
+    if not folder.is_dir():
+        return
+    false = tomllib.loads(Path(__file__).with_name("public_cards.toml").read_text("utf-8"))
+    assert {finding.kind for finding in refuted(audit_card(folder))} == set(false.get(folder.name, []))
+
+
+def test_several_at_once_and_as_json(run, tmp_path, capsys):
+    card = str(run.folder / "adapter")
+    assert main(["audit", card, str(EXAMPLE_CARD)]) == 1
+    assert "Refuted" in capsys.readouterr().out
+    assert main(["audit", "--json", card]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert written["schema"] == 1 and written["refuted"] == 0 and written["cards"][0]["card"] == card
+    assert set(written["cards"][0]["findings"][0]) == {"claim", "verdict", "found", "kind"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""What an audit says: a claim, a verdict and what was found; printed for a person, or as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from course_utils.text import one_line
+
+HOLDS, REFUTED, UNCHECKED, MISSING = "holds", "refuted", "cannot be checked", "missing"
+VERDICTS = {HOLDS: "green", REFUTED: "bold red", UNCHECKED: "yellow", MISSING: "yellow"}
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim of a card, the verdict on it (holds, refuted, cannot be checked, missing), what was found, its kind."""
+
+    claim: str
+    verdict: str
+    found: str
+    kind: str = ""
+
+
+def tally(findings: list[Finding]) -> str:
+    """How many claims there are of each verdict, as a sentence."""
+    of = {verdict: sum(finding.verdict == verdict for finding in findings) for verdict in VERDICTS}
+    return (
+        f"{len(findings)} claims: {of[HOLDS]} hold, {of[REFUTED]} refuted, {of[UNCHECKED]} cannot be checked, "
+        f"{of[MISSING]} missing."
+    )
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """Print every claim with its verdict and what was found, then how many there are of each."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for finding in findings:
+        table.add_row(Text(finding.verdict, VERDICTS[finding.verdict]), Text(one_line(finding.claim), "bold"))
+        table.add_row("", Text(one_line(finding.found)))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(Text(f"\n{tally(findings)}"))
+
+
+def print_table(audits: dict[str, list[Finding]]) -> None:
+    """Print one row a card: how many of its claims hold, are refuted, cannot be checked, and what is refuted."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("Card", *(verdict.capitalize() for verdict in VERDICTS), "What is refuted")
+    for card, findings in audits.items():
+        counts = [str(sum(finding.verdict == verdict for finding in findings)) for verdict in VERDICTS]
+        refuted = "; ".join(one_line(finding.claim) for finding in findings if finding.verdict == REFUTED)
+        table.add_row(Text(one_line(card)), *counts, Text(refuted))
+    Console(highlight=False).print(table)
+
+
+def as_json(audits: dict[str, list[Finding]]) -> dict[str, Any]:
+    """The audits as JSON: {schema, refuted, cards: [{card, counts of verdicts, findings: [{claim, verdict, …}]}]}."""
+    cards = [
+        {
+            "card": card,
+            "verdicts": {verdict: sum(f.verdict == verdict for f in findings) for verdict in VERDICTS},
+            "findings": [asdict(finding) for finding in findings],
+        }
+        for card, findings in audits.items()
+    ]
+    return {"schema": SCHEMA, "refuted": sum(c["verdicts"][REFUTED] for c in cards), "cards": cards}

@@ -1,0 +1,41 @@
+"""The table of bases is held to the sizes that are published, and the list of types to what PEFT stores."""
+
+import random
+
+import corpus
+import pytest
+
+from course_utils.audit.adapter import read_adapter
+from course_utils.audit.counts import known_bases, plain_size
+from course_utils.audit.knowledge import KNOWLEDGE
+
+PUBLISHED = {  # parameters that the hub's pages and the papers' checkpoints have, with the head that is named
+    "bert-base-uncased": 109_482_240, "bert-base-cased": 108_310_272, "bert-large-uncased": 335_141_888,
+    "roberta-base": 124_645_632, "xlm-roberta-base": 278_043_648, "albert-base-v2": 11_683_584,
+    "deberta-v3-base": 183_831_552, "electra-base-discriminator": 108_891_648, "distilbert-base-uncased": 66_362_880,
+    "gpt2": 124_439_808, "gpt2-medium": 354_823_168, "distilgpt2": 81_912_576, "opt-125m": 125_239_296,
+    "opt-350m": 331_196_416, "t5-small": 60_506_624, "t5-base": 222_903_552, "bart-base": 139_420_416,
+    "bart-large": 406_291_456, "Llama-3.2-1B": 1_235_814_400, "Qwen2.5-0.5B": 494_032_768, "gemma-2b": 2_506_172_416,
+}  # fmt: skip
+WITH_A_HEAD = {
+    "Llama-2-7b": 6_738_415_616, "Meta-Llama-3-8B": 8_030_261_248, "TinyLlama-1.1B": 1_100_048_384,
+    "Mistral-7B-v0.1": 7_241_732_096, "Mistral-7B-v0.3": 7_248_023_552, "Qwen2.5-7B": 7_615_616_512,
+    "phi-2": 2_779_683_840,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", KNOWLEDGE["bases"], ids=lambda entry: entry["names"][0])
+def test_a_known_base_has_its_published_size(entry):
+    name = entry["names"][0]
+    base = next(base for base in known_bases(name) if base.name == name)
+    assert plain_size(base)[0] == entry["parameters"] == PUBLISHED.get(name, entry["parameters"])
+    if name in WITH_A_HEAD:
+        assert plain_size(base, "CAUSAL_LM")[0] == WITH_A_HEAD[name]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in corpus.TYPES if kind in KNOWLEDGE["peft"]["stored_is_trained"]])
+@pytest.mark.parametrize("architecture", ["distilbert", "llama"])
+def test_what_these_types_store_is_what_they_train(tmp_path, architecture, kind):
+    for seed in range(3):
+        facts = corpus.make(tmp_path / str(seed), architecture, "SEQ_CLS", kind, random.Random(seed))
+        assert facts is None or read_adapter(tmp_path / str(seed)).trained == facts["trainable"]
