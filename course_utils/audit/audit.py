@@ -187,14 +187,13 @@ class _Candidates:
 
 
 def _stated(card: Card, name: str) -> list[Number]:
-    """The numbers of parameters that stand under a label for `name`; of the trained ones the first."""
-    least = 1000 if name == "total" else 100
+    """The numbers of parameters under a label for `name`: the first, and those that are the same in another way."""
     found = []
     for statement in card.stated(name):
-        printed = [
-            n for n in numbers(statement.value, True) if n.value >= least and not n.after.lstrip().startswith("%")
-        ]
-        found += printed if name == "total" else printed[:1]
+        printed = [n for n in numbers(statement.value, True) if n.value >= (1000 if name == "total" else 32)]
+        printed = [n for n in printed if not re.match(r"\s*(%|\(?train)", n.after)]
+        printed = [n for n in printed if not re.search(r"\b(of|from|vs\.?)\s*$|/\s*$", n.before)]
+        found += printed[:1] + [n for n in printed[1:] if name == "total" and re.match(r"\s*(as|with)\b", n.after)]
     return list({number.value: number for number in found}.values())
 
 
@@ -268,9 +267,9 @@ def _shares(card: Card, totals: list[Number], trainable: list[Number], right: li
     wholes = [total.value for total in totals] + [total for c in right for total in c.totals]
     known = {100 * part / whole for part in parts for whole in wholes if whole}
     statements: list[tuple[Statement, str]] = [(s, s.value) for s in card.stated("share")]
-    statements += [
-        (s, printed) for s in card.stated("trainable") for printed in re.findall(r"[\d.,]*\d(?=\s?%)", s.value)
-    ]
+    for statement in card.stated("trainable"):
+        printed = re.findall(r"([\d.,]*\d)\s?%(\s+as PEFT)?", statement.value)
+        statements += [(statement, share) for place, (share, again) in enumerate(printed) if not place or again]
     for statement, printed in statements if known else []:
         for number in numbers(printed)[:1]:
             about = number.about or bool(

@@ -71,6 +71,14 @@ def numbers(text: str, count: bool = False) -> list[Number]:
     return found
 
 
+def begins_with_number(value: str) -> bool:
+    """Whether a value is a number with what explains it, and not a sentence or a formula that holds some."""
+    about = WORDS["about"].pattern
+    return bool(
+        re.match(rf"\W*(?:{about})?\d[\d.,'’_\u00a0\u202f ]*(?!\s?[×*x/r]\s?\w*\d?)", value, re.I) and numbers(value)
+    )
+
+
 def _apart(digits: str) -> list[str]:
     """Numbers that only spaces hold together, if these do not group thousands."""
     groups = re.split(r"[\u00a0\u202f ]", digits)

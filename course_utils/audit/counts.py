@@ -66,7 +66,9 @@ class Base:
 
     def counts(self, adapter: dict[str, Any], task: str | None, classes: int | None = None) -> Iterator[Counts]:
         """What PEFT counts with the `adapter` configuration, for heads of `task` (or any), and `classes` (or any)."""
-        for of_task in [task] if task in HEADS and task != "FEATURE_EXTRACTION" else HEADS:
+        unlabelled = task == "FEATURE_EXTRACTION" and not adapter.get("modules_to_save")
+        likeliest = sorted(HEADS, key=lambda head: unlabelled and head in LABELLED)
+        for of_task in [task] if task in HEADS and task != "FEATURE_EXTRACTION" else likeliest:
             if (one := wrapped(self.config, json.dumps(adapter), of_task, classes or 2)) is None:
                 continue
             more = (

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from course_utils.audit.adapter import Adapter, recorded
-from course_utils.audit.card import Card, Number, Statement, numbers
+from course_utils.audit.card import Card, Number, Statement, begins_with_number, numbers
 from course_utils.audit.findings import HOLDS, REFUTED, UNCHECKED, Finding
 from course_utils.audit.knowledge import LABELS, METRIC_WORDS, SETS, WORDS, DataSet, is_label, normal, split_of
 from course_utils.errors import CourseError
@@ -104,7 +104,7 @@ def scores(card: Card) -> list[Score]:
         other = MODELS.search(first) and not WORDS["ours"].search(cell)
         other = other or WORDS["other_accuracy"].search(statement.label)
         elsewhere = is_label("versions", normal(statement.heading)) and not statement.prose
-        if metric and not other and not elsewhere and numbers(statement.value):
+        if metric and not other and not elsewhere and begins_with_number(statement.value):
             found.append(Score(statement, metric, card))
     return found
 
@@ -177,7 +177,7 @@ def _accuracy(score: Score, _: list[Score], adapter: Adapter | None) -> Verdict:
     """Whether a whole number of right answers gives it."""
     share = score.number
     if share.value > 1:
-        return (UNCHECKED if share.value > 100 else REFUTED), "It exceeds one."
+        return (REFUTED if "%" in score.statement.value else UNCHECKED), "It exceeds one."
     if score.is_mean:
         return UNCHECKED, "A mean over several runs is no number of right answers."
     task = adapter.config.get("task_type") if adapter else None

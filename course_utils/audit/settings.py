@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from course_utils.audit.adapter import Adapter
-from course_utils.audit.card import Card, Number, Statement, numbers
+from course_utils.audit.card import Card, Number, Statement, begins_with_number, numbers
 from course_utils.audit.counts import Base, Counts, known_bases
 from course_utils.audit.findings import HOLDS, MISSING, REFUTED, UNCHECKED, Finding
 from course_utils.audit.knowledge import KNOWLEDGE, WORDS, is_label, normal
@@ -203,8 +203,10 @@ def _setting(name: str, statement: Statement, adapter: Adapter, card: Card) -> t
         exact = [str(value).lower() for value in values if isinstance(value, str | bool)]
         word = statement.value.strip("`*\"' .").lower()
         return (word in exact or None, f"adapter_config.json: {', '.join(exact)}.") if exact else None
-    if not printed or printed[0].about:
+    if not begins_with_number(statement.value) or printed[0].about:
         return None
+    if printed[0].after.lstrip().startswith("%"):
+        printed[0] = printed[0].scaled(0.01)
     fits = any(printed[0].fits(value) for value in plain)
     larger = name == "rank" and is_varying(card) and printed[0].value > max(plain)
     if (
@@ -215,7 +217,8 @@ def _setting(name: str, statement: Statement, adapter: Adapter, card: Card) -> t
         and not any(printed[0].fits(r) for r in [*adapter.ranks, *(config.get("rank_pattern") or {})])
     ):
         return False, f"The file's factors have rank {', '.join(map(str, sorted(adapter.ranks)))}."
-    return fits or larger, said
+    one_of_several = any(number.fits(value) for number in printed[1:] for value in plain)
+    return fits or larger or (None if one_of_several else False), said
 
 
 def _targets(statement: Statement, adapter: Adapter, card: Card) -> tuple[bool | None, str] | None:

@@ -338,3 +338,30 @@ def test_intervals_hold_what_they_measure(run):
     logits = np.stack([np.ones(200), np.zeros(200)], axis=1)
     logits[[0, 199]] = [0.0, 1.0]
     assert all(0 <= interval.low <= interval.high for interval in metric_intervals(logits, labels).values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Total parameters: 67.7M (739,586 trainable)",
+        "Trainable parameters: 1.09% (of 67.7M)",
+        "Trainable parameters: 739,586 (1.09%, against 100% of full fine-tuning)",
+        "Total parameters: 67,694,596 (66,362,880 in the base + the adapter)",
+        "Rank: searched over 4, 8 and 16",
+        "Rank: 4, 8 or 16",
+        "Alpha: 2 x rank",
+        "Dropout: 0 %",
+        "Accuracy: measured on 1821 sentences",
+        "Adapter size: about 3 MB",
+        "Base model: distilbert",
+        "Target modules: all attention layers",
+        "Sparsity: 0.5",
+    ],
+)
+def test_words_around_a_number_make_no_lie(tmp_path, text):
+    source = PROJECT.parent / "shared" / "reference" / "inputs" / "adapter-beside-card"
+    if not source.is_dir():
+        pytest.skip("the reference adapter is not here")
+    head = "---\nbase_model: distilbert-base-uncased\nlibrary_name: peft\n---\n# LoRA\n\n"
+    (tmp_path / "README.md").write_text(f"{head}- **{text.replace(': ', ':** ', 1)}\n")
+    assert not refuted(audit_card(tmp_path / "README.md", source))
