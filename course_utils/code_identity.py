@@ -35,7 +35,8 @@ def code_of(method: str) -> dict[str, str]:
     """Module or package → hash or version, of all that a run of `method` computes with, as it is now."""
     own = {kind.__module__ for kind in type(METHODS[method]).__mro__} - {"builtins"}
     of_others = {type(other).__module__ for other in METHODS.values()} - own
-    used, waiting = set(), [*own, "course_utils.training.train"]
+    used: set[str] = set()
+    waiting = [*own, "course_utils.training.train"]
     while waiting:
         if (module := waiting.pop()) not in used | of_others:
             used.add(module)

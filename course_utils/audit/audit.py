@@ -143,7 +143,7 @@ class _Candidates:
         self.totals, self.trainable = _stated(card, "total"), _stated(card, "trainable")
 
     def __iter__(self) -> Iterator[Counts]:
-        task, classes = (self.config or {}).get("task_type"), self.adapter and self.adapter.classes
+        task, classes = (self.config or {}).get("task_type"), self.adapter.classes if self.adapter else None
         for base in self.bases if self.config else []:
             yield from base.counts(self.config or {}, task, classes)
 
@@ -235,9 +235,9 @@ def _without_fit(candidates: _Candidates) -> tuple[str, str]:
             else "The base model is not known here; --config FILE gives it"
         )
         return UNCHECKED, f"{why}." + (f" The file holds {stored:,} trained numbers." if stored else "")
-    if stored and (same := [c for c in found if c.trainable == stored]):
-        found = same
-    if unsure := next((why for counts in found if (why := candidates.may_fit(counts))), None):
+    found = [counts for counts in found if counts.trainable == stored] or found
+    reasons = map(candidates.may_fit, found)
+    if unsure := next(filter(None, reasons), None):
         return UNCHECKED, f"{unsure} {found[0]}."
     if not adapter and is_varying(card) and all(n.value <= found[0].trainable for n in trainable):
         return UNCHECKED, f"At full rank, {found[0]}; which ranks are left, the adapter tells."
@@ -268,8 +268,8 @@ def _shares(card: Card, totals: list[Number], trainable: list[Number], right: li
     known = {100 * part / whole for part in parts for whole in wholes if whole}
     statements: list[tuple[Statement, str]] = [(s, s.value) for s in card.stated("share")]
     for statement in card.stated("trainable"):
-        printed = re.findall(r"([\d.,]*\d)\s?%(\s+as PEFT)?", statement.value)
-        statements += [(statement, share) for place, (share, again) in enumerate(printed) if not place or again]
+        shares = re.findall(r"([\d.,]*\d)\s?%(\s+as PEFT)?", statement.value)
+        statements += [(statement, share) for place, (share, again) in enumerate(shares) if not place or again]
     for statement, printed in statements if known else []:
         for number in numbers(printed)[:1]:
             about = number.about or bool(

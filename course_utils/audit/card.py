@@ -225,8 +225,9 @@ PROSE = {
 def _taken_apart(data: Any, text: str) -> Card:
     for pattern, instead in HTML.items():
         text = re.sub(pattern, instead, text, flags=re.S | re.I)
-    card, in_code, header, lines = Card(data, text), False, [], [one_line(line) for line in text.splitlines()]
+    card, in_code, lines = Card(data, text), False, [one_line(line) for line in text.splitlines()]
     headings: list[str] = []
+    header: list[str] = []
     for line in lines:
         if line.startswith(("```", "~~~")):
             in_code = not in_code
@@ -255,7 +256,7 @@ def _of_row(header: list[str], cells: list[str], heading: str) -> list[Statement
         return []
     row = dict(zip(columns, cells, strict=False))
     if len(cells) == 2 and not any(re.search("accuracy|f1|loss|perplexity|param", c) for c in columns[1:]):
-        return [Statement(*cells, heading)]
+        return [Statement(cells[0], cells[1], heading)]
     return [Statement(title, cell, heading, row) for title, cell in zip(header[1:], cells[1:], strict=False) if cell]
 
 

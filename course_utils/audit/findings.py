@@ -62,7 +62,7 @@ def print_table(audits: dict[str, list[Finding]]) -> None:
 
 def as_json(audits: dict[str, list[Finding]]) -> dict[str, Any]:
     """The audits as JSON: {schema, refuted, cards: [{card, counts of verdicts, findings: [{claim, verdict, …}]}]}."""
-    cards = [
+    cards: list[dict[str, Any]] = [
         {
             "card": card,
             "verdicts": {verdict: sum(f.verdict == verdict for f in findings) for verdict in VERDICTS},

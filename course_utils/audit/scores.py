@@ -101,8 +101,8 @@ def scores(card: Card) -> list[Score]:
     for statement in card.statements:
         metric = next((m for m, words in METRIC_WORDS.items() if words.search(statement.label)), None)
         first, cell = next(iter((statement.row or {"": ""}).items()))
-        other = MODELS.search(first) and not WORDS["ours"].search(cell)
-        other = other or WORDS["other_accuracy"].search(statement.label)
+        other = bool(MODELS.search(first)) and not WORDS["ours"].search(cell)
+        other = other or bool(WORDS["other_accuracy"].search(statement.label))
         elsewhere = is_label("versions", normal(statement.heading)) and not statement.prose
         if metric and not other and not elsewhere and begins_with_number(statement.value):
             found.append(Score(statement, metric, card))
@@ -303,7 +303,7 @@ def _data(card: Card, all_scores: list[Score], adapter: Adapter | None) -> Itera
                 yield Finding(f"{n:,} examples of {named[0].names[0]}", REFUTED, said, "data set")
     classes = adapter.classes if adapter else None
     for known in card.sets if classes and len(card.sets) == 1 else []:
-        if known.classes and not known.tokens and 1 < classes < known.classes:
+        if classes and known.classes and not known.tokens and 1 < classes < known.classes:
             said = f"It has {known.classes} classes; the trained head answers with {classes}."
             yield Finding(f"Data set {known.names[0]}", REFUTED, said, "data set")
 

@@ -113,9 +113,10 @@ def sentence_losses(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
 
 
 def calibration_bins(positive: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Predictions in `CALIBRATION_BINS` equal bins of confidence, empty ones left out: columns n, confidence, accuracy (means).
+    """Predictions in `CALIBRATION_BINS` equal bins of confidence, empty ones left out.
 
-    `positive` (n,) is the positive class's probability, `labels` (n,) the class (Guo et al. 2017, section 2).
+    Columns n, confidence and accuracy (means). `positive` (n,) is the positive class's probability, `labels` (n,) the
+    class (Guo et al. 2017, section 2).
     """
     confidence, right, its_bin = _confidences(positive, labels)
     grouped = pd.DataFrame({"confidence": confidence, "accuracy": right}).groupby(its_bin)
