@@ -25,9 +25,10 @@ from pydantic import (
 
 from course_utils.errors import CourseError
 from course_utils.host import has_bf16, processes
+from course_utils.inputs.columns import Columns
 from course_utils.inputs.sources import SOURCES, Source, find_source
 from course_utils.methods import METHODS
-from course_utils.methods.base import Settings
+from course_utils.methods.base import Names, Settings
 from course_utils.paths import PROJECT, relative_to_project
 from course_utils.text import hash_of_json
 
@@ -62,9 +63,15 @@ class SharedSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     base_model: str = Field("embedded", min_length=1, description="embedded, a folder, or a hub id")
-    data: str = Field("embedded", min_length=1, description="embedded, sst2 (the hub's), or a folder")
+    data: str = Field(
+        "embedded", min_length=1, description=f"{', '.join(SOURCES)}, hub:OWNER/NAME, a file, or a folder of files"
+    )
+    text_column: str | None = Field(None, min_length=1, description="column of the texts, where it cannot be guessed")
+    text_pair_column: str | None = Field(None, min_length=1, description="column of the second texts, for pairs")
+    label_column: str | None = Field(None, min_length=1, description="column of the labels")
+    class_names: Names = Field((), description="names of the classes, comma-separated, in the order of their labels")
     also_evaluate: str | None = Field(
-        None, description="another source whose evaluation sets are added; overlap leaves the training set"
+        None, description="another source of the same classes to evaluate on; overlap leaves the training set"
     )
     max_train: int | None = Field(None, ge=2, description="training examples at most")
     max_validation: int | None = Field(None, ge=2, description="validation examples at most")
@@ -73,12 +80,8 @@ class SharedSettings(BaseModel):
     max_length: int = Field(128, ge=8, le=512, description="tokens of a sentence at most")
     epochs: int = Field(ge=1, le=100, description="passes over the training set")
     batch_size: int = Field(16, ge=1, le=1024, description="examples a step")
-    warmup_steps: float = Field(
-        0.06, ge=0, description="steps of linear warm-up; below 1, a share of all steps"
-    )
-    precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="auto is bf16 where the processor has it"
-    )
+    warmup_steps: float = Field(0.06, ge=0, description="steps of linear warm-up; below 1, a share of all steps")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto is bf16 where the processor has it")
     threads: int = Field(1, ge=1, le=256, description="threads of one run; runs go side by side")
     speedups: bool = Field(True, description="compute the same with less work (course_utils/speed.py, fork_server.py)")
     checkpoint_steps: int = Field(100, ge=1, description="steps between two checkpoints")
@@ -98,18 +101,20 @@ class SharedSettings(BaseModel):
     @property
     def source(self) -> Source:
         """The source of the data."""
-        return find_source(self.data)
+        columns = Columns(self.text_column, self.text_pair_column, self.label_column, self.class_names)
+        return find_source(self.data, columns)
 
     @property
     def task(self) -> Classification:
-        """What is learned: the classes of the source."""
+        """What is learned: the classes of the source, which is read for them."""
+        from course_utils.inputs.splits import class_names
         from course_utils.tasks.classification import Classification
 
-        return Classification(self.source.class_names)
+        return Classification(class_names(self.source))
 
     def files(self) -> list[Path]:
         """The reader's own files that are read: a change to one means that runs must be made again."""
-        sources = [find_source(name) for name in (self.data, self.also_evaluate) if name]
+        sources = [self.source, *([find_source(self.also_evaluate)] if self.also_evaluate else [])]
         return sorted([*self.base.files(), *(file for source in sources for file in source.files())])
 
     def load_data(self) -> Data:
@@ -117,7 +122,7 @@ class SharedSettings(BaseModel):
         from course_utils.inputs.splits import load_data
 
         maxima = {name: getattr(self, name) for name in ("max_train", "max_validation", "max_test", "max_other")}
-        data = load_data(self.data, also_evaluate=self.also_evaluate, **maxima)
+        data = load_data(self.source, also_evaluate=self.also_evaluate, **maxima)
         if self.batch_size > (size := len(data.sets["train"])):
             raise CourseError(
                 f"batch_size: {self.batch_size} is more than the {size} training examples; "
@@ -132,12 +137,12 @@ class SharedSettings(BaseModel):
 
 
 def _folder_from_project(value: str) -> str:
-    """A folder as written from the project's root ("./x", "../x"); anything else unchanged."""
+    """A folder or file as written from the project's root ("./x", "../x"); anything else unchanged."""
     if value in SOURCES:
         return value
     for start in (Path.cwd(), PROJECT):
         folder = os.path.join(start, os.path.expanduser(value))
-        if os.path.isdir(folder):  # false, where Path's own raises, for what can be no name of a folder
+        if os.path.exists(folder):  # false, where Path's own raises, for what can be no name of a file
             relative = os.path.relpath(os.path.realpath(folder), PROJECT)
             return relative if relative.startswith("..") else f"./{relative}"
     return value

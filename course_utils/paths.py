@@ -31,7 +31,13 @@ def relative_to_project(path: Path | str) -> str:
 
 def find_folder(name: str) -> Path | None:
     """The folder called `name`, seen from the current folder or from the project's root."""
-    return next((place / name for place in (Path.cwd(), PROJECT) if os.path.isdir(place / name)), None)
+    place = find_path(name)
+    return place if place and place.is_dir() else None
+
+
+def find_path(name: str) -> Path | None:
+    """The folder or file called `name`, seen from the current folder or from the project's root."""
+    return next((place / name for place in (Path.cwd(), PROJECT) if os.path.exists(place / name)), None)
 
 
 def sha256_of(file: Path) -> str:

@@ -20,10 +20,11 @@ from course_utils.host import locked
 from course_utils.methods import METHODS
 from course_utils.methods.sizes import ParameterCount
 from course_utils.paths import relative_to_project, runs_folder, sha256_of
-from course_utils.tasks.classification import METRICS
+from course_utils.tasks.classification import METRICS, Classification
 from course_utils.text import hash_of, hash_of_json, plain_title
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+SCHEMA_1_CLASSES = ("negative", "positive")  # the only ones that there were
 CARD = "adapter/README.md"  # written anew when the comparison is known: its first hash is not held against it
 
 
@@ -47,6 +48,7 @@ class DataRecord(Record):
     source: str
     sizes: dict[str, int]
     titles: dict[str, Title]
+    class_names: tuple[Title, ...] = SCHEMA_1_CLASSES
     fingerprint: str
 
 
@@ -142,6 +144,11 @@ class Run:
         return self.result.config
 
     @property
+    def task(self) -> Classification:
+        """What the run learned."""
+        return Classification(self.result.data.class_names)
+
+    @property
     def method(self):
         """The `Method` that the run used."""
         return METHODS[self.config.method]
@@ -152,8 +159,12 @@ class Run:
         return relative_to_project(self.folder)
 
     def predictions(self) -> pd.DataFrame:
-        """Columns set, example_id, label, logit_0, logit_1; one row an evaluated sentence."""
-        return pd.read_parquet(self.folder / "predictions.parquet")
+        """Columns set, example_id, label, scores (a list: a logit a class); one row an evaluated text."""
+        table = pd.read_parquet(self.folder / "predictions.parquet")
+        if "scores" not in table:  # schema 1
+            table["scores"] = list(table[["logit_0", "logit_1"]].to_numpy())
+            table = table.drop(columns=["logit_0", "logit_1"])
+        return table
 
     def history(self) -> pd.DataFrame:
         """What was logged during training: step, epoch, loss, learning_rate, validation accuracy…"""
@@ -277,5 +288,5 @@ def publish(folder: Path, result: RunResult) -> Run:
 def load_model(run: Run, merged: bool = True):
     """The trained classifier of `run`, ready to predict; `merged`: ΔW added to W₀."""
     method, config = run.method, run.config
-    base = method.load_base(config.base, config.task, "fp32")
+    base = method.load_base(config.base, run.task, "fp32")
     return (method.load_merged if merged else method.load)(base, run.folder)

@@ -3,114 +3,223 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_utils.errors import CourseError, explained
-from course_utils.inputs.embedded import embedded_sentences
+from course_utils.inputs.columns import NO_COLUMNS, Columns, Texts, examples
+from course_utils.inputs.embedded import SENTENCES, embedded_sentences
 from course_utils.inputs.facts import Facts
-from course_utils.paths import find_folder
-from course_utils.text import code_span, plain_title
+from course_utils.inputs.tables import READERS, from_dataset, read_table
+from course_utils.paths import find_path
+from course_utils.text import and_joined, code_span, plain_title
 
 if TYPE_CHECKING:
     import pandas
 
-CLEAR_RATING = 0.5  # a mean rating nearer to 0 than this is no label
+CLEAR_RATING = 0.5  # a mean rating nearer to 0 than this takes no side
+STRONG_RATING = 2.0  # with five classes, from here on a sentence is very negative or very positive
+SENTIMENT = ("negative", "positive")
 OTHER_DOMAINS = {"products": "product reviews", "tweets": "tweets", "editorials": "newspaper editorials"}
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("dev", "valid", "validation", "val", "eval"), "dev"
+)  # the first word of a file's or a split's name → what it is here
 
 
 @dataclass(frozen=True)
 class Source:
     """Labelled texts of one origin.
 
-    `name` is what `data=` takes, `title` what a report calls its evaluation sentences. `test_size` is how many texts
-    are set aside where `read` gives one set; `phrases` says that the training texts hold parts of sentences.
-    `further` maps sets that belong to it (`read_further`) to their titles.
+    `name` is what `data=` takes, `title` what a report calls its evaluation texts. `class_names` is empty where only
+    reading tells; `columns` are what the settings say of a table's columns and classes. `test_size` is how many texts
+    are set aside for the test where `read` gives one set; `further` maps sets that belong to it (`read_further`) to
+    their titles.
     """
 
     name: str
     title: str
     facts: Facts
-    class_names: tuple[str, ...] = ("negative", "positive")
-    phrases: bool = True
-    test_size: int = 0
-    further: dict[str, str] = field(default_factory=lambda: dict(OTHER_DOMAINS))
+    class_names: tuple[str, ...] = ()
+    columns: Columns = NO_COLUMNS
+    test_size: int = 2_000
+    further: dict[str, str] = field(default_factory=dict)
 
-    def read(self, setting: str = "data") -> dict[str, pandas.DataFrame]:
-        """Frames of text and label: train, dev and perhaps test, or train alone; CourseError names the `setting`."""
+    def read(self, setting: str = "data") -> Texts:
+        """Its texts: train, and dev and test where it has them; CourseError names the `setting`."""
         raise NotImplementedError
 
     def read_further(self, name: str) -> pandas.DataFrame:
-        """One of the `further` sets."""
-        return rated_sentences(name)
+        """One of the `further` sets: text and label."""
+        return rated_sentences(name, two_classes)
 
     def check(self, setting: str = "data") -> None:
-        """Raise CourseError, naming the `setting`, where there is no such folder; reads and fetches nothing."""
+        """Raise CourseError, naming the `setting`, where there is no such source; reads and fetches nothing."""
 
     def files(self) -> list[Path]:
         """The reader's own files that it reads: a change to one means that runs must be made again."""
         return []
 
 
-class Embedded(Source):
-    """Movie sentences that people rated, from the package index."""
-
-    def read(self, setting: str = "data") -> dict[str, pandas.DataFrame]:
-        return {"train": rated_sentences("movies")}
+# ---------------------------------------------------------------- from the package index
 
 
-class Sst2(Source):
-    """SST-2 from the hub."""
+def two_classes(mean: float) -> int | None:
+    """0 (negative) or 1 (positive) of a mean rating from −4 to +4; None where it takes no side."""
+    return None if abs(mean) < CLEAR_RATING else int(mean > 0)
 
-    def read(self, setting: str = "data") -> dict[str, pandas.DataFrame]:
+
+def five_classes(mean: float) -> int | None:
+    """0 (very negative) to 4 (very positive) of a mean rating from −4 to +4."""
+    return sum(mean > bound for bound in (-STRONG_RATING, -CLEAR_RATING, CLEAR_RATING, STRONG_RATING))
+
+
+def rated_sentences(domain: str, class_of: Callable[[float], int | None]) -> pandas.DataFrame:
+    """The embedded sentences of a `domain` whose mean rating has a class: text, mean_rating, label."""
+    frame = embedded_sentences(domain, columns=["text", "mean_rating"])
+    frame = frame.assign(label=frame.mean_rating.map(class_of)).dropna(subset="label")
+    return frame.astype({"label": int}).reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Rated(Source):
+    """Movie sentences that people rated; `class_of` gives the label of a mean rating, None where it has none."""
+
+    class_of: Callable[[float], int | None] = two_classes
+
+    def read(self, setting: str = "data") -> Texts:
+        return Texts({"train": self.read_further("movies")}, self.class_names)
+
+    def read_further(self, name: str) -> pandas.DataFrame:
+        return rated_sentences(name, self.class_of)
+
+
+class Domains(Source):
+    """Rated sentences of all domains; the class is the domain."""
+
+    def read(self, setting: str = "data") -> Texts:
+        import pandas
+
+        names = enumerate(self.class_names)
+        frames = [embedded_sentences(name, columns=["text"]).assign(label=label) for label, name in names]
+        return Texts({"train": pandas.concat(frames, ignore_index=True)}, self.class_names)
+
+
+# ---------------------------------------------------------------- from the hub
+
+
+@dataclass(frozen=True)
+class Hub(Source):
+    """A data set of the hub: `path` is its id there, `part` the name of a configuration."""
+
+    path: str = ""
+    part: str | None = None
+    revision: str | None = None
+
+    def read(self, setting: str = "data") -> Texts:
         import datasets
 
-        folder = f"{setting}=FOLDER, with its train.tsv and dev.tsv in GLUE's layout"
-        remedy = f"where there is no hub type {folder}, or {setting}=embedded"
-        with explained(f"{setting}=sst2: SST-2 could not be loaded from the hub", remedy):
-            splits = datasets.load_dataset(self.facts.hub_id, revision=SST2_REVISION)
-        return {
-            name: splits[split].to_pandas().rename(columns={"sentence": "text"})[["text", "label"]]
-            for name, split in {"train": "train", "dev": "validation"}.items()
-        }
+        remedy = (
+            f"check its name and the network; where there is no hub type {setting}=FILE, a folder of files, or"
+            f" {setting}=embedded"
+        )
+        with explained(f"{setting}={self.name}: it could not be loaded from the hub", remedy):
+            splits = datasets.load_dataset(self.path, self.part, revision=self.revision)
+        tables = {}
+        for split in splits:
+            if role := _role(split):
+                tables[role] = (f"{self.name}, split {split}", from_dataset(splits[split]))
+        if "train" not in tables:
+            raise CourseError(f"{setting}={self.name}: it has no split train, but {and_joined([*splits])}")
+        return examples(tables, self.columns)
 
 
-class Folder(Source):
-    """A folder in GLUE's layout: train.tsv and dev.tsv, perhaps a labelled test.tsv."""
+# ---------------------------------------------------------------- the reader's own
+
+
+class Files(Source):
+    """A file, or a folder with one for training and perhaps one to validate and one to test on."""
 
     def check(self, setting: str = "data") -> None:
-        self._folder(setting)
+        self._files(setting)
 
-    def read(self, setting: str = "data") -> dict[str, pandas.DataFrame]:
-        folder = self._folder(setting)
-        frames: dict[str, pandas.DataFrame] = {}
-        for name in ("train", "dev", "test"):
-            lines = _read_lines(folder / f"{name}.tsv")
-            if name == "test" and (lines is None or "label" not in lines[0]):
-                continue  # GLUE's own test sentences have no labels
-            if lines is None:
-                raise CourseError(
-                    f"{folder} holds no {name}.tsv; a data folder holds train.tsv and dev.tsv, tab-separated, with the "
-                    "columns sentence and label"
-                )
-            frames[name] = _read_examples(folder / f"{name}.tsv", *lines)
-        return frames
+    def read(self, setting: str = "data") -> Texts:
+        import pandas
+
+        tables = {}
+        for role, files in self._files(setting).items():
+            parts = [read_table(file) for file in files]
+            names = str(files[0]) if len(files) == 1 else f"{files[0].parent}, {role}"
+            tables[role] = (names, parts[0] if len(parts) == 1 else pandas.concat(parts))
+            tables[role][1].attrs = parts[0].attrs
+        return examples(tables, self.columns)
 
     def files(self) -> list[Path]:
-        return sorted(file for file in self._folder().glob("*.tsv") if file.is_file())
+        return sorted(file for files in self._files().values() for file in files)
 
-    def _folder(self, setting: str = "data") -> Path:
-        if (folder := find_folder(self.name)) is None:
+    def _files(self, setting: str = "data") -> dict[str, list[Path]]:
+        """Role (train, dev, test) → its files, shards in order."""
+        place = find_path(self.name)
+        if place is None:
             raise CourseError(
-                f"{setting}={self.name}: there is no such folder; type {', '.join(SOURCES)}, or a folder that holds"
-                " train.tsv and dev.tsv"
+                f"{setting}={self.name}: there is no such file or folder; type {', '.join(SOURCES)}, hub:OWNER/NAME, a"
+                f" file ({', '.join(READERS)}), or a folder that holds train, dev and perhaps test as such files"
             )
-        return folder
+        if place.is_file():
+            if place.suffix.lower() not in READERS:
+                raise CourseError(
+                    f"{setting}={self.name}: what {place.suffix or 'no ending'} holds is not known; save it as one of"
+                    f" {', '.join(READERS)}"
+                )
+            return {"train": [place]}
+        there = sorted(file for file in place.iterdir() if file.is_file() and file.suffix.lower() in READERS)
+        roles: dict[str, list[Path]] = {}
+        for file in there:
+            if role := _role(file.stem):
+                roles.setdefault(role, []).append(file)
+        if not roles and len(there) == 1:
+            return {"train": there}
+        listed = and_joined([file.name for file in sorted(place.iterdir())[:20]] or ["nothing"])
+        if "train" not in roles:
+            raise CourseError(
+                f"{setting}={self.name}: the folder holds {listed}, and no train{and_joined([*READERS])}; call the file"
+                f" with the training examples train, that to evaluate on dev or test, or type {setting}=FILE"
+            )
+        for role, files in roles.items():
+            if len({file.suffix.lower() for file in files}) > 1 or (len(files) > 1 and not _are_shards(files)):
+                raise CourseError(
+                    f"{setting}={self.name}: the folder holds {and_joined([file.name for file in files])}, of which one"
+                    f" can be the file {role}; take the others away"
+                )
+        return roles
 
 
-SST2_REVISION = "8d51e7e4887a4caaa95b3fbebbf53c0490b58bbb"
-EMBEDDED = Embedded(
+def _role(name: str) -> str | None:
+    return SPLITS.get(re.split(r"[\W_]", name.lower())[0])
+
+
+def _are_shards(files: list[Path]) -> bool:
+    return all(re.search(r"\d+-of-\d+$", file.stem) for file in files)
+
+
+SST2 = Hub(
+    "sst2",
+    "SST-2",
+    Facts(
+        "SST-2",
+        hub_id="stanfordnlp/sst2",
+        citations=("socher2013sst",),
+        limits=("Most training examples are phrases of sentences from movie reviews, not whole sentences.",),
+    ),
+    class_names=SENTIMENT,
+    columns=Columns("sentence", None, "label", SENTIMENT),
+    further=OTHER_DOMAINS,
+    path="stanfordnlp/sst2",
+    revision="8d51e7e4887a4caaa95b3fbebbf53c0490b58bbb",
+)
+EMBEDDED = Rated(
     "embedded",
     "movie",
     Facts(
@@ -121,80 +230,57 @@ EMBEDDED = Embedded(
             "ones included, its accuracy would be lower.",
         ),
     ),
-    phrases=False,
+    class_names=SENTIMENT,
     test_size=2_070,
+    further=OTHER_DOMAINS,
 )
-SST2 = Sst2(
-    "sst2",
-    "SST-2",
+FIVE = Rated(
+    "embedded-5",
+    "movie",
     Facts(
-        "SST-2",
-        hub_id="stanfordnlp/sst2",
-        citations=("socher2013sst",),
-        limits=("Most training examples are phrases of sentences from movie reviews, not whole sentences.",),
+        "rated movie review snippets in five classes",
+        citations=("hutto2014vader",),
+        limits=(
+            "The classes are cut out of mean ratings; a sentence whose mean lies near a cut could as well be in the"
+            " class beside its own.",
+        ),
     ),
+    test_size=2_070,
+    further=OTHER_DOMAINS,
+    class_names=("very negative", "negative", "neutral", "positive", "very positive"),
+    class_of=five_classes,
 )
-SOURCES = {source.name: source for source in (EMBEDDED, SST2)}
+DOMAINS = Domains(
+    "embedded-domains",
+    "domain",
+    Facts(
+        "rated sentences of four domains",
+        citations=("hutto2014vader",),
+        limits=("The classes are of unequal size; an accuracy must be read beside that of the largest class.",),
+    ),
+    class_names=tuple(sorted(SENTENCES)),
+    test_size=3_000,
+)
+SOURCES = {source.name: source for source in (EMBEDDED, FIVE, DOMAINS, SST2)}
+HUB_NAME = re.compile(r"hub:(?P<path>[\w.-]+/[\w.-]+)(?:/(?P<part>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?")
 
 
-def find_source(name: str) -> Source:
-    """The source that `data=` or `also_evaluate=` names: one of `SOURCES`, or a folder, which need not be there yet."""
-    folder = find_folder(name)
-    title = plain_title(os.path.basename(os.path.realpath(folder) if folder else name))
-    return SOURCES.get(name) or Folder(name, title, Facts(code_span(name)))
-
-
-def rated_sentences(domain: str) -> pandas.DataFrame:
-    """The clearly rated embedded sentences of a `domain`: text, mean_rating, label (the sign of the mean)."""
-    frame = embedded_sentences(domain, columns=["text", "mean_rating"])
-    frame = frame[frame.mean_rating.abs() >= CLEAR_RATING]
-    return frame.assign(label=(frame.mean_rating > 0).astype(int))
-
-
-def _read_lines(path: Path) -> list[list[str]] | None:
-    """The fields of every line; None where there is no such file. Quotes mean nothing in GLUE's files."""
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CourseError(f"{path} cannot be read ({error.strerror}); make it a file that you may read") from error
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise CourseError(f"{path}, line {line}: this is not UTF-8; save the file in the encoding UTF-8") from error
-    return [line.split("\t") for line in text.replace("\r\n", "\n").split("\n")]
-
-
-def _read_examples(path: Path, header: list[str], *lines: list[str]) -> pandas.DataFrame:
-    import pandas
-
-    header = [name.strip() for name in header]
-    for column in ("sentence", "label"):
-        if header.count(column) != 1:
-            fault = f"two columns {column}" if column in header else f"no column {column}"
+def find_source(name: str, columns: Columns = NO_COLUMNS) -> Source:
+    """The source that `data=` or `also_evaluate=` names, its columns as `columns` says; files need not be there yet."""
+    if name in SOURCES:
+        if columns != NO_COLUMNS:
             raise CourseError(
-                f"{path}: the first line is {' '.join(header)[:80]!r} and names {fault}; it must name "
-                "the columns sentence and label, with a tab between them"
+                f"data={name}: its columns and classes are known; leave out text_column, text_pair_column, label_column"
+                " and class_names."
             )
-    examples = []
-    for number, fields in enumerate(lines, start=2):
-        if fields == [""]:
-            continue
-        if len(fields) != len(header):
-            raise CourseError(
-                f"{path}, line {number}: {len(fields)} fields instead of {len(header)}; put one tab between two fields "
-                "and none inside a sentence"
-            )
-        example = dict(zip(header, fields, strict=True))
-        label = example["label"].strip()
-        if label not in ("0", "1"):
-            raise CourseError(
-                f"{path}, line {number}: the label is {label[:40]!r}; it must be 0 (negative) or 1 (positive)"
-            )
-        examples.append((example["sentence"].strip(), int(label)))
-    frame = pandas.DataFrame(examples, columns=["text", "label"])
-    if frame.label.nunique() < 2:
-        found = f"every label is {frame.label[0]}" if examples else "there are no examples"
-        raise CourseError(f"{path}: {found}; both classes, 0 and 1, are needed")
-    return frame
+        return SOURCES[name]
+    if name.startswith("hub:"):
+        if not (parts := HUB_NAME.fullmatch(name)):
+            raise CourseError(f"{name}: type hub:OWNER/NAME, and where it is needed hub:OWNER/NAME/CONFIG@REVISION")
+        path = parts["path"]
+        return Hub(
+            name, plain_title(path.partition("/")[2]), Facts(path, hub_id=path), columns=columns, **parts.groupdict()
+        )
+    place = find_path(name)
+    shown = os.path.basename(os.path.realpath(place)) if place else name
+    return Files(name, plain_title(Path(shown).stem), Facts(code_span(name)), columns=columns)

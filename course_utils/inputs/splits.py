@@ -4,60 +4,74 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 
 import pandas
 
 from course_utils.errors import CourseError
-from course_utils.inputs.sources import SST2, Source, find_source
+from course_utils.inputs.sources import SENTIMENT, SST2, Source, find_source
+from course_utils.text import and_joined
 
-HELD_OUT = 1_000  # sentences kept back for validation; of phrases' sentences a fifth at most
+HELD_OUT = 1_000  # texts kept back for validation; a fifth of the training texts at most
 TELLING_WORDS = 3  # a text of fewer words occurs inside others by chance
 READ_WORDS = 512  # no encoder here reads further, so what comes later in a text cannot leak
 WHOLE_SENTENCE = re.compile(r"[.!?]\W*$")
 SST2_EXAMPLES = "2c4f5e0e5c3b3c8ba637142fc089c2991eeb8dee09f6ea08112d28df41ef2994"  # SHA-256 of its dev set's ids
 SST2_VALIDATION = "SST-2 validation"  # what that set is called, wherever it was read from
+SHOWN = ("example_id", "text", "text_pair", "label", "mean_rating")
 
 
 @dataclass(frozen=True)
 class Data:
     """The sets of one source: train, validation, test (the final evaluation set), then the further ones.
 
-    `sets` maps a set's name to a DataFrame of example_id (16 hex digits, from the normalised text), text, label (0
-    negative, 1 positive) and, where people rated the sentences, mean_rating; `titles` maps it to what a report calls
-    it; `removed` counts the texts that were left out, by reason.
+    `sets` maps a set's name to a DataFrame of example_id (16 hex digits, from the normalised text), text, perhaps
+    text_pair, label (place in `class_names`) and, where people rated the sentences, mean_rating; `titles` maps it to
+    what a report calls it; `removed` counts the texts that were left out, by reason; `understood` says how the source
+    was read.
     """
 
     source: str
     sets: dict[str, pandas.DataFrame]
     titles: dict[str, str]
     removed: dict[str, int]
+    class_names: tuple[str, ...]
+    understood: list[str] = field(default_factory=list)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over set, example_id, text and label of every example."""
-        digest = hashlib.sha256()
+        """SHA-256 over the classes, and set, example_id, text or texts, and label of every example."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
         for name, frame in self.sets.items():
-            for example in zip(frame.example_id, frame.text, frame.label.tolist(), strict=True):
+            for example in frame[[column for column in SHOWN[:4] if column in frame]].itertuples(index=False):
                 digest.update(repr((name, *example)).encode())
         return digest.hexdigest()
 
 
 @dataclass
 class _Reading:
-    """What a source gave, each text in its order: `elsewhere` is what its evaluation sets are called beside others."""
+    """What a source gave, each text in its order; `prefix` and `title` are what it is called beside another source.
 
-    pool: pandas.DataFrame  # to train and select on
-    evaluation: dict[str, pandas.DataFrame]  # test, and labelled_test where there is one
-    titles: dict[str, str]
-    elsewhere: dict[str, str]
+    `pool` is to train on, and to hold out from where there is no `validation`.
+    """
+
+    pool: pandas.DataFrame
+    validation: pandas.DataFrame | None
+    evaluation: pandas.DataFrame
+    title: str  # of the evaluation set
+    prefix: str
+    class_names: tuple[str, ...]
+    understood: list[str]
+    is_like: Source  # what it has further sets of
 
 
 def load_data(
-    source: str,
+    source: str | Source,
     *,
     max_train: int | None = None,
     max_validation: int | None = None,
@@ -65,78 +79,110 @@ def load_data(
     max_other: int | None = None,
     also_evaluate: str | None = None,
 ) -> Data:
-    """Load the source that `data=` names as disjoint, stable sets.
+    """Load a source, or the one that `data=` names so, as disjoint, stable sets.
 
-    Sets are ordered and split by a hash of the normalised text, and each maximum takes the first of its set, so a
-    smaller set is part of the larger one: quick's 2,000 test sentences are the first of full's 2,070. `max_test` goes
-    for every final evaluation set, `max_other` for the source's further sets. `also_evaluate` names another source,
-    whose evaluation sets are added; train and validation then lose every text that equals one of their sentences, is a
-    part of one, or contains one of three words or more. A further set loses what another set holds.
+    Sets are ordered and split by a hash of the normalised text, the classes evenly mixed, and each maximum takes the
+    first of its set, so a smaller set is part of the larger one: quick's 2,000 test sentences are the first of full's
+    2,070. `max_test` goes for every final evaluation set, `max_other` for the source's further sets. `also_evaluate`
+    names another source of the same classes, whose evaluation set is added; train and validation then lose every text
+    that equals one of its texts, is a part of one, or contains one of three words or more. A further set loses what
+    another set holds.
     Raises CourseError where a source cannot be read, or a set would be empty or hold one class.
     """
     removed: dict[str, int] = {}
-    origin = find_source(source)
+    origin = find_source(source) if isinstance(source, str) else source
     own = _read(origin, "data", removed)
-    evaluation, titles = own.evaluation, own.titles
-    if origin.phrases:
-        train, validation = _hold_out_sentences(own.pool, removed)
-    else:
-        train, validation = own.pool[HELD_OUT:], own.pool[:HELD_OUT]
+    train, validation = own.pool, own.validation
+    if validation is None:
+        train, validation = _hold_out(own.pool, removed)
+    evaluation = {"test": own.evaluation}
+    titles = {"train": "training", "validation": "validation", "test": own.title}
 
     if also_evaluate is not None:
-        if also_evaluate == source:
-            raise CourseError(f"also_evaluate={source} is the training data itself; name another source or none")
+        if also_evaluate == origin.name:
+            raise CourseError(f"also_evaluate={also_evaluate} is the training data itself; name another source or none")
         other = _read(find_source(also_evaluate), "also_evaluate", {})
-        sentences = pandas.concat(other.evaluation.values())
-        reason = f"overlap with {other.titles['test']}"
-        train = _without(train, _overlap(train, sentences), removed, f"train, {reason}")
-        validation = _without(validation, _overlap(validation, sentences), removed, f"validation, {reason}")
-        evaluation = evaluation | {other.elsewhere[name]: frame for name, frame in other.evaluation.items()}
-        titles = titles | {other.elsewhere[name]: other.titles[name] for name in other.evaluation}
+        added = _with_classes(other, own.class_names, also_evaluate)
+        reason = f"overlap with {other.title}"
+        train = _without(train, _overlap(train, added), removed, f"train, {reason}")
+        validation = _without(validation, _overlap(validation, added), removed, f"validation, {reason}")
+        evaluation[other.prefix] = added
+        titles[other.prefix] = other.title
 
     sets = (
-        _cut({"train": train}, source, removed, max_train=max_train)
-        | _cut({"validation": validation}, source, removed, max_validation=max_validation)
-        | _cut(evaluation, source, removed, max_test=max_test)
+        _cut({"train": train}, origin.name, removed, max_train=max_train)
+        | _cut({"validation": validation}, origin.name, removed, max_validation=max_validation)
+        | _cut(evaluation, origin.name, removed, max_test=max_test)
     )
+    if missing := set(range(len(own.class_names))) - set(sets["train"].label):
+        names = and_joined([repr(own.class_names[label]) for label in sorted(missing)])
+        raise CourseError(f"data={origin.name}: the training set would hold nothing of {names}; raise max_train")
     others = set(pandas.concat([train, validation, *evaluation.values()]).key)
     further = {
-        name: _without(_distinct(origin.read_further(name), name, removed), others, removed, f"{name}, in another set")
-        for name in origin.further
+        name: _without(
+            _distinct(own.is_like.read_further(name), name, removed), others, removed, f"{name}, in another set"
+        )
+        for name in own.is_like.further
     }
-    sets |= _cut(further, source, removed, max_other=max_other)
-    return Data(source, sets, titles | origin.further, {reason: n for reason, n in removed.items() if n})
+    sets |= _cut(further, origin.name, removed, max_other=max_other)
+    left_out = {reason: n for reason, n in removed.items() if n}
+    return Data(origin.name, sets, titles | own.is_like.further, left_out, own.class_names, own.understood)
+
+
+def class_names(source: Source) -> tuple[str, ...]:
+    """The classes of `source`, which is read where it does not know them."""
+    return source.class_names or _read(source, "data", {}).class_names
 
 
 def normalise(text: str) -> str:
-    """The text as texts are compared: lower case, and nothing but letters and digits."""
+    """The text as texts are compared: Unicode's compatible form without case, and nothing but letters with their
+    marks, digits, and symbols such as emoji."""
     return "".join(_words(text))
 
 
 def _read(source: Source, setting: str, removed: dict[str, int]) -> _Reading:
     """The texts of `source`: those to train on keep what is twice in them, as the published recipes do."""
-    frames = source.read(setting)
-    if source.test_size:
-        [everything] = frames.values()
-        texts = _distinct(everything, f"{source.title}s", removed)
-        titles = {"train": "training", "validation": "validation", "test": f"{source.title} test"}
-        test, pool = texts[: source.test_size], texts[source.test_size :]
-        return _Reading(pool, {"test": test}, titles, {"test": f"{_identifier(source.title)}s_test"})
+    texts = source.read(setting)
+    title, prefix, understood, is_like = source.title, _identifier(source.title), texts.understood, source
+    if [*texts.frames] == ["train"]:
+        mixed = _distinct(texts.frames["train"], f"{title} texts", removed)
+        size = min(source.test_size, len(mixed) // 4)
+        test, pool = mixed[:size], mixed[size:]
+        size = min(HELD_OUT, len(pool) // 5)
+        pool, validation, title = pool[size:], pool[:size], f"{title} test"
+        return _Reading(pool, validation, test, title, f"{prefix}_test", texts.class_names, understood, is_like)
 
     frames = {
-        name: (_ordered if name == "train" else _distinct)(frame, name, removed) for name, frame in frames.items()
+        name: (_ordered if name == "train" else _distinct)(frame, name, removed) for name, frame in texts.frames.items()
     }
-    evaluation = {"test": frames["dev"]} | ({"labelled_test": frames["test"]} if "test" in frames else {})
-    evaluated = set(pandas.concat(evaluation.values()).key)
-    pool = _without(frames["train"], evaluated, removed, "train, in an evaluation set")
-    title, prefix, dev = source.title, _identifier(source.title), "dev"
-    examples = hashlib.sha256(" ".join(frames["dev"].example_id).encode()).hexdigest()
-    if source is SST2 or examples == SST2_EXAMPLES:
-        title, prefix, dev = SST2.title, SST2.name, "validation"
-    titles = {"train": "training", "validation": "held-out training sentences", "test": f"{title} {dev}"}
-    if "test" in frames:
-        titles["labelled_test"] = f"{title} test"
-    return _Reading(pool, evaluation, titles, {"test": f"{prefix}_{dev}", "labelled_test": f"{prefix}_test"})
+    judged = "test" if "test" in frames else "dev"
+    evaluation, names = frames[judged], texts.class_names
+    ids = hashlib.sha256(" ".join(sorted(evaluation.example_id)).encode()).hexdigest()
+    if source is SST2 or ids == SST2_EXAMPLES:
+        title, prefix, judged, is_like = SST2.title, SST2.name, "validation", SST2
+        names = SENTIMENT if names == ("0", "1") else names
+    pool = _without(frames["train"], set(evaluation.key), removed, "train, in an evaluation set")
+    validation = None
+    if judged == "test" and "dev" in frames:
+        validation = _without(frames["dev"], set(evaluation.key), removed, "dev, in an evaluation set")
+        pool = _without(pool, set(validation.key), removed, "train, in the validation set")
+    return _Reading(pool, validation, evaluation, f"{title} {judged}", f"{prefix}_{judged}", names, understood, is_like)
+
+
+def _with_classes(other: _Reading, names: tuple[str, ...], source: str) -> pandas.DataFrame:
+    """The evaluation set of `other` with labels that are places in `names`."""
+    if sorted(other.class_names) == sorted(names):
+        labels = [names.index(name) for name in other.class_names]
+    elif len(other.class_names) == len(names) and any(
+        all(name.isdigit() for name in classes) for classes in (names, other.class_names)
+    ):
+        labels = [*range(len(names))]  # numbers stand in for names
+    else:
+        raise CourseError(
+            f"also_evaluate={source}: its classes are {and_joined([*other.class_names])}, those of the training data"
+            f" {and_joined([*names])}; name a source of the same classes"
+        )
+    return other.evaluation.assign(label=other.evaluation.label.map(labels.__getitem__))
 
 
 def _identifier(title: str) -> str:
@@ -149,14 +195,23 @@ def _identifier(title: str) -> str:
 def _ordered(frame: pandas.DataFrame, name: str, removed: dict[str, int]) -> pandas.DataFrame:
     """The examples in the order of their hash, with their normalised text as key, the longest of equal ones first.
 
-    Texts without a letter or digit, such as ":)", go.
+    Texts of punctuation alone, such as ":)", go.
     """
-    frame = frame.assign(key=frame.text.map(normalise))
-    frame = _without(frame, {""}, removed, f"{name}, without a letter or digit")
+    keys = frame.text.map(normalise)
+    if "text_pair" in frame:
+        keys = keys + "\n" + frame.text_pair.map(normalise)
+    frame = _without(frame.assign(key=keys), {"", "\n"}, removed, f"{name}, without a letter, digit or symbol")
     frame = frame.assign(example_id=[_hash(key)[:16] for key in frame.key], characters=frame.text.str.len())
-    return frame.sort_values(
+    frame = frame.sort_values(
         ["example_id", "characters", "text", "label"], ascending=[True, False, True, True], ignore_index=True
     )
+    return _mixed(frame)
+
+
+def _mixed(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The examples with their classes evenly mixed, so that the first of them hold each class in its share."""
+    places = (frame.groupby("label").cumcount() + 0.5) / frame.groupby("label").label.transform("size")
+    return frame.iloc[places.argsort(kind="stable")].reset_index(drop=True)
 
 
 def _distinct(frame: pandas.DataFrame, name: str, removed: dict[str, int]) -> pandas.DataFrame:
@@ -166,14 +221,14 @@ def _distinct(frame: pandas.DataFrame, name: str, removed: dict[str, int]) -> pa
     frame = _without(frame, set(labels.index[labels > 1]), removed, f"{name}, contradicting labels")
     distinct = frame.drop_duplicates("example_id", ignore_index=True)
     removed[f"{name}, duplicates"] = len(frame) - len(distinct)
-    return distinct
+    return _mixed(distinct)
 
 
-def _hold_out_sentences(pool: pandas.DataFrame, removed: dict[str, int]) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """Split phrases into train and validation by sentence: no phrase of a validation sentence is left in train.
+def _hold_out(pool: pandas.DataFrame, removed: dict[str, int]) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """Split texts into train and validation by sentence: no part of a validation text is left in train.
 
-    Phrases come without the sentence they are from. One that is a part of no longer one is taken for a sentence; those
-    that end in a full stop go first, because they are whole.
+    Phrases come without the sentence they are from. One that is a part of no longer one is taken for a sentence; where
+    phrases are many, those that end in a full stop go first, because they are whole.
     """
     keys = sorted(pool.key)
     parts: set[str] = set()
@@ -181,14 +236,17 @@ def _hold_out_sentences(pool: pandas.DataFrame, removed: dict[str, int]) -> tupl
     for example in sorted(pool.itertuples(), key=lambda example: len(example.key), reverse=True):
         if example.key not in parts:
             sentences.append(example)
-            parts.update(_parts(example.text, keys))
+            parts.update({example.key}, _parts(example.text, keys))
+    are_phrases = len(sentences) < 0.8 * pool.key.nunique()
     # Not in the order of example_id: the movie test set comes first in that, and it shares sentences with SST-2.
-    sentences.sort(key=lambda sentence: (not WHOLE_SENTENCE.search(sentence.text), _hash(sentence.example_id)))
-    held_out = sentences[: min(HELD_OUT, len(sentences) // 5)]
-    leaving = {part for sentence in held_out for part in _parts(sentence.text, keys)}
-    held_out_keys = {sentence.key for sentence in held_out}
+    order = [(are_phrases and not WHOLE_SENTENCE.search(s.text), _hash(s.example_id)) for s in sentences]
+    sentences = [sentence.Index for _, sentence in sorted(zip(order, sentences, strict=True), key=itemgetter(0))]
+    candidates = _mixed(pool.loc[sentences])
+    held_out = candidates.head(min(HELD_OUT, len(candidates) // 5))
+    leaving = {part for text in held_out.text for part in _parts(text, keys)}
+    held_out_keys = set(held_out.key)
     validation = pool[pool.key.map(held_out_keys.__contains__).astype(bool)].drop_duplicates("key")
-    train = _without(pool, leaving | held_out_keys, removed, "train, validation sentences and their phrases")
+    train = _without(pool, leaving | held_out_keys, removed, "train, validation texts and their parts")
     return train, validation
 
 
@@ -220,7 +278,22 @@ def _parts(text: str, keys: list[str]) -> Iterator[str]:
 
 
 def _words(text: str) -> list[str]:
-    return re.sub(r"[^\w\s]|_", "", text.lower()).split()
+    return unicodedata.normalize("NFKC", text).casefold().translate(_KEPT).split()
+
+
+class _Kept(dict[int, str | None]):
+    """Code point → itself where texts are compared by it, a space for white space, else None."""
+
+    def __missing__(self, code: int) -> str | None:
+        character, category = chr(code), unicodedata.category(chr(code))
+        is_emoji = category == "So" or (category == "Sk" and code >= 0x1F000)  # a colour of skin
+        is_variant = 0xFE00 <= code <= 0xFE0F  # how the character before it is drawn
+        kept = character if (category[0] in "LMN" or is_emoji) and not is_variant else None
+        self[code] = " " if character.isspace() else kept
+        return self[code]
+
+
+_KEPT = _Kept()
 
 
 def _hash(text: str) -> str:
@@ -240,16 +313,19 @@ def _cut(
     [(parameter, limit)] = maximum.items()
     cut = {}
     for name, frame in sets.items():
-        columns = [column for column in ("example_id", "text", "label", "mean_rating") if column in frame]
-        cut[name] = frame[columns].head(len(frame) if limit is None else limit).reset_index(drop=True)
+        cut[name] = (
+            frame[[column for column in SHOWN if column in frame]]
+            .head(len(frame) if limit is None else limit)
+            .reset_index(drop=True)
+        )
         if cut[name].label.nunique() < 2:
             if len(cut[name]) < len(frame):
                 remedy = f"raise {parameter}={limit}"
             else:
                 left_out = "; ".join(f"{reason}: {n}" for reason, n in removed.items() if n)
-                remedy = f"bring more labelled sentences (left out: {left_out or 'none'})"
+                remedy = f"bring more labelled texts (left out: {left_out or 'none'})"
             raise CourseError(
-                f"data={source}: the set {name} would hold {len(cut[name])} of {len(frame)} sentences and not both "
+                f"data={source}: the set {name} would hold {len(cut[name])} of {len(frame)} texts and fewer than two "
                 f"classes; {remedy}"
             )
     return cut

@@ -25,7 +25,7 @@ def _split_names(value: Any) -> Any:
 
 
 Baseline = Literal["floor", "ceiling"] | None
-ModuleNames = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_split_names)]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_split_names)]
 
 
 class Settings(BaseModel):
@@ -41,7 +41,7 @@ class LowRankSettings(Settings):
     """Settings of the methods that train two factors, B (out, rank) and A (rank, in)."""
 
     rank: int = Field(8, ge=1, le=4096, description="rank r of the factors")
-    target_modules: ModuleNames = Field(
+    target_modules: Names = Field(
         (), description="names of the adapted linear layers, comma-separated; empty: query and value"
     )
 

@@ -47,7 +47,8 @@ class Classification:
             "label2id": {name: label for label, name in self.labels.items()},
         }
 
-    def initialise_head(self, model: nn.Module, seed: int) -> None:
+    @staticmethod
+    def initialise_head(model: nn.Module, seed: int) -> None:
         """Draw the head's weights from N(0, initializer_range²) by `seed` alone, so that all methods start alike."""
         import torch
 
@@ -63,11 +64,22 @@ class Classification:
                     if layer.bias is not None:
                         layer.bias.data.zero_()
 
-    def tokenize(self, frame: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
-        """A datasets.Dataset of input_ids, attention_mask, label and length (tokens), truncated but not padded."""
+    @staticmethod
+    def tokenize(frame: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+        """A datasets.Dataset of input_ids, attention_mask, label and length (tokens), truncated but not padded.
+
+        Pairs bring token_type_ids where the tokenizer has them; the longer of two texts is cut first.
+        """
         from datasets import Dataset
 
-        tokens = tokenizer(frame.text.tolist(), truncation=True, max_length=max_length, return_token_type_ids=False)
+        pairs = frame.text_pair.tolist() if "text_pair" in frame else None
+        tokens = tokenizer(
+            frame.text.tolist(),
+            pairs,
+            truncation=True,
+            max_length=max_length,
+            return_token_type_ids=None if pairs else False,
+        )
         lengths = [len(ids) for ids in tokens["input_ids"]]
         return Dataset.from_dict({**tokens, "label": frame.label.tolist(), "length": lengths})
 

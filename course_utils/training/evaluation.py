@@ -17,23 +17,23 @@ from transformers import DataCollatorWithPadding
 from course_utils.config import RunConfig
 from course_utils.methods import METHODS
 from course_utils.runs import Run, load_model
-from course_utils.tasks.classification import METRICS, score
+from course_utils.tasks.classification import METRICS, Classification, score
 from course_utils.training.speed import speed_up
 
 EVALUATION_BATCH = 64
 
 
 def predict(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame) -> np.ndarray:
-    """Logits (n, 2) of `model` for the sentences in `frame.text`, in the frame's order, in the precision of `config`.
+    """Logits (n, classes) of `model` for the texts of `frame`, in the frame's order, in the precision of `config`.
 
     "bf16" multiplies matrices in bfloat16, as a run in that precision did in training.
     """
-    dataset = config.task.tokenize(frame, tokenizer, config.max_length)
+    dataset = Classification.tokenize(frame, tokenizer, config.max_length)
     order = np.argsort(dataset["length"], kind="stable")[::-1]
-    inputs = dataset.select_columns(["input_ids", "attention_mask"]).select(order)
+    inputs = dataset.remove_columns(["label", "length"]).select(order)
     loader = DataLoader(inputs, batch_size=EVALUATION_BATCH, collate_fn=DataCollatorWithPadding(tokenizer))
     device = next(model.parameters()).device
-    logits = np.empty((len(frame), len(config.task.class_names)), dtype=np.float32)
+    logits = np.empty((len(frame), model.config.num_labels), dtype=np.float32)
     model.eval()
     mixed = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
     with torch.inference_mode(), mixed:
@@ -57,7 +57,7 @@ def predict_as_trained(config: RunConfig, model: nn.Module, tokenizer, frame: pd
 
 
 class ClassificationMetrics(evaluate.Metric):
-    """The task's metrics as an `evaluate` metric of logits (n, 2) and labels; needs no hub, unlike `evaluate.load`."""
+    """The task's metrics as an `evaluate` metric of logits (n, classes) and labels; no hub is asked for it."""
 
     def _build_data_dir(self):
         return None  # everything stays in memory: a folder in the home, which may be read-only, is not needed
@@ -74,7 +74,7 @@ class ClassificationMetrics(evaluate.Metric):
 
 def classifier(run: Run) -> Callable[[list[str]], list[tuple[str, str, float]]]:
     """The trained model of `run`, loaded once: a function from texts to (text, class name, its probability)."""
-    model, tokenizer, names = load_model(run), run.config.base.tokenizer(), run.config.task.class_names
+    model, tokenizer, names = load_model(run), run.config.base.tokenizer(), run.task.class_names
 
     def classify(texts: list[str]) -> list[tuple[str, str, float]]:
         frame = pd.DataFrame({"text": texts, "label": 0})

@@ -25,6 +25,7 @@ from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
 from course_utils.methods.sizes import count_parameters, plain_model, weight_bytes
 from course_utils.paths import runs_folder
+from course_utils.tasks.classification import Classification, scores_of
 from course_utils.training import card, evaluation, provenance
 from course_utils.training.trainer import adapted_model, last_checkpoint, make_trainer
 
@@ -55,7 +56,8 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     load_before = os.getloadavg()[0]
     method = METHODS[config.method]
     torch.set_num_threads(config.threads)
-    base = method.load_base(config.base, config.task, config.precision)
+    task = Classification(data.class_names)
+    base = method.load_base(config.base, task, config.precision)
     tokenizer = config.base.tokenizer()
     check_length(base, config.max_length)
     if isinstance(config.settings, LowRankSettings):
@@ -76,12 +78,12 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     method.save(model, folder)
     sets = [name for name in data.sets if name != "train" and (config.final or name == "validation")]
     del base, trainer.model, trainer.model_wrapped
-    trained = method.load_merged(method.load_base(config.base, config.task, "fp32"), folder)
+    trained = method.load_merged(method.load_base(config.base, task, "fp32"), folder)
     predictions, eval_seconds = _predict(config, trained, tokenizer, data, sets)
     predictions.to_parquet(folder / "predictions.parquet", index=False)
     metrics = {
         name: evaluation.ClassificationMetrics(keep_in_memory=True).compute(
-            predictions=rows[["logit_0", "logit_1"]].to_numpy(), references=rows["label"].to_numpy()
+            predictions=scores_of(rows), references=rows["label"].to_numpy()
         )
         for name, rows in predictions.groupby("set", sort=False)
     }
@@ -96,6 +98,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
             source=data.source,
             sizes={name: len(frame) for name, frame in data.sets.items()},
             titles=data.titles,
+            class_names=data.class_names,
             fingerprint=data.fingerprint,
         ),
         base_model=base_model,
@@ -153,7 +156,7 @@ def _predict(config: RunConfig, model, tokenizer, data: Data, sets: list[str]):
         frame = data.sets[name]
         logits = evaluation.predict_as_trained(config, model, tokenizer, frame)
         columns = {"set": name, "example_id": frame["example_id"], "label": frame["label"]}
-        frames.append(pd.DataFrame(columns | {"logit_0": logits[:, 0], "logit_1": logits[:, 1]}))
+        frames.append(pd.DataFrame(columns | {"scores": list(logits)}))
     return pd.concat(frames, ignore_index=True), time.perf_counter() - start
 
 

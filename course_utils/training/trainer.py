@@ -30,7 +30,7 @@ from course_utils.config import RunConfig
 from course_utils.host import processes
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
-from course_utils.tasks.classification import score
+from course_utils.tasks.classification import Classification, score
 from course_utils.training.evaluation import EVALUATION_BATCH
 from course_utils.training.speed import speed_up
 
@@ -42,7 +42,7 @@ logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 
 def adapted_model(config: RunConfig, base):
     """`base` with its head initialised and this run's method put in, by the run's seed alone."""
-    config.task.initialise_head(base, config.seed)
+    Classification.initialise_head(base, config.seed)
     set_seed(config.seed)
     method = METHODS[config.method]
     model = method.adapt(base, config.settings)
@@ -80,11 +80,11 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         dataloader_pin_memory=torch.cuda.is_available(),
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # else Trainer shares a batch out by itself, and multiplies its size
-    validation = config.task.tokenize(data.sets["validation"], tokenizer, config.max_length)
+    validation = Classification.tokenize(data.sets["validation"], tokenizer, config.max_length)
     trainer = CourseTrainer(
         model=model,
         args=arguments,
-        train_dataset=config.task.tokenize(data.sets["train"], tokenizer, config.max_length),
+        train_dataset=Classification.tokenize(data.sets["train"], tokenizer, config.max_length),
         # What datasets' own sort() calls is deprecated, and it would tell the reader so.
         eval_dataset=validation.select(np.argsort(validation["length"], kind="stable")),
         data_collator=DataCollatorWithPadding(tokenizer),

@@ -53,7 +53,7 @@ def assert_disjoint(sets):
 def test_embedded_sets():
     loaded = load_data("embedded")
     assert {name: len(frame) for name, frame in loaded.sets.items()} == SIZES
-    assert loaded.removed["movies, duplicates"] == 2
+    assert loaded.removed["movie texts, duplicates"] == 2
     assert_disjoint(loaded.sets)
     for name, frame in loaded.sets.items():
         assert frame.example_id.is_unique and frame.text.map(normalise).is_unique
@@ -81,7 +81,8 @@ def test_no_phrase_of_a_held_out_sentence_is_left(folder):
         assert normalise(sentence) in left
     assert loaded.sets["test"].label.value_counts().to_dict() == {0: 5, 1: 5}
     assert loaded.titles["test"] == f"{folder.name} dev"
-    assert "labelled_test" not in loaded.sets
+    assert [*loaded.sets] == ["train", "validation", "test"] and loaded.class_names == ("0", "1")
+    assert "test.tsv has no labels" in " ".join(loaded.understood)
 
 
 def test_splits_do_not_depend_on_the_order_of_rows(folder):
@@ -114,27 +115,29 @@ def test_duplicates_and_contradictions_go(folder):
     assert sorted(loaded.sets["test"].text) == ["bad film", "good film!", "Ää"]
 
 
-def test_labelled_test_file_is_a_further_set(folder):
+def test_of_three_labelled_files_each_is_what_it_is_called(folder):
     examples = [(f"third sentence{n} .", n % 2) for n in range(6)] + [(SENTENCES[0], 0)]
     write_tsv(folder / "test.tsv", examples)
     loaded = load_data(str(folder))
-    assert len(loaded.sets["labelled_test"]) == 7 and loaded.titles["labelled_test"] == f"{folder.name} test"
+    assert len(loaded.sets["test"]) == 7 and loaded.titles["test"] == f"{folder.name} test"
+    assert set(loaded.sets["validation"].text) == {f"evaluation sentence{n} ." for n in range(10)}
     assert_disjoint(loaded.sets)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "names no column sentence"),
-        (b"sentence,label\ngood,1\n", "names no column sentence"),
-        (b"sentence\tscore\ngood\t1\n", "names no column label"),
-        (b"sentence\tlabel\n", "no examples"),
-        (b"sentence\tlabel\ngood\t1\nfine\t1\n", "every label is 1"),
+        (b"", "is empty"),
+        (b"words,label\ngood,1\n", "column holds the text .* one of 'words,label'"),
+        (b"sentence\tfoo\tbar\ngood\t1\t2\n", "column holds the label .* 'sentence', 'foo' and 'bar'"),
+        (b"sentence\tlabel\ngood\t1\nbad\t3.7\n", "line 3: the label is "),
+        (b"sentence\tlabel\ngood\t1\nbad\t\n", "line 3: the label is "),
+        (b"sentence\tlabel\ngood\t-1\nbad\t-1\n", "every label is -1"),
         (b"sentence\tlabel\ngood\t1\nbad\tnegative\n", "line 3: the label is 'negative'"),
         (b"sentence\tlabel\ngood\t1\nbad\tfilm\t0\n", "line 3: 3 fields instead of 2"),
         (b"sentence\tlabel\ngood\t1\ncr\xe8me\t0\n", "line 3: this is not UTF-8"),
         ("sentence\tlabel\ngood\t1\n".encode("utf-16"), "line 1: this is not UTF-8"),
-        (b"sentence\tlabel\n:)\t1\n:(\t0\n", "would hold 0 of 0 sentences"),
+        (b"sentence\tlabel\n:)\t1\n:(\t0\n", "would hold 0 of 0 texts"),
     ],
 )
 @pytest.mark.parametrize("file", ["train.tsv", "dev.tsv"])
@@ -145,14 +148,14 @@ def test_bad_files_are_refused(folder, file, content, message):
 
 
 def test_other_mistakes_are_refused(folder):
-    with pytest.raises(CourseError, match="no such folder; type embedded, sst2"):
+    with pytest.raises(CourseError, match="no such file or folder; type embedded, "):
         load_data("nowhere")
     with pytest.raises(CourseError, match="raise max_train=1"):
         load_data(str(folder), max_train=1)
     with pytest.raises(CourseError, match="also_evaluate=embedded is the training data itself"):
         load_data("embedded", also_evaluate="embedded")
-    (folder / "dev.tsv").unlink()
-    with pytest.raises(CourseError, match="holds no dev.tsv"):
+    (folder / "train.tsv").rename(folder / "all.tsv")
+    with pytest.raises(CourseError, match="holds all.tsv, dev.tsv and test.tsv"):
         load_data(str(folder))
 
 
@@ -161,7 +164,7 @@ def test_hub_out_of_reach_is_one_sentence(monkeypatch):
         raise ConnectionError("many lines")
 
     monkeypatch.setattr("datasets.load_dataset", unreachable)
-    with pytest.raises(CourseError, match="data=sst2.*type data=FOLDER"):
+    with pytest.raises(CourseError, match="data=sst2.*type data=FILE"):
         load_data("sst2")
 
 
@@ -176,7 +179,7 @@ def test_very_long_texts_take_no_time(folder):
 def test_real_sst2(sst2_folder):
     loaded = load_data(str(sst2_folder))
     assert {name: len(frame) for name, frame in loaded.sets.items()} == {
-        "train": 55_473, "validation": 1_000, "test": 872, "products": 2_960, "tweets": 3_277, "editorials": 2_931,
+        "train": 55_501, "validation": 1_000, "test": 872, "products": 2_960, "tweets": 3_277, "editorials": 2_931,
     }  # fmt: skip
     assert loaded.titles["test"] == "SST-2 validation"
     assert loaded.sets["test"].label.sum() == 444
@@ -208,7 +211,7 @@ def test_leak_between_movies_and_sst2_is_closed(sst2_folder):
 def test_phrases_of_the_other_sources_sentences_go_too(sst2_folder):
     loaded = load_data(str(sst2_folder), also_evaluate="embedded")
     left = keys(loaded.sets["train"]) | keys(loaded.sets["validation"])
-    for sentence in loaded.sets["movies_test"].text.head(200):
+    for sentence in loaded.sets["movie_test"].text.head(200):
         assert left.isdisjoint(normalise(phrase) for phrase in phrases_of(sentence))
 
 
@@ -220,6 +223,9 @@ def test_tokens_are_truncated_and_not_padded():
     assert list(tokens["label"]) == [1, 0]
 
 
-def test_normalise_keeps_letters_and_digits_only():
+def test_normalise_keeps_what_words_and_symbols_are_told_apart_by():
     assert normalise("It 's CRÈME_brûlée , no. 3 !") == "itscrèmebrûléeno3"
-    assert normalise("does n't") == normalise("doesn't")
+    assert normalise("does n't") == normalise("doesn't") and normalise("STRASSE") == normalise("straße")
+    assert normalise("cafe\u0301") == normalise("café") and normalise("ﬁlm") == normalise("film")
+    assert normalise("दाम कम है") != normalise("दम कम है")
+    assert normalise("😀!") != normalise("😞!") and normalise("❤\ufe0f") == normalise("❤")

@@ -1,0 +1,185 @@
+"""From tables to examples: which columns hold texts and labels, and which classes the labels are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from course_utils.errors import CourseError
+from course_utils.inputs.tables import CLASS_NAMES
+from course_utils.text import and_joined
+
+if TYPE_CHECKING:
+    import pandas
+
+# Where the settings name no column, the first of these that a table has; upper and lower case are the same.
+TEXTS = (
+    "sentence", "text", "content", "review", "tweet", "comment", "message", "headline", "utterance", "question",
+    "body", "document", "title",
+)  # fmt: skip
+PAIRS = (
+    ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
+    ("text1", "text2"), ("text_a", "text_b"), ("query", "passage"), ("#1 string", "#2 string"),
+)  # fmt: skip
+LABELS = (
+    "label", "labels", "gold_label", "sentiment", "class", "category", "target", "quality", "is_duplicate", "intent",
+    "emotion", "topic", "stars", "rating", "score",
+)  # fmt: skip
+MOST_CLASSES = 100
+WHOLE_NUMBER = re.compile(r"[+-]?\d+(\.0*)?")
+ANY_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+UNLABELLED = "-1"  # how GLUE marks every example of a set without labels
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns that the settings name, and the names of the classes; None and () leave the choice to the table."""
+
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+    class_names: tuple[str, ...] = ()
+
+
+NO_COLUMNS = Columns()
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Labelled texts, a frame a split: text, perhaps text_pair, label (place in `class_names`).
+
+    `understood` says, a phrase each, how they were read.
+    """
+
+    frames: dict[str, pandas.DataFrame]
+    class_names: tuple[str, ...]
+    understood: list[str] = field(default_factory=list)
+
+
+def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) -> Texts:
+    """The examples of a source: `tables` maps a split (train, dev, test) to a file's name and its table.
+
+    Raises CourseError, with file and line, where a column is missing or a label cannot be a class.
+    """
+    frames, understood, names = {}, [], ()
+    for split, (file, table) in tables.items():
+        chosen = _chosen(columns, list(table.columns), file, needs_label=split != "test")
+        frame = _renamed(table, chosen)
+        if "label" not in frame or (len(frame) and set(frame.label) == {UNLABELLED}):
+            if split != "test":
+                raise CourseError(f"{file}: every label is {UNLABELLED}, as where labels are kept back; bring labels")
+            understood.append(f"{file} has no labels and is left out")
+            continue
+        if split == "train":
+            understood.append(_said(chosen))
+            names = table.attrs.get(CLASS_NAMES, {}).get(chosen["label"], ())
+        frames[split] = (file, frame)
+    order, class_names = _classes(*frames["train"], names, columns.class_names)
+    labelled = {split: _labelled(file, frame, order) for split, (file, frame) in frames.items()}
+    return Texts(labelled, class_names, understood)
+
+
+def _chosen(columns: Columns, names: list[str], file: str, needs_label: bool) -> dict[str, str]:
+    """What of text, text_pair and label a table has → the name of its column."""
+    known = {str(name).strip().lower(): name for name in names}
+    chosen: dict[str, str] = {}
+    for role in ("text", "text_pair", "label"):
+        if (wanted := getattr(columns, role)) is not None:
+            if wanted.strip().lower() in known:
+                chosen[role] = known[wanted.strip().lower()]
+            elif role != "label" or needs_label:
+                raise CourseError(f"{role}_column={wanted}: {file} has no such column; it has {_listed(names)}")
+    if "label" not in chosen and (found := next((known[name] for name in LABELS if name in known), None)):
+        chosen["label"] = found
+    if "text" not in chosen and "text_pair" not in chosen:
+        for text, text_pair in PAIRS:
+            if text in known and text_pair in known:
+                return {"text": known[text], "text_pair": known[text_pair]} | chosen
+    if "text" not in chosen and (found := next((known[name] for name in TEXTS if name in known), None)):
+        chosen["text"] = found
+    if (
+        needs_label and len(names) == 2 and len(chosen) == 1 and {"text", "label"} & chosen.keys()
+    ):  # the other one is the other
+        [missing], [other] = {"text", "label"} - chosen.keys(), set(names) - {*chosen.values()}
+        chosen[missing] = other
+    for role in ("text", "label"):
+        if role not in chosen and (role == "text" or needs_label):
+            numbered = ANY_NUMBER.fullmatch("".join(names[1:2])) or len(" ".join(map(str, names))) > 200
+            no_header = " Its first line must name the columns, and seems to be an example." if numbered else ""
+            raise CourseError(
+                f"{file}: which column holds the {role} is not clear, for there is no column {role};"
+                f" type -p {role}_column=NAME with one of {_listed(names)}.{no_header}"
+            )
+    return chosen
+
+
+def _listed(names: list[str]) -> str:
+    return and_joined([repr(str(name)[:40]) for name in names[:20]]) if names else "no columns"
+
+
+def _said(chosen: dict[str, str]) -> str:
+    roles = [role for role in ("text", "text_pair", "label") if role in chosen]
+    return and_joined([f"{role.replace('_', ' ')} from the column {chosen[role]!r}" for role in roles])
+
+
+def _renamed(table: pandas.DataFrame, chosen: dict[str, str]) -> pandas.DataFrame:
+    """The chosen columns under their roles; texts are stripped, labels are words."""
+    import pandas
+
+    def text(value: Any) -> str:
+        return "" if value is None or value != value else str(value).strip()
+
+    roles = {role: table[name].map(_word if role == "label" else text) for role, name in chosen.items()}
+    return pandas.DataFrame(roles, index=table.index, dtype=object)
+
+
+def _word(value: Any) -> str:
+    """A label as a word: 3, 3.0 and "3" are the same."""
+    if value is None or (isinstance(value, float) and isnan(value)):
+        return ""
+    word = str(value).strip()
+    return str(int(float(word))) if WHOLE_NUMBER.fullmatch(word) else word
+
+
+def _classes(
+    file: str, train: pandas.DataFrame, of_file: tuple[str, ...], wanted: tuple[str, ...]
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Word → label, and the names of the classes: those `wanted`, or those `of_file`, or else the words."""
+    found = train.label.drop_duplicates()
+    whole = [word for word in found if WHOLE_NUMBER.fullmatch(word)]
+    for place, word in found.items():
+        if word in ("", "nan", "NaN") or (of_file and word == UNLABELLED):
+            raise CourseError(f"{file}, {place}: the label is empty; write its class, or take the line out")
+        if ANY_NUMBER.fullmatch(word) and word not in whole:
+            raise CourseError(f"{file}, {place}: the label is {word}; a class is a word or a whole number")
+        if whole and word not in whole:
+            raise CourseError(
+                f"{file}, {place}: the label is {word[:40]!r}; it must be a whole number, as the other labels are"
+            )
+    if not 2 <= len(found) <= MOST_CLASSES:
+        few = f"every label is {found.iloc[0]}" if len(found) else "there are no examples"
+        many = f"there are {len(found)} different labels; is that the right column? -p label_column= names another one"
+        raise CourseError(f"{file}: {few if len(found) < 2 else many}; 2 to {MOST_CLASSES} classes are needed")
+    words = sorted(found, key=int) if whole else sorted(found)
+    if not wanted:
+        named = [of_file[int(word)] if of_file else word for word in words]
+        return {word: label for label, word in enumerate(words)}, tuple(named)
+    if sorted(words) == sorted(wanted):  # in the order that was given
+        return {word: label for label, word in enumerate(wanted)}, wanted
+    if whole and len(words) == len(wanted):
+        return {word: label for label, word in enumerate(words)}, wanted
+    raise CourseError(
+        f"class_names: {', '.join(wanted)} do not name the {len(words)} labels of {file}, {_listed(words)}"
+    )
+
+
+def _labelled(file: str, frame: pandas.DataFrame, order: dict[str, int]) -> pandas.DataFrame:
+    for place, word in frame.label.items():
+        if word not in order:
+            raise CourseError(
+                f"{file}, {place}: the label is {word[:40]!r}, which is no class of the training examples"
+                f" ({_listed(list(order))})"
+            )
+    return frame.assign(label=frame.label.map(order).astype(int)).reset_index(drop=True)

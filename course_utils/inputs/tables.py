@@ -1,0 +1,155 @@
+"""Tables as people have them, read from a file: CSV and TSV (quoted or not, as GLUE's), JSON lines, JSON, Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_utils.errors import CourseError, explained
+
+if TYPE_CHECKING:
+    import pandas
+
+CLASS_NAMES = "class_names"  # in a table's attrs: column → names of its classes, where the file says them
+LONGEST_FIELD = 2**30  # characters; Python's own limit is 131,072
+
+
+def read_table(path: Path) -> pandas.DataFrame:
+    """The table in `path`, values as the file has them; its index is each row's place in the file, "line 3".
+
+    Raises CourseError, with the line, where the file cannot be read as what its ending says.
+    """
+    return READERS[path.suffix.lower()](path)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except OSError as error:
+        raise CourseError(f"{path} cannot be read ({error.strerror}); make it a file that you may read") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise CourseError(f"{path}, line {line}: this is not UTF-8; save the file in the encoding UTF-8") from error
+
+
+def _read_csv(path: Path) -> pandas.DataFrame:
+    header = (text := _read_text(path)).partition("\n")[0]
+    return _table(path, *_fields(path, text, max(",;\t|", key=header.count), quoted=True))
+
+
+def _read_tsv(path: Path) -> pandas.DataFrame:
+    text = _read_text(path)
+    return _table(path, *_fields(path, text, "\t", quoted=_is_quoted(text)))
+
+
+def _is_quoted(text: str) -> bool:
+    """Whether quote marks stand around tab-separated fields, as pandas writes them; in GLUE's files they are text."""
+    fields = [field for line in text.split("\n") for field in line.split("\t")]
+    opened = [field for field in fields if field.startswith('"')]
+    if not opened:
+        return False
+    csv.field_size_limit(LONGEST_FIELD)
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True) if row]
+    except csv.Error:
+        return False
+    return len({len(row) for row in rows}) == 1
+
+
+def _fields(path: Path, text: str, separator: str, quoted: bool) -> tuple[list[list[str]], list[int]]:
+    """The fields of every row, and the line on which each row ends; empty lines are left out."""
+    csv.field_size_limit(LONGEST_FIELD)
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True)
+    rows, lines = [], []
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise CourseError(
+            f"{path}, line {reader.line_num}: {error}; a field with a quote mark in it stands in quote marks, and the"
+            " mark is doubled"
+        ) from error
+    return rows, lines
+
+
+def _table(path: Path, rows: list[list[str]], lines: list[int]) -> pandas.DataFrame:
+    import pandas
+
+    if not rows:
+        raise CourseError(f"{path} is empty; its first line names the columns, and every other line is an example")
+    header = [name.strip() for name in rows[0]]
+    for row, line in zip(rows, lines, strict=True):
+        if len(row) != len(header):
+            raise CourseError(
+                f"{path}, line {line}: {len(row)} fields instead of {len(header)}; put one separator between two"
+                " fields, and none inside a text that is not in quote marks"
+            )
+    if twice := next((name for name in header if header.count(name) > 1), None):
+        raise CourseError(f"{path}: the first line names two columns {twice!r}; give each a name of its own")
+    return pandas.DataFrame(rows[1:], columns=header, index=[f"line {line}" for line in lines[1:]], dtype=object)
+
+
+def _read_json(path: Path) -> pandas.DataFrame:
+    """A list of objects, or one object a line."""
+    text = _read_text(path)
+    if text.lstrip().startswith("["):
+        with explained(f"{path} is not valid JSON", "write a list of objects, or one object a line", ValueError):
+            return _objects(path, json.loads(text), "item")
+    found, lines = [], []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            with explained(f"{path}, line {number}: this is not valid JSON", "write one object a line", ValueError):
+                found.append(json.loads(line))
+            lines.append(number)
+    return _objects(path, found, "line", lines)
+
+
+def _objects(path: Path, values: list[Any], noun: str, numbers: list[int] | None = None) -> pandas.DataFrame:
+    import pandas
+
+    places = [f"{noun} {number}" for number in numbers or range(1, len(values) + 1)]
+    for place, value in zip(places, values, strict=True):
+        if not isinstance(value, dict):
+            raise CourseError(f'{path}, {place}: this is no object; write {{"text": …, "label": …}}')
+    columns = dict.fromkeys(name for value in values for name in value)
+    rows = [[value.get(name) for name in columns] for value in values]
+    return pandas.DataFrame(rows, columns=list(columns), index=places, dtype=object)
+
+
+def _read_parquet(path: Path) -> pandas.DataFrame:
+    import datasets
+
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        explained(f"{path} cannot be read as Parquet", "save it again as a Parquet file, or as CSV"),
+    ):
+        datasets.disable_progress_bars()
+        return from_dataset(datasets.Dataset.from_parquet(str(path), keep_in_memory=True, cache_dir=cache))
+
+
+def from_dataset(dataset: Any) -> pandas.DataFrame:
+    """A datasets.Dataset as a table; columns of type ClassLabel bring the names of their classes."""
+    frame = dataset.to_pandas().astype(object)
+    frame.index = [f"row {number}" for number in range(1, len(frame) + 1)]
+    frame.attrs[CLASS_NAMES] = {
+        name: tuple(feature.names) for name, feature in dataset.features.items() if hasattr(feature, "names")
+    }
+    return frame
+
+
+READERS: dict[str, Callable[[Path], pandas.DataFrame]] = {
+    ".tsv": _read_tsv,
+    ".csv": _read_csv,
+    ".jsonl": _read_json,
+    ".json": _read_json,
+    ".parquet": _read_parquet,
+}
