@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import warnings
@@ -10,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError, explained
 from course_utils.inputs.embedded import MODEL, embedded_model, whole_assets
@@ -51,7 +52,18 @@ FACTS = {
         citations=("sanh2019distilbert",),
     ),
 }
-OWN_TARGETS = {"distilbert": ["q_lin", "v_lin"]}  # query and value, where PEFT's own table says nothing
+OWN_TARGETS = {  # query and value, or what holds them, where PEFT's own table says nothing
+    "distilbert": ["q_lin", "v_lin"],
+    "albert": ["query", "value"],
+    "camembert": ["query", "value"],
+    "mpnet": ["q", "v"],
+    "modernbert": ["Wqkv"],
+}
+LFS_POINTER = b"version https://git-lfs"  # what stands for a large file that was not fetched
+READ = (  # what of a folder decides what a run computes
+    "config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt", "*.model",
+    "special_tokens_map.json", "added_tokens.json",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,12 +92,7 @@ class Base:
             return str(embedded_model())
         folder = find_folder(self.name)
         if folder is not None:
-            if not os.path.isfile(folder / "config.json") or not any(folder.glob("*.safetensors")):
-                raise CourseError(
-                    f"base_model={self.name}: the folder must hold config.json and *.safetensors; "
-                    "save a model into it with save_pretrained, or type base_model=embedded"
-                )
-            return str(folder.resolve())
+            return str(_transformer_in(folder, self.name).resolve())
         if not HUB_ID.fullmatch(self.name):
             raise CourseError(
                 f"base_model={self.name}: there is no such folder; type embedded, an existing folder with config.json "
@@ -115,9 +122,8 @@ class Base:
             whole_assets(read=MODEL)
         if not self.is_local:
             return f"hub:{self.location}@{self.revision}"
-        patterns = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt")
         lines = []
-        for path in sorted({path for pattern in patterns for path in Path(self.location).glob(pattern)}):
+        for path in sorted({path for pattern in READ for path in Path(self.location).glob(pattern)}):
             with explained(f"base_model={self.name}: {path} cannot be read", "make it a file that you may read"):
                 lines.append(f"{path.name} {sha256_of(path)}")
         return hash_of("\n".join(lines))
@@ -130,18 +136,22 @@ class Base:
             return AutoConfig.from_pretrained(self.location, revision=self.revision, **NO_CODE)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Its tokenizer."""
+        """Its tokenizer, which pads on the right; where it has no padding token, another special one serves."""
         from transformers import AutoTokenizer
 
         with self._loading():
-            return AutoTokenizer.from_pretrained(self.location, revision=self.revision, **NO_CODE)
+            tokenizer = AutoTokenizer.from_pretrained(self.location, revision=self.revision, **NO_CODE)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
+        tokenizer.padding_side = "right"
+        return tokenizer
 
     def without_weights(self, task: Classification) -> nn.Module:
         """Its architecture with the head of `task`, on the meta device."""
         import torch
 
         config = self.config()
-        for name, value in task.head_options().items():
+        for name, value in self._options(task).items():
             setattr(config, name, value)
         with self._loading(), torch.device("meta"):
             return task.auto_model().from_config(config, **NO_CODE)
@@ -156,7 +166,7 @@ class Base:
 
         from course_utils.inputs.nf4 import check_four_bit_kernels, four_bit_layers, nf4
 
-        options = {"revision": self.revision, "dtype": torch.float32} | task.head_options()
+        options = {"revision": self.revision, "dtype": torch.float32} | self._options(task)
         if four_bit:
             check_four_bit_kernels()
             # not the head, or it could not be trained
@@ -167,28 +177,77 @@ class Base:
         try:
             with self._loading():
                 model, loaded = task.auto_model().from_pretrained(
-                    self.location, output_loading_info=True, use_safetensors=True, **NO_CODE, **options
+                    self.location,
+                    output_loading_info=True,
+                    use_safetensors=True,
+                    ignore_mismatched_sizes=True,  # the head of another task is drawn anew
+                    **NO_CODE,
+                    **options,
                 )
         finally:
             logging.set_verbosity(verbosity)
         heads = head_modules(model)
         # Left at random, and in silence; BERT's pooler may be, since masked-language models come without.
-        missing = [name for name in loaded["missing_keys"] if not in_head(name, heads) and ".pooler." not in name]
+        absent = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
+        missing = [name for name in absent if not in_head(name, heads) and ".pooler." not in name]
         if missing:
             raise CourseError(
                 f"base_model={self.name}: its weights are not those of the encoder that its config.json describes, for"
-                f" {len(missing)} tensors are missing, {min(missing)} among them; type an encoder, or"
-                " base_model=embedded"
+                f" {len(missing)} tensors are missing or of another size, {min(missing)} among them; type another base"
+                " model, or base_model=embedded"
             )
         for _, layer in four_bit_layers(model):
             # The repacked CPU kernel makes a layer lose its gradients after an evaluation.
             layer.support_avx512bf16_for_cpu = False
         return model.eval()
 
+    def _options(self, task: Classification) -> dict[str, Any]:
+        """What its configuration says otherwise here: the head of `task`, and a padding token for decoders."""
+        padding = self.config().pad_token_id
+        if padding is None or padding < 0:
+            padding = self.tokenizer().pad_token_id
+        return task.head_options() | {"pad_token_id": padding}
+
     def _loading(self) -> AbstractContextManager[None]:
         """Turn what is wrong with it into a CourseError that names it."""
         remedy = "check its name and the network, or the folder's files, or type -p base_model=embedded"
         return explained(f"base_model={self.name} could not be loaded", remedy)
+
+
+def _transformer_in(folder: Path, name: str) -> Path:
+    """The folder of the model in `folder`: itself, or the transformer of a sentence-transformers model.
+
+    Raises CourseError where it is none, or its weights are not whole.
+    """
+    if os.path.isfile(folder / "modules.json"):
+        with explained(f"base_model={name}: modules.json cannot be read", "save the model again"):
+            first = json.loads((folder / "modules.json").read_text("utf-8"))[0]["path"]
+        folder = folder / first if os.path.isfile(folder / first / "config.json") else folder
+    weights = [*folder.glob("*.safetensors")]
+    if not os.path.isfile(folder / "config.json") or not weights:
+        pickles = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")]
+        remedy = "save a model into it with save_pretrained, or type base_model=embedded"
+        if pickles:
+            remedy = (
+                f"{min(pickles).name} is a pickle, which can run code when it is read; where you trust it, load it with"
+                " from_pretrained(…, use_safetensors=False) and save it with save_pretrained"
+            )
+        raise CourseError(f"base_model={name}: the folder must hold config.json and *.safetensors; {remedy}")
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        with explained(f"base_model={name}: {index.name} cannot be read", "fetch or save the model again"):
+            shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        if lacking := sorted(shard for shard in shards if not (folder / shard).is_file()):
+            raise CourseError(f"base_model={name}: {', '.join(lacking)} is missing; fetch or save the model again")
+    for file in weights:
+        with explained(f"base_model={name}: {file} cannot be read", "make it a file that you may read", OSError):
+            start = file.open("rb").read(len(LFS_POINTER))
+        if start == LFS_POINTER:
+            raise CourseError(
+                f"base_model={name}: {file.name} only points to the weights; fetch them with git lfs pull, or from the"
+                " hub"
+            )
+    return folder
 
 
 @cache
@@ -236,16 +295,17 @@ def target_modules(model: nn.Module) -> list[str]:
     if (usual := usual_targets(model.config.model_type)) is None:
         raise CourseError(
             f"Which layers of a {model.config.model_type!r} model to adapt is not known; "
-            f"type -p target_modules=NAME,NAME with some of: {_listed(_linear_layers(model))}."
+            f"type -p target_modules=NAME,NAME with some of: {_listed(linear_layers(model))}."
         )
     return usual
 
 
-def _linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
+def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
     """Name, as the encoder names it → layer."""
-    import torch
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D  # GPT-2's, which keeps its weight as (in, out)
 
-    return {name: layer for name, layer in model.base_model.named_modules() if isinstance(layer, torch.nn.Linear)}
+    return {name: layer for name, layer in model.base_model.named_modules() if isinstance(layer, nn.Linear | Conv1D)}
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -260,12 +320,12 @@ def first_target(model: nn.Module, names: tuple[str, ...] = ()) -> tuple[str, nn
 
 def check_targets(model: nn.Module, names: tuple[str, ...], rank: int) -> None:
     """Raise CourseError unless every one of `names` is a linear layer of `model` wide enough for `rank`."""
-    linear = _linear_layers(model)
+    linear = linear_layers(model)
     for wanted in names or target_modules(model):
         matching = [layer for name, layer in linear.items() if f".{name}".endswith(f".{wanted}")]
         if not matching:
             raise CourseError(f"target_modules: the model has no layer {wanted!r}; it has {_listed(linear)}.")
-        if rank > (width := min(min(layer.in_features, layer.out_features) for layer in matching)):
+        if rank > (width := min(min(layer.weight.shape) for layer in matching)):
             raise CourseError(
                 f"rank: {rank} is more than the width {width} of layer {wanted!r}; type -p rank={width} or less."
             )
@@ -274,6 +334,9 @@ def check_targets(model: nn.Module, names: tuple[str, ...], rank: int) -> None:
 def check_length(model: nn.Module, max_length: int) -> None:
     """Raise CourseError if `model` has not `max_length` positions."""
     positions = getattr(model.config, "max_position_embeddings", max_length)
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    if getattr(table, "padding_idx", None) is not None:  # as RoBERTa's, whose first positions are never read
+        positions -= table.padding_idx + 1
     if max_length > positions:
         raise CourseError(
             f"max_length: {max_length} is more than the {positions} tokens that the model reads; "

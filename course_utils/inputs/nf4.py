@@ -53,7 +53,14 @@ def plain_weight(layer: nn.Module) -> torch.Tensor:
         from bitsandbytes.functional import dequantize_4bit
 
         return dequantize_4bit(weight.data, state).float()
-    return weight.detach().float()
+    return as_out_in(weight.detach().float(), layer)
+
+
+def as_out_in(weight: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+    """A weight or an update of `layer` as (out, in); GPT-2's Conv1D keeps them the other way round."""
+    from transformers.pytorch_utils import Conv1D
+
+    return weight.T if isinstance(layer, Conv1D) else weight
 
 
 def dequantise(model: nn.Module) -> nn.Module:

@@ -175,7 +175,9 @@ class Method:
 
     def delta_weight(self, layer: nn.Module) -> torch.Tensor:
         """ΔW (out, in) of one adapted `layer`."""
-        return layer.get_delta_weight("default")
+        from course_utils.inputs.nf4 import as_out_in
+
+        return as_out_in(layer.get_delta_weight("default"), layer.get_base_layer())
 
     def wrote(self, adapter_config: dict[str, Any]) -> bool:
         """Whether an adapter_config.json is of this method's kind."""

@@ -5,6 +5,7 @@ The paper scales the columns of W as it writes them, (in, out); PEFT keeps weigh
 
 from __future__ import annotations
 
+from course_utils.inputs.nf4 import plain_weight
 from course_utils.methods.base import Picture
 from course_utils.methods.lora import Lora
 
@@ -31,8 +32,8 @@ class Dora(Lora):
         return config
 
     def delta_weight(self, layer):
-        frozen = layer.get_base_layer().weight
-        turned = frozen + layer.get_delta_weight("default")  # W₀ + s·BA  (out, in)
+        frozen = plain_weight(layer.get_base_layer())
+        turned = frozen + super().delta_weight(layer)  # W₀ + s·BA  (out, in)
         length = layer.lora_magnitude_vector["default"].weight  # m  (out,)
         return (length / turned.norm(dim=1))[:, None] * turned - frozen
 

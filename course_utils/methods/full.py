@@ -27,13 +27,13 @@ class Full(Head):
 
     def delta_weights(self, model):
         """The linear layers' difference to the base model that the run started from."""
-        from torch import nn
+        from course_utils.inputs.bases import linear_layers
+        from course_utils.inputs.nf4 import plain_weight
 
-        base = dict(base_again(model).base_model.named_modules())
-        frozen = {name: layer.weight.detach() for name, layer in base.items() if isinstance(layer, nn.Linear)}
+        frozen = {name: plain_weight(layer) for name, layer in linear_layers(base_again(model)).items()}
+        trained = {name: plain_weight(layer) for name, layer in linear_layers(model).items()}
         return {
-            f"{model.base_model_prefix}.{name}": (weight, model.base_model.get_submodule(name).weight.detach() - weight)
-            for name, weight in frozen.items()
+            f"{model.base_model_prefix}.{name}": (weight, trained[name] - weight) for name, weight in frozen.items()
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MethodType
 
+from course_utils.inputs.nf4 import plain_weight
 from course_utils.methods.base import LowRankSettings, Method, Picture
 
 
@@ -50,14 +51,15 @@ class Hira(Method):
 
     def speed_up(self, model):
         from peft.tuners import hira
+        from torch import nn
 
         for layer in model.modules():
-            if type(layer) is hira.Linear:
+            if type(layer) is hira.Linear and isinstance(layer.get_base_layer(), nn.Linear):
                 layer.forward = MethodType(one_product_forward, layer)
 
     def delta_weight(self, layer):
         # PEFT's get_delta_weight returns BA; the update is W₀ ⊙ BA  (out, in)
-        return layer.get_base_layer().weight * layer.get_delta_weight("default")
+        return plain_weight(layer.get_base_layer()) * super().delta_weight(layer)
 
 
 METHOD = Hira()

@@ -43,6 +43,7 @@ class Classification:
         """What `from_pretrained` needs to know of the head."""
         return {
             "num_labels": len(self.class_names),
+            "problem_type": "single_label_classification",
             "id2label": self.labels,
             "label2id": {name: label for label, name in self.labels.items()},
         }

@@ -99,7 +99,7 @@ def test_settings_name_columns_pairs_and_classes(tmp_path):
 
 def test_pairs_are_guessed(tmp_path):
     frame = pandas.DataFrame(
-        {"index": range(40), "sentence1": "It rains.", "sentence2": [f"Wet {n}" for n in range(40)], "label": ["no", "yes"] * 20}
+        {"index": range(40), "sentence1": "It rains.", "sentence2": [f"Wet {n}" for n in range(40)], "label": ["no", "yes"] * 20}  # noqa: E501
     )  # fmt: skip
     frame.to_csv(tmp_path / "train.tsv", sep="\t", index=False)
     assert "text_pair" in load_data(str(tmp_path)).sets["test"]
