@@ -118,7 +118,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
         pipeline_tag="text-classification",
         tags=[method.name.replace("_", "-"), "sentiment-analysis"],
         datasets=[data.hub_id] if data.hub_id else None,
-        metrics=["accuracy", "f1"],
+        metrics=[name for name, metric in METRICS.items() if metric.over_seeds],
         model_name=f"{method.title} on {base.name}, seed {result.config.seed}",
         eval_results=evaluations,
     )
