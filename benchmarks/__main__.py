@@ -33,7 +33,7 @@ from course_utils.comparison.tables import read_runs, summary_table, write_compa
 from course_utils.config import load_experiment
 from course_utils.methods import FLOOR, METHODS, PLAIN
 from course_utils.paths import PROJECT, runs_folder
-from course_utils.runs import Run, find_run
+from course_utils.runs import Run, checksum_of, find_run
 from course_utils.stats import CrossedBootstrap, compare_pairs
 from course_utils.training import evaluation, speed
 from course_utils.training.provenance import processor_name
@@ -309,12 +309,11 @@ def _timed(function, *arguments):
 def _write_again(run: Run, seed: int) -> None:
     """A run once more, as another seed's: a record of its own, links for the other files."""
     config = run.config.model_copy(update={"seed": seed})
-    result = run.result.model_copy(update={"config": config})
-    result = result.model_copy(update={"checksum": result.computed_checksum()})
+    record = run.result.model_copy(update={"config": config}).model_dump(mode="json")
     folder = runs_folder() / config.path
     shutil.copytree(run.folder, folder, copy_function=os.symlink)
     (folder / "result.json").unlink()
-    (folder / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
+    (folder / "result.json").write_text(json.dumps(record | {"checksum": checksum_of(record)}), encoding="utf-8")
 
 
 def gpu() -> str:

@@ -18,10 +18,11 @@ from course_utils.options import INTERRUPTED, Overrides, Profile, exit_status, p
 from course_utils.paths import reports_folder
 from course_utils.text import and_joined
 
-PROGRAM = "peft-course" if Path(sys.argv[0]).name == "peft-course" else "python -m course_utils"
+SCRIPT = "peft-course"
+PROGRAM = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m course_utils"
 app = typer.Typer(
     help="Ways to fine-tune with few parameters: train, compare, read and audit.",
-    add_completion=False,
+    add_completion=PROGRAM == SCRIPT,  # shells complete the words of a program, not those of a module
     pretty_exceptions_enable=False,
 )
 
@@ -73,7 +74,7 @@ def run(
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Option(help=f"One of {and_joined([*METHODS])}.")],
+    method: Annotated[str, typer.Option(help=f"One of {and_joined([*METHODS])}.", autocompletion=lambda: [*METHODS])],
     seed: int = 0,
     study: Annotated[str, typer.Option(help="main, or a side study of the profile.")] = "main",
     profile: Profile = "quick",

@@ -6,8 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -89,7 +88,7 @@ def take_a_gpu() -> None:
     locks.mkdir(mode=0o700, exist_ok=True)
     while True:
         for name in names:
-            lock = lock_of(locks / f"gpu-{name.replace('/', '_')}.lock")
+            lock = locked(locks / f"gpu-{name.replace('/', '_')}.lock")
             try:
                 lock.acquire(blocking=False)
             except Timeout:
@@ -116,8 +115,8 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def lock_of(file: Path) -> FileLock:
-    """The lock of `file`, not yet taken: the system frees it when its holder ends, however it ends."""
+def locked(file: Path) -> FileLock:
+    """The lock of `file`, which `with` waits for and takes: the system frees it when its holder ends, however it does."""
     from filelock import FileLock
 
     return FileLock(file, fallback_to_soft=False)  # a soft lock would outlive a holder that was killed
@@ -138,10 +137,3 @@ def from_first_process(value: Any = None) -> Any:
 def by_first_process(function: Callable[[], T]) -> T:
     """What `function` gives in the first process, which alone calls it; in all of them."""
     return from_first_process(function() if is_first_process() else None)
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold the lock of `file`, waiting for it."""
-    with lock_of(file):
-        yield

@@ -16,7 +16,13 @@ from course_utils.text import and_joined, one_line
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 
-Profile = Annotated[str, typer.Option(help=f"{and_joined(profile_names())}: what is run, and at what size.")]
+Profile = Annotated[
+    str,
+    typer.Option(
+        help=f"{and_joined(profile_names())}: what is run, and at what size.",
+        autocompletion=profile_names,
+    ),
+]
 Overrides = Annotated[
     list[str],
     typer.Option(

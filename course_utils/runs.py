@@ -248,7 +248,7 @@ def is_unchanged(run: Run) -> bool:
     return all(sha256_of(run.folder / name) == recorded for name, recorded in run.result.files.items() if name != CARD)
 
 
-def held(config: RunConfig) -> AbstractContextManager[None]:
+def held(config: RunConfig) -> AbstractContextManager:
     """Keep other processes from making the run of `config`; the system frees it when this one ends."""
     target = runs_folder() / config.path
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.special import expit
 
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.tasks.classification import calibration_bins, score
+from course_utils.tasks.classification import METRICS, calibration_bins, score
 
 STAGES = ("before", "after")
 
@@ -48,7 +48,7 @@ def scaled_predictions(results: ExperimentRuns) -> pd.DataFrame:
 def calibration_table(scaled: pd.DataFrame) -> pd.DataFrame:
     """Calibration of every method, mean over seeds, from what `scaled_predictions` returns.
 
-    Columns: method, stage, seeds, temperature, accuracy, nll (nats), brier, ece; two rows a method.
+    Columns: method, stage, seeds, temperature and every one of `METRICS`; two rows a method.
     """
     rows = []
     for (method, seed, stage), part in scaled.groupby(["method", "seed", "stage"], sort=False):
@@ -56,7 +56,7 @@ def calibration_table(scaled: pd.DataFrame) -> pd.DataFrame:
         temperature = part["temperature"].iloc[0]
         rows.append({"method": method, "seed": seed, "stage": stage, "temperature": temperature} | metrics)
     grouped = pd.DataFrame(rows).groupby(["method", "stage"], sort=False)
-    means = grouped[["temperature", "accuracy", "nll", "brier", "ece"]].mean()
+    means = grouped[["temperature", *METRICS]].mean()
     means.insert(0, "seeds", grouped.size())
     return means.reset_index()
 

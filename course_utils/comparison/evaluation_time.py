@@ -33,5 +33,6 @@ def evaluation_times(runs: dict[str, Run], sentences: int = 256, turns: int = 3)
             predict_as_trained(config, model, tokenizer, frame)
             if turn:  # the first one warms up
                 times[key].append(1000 * (time.perf_counter() - start) / len(frame))
-    medians = pd.Series({key: statistics.median(own) for key, own in times.items()}).unstack()
+    found = pd.Series({key: statistics.median(own) for key, own in times.items()})
+    medians = found.unstack().reindex(columns=["merged", "unmerged"])  # the second is missing where all are baselines
     return medians.assign(unmerged=medians["unmerged"].fillna(medians["merged"])).loc[list(runs)]

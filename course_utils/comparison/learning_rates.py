@@ -7,27 +7,28 @@ import pandas as pd
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import Experiment
 from course_utils.methods import METHODS
+from course_utils.tasks.classification import METRICS
 
 
 def search_trials(runs: ExperimentRuns) -> pd.DataFrame:
     """One row a finished trial: method, learning_rate, accuracy and nll on validation, fingerprint, best.
 
-    A method's best has the highest accuracy; of equals, the lowest loss.
+    A method's best has the best accuracy; of equals, the best loss.
     """
+    judged_by = ["accuracy", "nll"]
     rows = [
         {
             "method": run.config.method,
             "learning_rate": run.config.settings.learning_rate,
-            "accuracy": run.result.metrics["validation"].accuracy,
-            "nll": run.result.metrics["validation"].nll,
+            **{metric: getattr(run.result.metrics["validation"], metric) for metric in judged_by},
             "fingerprint": run.result.fingerprint,
         }
         for run in runs.runs
         if not run.config.final
     ]
-    columns = ["method", "learning_rate", "accuracy", "nll", "fingerprint"]
+    columns = ["method", "learning_rate", *judged_by, "fingerprint"]
     trials = pd.DataFrame(rows, columns=columns).sort_values(["method", "learning_rate"], ignore_index=True)
-    ranked = trials.sort_values(["accuracy", "nll"], ascending=[False, True])
+    ranked = trials.sort_values(judged_by, ascending=[not METRICS[metric].higher_is_better for metric in judged_by])
     return trials.assign(best=trials.index.isin(ranked.groupby("method").head(1).index))
 
 

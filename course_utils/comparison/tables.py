@@ -18,7 +18,7 @@ from course_utils.inputs.splits import SST2_VALIDATION
 from course_utils.methods import METHODS
 from course_utils.paths import reports_folder, runs_folder, sha256_of
 from course_utils.runs import Run, read_run
-from course_utils.stats import CrossedBootstrap, wilson_interval
+from course_utils.stats import wilson_interval
 from course_utils.tasks.classification import METRICS
 
 
@@ -58,10 +58,12 @@ COLUMNS = {
     "fingerprint": Column("hash of settings, data, base model and code"),
 }
 OVER_SEEDS = {name: column.over_seeds for name, column in COLUMNS.items() if column.over_seeds}
+OF_CLASSES = {name: metric for name, metric in METRICS.items() if metric.over_seeds}
 SUMMARY_COLUMNS = [
-    "method", "title", "seeds", "seeds_planned", "status", "n",
-    "accuracy", "accuracy_low", "accuracy_high", "f1", "f1_low", "f1_high", "learning_rate", *OVER_SEEDS,
-]  # fmt: skip
+    *("method", "title", "seeds", "seeds_planned", "status", "n"),
+    *(f"{name}{end}" for name in OF_CLASSES for end in ("", "_low", "_high")),
+    *("learning_rate", *OVER_SEEDS),
+]
 # For the set that the literature reports: (title, accuracy, F1, number of sentences).
 PUBLISHED = {
     SST2_VALIDATION: [
@@ -238,8 +240,12 @@ def _description(column: str) -> str:
     if column in COLUMNS:
         return COLUMNS[column].description
     set_name, _, metric = column.rpartition("_")
-    described = "number of sentences" if metric == "n" else METRICS[metric].description
-    return f"{described}, on the set {set_name}"
+    if metric == "n":
+        return f"number of sentences, on the set {set_name}"
+    known = METRICS[metric]
+    unit = f", in {known.unit}" if known.unit not in ("", "%") else ""  # here it is a share
+    better = "higher" if known.higher_is_better else "lower"
+    return f"{known.description}{unit}, on the set {set_name}; {better} is better"
 
 
 def write_comparison(results: ExperimentRuns) -> Path:
@@ -256,10 +262,10 @@ def write_comparison(results: ExperimentRuns) -> Path:
 def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
     """One row a method, after the majority class; a method without usable runs keeps its row, without numbers.
 
-    Accuracy and F1 are means over seeds with 95% intervals of the crossed bootstrap; parameters and bytes are
-    means, times (ms, s) and peak memory medians over seeds. Published figures follow where the set has some.
-    Columns: method, title, seeds, seeds_planned, status, n, accuracy, accuracy_low, accuracy_high, f1, f1_low,
-    f1_high and those of `COLUMNS` from learning_rate on.
+    Metrics of the predicted classes are means over seeds with 95% intervals of the crossed bootstrap; parameters and
+    bytes are means, times (ms, s) and peak memory medians over seeds. Published figures follow where the set has some.
+    Columns: method, title, seeds, seeds_planned, status, n, accuracy, accuracy_low, accuracy_high, likewise F1 and any
+    other of these metrics, and those of `COLUMNS` from learning_rate on.
     """
     predictions = read_predictions(results, study)
     labels = predictions.labels.to_numpy()
@@ -289,14 +295,11 @@ def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
 
 
 def _scores(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    bootstrap = CrossedBootstrap.draw(*predicted.shape)
-    accuracy = bootstrap.mean_interval(predicted == labels)
-    f1 = bootstrap.f1_interval(predicted, labels)
-    return {
-        "n": len(labels),
-        **{"accuracy": accuracy.estimate, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
-        **{"f1": f1.estimate, "f1_low": f1.low, "f1_high": f1.high},
-    }
+    scores: dict[str, float] = {"n": len(labels)}
+    for name, metric in OF_CLASSES.items():
+        found = metric.over_seeds(predicted, labels)
+        scores |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+    return scores
 
 
 def readable_summary(summary: pd.DataFrame) -> pd.DataFrame:
@@ -305,8 +308,7 @@ def readable_summary(summary: pd.DataFrame) -> pd.DataFrame:
     table = {
         "Method": summary["title"].to_list(),
         "Seeds": list(map(_seeds, rows)),
-        "Accuracy (%)": [_with_interval(row, "accuracy") for row in rows],
-        "F1 (%)": [_with_interval(row, "f1") for row in rows],
+        **{metric.heading: [_with_interval(row, name) for row in rows] for name, metric in OF_CLASSES.items()},
     }
     shown = {name: column for name, column in COLUMNS.items() if column.title}
     for name, (_, _, title, unit, form) in shown.items():
@@ -331,5 +333,6 @@ def _seeds(row: pd.Series) -> str:
 def _with_interval(row: pd.Series, metric: str) -> str:
     if pd.isna(row[metric]):
         return "missing" if row["seeds"] == 0 else "–"
-    value, low, high = (100 * row[name] for name in (metric, f"{metric}_low", f"{metric}_high"))
-    return f"{value:.1f}" if pd.isna(low) or low == high else f"{value:.1f} [{low:.1f}, {high:.1f}]"
+    low, high = (row[f"{metric}_{end}"] for end in ("low", "high"))
+    value, *ends = map(OF_CLASSES[metric].short, (row[metric], low, high))
+    return value if pd.isna(low) or low == high else f"{value} [{', '.join(ends)}]"

@@ -26,6 +26,7 @@ from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
 from course_utils.runs import CARD, Run
 from course_utils.stats import compare_pairs
+from course_utils.tasks.classification import METRICS
 from course_utils.text import escape_markdown, in_sentence, signed_points, template
 
 
@@ -39,6 +40,7 @@ def _each(values: pd.DataFrame, text: str) -> str:
     return "; ".join(text.format(**{"title": _title(row["method"])} | row) for row in rows)
 
 
+HEADINGS = [metric.heading for metric in tables.OF_CLASSES.values()]
 say: Any = template(TEMPLATES / "exhibits.md.jinja", {"titled": _title, "each": _each}).module
 
 
@@ -67,7 +69,8 @@ def accuracies(results: ExperimentRuns) -> None:
     summary, data = results.summary, results.runs[0].result.data
     table = tables.readable_summary(summary)
     table["Learning rate"] = summary["learning_rate"].map("{:g}".format, na_action="ignore")
-    show_table(table[["Method", "Seeds", "Learning rate", "Accuracy (%)", "F1 (%)"]], say.accuracies_table(data))
+    caption = say.accuracies_table(tables.OF_CLASSES.values(), data)
+    show_table(table[["Method", "Seeds", "Learning rate", *HEADINGS]], caption)
     trained = tables.accuracy_in_per_cent(summary)
     show_figure(accuracy_figure(results), say.accuracies_figure(data), say.accuracies_alt(trained))
 
@@ -108,8 +111,9 @@ def calibrations(results: ExperimentRuns) -> None:
     scaled = calibration.scaled_predictions(results)
     wide = calibration.calibration_table(scaled).pivot(index="method", columns="stage").loc[_in_order]
     shown = pd.DataFrame({"Method": wide.index.map(_title)}, index=wide.index)
-    for metric, title in {"nll": "NLL (nats)", "brier": "Brier score", "ece": "ECE"}.items():
-        shown[title] = wide[metric].map("{:.3f}".format)[["before", "after"]].agg(" → ".join, axis=1)
+    for name, metric in METRICS.items():
+        if name not in tables.OF_CLASSES:  # which no temperature changes
+            shown[metric.heading] = wide[name].map(metric.short)[["before", "after"]].agg(" → ".join, axis=1)
     shown["Temperature"] = wide["temperature"]["after"].map("{:.2f}".format)
     show_table(shown.reset_index(drop=True), say.calibrations_table())
     figure = plots.reliability_diagram(calibration.reliability(scaled), "How often a method is right when it says so")
@@ -304,7 +308,7 @@ def side_studies(results: ExperimentRuns) -> None:
             continue
         summary = tables.summary_table(results, study)
         if (summary["seeds"] > 0).any():
-            shown = tables.readable_summary(summary)[["Method", "Seeds", "Accuracy (%)", "F1 (%)"]]
+            shown = tables.readable_summary(summary)[["Method", "Seeds", *HEADINGS]]
             show_table(shown, f"Side study. {spec.title}.")
 
 

@@ -13,7 +13,10 @@ from matplotlib.figure import Figure
 
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings, Method
+from course_utils.tasks.classification import METRICS
+from course_utils.text import in_sentence
 
+ACCURACY = in_sentence(METRICS["accuracy"].heading)
 WIDTH = 6.3  # inches: the text width of the PDF
 
 STYLE: Any = {
@@ -94,7 +97,7 @@ def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: s
         left.plot(history["step"], history["loss"].ewm(span=10).mean(), lw=1, **_of_seed(seed, method))
         right.plot(epochs["epoch"], 100 * epochs["validation_accuracy"], marker=method.marker, **_of_seed(seed, method))
     left.set(title=title, xlabel="step", ylabel="training loss (nats)")
-    right.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    right.set(xlabel="epoch", ylabel=f"validation {ACCURACY}")
     right.locator_params(axis="x", integer=True)
     right.legend()
     return figure
@@ -183,7 +186,7 @@ def cost_scatter(table: pd.DataFrame, columns: dict[str, str], title: str) -> Fi
         axis.set_xlabel(label, fontsize=8)
         _logarithmic(axis.set_xscale, costs)
     for axis in axes[::3]:
-        axis.set(ylabel="test accuracy (%)")
+        axis.set(ylabel=f"test {ACCURACY}")
     axes[0].set_title(title)
     handles_and_labels = axes[0].get_legend_handles_labels()
     if len(axes) > len(columns):  # a blank panel has room for it
@@ -210,7 +213,7 @@ def _logarithmic(set_scale, values: pd.Series) -> None:
 
 def accuracy_by_set(table: pd.DataFrame, title: str) -> Figure:
     """Accuracy (%) of every method on every set: `table` has columns set, method (a name), accuracy."""
-    figure, axis = _figure(title=title, ylabel="accuracy (%)")
+    figure, axis = _figure(title=title, ylabel=ACCURACY)
     wide = table.pivot(index="set", columns="method", values="accuracy").loc[table["set"].unique()]
     names = [name for name in METHODS if name in wide]
     for index, name in enumerate(names):
@@ -278,7 +281,7 @@ def accuracy_by_rank(table: pd.DataFrame, title: str) -> Figure:
     Each run is a dot; a line joins the means of the settings (strength, number of ranks) of a series. `method` gives a
     series its colour and marker; the second series of a method is dashed, its markers hollow.
     """
-    figure, axis = _figure(title=title, xlabel="ranks left, over all layers", ylabel="test accuracy (%)")
+    figure, axis = _figure(title=title, xlabel="ranks left, over all layers", ylabel=f"test {ACCURACY}")
     seen = []
     for (name, method), rows in table.groupby(["series", "method"], sort=False):
         style = _line(METHODS[method]) | {"label": name}
@@ -299,7 +302,7 @@ def reliability_diagram(bins: pd.DataFrame, title: str) -> Figure:
         axis.plot([50, 100], [50, 100], color="black", lw=1, ls="--")
         _lines(axis, of_stage, "confidence", "accuracy", lw=1, ms=4)
         axis.set(xlabel=f"confidence {stage} scaling (%)")
-    axes[0].set(ylabel="accuracy (%)", title=title)
+    axes[0].set(ylabel=ACCURACY, title=title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -335,7 +338,7 @@ def search_curves(trials: pd.DataFrame, title: str) -> Figure:
         axis.set_title(METHODS[name].title, fontsize=9)
     figure.suptitle(title, x=0, ha="left", fontsize=10)
     figure.supxlabel("learning rate", fontsize=9)
-    figure.supylabel("validation accuracy (%)", fontsize=9)
+    figure.supylabel(f"validation {ACCURACY}", fontsize=9)
     return figure
 
 

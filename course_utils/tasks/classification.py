@@ -90,17 +90,41 @@ class Classification:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of logits (n, 2) against labels (n,).
+    """A metric of logits (n, 2) against labels (n,): its name, how it is computed, and how it is written.
 
-    `value` computes it, `interval` its 95% interval with the sentences as the sample; `largest` is what it cannot
-    exceed, as an interval that was expanded might.
+    `value` computes it, `interval` its 95% interval with the sentences as the sample. `over_seeds` is the interval of
+    its mean over seeds, from predicted classes (seeds, n); None where it needs more than the class. `largest` is what
+    it cannot exceed, as an interval that was expanded might. `decimals` are those of the plain number in a table; what
+    has the unit "%" is written in per cent there, with two fewer.
     """
 
     title: str
     description: str
     value: ValueOf
     interval: IntervalOf
+    over_seeds: IntervalOf | None = None
+    higher_is_better: bool = True
+    unit: str = ""
+    decimals: int = 3
     largest: float = 1.0
+
+    @property
+    def heading(self) -> str:
+        """Its title with its unit: of a column, or of an axis."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    def short(self, value: float) -> str:
+        """`value` as a table writes it, the unit being in the heading: "92.2"."""
+        return f"{100 * value:.{self.decimals - 2}f}" if self.unit == "%" else f"{value:.{self.decimals}f}"
+
+    def exact(self, value: float, sign: str = "") -> str:
+        """`value`, a difference with the `sign` "+", as a plain number with one decimal more: "0.9220"."""
+        return f"{value:{sign}.{self.decimals + 1}f}"
+
+    def exact_interval(self, interval: Interval) -> str:
+        """`interval` in plain numbers, as cards state it: "0.9220 [0.902, 0.938]"."""
+        low, high = (f"{end:.{self.decimals}f}" for end in interval.ends)
+        return f"{self.exact(interval.estimate)} [{low}, {high}]"
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -144,8 +168,8 @@ def _confidences(positive: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, 
 
 
 @cache
-def _bootstrap(sentences: int) -> CrossedBootstrap:
-    return CrossedBootstrap.draw(1, sentences)
+def _bootstrap(seeds: int, sentences: int) -> CrossedBootstrap:
+    return CrossedBootstrap.draw(seeds, sentences)
 
 
 def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -157,6 +181,10 @@ def _accuracy_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
     return Interval(correct / len(labels), *wilson_interval(correct, len(labels)))
 
 
+def _accuracy_over_seeds(predicted: np.ndarray, labels: np.ndarray) -> Interval:
+    return _bootstrap(*predicted.shape).mean_interval(predicted == labels)
+
+
 def _f1(logits: np.ndarray, labels: np.ndarray) -> float:
     from sklearn.metrics import f1_score
 
@@ -164,7 +192,11 @@ def _f1(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _f1_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
-    return _bootstrap(len(labels)).f1_interval(logits.argmax(axis=1)[None], labels)
+    return _f1_over_seeds(logits.argmax(axis=1)[None], labels)
+
+
+def _f1_over_seeds(predicted: np.ndarray, labels: np.ndarray) -> Interval:
+    return _bootstrap(*predicted.shape).f1_interval(predicted, labels)
 
 
 def _ece(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -174,7 +206,7 @@ def _ece(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def _ece_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
     confidence, right, its_bin = _confidences(sentence_losses(logits, labels)[0], labels)
-    return _bootstrap(len(labels)).ece_interval(confidence - right, its_bin)
+    return _bootstrap(1, len(labels)).ece_interval(confidence - right, its_bin)
 
 
 def _mean_of_losses(place: int) -> tuple[ValueOf, IntervalOf]:
@@ -184,17 +216,27 @@ def _mean_of_losses(place: int) -> tuple[ValueOf, IntervalOf]:
         return float(sentence_losses(logits, labels)[place].mean())
 
     def interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
-        return _bootstrap(len(labels)).mean_interval(sentence_losses(logits, labels)[place][None])
+        return _bootstrap(1, len(labels)).mean_interval(sentence_losses(logits, labels)[place][None])
 
     return value, interval
 
 
 METRICS = {
-    "accuracy": Metric("Accuracy", "share of sentences classified correctly", _accuracy, _accuracy_interval),
-    "f1": Metric("F1", "F1 of the positive class", _f1, _f1_interval),
-    "nll": Metric("NLL", "mean negative log-likelihood, in nats", *_mean_of_losses(1), largest=float("inf")),
-    "brier": Metric("Brier score", "mean squared error of the positive class's probability", *_mean_of_losses(2)),
-    "ece": Metric(
-        "ECE", f"expected calibration error, {CALIBRATION_BINS} bins (Guo et al. 2017, section 2)", _ece, _ece_interval
+    "accuracy": Metric(
+        "Accuracy", "share of sentences classified correctly",
+        _accuracy, _accuracy_interval, _accuracy_over_seeds, unit="%",
     ),
-}
+    "f1": Metric("F1", "F1 of the positive class", _f1, _f1_interval, _f1_over_seeds, unit="%"),
+    "nll": Metric(
+        "NLL", "mean negative log-likelihood",
+        *_mean_of_losses(1), higher_is_better=False, unit="nats", largest=float("inf"),
+    ),
+    "brier": Metric(
+        "Brier score", "mean squared error of the positive class's probability",
+        *_mean_of_losses(2), higher_is_better=False,
+    ),
+    "ece": Metric(
+        "ECE", f"expected calibration error, {CALIBRATION_BINS} bins (Guo et al. 2017, section 2)",
+        _ece, _ece_interval, higher_is_better=False,
+    ),
+}  # fmt: skip

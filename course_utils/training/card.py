@@ -23,7 +23,7 @@ from course_utils.paths import BIBLIOGRAPHY
 from course_utils.runs import CARD, Run, RunResult
 from course_utils.stats import Interval
 from course_utils.tasks.classification import METRICS, metric_intervals
-from course_utils.text import code_span
+from course_utils.text import template
 from course_utils.training.trainer import warmup_steps
 
 if TYPE_CHECKING:
@@ -39,14 +39,9 @@ def write_card(run: Run, experiment: Experiment | None = None, compared: dict[st
     title → printed value, where all runs are finished.
     """
     from huggingface_hub import ModelCard
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["code_span"] = code_span
     intervals = run_intervals(run)
-    body = environment.get_template("card.md.jinja").render(
+    body = template(Path(__file__).with_name("card.md.jinja")).render(
         _values(run), intervals=intervals, command=command(run.config, experiment), compared=compared
     )
     new = run.folder / "adapter" / ".README.md.new"
@@ -118,7 +113,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
         pipeline_tag="text-classification",
         tags=[method.name.replace("_", "-"), "sentiment-analysis"],
         datasets=[data.hub_id] if data.hub_id else None,
-        metrics=["accuracy", "f1"],
+        metrics=[name for name, metric in METRICS.items() if metric.over_seeds],
         model_name=f"{method.title} on {base.name}, seed {result.config.seed}",
         eval_results=evaluations,
     )

@@ -75,6 +75,7 @@ def ask(request: Request) -> int | None:
 
 def train_here(request: Request) -> None:
     """Train one run in this process, or find it trained, and print what it came to."""
+    from course_utils.tasks.classification import METRICS
     from course_utils.training.train import train
 
     experiment = load_experiment(request.profile, parse_overrides(request.overrides))
@@ -82,7 +83,8 @@ def train_here(request: Request) -> None:
     if not is_first_process():
         return  # the first of several processes speaks for all
     for name, metrics in run.result.metrics.items():
-        print(f"{run.result.data.titles[name]}: accuracy {metrics.accuracy:.4f} (n = {metrics.n})")
+        accuracy = METRICS["accuracy"].exact(metrics.accuracy)
+        print(f"{run.result.data.titles[name]}: accuracy {accuracy} (n = {metrics.n})")
     print(f"The run is in {run.name}.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,18 +95,11 @@ def execute(name: str, experiment: str, parameters: dict[str, Any]) -> Path:
 
 def check_parameters(source: Path, given: set[str]) -> None:
     """Raise CourseError unless the cell tagged `parameters` sets exactly the names `given`."""
-    import nbformat
+    import papermill
 
-    cells = nbformat.read(source, as_version=4).cells
-    tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    assigned = {
-        node.id
-        for text in tagged
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
-    if len(tagged) != 1 or assigned != given:
+    assigned = set(papermill.inspect_notebook(source))
+    if assigned != given:
         raise CourseError(
-            f"notebooks/{source.name} must have one cell tagged `parameters` that sets {', '.join(sorted(given))}"
-            f" and nothing else; it has {len(tagged)}, setting {', '.join(sorted(assigned)) or 'nothing'}."
+            f"notebooks/{source.name} must have a cell tagged `parameters` that sets {', '.join(sorted(given))}"
+            f" and nothing else; it sets {', '.join(sorted(assigned)) or 'nothing'}."
         )

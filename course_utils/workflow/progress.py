@@ -5,17 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 
 from course_utils.errors import refusal
 from course_utils.paths import PROJECT
 from course_utils.text import counted, duration, one_line
 from course_utils.workflow.estimates import OTHER_SECONDS
 
-if TYPE_CHECKING:
-    from rich.live import Live
-
-BAR_WIDTH = 60
 NO_WORDS = "it ended without a word, as when memory or disk is used up (free -m, df -h); --cores 1 takes less memory"
 PRIOR_SECONDS = 60  # how much work at the expected speed weighs against what was measured so far
 
@@ -28,41 +26,43 @@ class Progress:
 
     def __init__(self, expected: dict[str, float], at_once: int, dry_run: bool):
         self.expected, self.at_once, self.dry_run = expected, at_once, dry_run
-        self.total = 0
+        self.total = self.done = 0
         self.rules: dict[int, str] = {}  # job → its rule
         self.titles: dict[int, str] = {}  # job → what it does
-        self.running: dict[int, float] = {}  # job → when it began
-        self.done: list[int] = []
         self.failed: set[int] = set()
         self.error = ""  # what Snakemake said of no job
+        self._running: dict[int, tuple] = {}  # job → its bar, and when it began
         self._to_do = self._foreseen = self._spent = 0.0  # seconds: expected of what is left and done; measured
-        self._live: Live | None = None
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
+        self._bars = Bars(*columns, transient=True, disable=dry_run or not sys.stdout.isatty())
+        self._all = self._bars.add_task("Looking for what is not up to date", total=None)
 
     def __enter__(self) -> Progress:
-        if sys.stdout.isatty() and not self.dry_run:
-            from rich.live import Live
-
-            self._live = Live(get_renderable=self._display, refresh_per_second=2, transient=True)
-            self._live.start()
+        self._bars.start()
         return self
 
     def __exit__(self, *_) -> None:
-        if self._live:
-            self._live.stop()
+        self._bars.stop()
 
     def take(self, event: dict) -> None:
         """Take note of one event, as the logger plugin tells it."""
         match event["event"]:
             case "run_info" if not self.total:  # a dry run says it twice
-                self._count(event["stats"])
+                for rule, number in event["stats"].items():
+                    if rule not in ("all", "total"):
+                        self.total += number
+                        self._to_do += number * self._seconds(rule)
             case "job_info" if event["rule_msg"]:  # the rule that stands for all others has no message
                 self._begin(event["jobid"], event["rule_name"], event["rule_msg"])
-            case "job_finished" if event["job_id"] in self.running:
+            case "job_finished" if event["job_id"] in self._running:
                 self._finish(event["job_id"])
             case "job_error":
                 self._fail(event["jobid"], event["log"])
             case "error":
                 self.error = event["message"]
+        if self.total:
+            said = f"{self.done} of {self.total} steps done{self._left()}"
+            self._bars.update(self._all, description=said, completed=self.done, total=self.total)
 
     @property
     def failed_rules(self) -> set[str]:
@@ -76,70 +76,44 @@ class Progress:
         words = self.error or _last_line(log)
         return (refusal(words) or one_line(words)).rstrip(".")
 
-    def _count(self, jobs: dict[str, int]) -> None:
-        for rule, number in jobs.items():
-            if rule not in ("all", "total"):
-                self.total += number
-                self._to_do += number * self._seconds(rule)
-        self._now_left()
-
     def _begin(self, job: int, rule: str, title: str) -> None:
-        self.rules[job] = rule
-        self.titles[job] = title.removesuffix(" (main)")
-        self.running[job] = time.monotonic()
+        self.rules[job], self.titles[job] = rule, title.removesuffix(" (main)")
+        self._running[job] = self._bars.add_task(self.titles[job], total=None), time.monotonic()
         self.failed.discard(job)  # it is tried again
         if self.dry_run:
-            print(f"  {len(self.titles):>3}  {self.titles[job]}")
+            self._say(f"  {len(self.titles):>3}  {self.titles[job]}")
 
     def _finish(self, job: int) -> None:
-        took, expected = time.monotonic() - self.running.pop(job), self._seconds(self.rules[job])
-        self.done.append(job)
+        took, expected = self._end(job), self._seconds(self.rules[job])
+        self.done += 1
         self._spent += took
         self._foreseen += expected
         self._to_do -= expected
-        self._now_left()
-        self._say(f"{self._position()}  {self.titles[job]} ({duration(took)}){self._left()}")
+        position = f"[{self.done:>{len(str(self.total))}}/{self.total}]"
+        self._say(f"{position}  {self.titles[job]} ({duration(took)}){self._left()}")
 
     def _fail(self, job: int, logs: list[str]) -> None:
         self.failed.add(job)
-        self.running.pop(job, None)
+        if job in self._running:
+            self._end(job)
         why = one_line(_last_line(PROJECT / logs[0])).removeprefix("error: ") or NO_WORDS
         self._say(f"FAILED  {self.titles[job]}: {why} (see {logs[0]})")
+
+    def _end(self, job: int) -> float:
+        """Take the bar of `job` away; the seconds that it took."""
+        bar, began = self._running.pop(job)
+        self._bars.remove_task(bar)
+        return time.monotonic() - began
 
     def _seconds(self, rule: str) -> float:
         return self.expected.get(rule, OTHER_SECONDS)
 
-    def _now_left(self) -> None:
-        slower = (self._spent + PRIOR_SECONDS) / (self._foreseen + PRIOR_SECONDS)
-        self._end = time.monotonic() + slower * self._to_do / self.at_once
-
     def _left(self) -> str:
-        seconds = self._end - time.monotonic()
-        return f", about {duration(seconds)} left" if len(self.done) < self.total and seconds > 0 else ""
-
-    def _position(self) -> str:
-        return f"[{len(self.done):>{len(str(self.total))}}/{self.total}]"
+        slower = (self._spent + PRIOR_SECONDS) / (self._foreseen + PRIOR_SECONDS)
+        return f", about {duration(slower * self._to_do / self.at_once)} left" if self.done < self.total else ""
 
     def _say(self, line: str) -> None:
-        if self._live:
-            self._live.console.print(line, highlight=False, markup=False)
-        else:
-            print(line, flush=True)
-
-    def _display(self):
-        from rich.text import Text
-
-        if not self.total:
-            return Text("Looking for what is not up to date …")
-        full = BAR_WIDTH * len(self.done) // self.total
-        now = time.monotonic()
-        running = "".join(f"\n  {self.titles[job]} … {duration(now - began)}" for job, began in self.running.items())
-        return Text.assemble(
-            f"{len(self.done)} of {self.total} steps done{self._left()}\n",
-            ("━" * full, "green"),
-            ("━" * (BAR_WIDTH - full), "dim"),
-            running,
-        )
+        self._bars.console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _last_line(log: Path) -> str:

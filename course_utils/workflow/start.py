@@ -18,7 +18,7 @@ from filelock import Timeout
 
 from course_utils.config import Experiment, load_experiment
 from course_utils.errors import CourseError, check_writable
-from course_utils.host import at_once, has_gpu, lock_of, memory_mib, usable_cores
+from course_utils.host import at_once, has_gpu, locked, memory_mib, usable_cores
 from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
@@ -175,7 +175,7 @@ def only_one_at_a_time() -> Iterator[None]:
     shares the folder went down. The file beside the lock only names the holder.
     """
     STATE.mkdir(exist_ok=True)
-    lock, holder = lock_of(STATE / "course.lock"), STATE / "course.holder"
+    lock, holder = locked(STATE / "course.lock"), STATE / "course.holder"
     try:
         held = lock.acquire(blocking=False)
     except Timeout:

@@ -6,6 +6,7 @@ import torch
 from small import ADAPTER, FULL, HEAD, MULTIPLIED
 
 from course_utils.comparison import controls, weights
+from course_utils.comparison.evaluation_time import evaluation_times
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods.gates import lora_layers
@@ -108,3 +109,9 @@ def test_the_quantised_base_answers_with_the_same_head(tiny_run):
     assert 0 < found.errors.min() < found.errors.max() < 0.2
     assert len(found.errors) == 36 and {"0 q_lin", "5 lin2"} < set(found.errors.index)
     assert abs(found.quantised - found.plain) < 0.2 and 0 < found.p_value <= 1
+
+
+@pytest.mark.slow
+def test_a_baseline_alone_takes_the_same_time_in_both_forms(tiny_run):
+    times = evaluation_times({HEAD: tiny_run(HEAD)}, sentences=4, turns=1).loc[HEAD]
+    assert times["merged"] == times["unmerged"] > 0

@@ -206,7 +206,8 @@ def test_every_notebook_takes_the_parameters_that_the_workflow_gives():
 def test_a_parameter_that_a_notebook_does_not_take_is_refused(tmp_path):
     cell = nbformat.v4.new_code_cell("profile = 'quick'\nsede: int = 0")
     cell.metadata["tags"] = ["parameters"]
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "07_more.ipynb")
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=metadata), tmp_path / "07_more.ipynb")
     with pytest.raises(CourseError, match="sede"):
         check_parameters(tmp_path / "07_more.ipynb", {"profile", "seed"})
 
