@@ -81,7 +81,9 @@ class Memory(Record):
 if TYPE_CHECKING:
     Metrics = Any
 else:  # one field a metric of the task: adding one there is enough
-    Metrics = create_model("Metrics", __base__=Record, n=(int, ...), **dict.fromkeys(METRICS, (float, ...)))
+    # Of some only where they apply, or where the record is young enough to have them.
+    fields = dict.fromkeys(METRICS, (float | None, None))
+    Metrics = create_model("Metrics", __base__=Record, n=(int, ...), **fields)
 
 
 class Environment(Record):

@@ -6,7 +6,7 @@ are resampled. Arrays are (seeds, sentences) throughout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import combinations
@@ -116,23 +116,30 @@ class CrossedBootstrap:
         """Mean of `values` (…, seeds, sentences) in every replicate: (…, replicates)."""
         return (values.astype(np.float64) @ self.sentences.T * self.seeds.T).sum(axis=-2)
 
-    def f1(self, predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Mean over seeds of the positive class's F1 in every replicate: (replicates,)."""
-        per_seed = _ratio(*(self.sentences @ part.T for part in _f1_parts(predicted, labels)))  # (replicates, seeds)
-        return (per_seed * self.seeds).sum(axis=1)
+    def f1(self, predicted: np.ndarray, labels: np.ndarray, classes: Sequence[int] = (1,)) -> np.ndarray:
+        """Mean over seeds of the mean F1 of `classes` in every replicate: (replicates,)."""
+        of_classes = [
+            _ratio(*(self.sentences @ part.T for part in _f1_parts(predicted, labels, of))) for of in classes
+        ]  # each (replicates, seeds)
+        return (np.mean(of_classes, axis=0) * self.seeds).sum(axis=1)
 
     def mean_interval(self, values: np.ndarray, confidence: float = 0.95) -> Interval:
         """Mean of `values` (seeds, sentences), an accuracy or a difference of two, with its interval."""
         return expanded_interval(float(np.mean(values)), self.means(values), standard_error(values), confidence)
 
-    def f1_interval(self, predicted: np.ndarray, labels: np.ndarray, confidence: float = 0.95) -> Interval:
-        """Mean over seeds of F1 (positive class) of `predicted` (seeds, sentences) against `labels` (sentences,)."""
-        hits, totals = _f1_parts(predicted, labels)
-        per_seed = (hits.sum(axis=1) / totals.sum(axis=1))[:, None]
-        # A sentence's share in F1, to first order; the mean over sentences is F1 itself.
-        shares = per_seed + (hits - per_seed * totals) / totals.mean(axis=1, keepdims=True)
-        replicates = self.f1(predicted, labels)
-        return expanded_interval(float(per_seed.mean()), replicates, standard_error(shares), confidence)
+    def f1_interval(
+        self, predicted: np.ndarray, labels: np.ndarray, classes: Sequence[int] = (1,), confidence: float = 0.95
+    ) -> Interval:
+        """Mean over seeds of the mean F1 of `classes`: `predicted` (seeds, sentences) against `labels` (sentences,)."""
+        of_classes = []
+        for of in classes:
+            hits, totals = _f1_parts(predicted, labels, of)
+            per_seed = _ratio(hits.sum(axis=1), totals.sum(axis=1))[:, None]
+            # A sentence's share in F1, to first order; the mean over sentences is F1 itself.
+            of_classes.append(per_seed + _ratio(hits - per_seed * totals, totals.mean(axis=1, keepdims=True)))
+        shares = np.mean(of_classes, axis=0)
+        replicates = self.f1(predicted, labels, classes)
+        return expanded_interval(float(shares.mean()), replicates, standard_error(shares), confidence)
 
     def ece_interval(self, gaps: np.ndarray, bins: np.ndarray, confidence: float = 0.95) -> Interval:
         """Calibration error of one run, from every sentence's `gaps` (confidence less right or wrong) and its bin.
@@ -160,9 +167,9 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
-def _f1_parts(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numerator and denominator of F1 = 2·hits / (predicted + labelled), sentence by sentence."""
-    return 2.0 * ((predicted == 1) & (labels == 1)), (predicted == 1) * 1.0 + (labels == 1)
+def _f1_parts(predicted: np.ndarray, labels: np.ndarray, of: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numerator and denominator of a class's F1 = 2·hits / (predicted + labelled), sentence by sentence."""
+    return 2.0 * ((predicted == of) & (labels == of)), (predicted == of) * 1.0 + (labels == of)
 
 
 # Seeds → share of 95% intervals for a paired difference that held the truth: the lowest and the highest over three

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
+from scipy.special import softmax
 
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.tasks.classification import METRICS, calibration_bins, score
+from course_utils.tasks.classification import METRICS, calibration_bins, score, scores_of
 
 STAGES = ("before", "after")
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature T for which `logits` (n, 2) / T have the smallest NLL against `labels` (n,).
+    """The temperature T for which `logits` (n, classes) / T have the smallest NLL against `labels` (n,).
 
     Above 1 the logits were overconfident, below 1 too timid; searched from 1/20 to 20. No prediction changes.
     Source: guo2017calibration, section 4.2.
@@ -29,17 +29,17 @@ def scaled_predictions(results: ExperimentRuns) -> pd.DataFrame:
     """Test predictions of every usable main run, before and after its own temperature scaling.
 
     Each run's temperature is fitted on its validation predictions. Columns: method, seed, stage (before, after),
-    temperature (1 before), example_id, label, logit_0, logit_1.
+    temperature (1 before), example_id, label, scores.
     """
     parts = []
     for run in results.runs:
         if run.config.study == "main":
             predictions = run.predictions()
             validation = predictions[predictions["set"] == "validation"]
-            fitted = fit_temperature(validation[["logit_0", "logit_1"]].to_numpy(), validation["label"].to_numpy())
+            fitted = fit_temperature(scores_of(validation), validation["label"].to_numpy())
             for stage, temperature in zip(STAGES, (1.0, fitted), strict=True):
                 part = predictions[predictions["set"] == "test"].drop(columns="set")
-                part[["logit_0", "logit_1"]] /= temperature
+                part["scores"] = list(scores_of(part) / temperature)
                 about = {"method": run.config.method, "seed": run.config.seed, "stage": stage}
                 parts.append(part.assign(**about, temperature=temperature))
     return pd.concat(parts, ignore_index=True)
@@ -48,15 +48,15 @@ def scaled_predictions(results: ExperimentRuns) -> pd.DataFrame:
 def calibration_table(scaled: pd.DataFrame) -> pd.DataFrame:
     """Calibration of every method, mean over seeds, from what `scaled_predictions` returns.
 
-    Columns: method, stage, seeds, temperature and every one of `METRICS`; two rows a method.
+    Columns: method, stage, seeds, temperature and every metric that applies; two rows a method.
     """
     rows = []
     for (method, seed, stage), part in scaled.groupby(["method", "seed", "stage"], sort=False):
-        metrics = score(part[["logit_0", "logit_1"]].to_numpy(), part["label"].to_numpy())
+        metrics = score(scores_of(part), part["label"].to_numpy())
         temperature = part["temperature"].iloc[0]
         rows.append({"method": method, "seed": seed, "stage": stage, "temperature": temperature} | metrics)
     grouped = pd.DataFrame(rows).groupby(["method", "stage"], sort=False)
-    means = grouped[["temperature", *METRICS]].mean()
+    means = grouped[["temperature", *(name for name in METRICS if name in rows[0])]].mean()
     means.insert(0, "seeds", grouped.size())
     return means.reset_index()
 
@@ -68,6 +68,6 @@ def reliability(scaled: pd.DataFrame) -> pd.DataFrame:
     """
     parts = []
     for (method, stage), part in scaled.groupby(["method", "stage"], sort=False):
-        positive = expit((part["logit_1"] - part["logit_0"]).to_numpy())
-        parts.append(calibration_bins(positive, part["label"].to_numpy()).assign(method=method, stage=stage))
+        bins = calibration_bins(softmax(scores_of(part), axis=1), part["label"].to_numpy())
+        parts.append(bins.assign(method=method, stage=stage))
     return pd.concat(parts, ignore_index=True)[["method", "stage", "n", "confidence", "accuracy"]]

@@ -19,7 +19,7 @@ from course_utils.methods import METHODS
 from course_utils.paths import reports_folder, runs_folder, sha256_of
 from course_utils.runs import Run, read_run
 from course_utils.stats import wilson_interval
-from course_utils.tasks.classification import METRICS
+from course_utils.tasks.classification import METRICS, metrics_of, scores_of
 
 
 class Column(NamedTuple):
@@ -189,7 +189,7 @@ def read_predictions(results: ExperimentRuns, study: str = "main") -> Prediction
             frame = frame[frame["set"] == "test"].set_index("example_id")
             if len(frame):
                 labels = frame["label"]
-                classes = (frame["logit_1"] > frame["logit_0"]).astype(int)
+                classes = pd.Series(scores_of(frame).argmax(axis=1), index=frame.index)
                 predicted.setdefault(method, {})[run.config.seed] = classes
     return Predictions(labels, {method: pd.DataFrame(seeds).T[labels.index] for method, seeds in predicted.items()})
 
@@ -281,11 +281,12 @@ def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
         }
     ).join(finished.agg(OVER_SEEDS).astype(float))
     table.insert(0, "title", [METHODS[name].title for name in table.index])
-    scores = {name: _scores(answers.to_numpy(), labels) for name, answers in predictions.predicted.items()}
+    classes = max((len(run.task.class_names) for run in results.runs), default=2)
+    scores = {name: _scores(answers.to_numpy(), labels, classes) for name, answers in predictions.predicted.items()}
     rows = [row | scores.get(row["method"], {}) for row in table.rename_axis("method").reset_index().to_dict("records")]
     if len(labels):
-        majority = np.full((1, len(labels)), int(labels.mean() >= 0.5))
-        rows.insert(0, {"method": "majority", "title": "Majority class", **_scores(majority, labels)})
+        majority = np.full((1, len(labels)), np.bincount(labels).argmax())
+        rows.insert(0, {"method": "majority", "title": "Majority class", **_scores(majority, labels, classes)})
     titles = {run.result.data.titles.get("test", "") for run in results.runs}
     for title, accuracy, f1, n in (row for name in titles for row in PUBLISHED.get(name, [])):
         low, high = wilson_interval(round(accuracy * n), n)
@@ -294,9 +295,11 @@ def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=SUMMARY_COLUMNS)
 
 
-def _scores(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _scores(predicted: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, float]:
     scores: dict[str, float] = {"n": len(labels)}
-    for name, metric in OF_CLASSES.items():
+    for name, metric in metrics_of(classes).items():
+        if not metric.over_seeds:
+            continue
         found = metric.over_seeds(predicted, labels)
         scores |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
     return scores
@@ -308,12 +311,18 @@ def readable_summary(summary: pd.DataFrame) -> pd.DataFrame:
     table = {
         "Method": summary["title"].to_list(),
         "Seeds": list(map(_seeds, rows)),
-        **{metric.heading: [_with_interval(row, name) for row in rows] for name, metric in OF_CLASSES.items()},
+        **{OF_CLASSES[name].heading: [_with_interval(row, name) for row in rows] for name in _applying(summary)},
     }
     shown = {name: column for name, column in COLUMNS.items() if column.title}
     for name, (_, _, title, unit, form) in shown.items():
         table[title] = ["–" if pd.isna(value) else format(value / unit, form) for value in summary[name]]
     return pd.DataFrame(table)
+
+
+def _applying(summary: pd.DataFrame) -> list[str]:
+    """The metrics of classes that a table shows; one that is there instead of another only where that has no value."""
+    there = [name for name in OF_CLASSES if summary[name].notna().any() or name == "accuracy"]
+    return [name for name in there if OF_CLASSES[name].instead not in there]
 
 
 def accuracy_in_per_cent(summary: pd.DataFrame) -> pd.DataFrame:

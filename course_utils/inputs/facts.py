@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Facts:
-    """Name in a sentence, id on the hub, licence, keys of references.bib, and limits, a sentence each."""
+    """Name in a sentence, id on the hub, licence, keys of references.bib, limits, a sentence each; of data also the
+    language, what is told apart, a topic, and an example."""
 
     name: str
     hub_id: str | None = None
     license: str | None = None
     citations: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    language: str | None = None
+    task: str = "Text Classification"
+    example: str = "A text of the kind that it was trained on."

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CLEAR_RATING = 0.5  # a mean rating nearer to 0 than this takes no side
 STRONG_RATING = 2.0  # with five classes, from here on a sentence is very negative or very positive
 SENTIMENT = ("negative", "positive")
+OF_SENTIMENT = {"language": "en", "task": "Sentiment Analysis", "example": "This is a great movie!"}
 OTHER_DOMAINS = {"products": "product reviews", "tweets": "tweets", "editorials": "newspaper editorials"}
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("dev", "valid", "validation", "val", "eval"), "dev"
@@ -211,7 +212,11 @@ SST2 = Hub(
         "SST-2",
         hub_id="stanfordnlp/sst2",
         citations=("socher2013sst",),
-        limits=("Most training examples are phrases of sentences from movie reviews, not whole sentences.",),
+        limits=(
+            "Most training examples are phrases of sentences from movie reviews, not whole sentences.",
+            "The model has no class for neutral sentences.",
+        ),
+        **OF_SENTIMENT,
     ),
     class_names=SENTIMENT,
     columns=Columns("sentence", None, "label", SENTIMENT),
@@ -228,7 +233,9 @@ EMBEDDED = Rated(
         limits=(
             "Sentences whose mean rating by people is near zero are in none of the sets. On all sentences, unclear "
             "ones included, its accuracy would be lower.",
+            "The model has no class for neutral sentences.",
         ),
+        **OF_SENTIMENT,
     ),
     class_names=SENTIMENT,
     test_size=2_070,
@@ -244,6 +251,7 @@ FIVE = Rated(
             "The classes are cut out of mean ratings; a sentence whose mean lies near a cut could as well be in the"
             " class beside its own.",
         ),
+        **OF_SENTIMENT,
     ),
     test_size=2_070,
     further=OTHER_DOMAINS,
@@ -257,6 +265,7 @@ DOMAINS = Domains(
         "rated sentences of four domains",
         citations=("hutto2014vader",),
         limits=("The classes are of unequal size; an accuracy must be read beside that of the largest class.",),
+        language="en",
     ),
     class_names=tuple(sorted(SENTENCES)),
     test_size=3_000,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 CALIBRATION_BINS = 15
-ValueOf = Callable[[np.ndarray, np.ndarray], float]  # of logits (n, 2) and labels (n,)
+ValueOf = Callable[[np.ndarray, np.ndarray], float]  # of logits (n, classes) and labels (n,)
 IntervalOf = Callable[[np.ndarray, np.ndarray], Interval]
 
 
@@ -90,11 +90,12 @@ class Classification:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of logits (n, 2) against labels (n,): its name, how it is computed, and how it is written.
+    """A metric of logits (n, classes) against labels (n,): its name, how it is computed, and how it is written.
 
     `value` computes it, `interval` its 95% interval with the sentences as the sample. `over_seeds` is the interval of
     its mean over seeds, from predicted classes (seeds, n); None where it needs more than the class. `largest` is what
-    it cannot exceed, as an interval that was expanded might. `decimals` are those of the plain number in a table; what
+    it cannot exceed, as an interval that was expanded might. Some are of `two_classes` alone; one that is shown `instead`
+    of another stands in tables where that one does not apply. `decimals` are those of the plain number in a table; what
     has the unit "%" is written in per cent there, with two fewer.
     """
 
@@ -107,6 +108,8 @@ class Metric:
     unit: str = ""
     decimals: int = 3
     largest: float = 1.0
+    two_classes: bool = False
+    instead: str = ""
 
     @property
     def heading(self) -> str:
@@ -127,44 +130,64 @@ class Metric:
         return f"{self.exact(interval.estimate)} [{low}, {high}]"
 
 
+def metrics_of(classes: int) -> dict[str, Metric]:
+    """Those of `METRICS` that apply to so many classes."""
+    return {name: metric for name, metric in METRICS.items() if classes == 2 or not metric.two_classes}
+
+
+def scores_of(predictions: pd.DataFrame) -> np.ndarray:
+    """The column scores of a run's predictions as logits (n, classes)."""
+    return np.stack(predictions["scores"].to_list()).astype(np.float32)
+
+
 def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """n, and every one of `METRICS`, of `logits` (n, 2) against `labels` (n,)."""
-    return {"n": len(labels)} | {name: metric.value(logits, labels) for name, metric in METRICS.items()}
+    """n, and every metric that applies, of `logits` (n, classes) against `labels` (n,)."""
+    return {"n": len(labels)} | {
+        name: metric.value(logits, labels) for name, metric in metrics_of(logits.shape[1]).items()
+    }
 
 
 def metric_intervals(logits: np.ndarray, labels: np.ndarray) -> dict[str, Interval]:
-    """Every one of `METRICS` with its 95% interval, sentences as the sample."""
-    found = {name: metric.interval(logits, labels) for name, metric in METRICS.items()}
+    """Every metric that applies with its 95% interval, sentences as the sample."""
+    found = {name: metric.interval(logits, labels) for name, metric in metrics_of(logits.shape[1]).items()}
     return {
         name: Interval(of.estimate, max(of.low, 0.0), min(of.high, METRICS[name].largest)) for name, of in found.items()
     }
 
 
 def sentence_losses(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For every sentence: the positive class's probability, the NLL in nats, the Brier score; each (n,)."""
+    """For every sentence: the probabilities (n, classes), the NLL in nats (n,), the Brier score (n,).
+
+    The Brier score is half the squared distance from the probabilities to the right class (Brier 1950), from 0 to 1;
+    with two classes it is the squared error of either's probability.
+    """
     from scipy.special import log_softmax
 
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
-    positive = np.exp(log_probabilities[:, 1])
-    return positive, -log_probabilities[np.arange(len(labels)), labels], (positive - labels) ** 2
+    probabilities, right = np.exp(log_probabilities), np.eye(logits.shape[1])[labels]
+    return (
+        probabilities,
+        -log_probabilities[np.arange(len(labels)), labels],
+        ((probabilities - right) ** 2).sum(axis=1) / 2,
+    )
 
 
-def calibration_bins(positive: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+def calibration_bins(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
     """Predictions in `CALIBRATION_BINS` equal bins of confidence, empty ones left out.
 
-    Columns n, confidence and accuracy (means). `positive` (n,) is the positive class's probability, `labels` (n,) the
-    class (Guo et al. 2017, section 2).
+    Columns n, confidence and accuracy (means), of `probabilities` (n, classes) and `labels` (n,) (Guo et al. 2017,
+    section 2).
     """
-    confidence, right, its_bin = _confidences(positive, labels)
+    confidence, right, its_bin = _confidences(probabilities, labels)
     grouped = pd.DataFrame({"confidence": confidence, "accuracy": right}).groupby(its_bin)
     return grouped.mean().assign(n=grouped.size())[["n", "confidence", "accuracy"]].reset_index(drop=True)
 
 
-def _confidences(positive: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _confidences(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For every sentence: the confidence in its predicted class, whether that is right, and the bin it falls in."""
-    confidence = np.maximum(positive, 1 - positive)
+    confidence = probabilities.max(axis=1)
     its_bin = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    return confidence, (positive > 0.5) == labels, its_bin
+    return confidence, probabilities.argmax(axis=1) == labels, its_bin
 
 
 @cache
@@ -199,6 +222,20 @@ def _f1_over_seeds(predicted: np.ndarray, labels: np.ndarray) -> Interval:
     return _bootstrap(*predicted.shape).f1_interval(predicted, labels)
 
 
+def _macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, logits.argmax(axis=1), average="macro", zero_division=0))
+
+
+def _macro_f1_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
+    return _macro_f1_over_seeds(logits.argmax(axis=1)[None], labels)
+
+
+def _macro_f1_over_seeds(predicted: np.ndarray, labels: np.ndarray) -> Interval:
+    return _bootstrap(*predicted.shape).f1_interval(predicted, labels, np.union1d(predicted, labels))
+
+
 def _ece(logits: np.ndarray, labels: np.ndarray) -> float:
     binned = calibration_bins(sentence_losses(logits, labels)[0], labels)
     return float((binned["n"] * (binned["accuracy"] - binned["confidence"]).abs()).sum() / len(labels))
@@ -226,13 +263,17 @@ METRICS = {
         "Accuracy", "share of sentences classified correctly",
         _accuracy, _accuracy_interval, _accuracy_over_seeds, unit="%",
     ),
-    "f1": Metric("F1", "F1 of the positive class", _f1, _f1_interval, _f1_over_seeds, unit="%"),
+    "f1": Metric("F1", "F1 of the second class", _f1, _f1_interval, _f1_over_seeds, unit="%", two_classes=True),
+    "macro_f1": Metric(
+        "Macro F1", "mean over the classes of their F1",
+        _macro_f1, _macro_f1_interval, _macro_f1_over_seeds, unit="%", instead="f1",
+    ),
     "nll": Metric(
         "NLL", "mean negative log-likelihood",
         *_mean_of_losses(1), higher_is_better=False, unit="nats", largest=float("inf"),
     ),
     "brier": Metric(
-        "Brier score", "mean squared error of the positive class's probability",
+        "Brier score", "half the squared distance from the probabilities to the right class (Brier 1950)",
         *_mean_of_losses(2), higher_is_better=False,
     ),
     "ece": Metric(

@@ -22,7 +22,7 @@ from course_utils.methods.base import Settings
 from course_utils.paths import BIBLIOGRAPHY
 from course_utils.runs import CARD, Run, RunResult
 from course_utils.stats import Interval
-from course_utils.tasks.classification import METRICS, metric_intervals
+from course_utils.tasks.classification import METRICS, metric_intervals, metrics_of, scores_of
 from course_utils.text import template
 from course_utils.training.trainer import warmup_steps
 
@@ -52,7 +52,7 @@ def write_card(run: Run, experiment: Experiment | None = None, compared: dict[st
 def run_intervals(run: Run) -> dict[str, dict[str, Interval]]:
     """Set → metric → its value in the run's record with its 95% interval, the set's sentences as the sample."""
     return {
-        name: metric_intervals(rows[["logit_0", "logit_1"]].to_numpy(), rows["label"].to_numpy())
+        name: metric_intervals(scores_of(rows), rows["label"].to_numpy())
         for name, rows in run.predictions().groupby("set", sort=False)
     }
 
@@ -92,7 +92,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
     evaluations = [
         EvalResult(
             task_type="text-classification",
-            task_name="Sentiment analysis",
+            task_name=data.task,
             dataset_name=_title_of(result, name),
             **_dataset(result, name),
             dataset_args={"sentences": metrics.n, "fingerprint": result.data.fingerprint},
@@ -102,18 +102,18 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
             metric_args={"interval_95": [round(end, 4) for end in intervals[name][metric].ends]},
         )
         for name, metrics in result.metrics.items()
-        for metric, known in METRICS.items()
+        for metric, known in metrics_of(len(result.data.class_names)).items()
     ]
     return ModelCardData(
-        language="en",
+        language=data.language,
         license=base.license,
         base_model=base.hub_id,
         base_model_relation="adapter" if base.hub_id else None,
         library_name="peft",
         pipeline_tag="text-classification",
-        tags=[method.name.replace("_", "-"), "sentiment-analysis"],
+        tags=[method.name.replace("_", "-"), data.task.lower().replace(" ", "-")],
         datasets=[data.hub_id] if data.hub_id else None,
-        metrics=[name for name, metric in METRICS.items() if metric.over_seeds],
+        metrics=["accuracy", "f1"],
         model_name=f"{method.title} on {base.name}, seed {result.config.seed}",
         eval_results=evaluations,
     )
@@ -157,7 +157,8 @@ def _values(run: Run) -> dict[str, Any]:
         "warmup_steps": warmup_steps(config, total_steps),
         "total_steps": total_steps,
         "measurements": [(_titled(name), _in_short(value)) for name, value in result.method.items()],
-        "metrics": METRICS,
+        "metrics": metrics_of(len(result.data.class_names)),
+        "class_names": result.data.class_names,
         "title_of": partial(_title_of, result),
         "elsewhere": {name: of.accuracy - result.metrics["test"].accuracy for name, of in elsewhere.items()},
         "evaluated": evaluated,

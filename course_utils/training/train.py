@@ -125,7 +125,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
 
 def _as_logged(metrics: dict[str, float], state: transformers.TrainerState) -> dict:
     """The evaluation of the finished run, as Trainer logs that of an epoch."""
-    logged = {"eval_nll": metrics["nll"], "eval_accuracy": metrics["accuracy"], "eval_f1": metrics["f1"]}
+    logged = {f"eval_{name}": value for name, value in metrics.items()}
     return {"step": state.global_step, "epoch": state.epoch} | logged
 
 
@@ -147,6 +147,7 @@ HISTORY_COLUMNS = {
     "eval_nll": "validation_loss",  # Trainer's own eval_loss weighs sentences unequally where processes share them out
     "eval_accuracy": "validation_accuracy",
     "eval_f1": "validation_f1",
+    "eval_macro_f1": "validation_macro_f1",
 }
 
 
