@@ -35,6 +35,7 @@ from course_utils.methods import FLOOR, METHODS, PLAIN
 from course_utils.paths import PROJECT, runs_folder
 from course_utils.runs import Run, checksum_of, find_run
 from course_utils.stats import CrossedBootstrap, compare_pairs
+from course_utils.tasks.classification import scores_of
 from course_utils.training import evaluation, speed
 from course_utils.training.provenance import processor_name
 from course_utils.training.speed import speed_up
@@ -351,7 +352,7 @@ def accuracy() -> str:
         plain = np.array([np.load(file) == frame.label for file in files], float)
     runs = [find_run(experiment.config(PLAIN.name, seed)) for seed in experiment.seeds]
     tables = [run.predictions().query("set == 'test'").set_index("example_id").loc[frame.example_id] for run in runs]
-    ours = np.array([(rows.logit_1 > rows.logit_0) == rows.label for rows in tables], float)
+    ours = np.array([scores_of(rows).argmax(axis=1) == rows.label for rows in tables], float)
     interval = CrossedBootstrap.draw(*plain.shape).mean_interval(ours - plain)
     return (
         f"{PLAIN.title} at the quick profile's settings, test accuracy, {len(plain)} seeds: plain script "

@@ -12,11 +12,11 @@ import typer
 
 from course_utils.code_identity import KEEP_OLD_RUNS
 from course_utils.config import load_experiment
-from course_utils.errors import CourseError, check_writable
+from course_utils.errors import CourseError, check_writable, explained
 from course_utils.methods import METHODS
 from course_utils.options import INTERRUPTED, Overrides, Profile, exit_status, parse_overrides
 from course_utils.paths import reports_folder
-from course_utils.text import and_joined
+from course_utils.text import and_joined, one_line
 
 SCRIPT = "peft-course"
 PROGRAM = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m course_utils"
@@ -96,17 +96,18 @@ def train(
 
 @app.command()
 def predict(
-    run: Annotated[str, typer.Argument(help="Folder of a run, for example runs/quick/main/METHOD/seed-0.")],
-    text: Annotated[list[str], typer.Argument(help="Sentences to classify.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a sentence.")] = False,
+    run: Annotated[str, typer.Argument(help="Folder of a run, or its adapter: runs/quick/main/METHOD/seed-0.")],
+    text: Annotated[
+        list[str] | None, typer.Argument(help="Texts to classify; none: one a line of what is piped.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A file of texts, one a line; - is what is piped.")] = None,
+    pair: Annotated[str | None, typer.Option(help="The second text, where the run was trained on pairs.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a text.")] = False,
 ) -> None:
-    """Classify sentences with a trained run."""
-    for sentence in text:
-        if any("\ud800" <= character <= "\udfff" for character in sentence):  # how Python holds bytes that are no text
-            raise CourseError(f"{sentence!r} is not UTF-8; type it in that encoding.")
-
+    """Classify texts with a trained run; texts that begin with a dash come after --."""
     from course_utils.runs import is_unchanged, read_run
 
+    texts = _texts(text or [], file)
     trained = read_run(run)
     if not is_unchanged(trained):
         raise CourseError(
@@ -115,11 +116,30 @@ def predict(
 
     from course_utils.training.evaluation import classifier
 
-    for sentence, label, probability in classifier(trained)(text):
+    for sentence, label, probability in classifier(trained)(texts, pair):
         if as_json:
             print(json.dumps({"text": sentence, "label": label, "probability": probability}))
         else:
-            print(f"{label} ({probability:.3f})  {sentence}")
+            print(f"{label} ({probability:.3f})  {one_line(sentence)}")
+
+
+def _texts(typed: list[str], file: Path | None) -> list[str]:
+    """What was typed, the lines of `file`, or else of what is piped."""
+    if typed and file:
+        raise CourseError("--file and texts exclude each other; type one of them.")
+    for text in typed:
+        if any("\ud800" <= character <= "\udfff" for character in text):  # how Python holds bytes that are no text
+            raise CourseError(f"{text!r} is not UTF-8; type it in that encoding.")
+        if Path(text).is_file():
+            raise CourseError(f"{text} is a file; type --file {text} to classify its lines.")
+    if typed:
+        return typed
+    with explained(f"{file} cannot be read as lines of UTF-8", "type the name of a text file", (OSError, ValueError)):
+        piped = file is None or str(file) == "-"
+        lines = (sys.stdin if piped else file.open(encoding="utf-8-sig")).read().split("\n")
+    if not (texts := [line for line in lines if line.strip()]):
+        raise CourseError("there is no text to classify; type one, --file FILE, or pipe one a line.")
+    return texts
 
 
 @app.command()

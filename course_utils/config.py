@@ -29,7 +29,7 @@ from course_utils.inputs.columns import Columns
 from course_utils.inputs.sources import SOURCES, Source, find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import Names, Settings
-from course_utils.paths import PROJECT, relative_to_project
+from course_utils.paths import PROJECT, relative_to_project, starts
 from course_utils.text import hash_of_json
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _folder_from_project(value: str) -> str:
     """A folder or file as written from the project's root ("./x", "../x"); anything else unchanged."""
     if value in SOURCES:
         return value
-    for start in (Path.cwd(), PROJECT):
+    for start in starts():
         folder = os.path.join(start, os.path.expanduser(value))
         if os.path.exists(folder):  # false, where Path's own raises, for what can be no name of a file
             relative = os.path.relpath(os.path.realpath(folder), PROJECT)

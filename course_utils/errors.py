@@ -29,7 +29,9 @@ class CourseError(Exception):
 
 
 @contextmanager
-def explained(failure: str, remedy: str, kinds: type[Exception] = Exception) -> Iterator[None]:
+def explained(
+    failure: str, remedy: str, kinds: type[Exception] | tuple[type[Exception], ...] = Exception
+) -> Iterator[None]:
     """Turn what goes wrong, if of these `kinds`, into the CourseError "FAILURE (reason); REMEDY"."""
     try:
         yield

@@ -37,7 +37,12 @@ def find_folder(name: str) -> Path | None:
 
 def find_path(name: str) -> Path | None:
     """The folder or file called `name`, seen from the current folder or from the project's root."""
-    return next((place / name for place in (Path.cwd(), PROJECT) if os.path.exists(place / name)), None)
+    return next((place / name for place in starts() if os.path.exists(place / name)), None)
+
+
+def starts() -> list[Path]:
+    """Where relative names start: where the reader stands, whom a script may have taken elsewhere, then the project."""
+    return [Path(os.environ.get("COURSE_FROM") or Path.cwd()), PROJECT]
 
 
 def sha256_of(file: Path) -> str:

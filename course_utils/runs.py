@@ -21,7 +21,7 @@ from course_utils.methods import METHODS
 from course_utils.methods.sizes import ParameterCount
 from course_utils.paths import relative_to_project, runs_folder, sha256_of
 from course_utils.tasks.classification import METRICS, Classification
-from course_utils.text import hash_of, hash_of_json, plain_title
+from course_utils.text import hash_of, hash_of_json, is_class_name, plain_title
 
 SCHEMA_VERSION = 2
 SCHEMA_1_CLASSES = ("negative", "positive")  # the only ones that there were
@@ -34,8 +34,15 @@ def _plain(title: str) -> str:
     return title
 
 
+def _class_name(name: str) -> str:
+    if not is_class_name(name):
+        raise ValueError(f"{name!r} is no name of a class")
+    return name
+
+
 # A copied run is a stranger's file: no markup gets into tables, captions and cards through its names.
 Title = Annotated[str, AfterValidator(_plain)]
+ClassName = Annotated[str, AfterValidator(_class_name)]
 
 
 class Record(BaseModel):
@@ -48,7 +55,8 @@ class DataRecord(Record):
     source: str
     sizes: dict[str, int]
     titles: dict[str, Title]
-    class_names: tuple[Title, ...] = SCHEMA_1_CLASSES
+    class_names: tuple[ClassName, ...] = SCHEMA_1_CLASSES
+    pairs: bool = False  # whether an example is two texts
     fingerprint: str
 
 
@@ -203,6 +211,8 @@ def fingerprint(config: RunConfig, data: str, base_model: str, code: dict[str, s
 def read_run(folder: Path | str) -> Run:
     """The finished run in `folder`; CourseError if there is none or its record is damaged."""
     folder = Path(os.path.realpath(folder))
+    if folder.name == "adapter" and not (folder / "result.json").is_file():  # a run's part stands for the run
+        folder = folder.parent
     record = folder / "result.json"
     if not os.path.isfile(record):
         raise CourseError(
@@ -288,7 +298,15 @@ def publish(folder: Path, result: RunResult) -> Run:
 
 
 def load_model(run: Run, merged: bool = True):
-    """The trained classifier of `run`, ready to predict; `merged`: ΔW added to W₀."""
+    """The trained classifier of `run`, ready to predict; `merged`: ΔW added to W₀.
+
+    Raises CourseError where its base model is no longer the one that it was trained on.
+    """
     method, config = run.method, run.config
+    if config.base.fingerprint() != run.result.base_model.fingerprint:
+        raise CourseError(
+            f"{run.name} was trained on another {config.base_model} than is there now; put the base model back as it"
+            " was, or run it again."
+        )
     base = method.load_base(config.base, run.task, "fp32")
     return (method.load_merged if merged else method.load)(base, run.folder)

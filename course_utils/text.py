@@ -27,6 +27,11 @@ def plain_title(name: str) -> str:
     return " ".join(kept.split()).strip(" .,+-") or "untitled"
 
 
+def is_class_name(name: str) -> bool:
+    """Whether `name` can name a class: one short line that ends no block of code; what shows it escapes it."""
+    return name == one_line(name) and "`" not in name and 0 < len(name) <= 100
+
+
 def escape_markdown(text: str) -> str:
     """`text` as Markdown that shows exactly these characters, on one line."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line(text))

@@ -20,8 +20,7 @@ def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="tes
             "set": set_name,
             "example_id": [f"sentence-{i}" for i in range(SENTENCES)],
             "label": labels,
-            "logit_0": 1.0 - predicted,
-            "logit_1": 1.0 * predicted,
+            "scores": [[1.0 - label, 1.0 * label] for label in predicted],
         }
     )
     # Runs need not hold their sentences in the same order.

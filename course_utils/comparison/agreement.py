@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations, combinations_with_replacement
 
 import numpy as np
@@ -9,9 +10,9 @@ import pandas as pd
 
 from course_utils.comparison.tables import Predictions
 from course_utils.inputs.embedded import SENTENCES, embedded_sentences
-from course_utils.inputs.sources import CLEAR_RATING
+from course_utils.inputs.sources import CLEAR_RATING, side
 
-RATING_BINS = (CLEAR_RATING, 1.0, 1.5, 2.0, 2.5, 3.0)  # lower ends, of the absolute mean rating
+RATING_BINS = (0.0, CLEAR_RATING, 1.0, 1.5, 2.0, 2.5, 3.0)  # lower ends, of the absolute mean rating
 HUMAN = "human"  # one rater, in a column that otherwise names methods
 
 
@@ -34,14 +35,15 @@ def cohens_kappa(predicted: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return table
 
 
-def rater_agreement(ratings: np.ndarray) -> np.ndarray:
+def rater_agreement(ratings: np.ndarray, judged_as: Callable[[float], int | None] = side) -> np.ndarray:
     """How one rater agrees with the others, for each of the `ratings` (raters,) of a sentence: (raters,).
 
-    1 where a rating has the sign of the mean of the others, 0 where it has the opposite one, ½ where either is
-    zero: who takes no side is as good as a guess.
+    1 where a rating is judged as the mean of the others is, 0 where it is judged otherwise, ½ where either takes no
+    side: that is as good as a guess.
     """
-    others = ratings.sum() - ratings  # its sign is that of the mean of the others
-    return (1 + np.sign(ratings) * np.sign(others)) / 2
+    others = (ratings.sum() - ratings) / (len(ratings) - 1)
+    pairs = [(judged_as(own), judged_as(mean)) for own, mean in zip(ratings, others, strict=True)]
+    return np.array([0.5 if None in pair else float(pair[0] == pair[1]) for pair in pairs])
 
 
 def with_ratings(sentences: pd.DataFrame) -> pd.DataFrame:
@@ -54,16 +56,18 @@ def with_ratings(sentences: pd.DataFrame) -> pd.DataFrame:
     return sentences.merge(rated, how="left", on=["text", "mean_rating"], validate="many_to_one")
 
 
-def human_ceiling(sentences: pd.DataFrame) -> float:
+def human_ceiling(sentences: pd.DataFrame, judged_as: Callable[[float], int | None] = side) -> float:
     """How often one rater agrees with the others on `sentences`, as `with_ratings` returns them: a share."""
-    return float(np.concatenate(sentences["ratings"].map(rater_agreement).tolist()).mean())
+    return float(np.concatenate([rater_agreement(ratings, judged_as) for ratings in sentences["ratings"]]).mean())
 
 
-def accuracy_by_rating(predictions: Predictions, sentences: pd.DataFrame) -> pd.DataFrame:
+def accuracy_by_rating(
+    predictions: Predictions, sentences: pd.DataFrame, judged_as: Callable[[float], int | None] = side
+) -> pd.DataFrame:
     """Accuracy of every method, and agreement of one rater with the others, by how strongly sentences were rated.
 
     `sentences` are those of `predictions`, as `with_ratings` returns them. Columns: method (a name, or "human"),
-    rating ("0.5 to 1", …, of the absolute mean rating), sentences (their number), accuracy (a share, mean over
+    rating ("0.5 to 1", …: of the absolute mean rating), sentences (their number), accuracy (a share, mean over
     seeds). Bins without a sentence are left out.
     """
     sentences = sentences.set_index("example_id").loc[predictions.labels.index]
@@ -73,7 +77,7 @@ def accuracy_by_rating(predictions: Predictions, sentences: pd.DataFrame) -> pd.
     rows = []
     for name, group in sentences.groupby(strength, observed=True):
         accuracy = {method: frame[group.index].to_numpy().mean() for method, frame in predictions.correct.items()}
-        for method, value in (accuracy | {HUMAN: human_ceiling(group)}).items():
+        for method, value in (accuracy | {HUMAN: human_ceiling(group, judged_as)}).items():
             rows.append({"method": method, "rating": name, "sentences": len(group), "accuracy": value})
     return pd.DataFrame(rows)
 
@@ -89,6 +93,6 @@ def missed_by_all(predictions: Predictions, sentences: pd.DataFrame) -> pd.DataF
     if "ratings" not in missed:
         return missed[["text", "label"]].reset_index(drop=True)
     missed = missed.sort_values("mean_rating", key=np.abs, ascending=False, ignore_index=True)
-    for sign, side in ((-1, "negative"), (0, "neutral"), (1, "positive")):
-        missed[side] = [int((np.sign(ratings) == sign).sum()) for ratings in missed["ratings"]]
+    for sign, name in ((-1, "negative"), (0, "neutral"), (1, "positive")):
+        missed[name] = [int((np.sign(ratings) == sign).sum()) for ratings in missed["ratings"]]
     return missed[["text", "label", "mean_rating", "negative", "neutral", "positive"]]

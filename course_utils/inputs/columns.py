@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
 from course_utils.inputs.tables import CLASS_NAMES
-from course_utils.text import and_joined
+from course_utils.text import and_joined, is_class_name
 
 if TYPE_CHECKING:
     import pandas
 
 # Where the settings name no column, the first of these that a table has; upper and lower case are the same.
-TEXTS = (
+TEXT_COLUMNS = (
     "sentence", "text", "content", "review", "tweet", "comment", "message", "headline", "utterance", "question",
     "body", "document", "title",
 )  # fmt: skip
-PAIRS = (
+PAIR_COLUMNS = (
     ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
     ("text1", "text2"), ("text_a", "text_b"), ("query", "passage"), ("#1 string", "#2 string"),
 )  # fmt: skip
-LABELS = (
+LABEL_COLUMNS = (
     "label", "labels", "gold_label", "sentiment", "class", "category", "target", "quality", "is_duplicate", "intent",
     "emotion", "topic", "stars", "rating", "score",
 )  # fmt: skip
@@ -77,6 +77,11 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
             names = table.attrs.get(CLASS_NAMES, {}).get(chosen["label"], ())
         frames[split] = (file, frame)
     order, class_names = _classes(*frames["train"], names, columns.class_names)
+    for name in class_names:
+        if not is_class_name(name):
+            raise CourseError(
+                f"{frames['train'][0]}: {name[:40]!r} cannot name a class; write one short line without `"
+            )
     labelled = {split: _labelled(file, frame, order) for split, (file, frame) in frames.items()}
     return Texts(labelled, class_names, understood)
 
@@ -91,13 +96,13 @@ def _chosen(columns: Columns, names: list[str], file: str, needs_label: bool) ->
                 chosen[role] = known[wanted.strip().lower()]
             elif role != "label" or needs_label:
                 raise CourseError(f"{role}_column={wanted}: {file} has no such column; it has {_listed(names)}")
-    if "label" not in chosen and (found := next((known[name] for name in LABELS if name in known), None)):
+    if "label" not in chosen and (found := next((known[name] for name in LABEL_COLUMNS if name in known), None)):
         chosen["label"] = found
     if "text" not in chosen and "text_pair" not in chosen:
-        for text, text_pair in PAIRS:
+        for text, text_pair in PAIR_COLUMNS:
             if text in known and text_pair in known:
                 return {"text": known[text], "text_pair": known[text_pair]} | chosen
-    if "text" not in chosen and (found := next((known[name] for name in TEXTS if name in known), None)):
+    if "text" not in chosen and (found := next((known[name] for name in TEXT_COLUMNS if name in known), None)):
         chosen["text"] = found
     if (
         needs_label and len(names) == 2 and len(chosen) == 1 and {"text", "label"} & chosen.keys()

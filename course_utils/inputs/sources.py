@@ -25,7 +25,7 @@ STRONG_RATING = 2.0  # with five classes, from here on a sentence is very negati
 SENTIMENT = ("negative", "positive")
 OF_SENTIMENT = {"language": "en", "task": "Sentiment Analysis", "example": "This is a great movie!"}
 OTHER_DOMAINS = {"products": "product reviews", "tweets": "tweets", "editorials": "newspaper editorials"}
-SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+ROLES = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("dev", "valid", "validation", "val", "eval"), "dev"
 )  # the first word of a file's or a split's name → what it is here
 
@@ -77,6 +77,11 @@ def five_classes(mean: float) -> int | None:
     return sum(mean > bound for bound in (-STRONG_RATING, -CLEAR_RATING, CLEAR_RATING, STRONG_RATING))
 
 
+def side(rating: float) -> bool | None:
+    """Whether one rater, or the mean of some, is on the positive side; None at zero, where no side is taken."""
+    return None if rating == 0 else rating > 0
+
+
 def rated_sentences(domain: str, class_of: Callable[[float], int | None]) -> pandas.DataFrame:
     """The embedded sentences of a `domain` whose mean rating has a class: text, mean_rating, label."""
     frame = embedded_sentences(domain, columns=["text", "mean_rating"])
@@ -86,9 +91,14 @@ def rated_sentences(domain: str, class_of: Callable[[float], int | None]) -> pan
 
 @dataclass(frozen=True)
 class Rated(Source):
-    """Movie sentences that people rated; `class_of` gives the label of a mean rating, None where it has none."""
+    """Movie sentences that people rated.
+
+    `class_of` gives the label of a mean rating, None where it has none; `judged_as` is how one rater is compared with
+    the others.
+    """
 
     class_of: Callable[[float], int | None] = two_classes
+    judged_as: Callable[[float], int | None] = side
 
     def read(self, setting: str = "data") -> Texts:
         return Texts({"train": self.read_further("movies")}, self.class_names)
@@ -198,7 +208,7 @@ class Files(Source):
 
 
 def _role(name: str) -> str | None:
-    return SPLITS.get(re.split(r"[\W_]", name.lower())[0])
+    return ROLES.get(re.split(r"[\W_]", name.lower())[0])
 
 
 def _are_shards(files: list[Path]) -> bool:
@@ -257,6 +267,7 @@ FIVE = Rated(
     further=OTHER_DOMAINS,
     class_names=("very negative", "negative", "neutral", "positive", "very positive"),
     class_of=five_classes,
+    judged_as=five_classes,
 )
 DOMAINS = Domains(
     "embedded-domains",

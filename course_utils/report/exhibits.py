@@ -168,11 +168,12 @@ def human_ceiling(results: ExperimentRuns) -> None:
     if "ratings" not in sentences:
         show_markdown(say.no_ratings_text())
         return
-    table = agreement.accuracy_by_rating(results.predictions, sentences)
+    judged_as = results.experiment.shared.source.judged_as  # where there are ratings there is such a source
+    table = agreement.accuracy_by_rating(results.predictions, sentences, judged_as)
     person = table[table["method"] == agreement.HUMAN].set_index("rating")["accuracy"]
     figure = plots.accuracy_by_rating(table, "Weakly rated sentences are hard for people, too")
     show_figure(figure, say.human_ceiling_figure(), say.human_ceiling_alt(person))
-    show_markdown(say.human_ceiling_text(person, agreement.human_ceiling(sentences)))
+    show_markdown(say.human_ceiling_text(person, agreement.human_ceiling(sentences, judged_as)))
 
 
 def weight_changes(results: ExperimentRuns) -> None:

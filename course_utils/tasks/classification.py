@@ -94,9 +94,9 @@ class Metric:
 
     `value` computes it, `interval` its 95% interval with the sentences as the sample. `over_seeds` is the interval of
     its mean over seeds, from predicted classes (seeds, n); None where it needs more than the class. `largest` is what
-    it cannot exceed, as an interval that was expanded might. Some are of `two_classes` alone; one that is shown `instead`
-    of another stands in tables where that one does not apply. `decimals` are those of the plain number in a table; what
-    has the unit "%" is written in per cent there, with two fewer.
+    it cannot exceed, as an interval that was expanded might. Some are of `two_classes` alone; one that is shown
+    `instead` of another stands in tables where that one does not apply. `decimals` are those of the plain number
+    in a table; what has the unit "%" is written in per cent there, with two fewer.
     """
 
     title: str

@@ -22,7 +22,7 @@ from course_utils.methods.base import Settings
 from course_utils.paths import BIBLIOGRAPHY
 from course_utils.runs import CARD, Run, RunResult
 from course_utils.stats import Interval
-from course_utils.tasks.classification import METRICS, metric_intervals, metrics_of, scores_of
+from course_utils.tasks.classification import metric_intervals, metrics_of, scores_of
 from course_utils.text import template
 from course_utils.training.trainer import warmup_steps
 
@@ -113,7 +113,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
         pipeline_tag="text-classification",
         tags=[method.name.replace("_", "-"), data.task.lower().replace(" ", "-")],
         datasets=[data.hub_id] if data.hub_id else None,
-        metrics=["accuracy", "f1"],
+        metrics=[name for name, known in metrics_of(len(result.data.class_names)).items() if known.over_seeds],
         model_name=f"{method.title} on {base.name}, seed {result.config.seed}",
         eval_results=evaluations,
     )

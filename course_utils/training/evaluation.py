@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding
 
 from course_utils.config import RunConfig
+from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.runs import Run, load_model
 from course_utils.tasks.classification import METRICS, Classification, score
@@ -72,12 +73,17 @@ class ClassificationMetrics(evaluate.Metric):
         return score(np.asarray(predictions), np.asarray(references))
 
 
-def classifier(run: Run) -> Callable[[list[str]], list[tuple[str, str, float]]]:
-    """The trained model of `run`, loaded once: a function from texts to (text, class name, its probability)."""
+def classifier(run: Run) -> Callable[..., list[tuple[str, str, float]]]:
+    """The trained model of `run`, loaded once: a function from texts, and perhaps a second text that each is paired
+    with, to (text, class name, its probability)."""
+    pairs = run.result.data.pairs
     model, tokenizer, names = load_model(run), run.config.base.tokenizer(), run.task.class_names
 
-    def classify(texts: list[str]) -> list[tuple[str, str, float]]:
-        frame = pd.DataFrame({"text": texts, "label": 0})
+    def classify(texts: list[str], pair: str | None = None) -> list[tuple[str, str, float]]:
+        if pairs != (pair is not None):
+            remedy = "pairs of texts; type --pair TEXT" if pairs else "single texts; leave --pair out"
+            raise CourseError(f"{run.name} was trained on {remedy}.")
+        frame = pd.DataFrame({"text": texts, "label": 0} | ({"text_pair": pair} if pair is not None else {}))
         logits = predict_as_trained(run.config, model, tokenizer, frame)
         probabilities = np.exp(log_softmax(logits, axis=1))
         return [

@@ -99,6 +99,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
             sizes={name: len(frame) for name, frame in data.sets.items()},
             titles=data.titles,
             class_names=data.class_names,
+            pairs="text_pair" in data.sets["train"],
             fingerprint=data.fingerprint,
         ),
         base_model=base_model,

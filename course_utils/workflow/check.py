@@ -1,49 +1,173 @@
-"""The model and the data of an experiment, fetched and checked before anything is trained."""
+"""What an experiment starts from, fetched, checked and rehearsed before any training, and said in a few lines."""
 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from course_utils.config import Experiment, RunConfig
+from course_utils.errors import CourseError, explained
 from course_utils.inputs.sources import find_source
+from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
 from course_utils.paths import runs_folder
+from course_utils.text import and_joined, one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from course_utils.inputs.splits import Data
+
+SAMPLE = 2_000  # training texts that are looked at
+MOST_UNKNOWN = 0.5  # share of tokens above which a tokenizer does not know the language, or is none
 
 
 def check_folders(config: RunConfig) -> None:
-    """Raise CourseError where a folder of the reader's own is missing, or is none of a model; fetches nothing."""
+    """Raise CourseError where a file or folder of the reader's own is missing or is no model; fetches nothing."""
     if not config.base.is_embedded:
         _ = config.base.location
-    for setting in ("data", "also_evaluate"):
-        if name := getattr(config, setting):
-            find_source(name).check(setting)
+    config.source.check("data")
+    if config.also_evaluate:
+        find_source(config.also_evaluate).check("also_evaluate")
 
 
 def check_inputs(experiment: Experiment) -> dict:
-    """What identifies the data and the base model of `experiment`, once both are there and fit its settings.
+    """What identifies the data and the base model of `experiment`, and the lines that say how they were understood.
 
-    Raises CourseError where one cannot be read, or an adapter does not fit the model.
+    Every method is rehearsed on a base model of the reader's own: loaded, adapted, one step forward and back. Raises
+    CourseError where something cannot be read, does not fit, or would fail in training.
     """
     from course_utils.inputs.bases import check_length, check_targets
+    from course_utils.tasks.classification import Classification
 
     shared = experiment.shared
     data = shared.load_data()
-    model = shared.base.without_weights(shared.task)
-    shared.base.tokenizer()
+    task = Classification(data.class_names)
+    model = shared.base.without_weights(task)
+    tokenizer = shared.base.tokenizer()
     check_length(model, shared.max_length)
     for settings in (experiment.config(method).settings for method in experiment.methods):
         if isinstance(settings, LowRankSettings):
             check_targets(model, settings.target_modules, settings.rank)
+    sample = data.sets["train"].head(SAMPLE)
+    tokens = Classification.tokenize(sample, tokenizer, max_length=10**6)["input_ids"]
+    unknown = _check_tokens(shared, tokenizer, model, tokens)
+    if not shared.base.is_embedded:
+        longest = max(range(len(tokens)), key=lambda place: len(tokens[place]))
+        for method in experiment.methods:
+            rehearse(experiment.config(method), task, tokenizer, sample.iloc[[0, longest]])
     return {
         "data": {"fingerprint": data.fingerprint, "sizes": {name: len(frame) for name, frame in data.sets.items()}},
         "base_model": {"id": shared.base_model, "fingerprint": shared.base.fingerprint()},
+        "understood": [
+            _said_of_base(experiment, model, tokenizer),
+            *_said_of_data(data),
+            _said_of_texts(shared, tokens, unknown),
+        ],
     }
+
+
+def rehearse(config: RunConfig, task, tokenizer: PreTrainedTokenizerBase, frame) -> None:
+    """One forward and one backward step of the run of `config` on the texts of `frame`; CourseError if that fails."""
+    import torch
+    from transformers import DataCollatorWithPadding
+
+    from course_utils.training.trainer import adapted_model
+
+    method = METHODS[config.method]
+    remedy = "type another base_model, other target_modules, or leave the method out with -p methods=NAME,NAME"
+    with explained(f"base_model={config.base_model} cannot be trained with {method.title}", remedy):
+        model = adapted_model(config, method.load_base(config.base, task, config.precision)).train()
+        tokens = task.tokenize(frame, tokenizer, config.max_length).remove_columns("length").to_list()
+        batch = DataCollatorWithPadding(tokenizer)(tokens)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+            loss = model(**batch).loss
+        loss.backward()
+        if not torch.isfinite(loss):
+            raise ValueError("its loss is no number")
+
+
+def _check_tokens(config: RunConfig, tokenizer, model: nn.Module, tokens: list[list[int]]) -> float:
+    """The share of unknown tokens; CourseError where there are too many, or some that the model has no row for."""
+    ids = [token for text in tokens for token in text if token not in tokenizer.all_special_ids]
+    ids += [token for text in tokens for token in text if token == tokenizer.unk_token_id]
+    unknown = ids.count(tokenizer.unk_token_id) / len(ids) if ids else 1.0
+    if unknown > MOST_UNKNOWN:
+        raise CourseError(
+            f"base_model={config.base_model}: its tokenizer does not know {unknown:.0%} of what the training texts are"
+            " made of; put the model's own tokenizer files into its folder, or type a base model of their language"
+        )
+    rows = model.get_input_embeddings().weight.shape[0]
+    if max([tokenizer.pad_token_id, *ids]) >= rows:
+        raise CourseError(
+            f"base_model={config.base_model}: its tokenizer has tokens beyond the {rows} that the model has embeddings"
+            f" for; save the model again after resize_token_embeddings({len(tokenizer)})"
+        )
+    return unknown
+
+
+# ---------------------------------------------------------------- how they were understood
+
+
+def _said_of_base(experiment: Experiment, model: nn.Module, tokenizer) -> str:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
+
+    from course_utils.inputs.bases import linear_layers, usual_targets
+
+    kind = model.config.model_type
+    kind += ", a decoder" if kind in CAUSAL and kind not in MASKED else ", an encoder"
+    settings = [experiment.config(method).settings for method in experiment.methods]
+    named = next((own.target_modules for own in settings if isinstance(own, LowRankSettings)), ())
+    targets = named or usual_targets(model.config.model_type) or []
+    adapted = [name for name in linear_layers(model) if f".{name}".endswith(tuple(f".{target}" for target in targets))]
+    return (
+        f"base model: {experiment.shared.base.facts.name} ({kind}), {model.num_parameters() / 1e6:,.1f} M parameters;"
+        f" adapted: {len(adapted)} layers, {and_joined([*targets]) if targets else 'none'};"
+        f" padding token {one_line(tokenizer.pad_token)}"
+    )
+
+
+def _said_of_data(data: Data) -> list[str]:
+    counts = data.sets["train"].label.value_counts()
+    classes = [f"{one_line(name)} {counts.get(label, 0):,}" for label, name in enumerate(data.class_names)]
+    sets = [f"{len(frame):,} {data.titles[name]}" for name, frame in data.sets.items()]
+    left_out = [f"{reason} {n:,}" for reason, n in data.removed.items()]
+    shown = classes if len(classes) <= 10 else [*classes[:9], f"{len(classes) - 9} more"]
+    return [
+        f"classes in training: {', '.join(shown)}",
+        f"sets: {', '.join(sets)}" + (f"; left out: {', '.join(left_out)}" if left_out else ""),
+        *data.understood,
+    ]
+
+
+def _said_of_texts(config: RunConfig, tokens: list[list[int]], unknown: float) -> str:
+    import numpy as np
+
+    lengths: np.ndarray = np.array([len(text) for text in tokens])
+    cut = (lengths > config.max_length).mean()
+    return (
+        f"training texts: {np.median(lengths):.0f} tokens (median), {lengths.max()} at most; {cut:.1%} are cut at"
+        f" max_length={config.max_length}; {unknown:.1%} of the tokens are unknown"
+    )
 
 
 def write_inputs(experiment: Experiment) -> None:
     """Check the inputs of `experiment` and write what identifies them to runs/<experiment>/inputs.json."""
-    text = json.dumps(check_inputs(experiment), indent=2)
+    text = json.dumps({"settings": experiment.shared.digest} | check_inputs(experiment), indent=2, ensure_ascii=False)
     path = runs_folder() / experiment.name / "inputs.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".new").write_text(text + "\n", encoding="utf-8")
     path.with_suffix(".new").replace(path)
+
+
+def understood(experiment: Experiment) -> list[str]:
+    """How the inputs were understood when they were last checked for these settings; empty if they were not."""
+    path = runs_folder() / experiment.name / "inputs.json"
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return found["understood"] if found["settings"] == experiment.shared.digest else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
@@ -21,11 +23,18 @@ PRIOR_SECONDS = 60  # how much work at the expected speed weighs against what wa
 class Progress:
     """Takes the events of Snakemake's jobs; `total`, `done`, `failed` and `failed_rules` tell what it learned.
 
-    expected: rule → seconds of one step on the machine where they were guessed, the basis of the time left.
+    expected: rule → seconds of one step on the machine where they were guessed, the basis of the time left; found:
+    rule → what says, in lines, what a finished step of it found.
     """
 
-    def __init__(self, expected: dict[str, float], at_once: int, dry_run: bool):
-        self.expected, self.at_once, self.dry_run = expected, at_once, dry_run
+    def __init__(
+        self,
+        expected: dict[str, float],
+        at_once: int,
+        dry_run: bool,
+        found: Mapping[str, Callable[[], list[str]]] = MappingProxyType({}),
+    ):
+        self.expected, self.at_once, self.dry_run, self.found = expected, at_once, dry_run, found
         self.total = self.done = 0
         self.rules: dict[int, str] = {}  # job → its rule
         self.titles: dict[int, str] = {}  # job → what it does
@@ -91,6 +100,8 @@ class Progress:
         self._to_do -= expected
         position = f"[{self.done:>{len(str(self.total))}}/{self.total}]"
         self._say(f"{position}  {self.titles[job]} ({duration(took)}){self._left()}")
+        for line in self.found.get(self.rules[job], list)():
+            self._say(f"  {line}")
 
     def _fail(self, job: int, logs: list[str]) -> None:
         self.failed.add(job)

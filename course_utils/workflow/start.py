@@ -23,7 +23,7 @@ from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
 from course_utils.text import counted, duration
-from course_utils.workflow.check import check_folders
+from course_utils.workflow.check import check_folders, check_inputs, understood
 from course_utils.workflow.estimates import expected_seconds, expected_total, gpus_a_run, processes_a_run
 from course_utils.workflow.fork_server import fork_server
 from course_utils.workflow.progress import Progress
@@ -68,6 +68,7 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
     if together > at_once(cores) and not elsewhere:
         raise CourseError(f"COURSE_PROCESSES: {together} is more than the {at_once(cores)} GPUs; set no more.")
     announce(experiment, cores)
+    say_understood(check_inputs(experiment)["understood"] if dry_run else understood(experiment))
 
     command = [sys.executable, "-m", "snakemake"]
     if not elsewhere:  # a cluster has limits of its own
@@ -95,6 +96,12 @@ def announce(experiment: Experiment, cores: int) -> None:
     print(f"  {runs} of {methods}; from nothing roughly {all_of_it} on {on}", flush=True)
 
 
+def say_understood(lines: list[str]) -> None:
+    """Print how the model and the data were understood."""
+    for line in lines:
+        print(f"  {line}", flush=True)
+
+
 def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool, elsewhere: bool = False) -> int:
     """Run Snakemake, show how it gets on, and say at the end where everything is; `elsewhere`: on a cluster."""
     log = PROJECT / "logs" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{experiment.name}.log"
@@ -102,11 +109,12 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
     expected = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
     started = time.monotonic()
     # A GPU forbids forks.
+    found = {} if understood(experiment) else {"inputs": lambda: understood(experiment)}  # said once
     shared_start = experiment.shared.speedups and not (has_gpu() or elsewhere)
     try:
         with (
             log.open("w") as file,
-            Progress(expected, at_once(cores), dry_run) as progress,
+            Progress(expected, at_once(cores), dry_run, found) as progress,
             fork_server(variables()) if shared_start else nullcontext(variables()) as shared,
         ):
             status = snakemake(command, shared, file, progress, elsewhere)

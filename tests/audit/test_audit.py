@@ -21,7 +21,7 @@ from course_utils.errors import CourseError
 from course_utils.paths import PROJECT
 from course_utils.report import exhibits
 from course_utils.runs import Run, RunResult
-from course_utils.tasks.classification import metric_intervals, score
+from course_utils.tasks.classification import metric_intervals, score, scores_of
 from course_utils.training.card import write_card
 
 CARDS = PROJECT.parent / "shared" / "reference" / "cards"
@@ -56,7 +56,7 @@ def run(tmp_path):
     for name, n, signal in (("validation", 120, 1.0), ("test", 200, 1.0), ("tweets", 80, 0.4)):
         labels = random.integers(2, size=n)
         logits = random.normal(size=(n, 2)) + signal * np.eye(2)[labels]
-        frames.append(pd.DataFrame({"set": name, "label": labels, "logit_0": logits[:, 0], "logit_1": logits[:, 1]}))
+        frames.append(pd.DataFrame({"set": name, "label": labels, "scores": list(logits)}))
         metrics[name] = score(logits, labels)
     pd.concat(frames).to_parquet(folder / "predictions.parquet", index=False)
     result = {
@@ -328,7 +328,7 @@ def test_the_chapter_shows_an_audit_and_sums_up_those_of_its_runs(run, monkeypat
 
 def test_intervals_hold_what_they_measure(run):
     rows = run.predictions().query("set == 'test'")
-    intervals = metric_intervals(rows[["logit_0", "logit_1"]].to_numpy(), rows["label"].to_numpy())
+    intervals = metric_intervals(scores_of(rows), rows["label"].to_numpy())
     for metric, interval in intervals.items():
         assert interval.estimate == pytest.approx(getattr(run.result.metrics["test"], metric), abs=1e-12)
         assert 0 <= interval.low < interval.high

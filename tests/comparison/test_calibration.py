@@ -41,7 +41,7 @@ def test_metrics_and_bins_are_those_of_scikit_learn():
     metrics = score(logits, labels)
     assert metrics["nll"] == pytest.approx(log_loss(labels, positive))
     assert metrics["brier"] == pytest.approx(brier_score_loss(labels, positive))
-    bins = calibration.calibration_bins(positive, labels)
+    bins = calibration.calibration_bins(np.stack([1 - positive, positive], axis=1), labels)
     right, confidence = (positive > 0.5) == labels, np.maximum(positive, 1 - positive)
     accuracy, mean_confidence = calibration_curve(right, confidence, n_bins=15)
     assert bins["accuracy"].to_numpy() == pytest.approx(accuracy)
@@ -52,9 +52,7 @@ def test_metrics_and_bins_are_those_of_scikit_learn():
 def run(method, seed, sets, study="main"):
     """What stands for a finished run with the logits and labels of `sets`."""
     parts = [
-        pd.DataFrame({"set": name, "example_id": range(len(labels)), "label": labels}).assign(
-            logit_0=logits[:, 0], logit_1=logits[:, 1]
-        )
+        pd.DataFrame({"set": name, "example_id": range(len(labels)), "label": labels}).assign(scores=list(logits))
         for name, (logits, labels) in sets.items()
     ]
     config = SimpleNamespace(method=method, seed=seed, study=study)

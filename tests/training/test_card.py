@@ -25,7 +25,7 @@ from course_utils.paths import PROJECT
 from course_utils.report.bind import write_cards
 from course_utils.runs import Run, find_run
 from course_utils.stats import wilson_interval
-from course_utils.tasks.classification import METRICS
+from course_utils.tasks.classification import METRICS, scores_of
 from course_utils.training.card import bibtex, command, write_card
 from course_utils.training.train import train
 
@@ -266,7 +266,7 @@ def test_code_blocks_run_as_printed_and_give_the_recorded_predictions(trained, p
         predictions = trained.get(name, run).predictions().query("set == 'test'")[:6]
         # bitsandbytes multiplies 4-bit weights in bfloat16 on processors that can, whatever it is told.
         tolerance = 2e-3 if name in METHODS and METHODS[name].four_bit_base else 1e-5
-        np.testing.assert_allclose(logits, predictions[["logit_0", "logit_1"]], rtol=0, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(logits, scores_of(predictions), rtol=0, atol=tolerance, err_msg=name)
 
 
 def test_every_method_cites_an_entry(trained):

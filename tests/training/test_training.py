@@ -14,6 +14,7 @@ from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.runs import find_run, read_run
+from course_utils.tasks.classification import scores_of
 from course_utils.training import trainer
 from course_utils.training.train import train
 
@@ -123,11 +124,11 @@ def test_what_a_run_leaves(small, runs_in):
     result = json.loads((run.folder / "result.json").read_text())
     assert {p.name for p in run.folder.iterdir()} == {"result.json", "predictions.parquet", "history.csv", "adapter"}
     predictions = run.predictions()
-    assert list(predictions.columns) == ["set", "example_id", "label", "logit_0", "logit_1"]
+    assert list(predictions.columns) == ["set", "example_id", "label", "scores"]
     for name, metrics in result["metrics"].items():
         rows = predictions[predictions.set == name]
         assert metrics["n"] == len(rows) == result["data"]["sizes"][name]
-        assert metrics["accuracy"] == pytest.approx(((rows.logit_1 > rows.logit_0) == rows.label).mean())
+        assert metrics["accuracy"] == pytest.approx((scores_of(rows).argmax(axis=1) == rows.label).mean())
     assert result["config"]["threads"] == result["environment"]["threads"] == 1
     assert result["timing"]["train_seconds"] > 0 and result["memory"]["peak_bytes"] > 1e8
     adapter = json.loads((run.folder / "adapter" / "adapter_config.json").read_text())
