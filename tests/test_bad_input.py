@@ -495,9 +495,9 @@ def test_a_text_longer_than_the_model_reads_is_refused():
     from transformers import AutoModelForSequenceClassification, DistilBertConfig, RobertaConfig
 
     # RoBERTa never reads the first two of its positions.
-    for config, positions in ((DistilBertConfig, 64), (RobertaConfig, 62)):
+    for kind, positions in ((DistilBertConfig, 64), (RobertaConfig, 62)):
         with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(config(max_position_embeddings=64))
+            model = AutoModelForSequenceClassification.from_config(kind(max_position_embeddings=64))
         bases.check_length(model, positions)
         with pytest.raises(CourseError, match=f"max_length: {positions + 1} is more than the {positions}"):
             bases.check_length(model, positions + 1)

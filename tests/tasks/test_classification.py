@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from course_utils.stats import CrossedBootstrap
 from course_utils.tasks.classification import METRICS, calibration_bins, metric_intervals, metrics_of, score
 
 
@@ -49,4 +48,3 @@ def test_macro_f1_over_seeds_is_the_mean_of_scikit_learns(case):
     interval = METRICS["macro_f1"].over_seeds(seeds, labels)
     assert interval.estimate == pytest.approx(np.mean([f1_score(labels, one, average="macro") for one in seeds]))
     assert interval.low < interval.estimate < interval.high
-    assert CrossedBootstrap.draw(3, 400).f1(seeds, labels, [0, 1]).shape == (10_000,)
