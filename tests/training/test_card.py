@@ -177,9 +177,7 @@ def test_metadata_is_what_a_hub_reads(trained, method):
     assert METHODS[method].name.replace("_", "-") in data.tags and data.metrics == ["accuracy", "f1"]
     found = {(e.dataset_type, e.metric_type): e.metric_value for e in data.eval_results}
     assert found == {
-        (name, metric): getattr(metrics, metric)
-        for name, metrics in run.result.metrics.items()
-        for metric in METRICS
+        (name, metric): getattr(metrics, metric) for name, metrics in run.result.metrics.items() for metric in METRICS
     }
     low, high = next(e.metric_args["interval_95"] for e in data.eval_results if e.metric_type == "brier")
     assert 0 <= low < high <= 1
@@ -194,9 +192,7 @@ def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path):
         base_model=run.result.base_model.model_copy(
             update={"id": "distilbert-base-uncased", "fingerprint": "hub:distilbert-base-uncased@12ab"}
         ),
-        data=run.result.data.model_copy(
-            update={"titles": run.result.data.titles | {"test": "SST-2 validation"}}
-        ),
+        data=run.result.data.model_copy(update={"titles": run.result.data.titles | {"test": "SST-2 validation"}}),
     )
     data = ModelCard(card).data
     assert data.base_model == "distilbert-base-uncased" and data.datasets == ["stanfordnlp/sst2"]
@@ -270,9 +266,7 @@ def test_code_blocks_run_as_printed_and_give_the_recorded_predictions(trained, p
         predictions = trained.get(name, run).predictions().query("set == 'test'")[:6]
         # bitsandbytes multiplies 4-bit weights in bfloat16 on processors that can, whatever it is told.
         tolerance = 2e-3 if name in METHODS and METHODS[name].four_bit_base else 1e-5
-        np.testing.assert_allclose(
-            logits, predictions[["logit_0", "logit_1"]], rtol=0, atol=tolerance, err_msg=name
-        )
+        np.testing.assert_allclose(logits, predictions[["logit_0", "logit_1"]], rtol=0, atol=tolerance, err_msg=name)
 
 
 def test_every_method_cites_an_entry(trained):

@@ -11,7 +11,7 @@ import pytest
 from small import ADAPTER
 
 from course_utils.paths import PROJECT
-from course_utils.workflow.fork_server import SOCKET, Request, ask, fork_server
+from course_utils.workflow.fork_server import SOCKET, ask, fork_server
 
 pytestmark = pytest.mark.slow
 
@@ -50,9 +50,7 @@ def test_what_is_wrong_comes_back_as_it_would_without(variables, tmp_path):
 
 
 def test_a_run_ends_with_the_process_that_asked_for_it(variables, tmp_path):
-    asking = subprocess.Popen(
-        [*TRAIN, "-p", "epochs=50"], env=variables | {"COURSE_RUNS": str(tmp_path)}, cwd=PROJECT
-    )
+    asking = subprocess.Popen([*TRAIN, "-p", "epochs=50"], env=variables | {"COURSE_RUNS": str(tmp_path)}, cwd=PROJECT)
     lock = f"smoke+*/main/{ADAPTER}/.seed-0.unfinished/checkpoints/checkpoint-*"
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob(lock)) and time.monotonic() < deadline:
@@ -76,6 +74,6 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path):
 
 def test_without_a_server_the_command_works_alone(monkeypatch, tmp_path):
     monkeypatch.delenv(SOCKET, raising=False)
-    assert ask(Request(ADAPTER, 0, "main", "smoke", [], False)) is None
+    assert ask(TRAIN[3:]) is None
     monkeypatch.setenv(SOCKET, str(tmp_path / "nobody"))
-    assert ask(Request(ADAPTER, 0, "main", "smoke", [], False)) is None
+    assert ask(TRAIN[3:]) is None
