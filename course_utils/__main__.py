@@ -114,10 +114,13 @@ def predict(
         if any("\ud800" <= character <= "\udfff" for character in sentence):  # how Python holds bytes that are no text
             raise CourseError(f"{sentence!r} is not UTF-8; type it in that encoding.")
 
-    from course_utils.runs import check_unchanged, read_run
+    from course_utils.runs import is_unchanged, read_run
 
     trained = read_run(run)
-    check_unchanged(trained)
+    if not is_unchanged(trained):
+        raise CourseError(
+            f"{trained.name} is damaged: a file is not what the run recorded; delete the folder, run again."
+        )
 
     from course_utils.training.evaluation import classifier
 

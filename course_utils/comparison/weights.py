@@ -44,9 +44,9 @@ def effective_rank(singular_values: torch.Tensor) -> float:
     return float(np.exp(entropy(singular_values))) if singular_values.any() else 0.0
 
 
-def numerical_rank(singular_values: torch.Tensor, tolerance: float = 1e-5) -> int:
-    """Number of singular values above `tolerance` times the largest."""
-    return int((singular_values > tolerance * singular_values[0]).sum())
+def numerical_rank(singular_values: torch.Tensor) -> int:
+    """Number of singular values above 1e-5 times the largest."""
+    return int((singular_values > 1e-5 * singular_values[0]).sum())
 
 
 def describe_deltas(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> pd.DataFrame:
