@@ -82,15 +82,24 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Train even if the run is there.")] = False,
 ) -> int:
     """Train one run, or find it trained."""
-    from course_utils.host import take_a_gpu
+    from course_utils.host import is_first_process, take_a_gpu
     from course_utils.workflow import fork_server
 
-    request = fork_server.Request(method, seed, study, profile, overrides, force)
     if "WORLD_SIZE" not in os.environ:  # each of several processes is one that the launcher waits for
         take_a_gpu()
-        if (status := fork_server.ask(request)) is not None:
+        if (status := fork_server.ask(sys.argv[1:])) is not None:
             return status
-    fork_server.train_here(request)
+
+    from course_utils.tasks.classification import METRICS
+    from course_utils.training import train as training
+
+    experiment = load_experiment(profile, parse_overrides(overrides))
+    run = training.train(experiment.config(method, seed, study), force=force)
+    if is_first_process():  # it speaks for all that train together
+        for name, metrics in run.result.metrics.items():
+            accuracy = METRICS["accuracy"].exact(metrics.accuracy)
+            print(f"{run.result.data.titles[name]}: accuracy {accuracy} (n = {metrics.n})")
+        print(f"The run is in {run.name}.")
     return 0
 
 

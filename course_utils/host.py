@@ -116,7 +116,7 @@ def is_first_process() -> bool:
 
 
 def locked(file: Path) -> FileLock:
-    """The lock of `file`, which `with` waits for and takes; however its holder ends, the system frees it."""
+    """The lock of `file`, which `with` waits for: the system frees it when its holder ends, however it ends."""
     from filelock import FileLock
 
     return FileLock(file, fallback_to_soft=False)  # a soft lock would outlive a holder that was killed

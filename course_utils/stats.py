@@ -87,12 +87,11 @@ def standard_error(values: np.ndarray) -> StandardError:
     return StandardError(float(np.sqrt(variance)), float(degrees))
 
 
-def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Ends of Wilson's score interval for `correct` of `n` (Wilson 1927): one model, sentences as the sample."""
-    from scipy.stats import binomtest
+def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+    """Ends of Wilson's 95% score interval for `correct` of `n` (Wilson 1927): one model, sentences as the sample."""
+    from statsmodels.stats.proportion import proportion_confint
 
-    interval = binomtest(correct, n).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+    return proportion_confint(correct, n, method="wilson")
 
 
 @dataclass(frozen=True)

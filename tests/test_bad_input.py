@@ -227,7 +227,7 @@ def no_work(tmp_path, monkeypatch):
     monkeypatch.setattr(start, "only_one_at_a_time", contextlib.nullcontext)
     monkeypatch.setattr(start, "end_marked_processes", lambda: None)
     works = [(start, "follow"), (embedded, "fetch"), (doctor, "main"), (train, "train"), (comparison, "read_runs")]
-    for module, work in [*works, (check, "check_inputs"), (notebooks, "execute")]:
+    for module, work in [*works, (check, "check_inputs"), (notebooks, "check_parameters")]:
         monkeypatch.setattr(module, work, _stop)
 
 

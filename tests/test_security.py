@@ -137,7 +137,7 @@ def shown(tmp_path_factory):
         patch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
         experiment = load_experiment("smoke", {"data": str(folder), "max_other": 16, "precision": "fp32"})
         run = train.train(experiment.config(ADAPTER))
-        notebooks.execute("01_data", experiment.name, {"seed": 0} | experiment.parameters)
+        notebooks.run_notebook("01_data", experiment)
 
         patch.setattr("IPython.display.display", lambda data, raw, metadata: outputs.append((data, metadata or {})))
         results = read_runs(experiment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import entropy
 
 from course_utils.runs import Run, load_model
 
@@ -40,16 +41,12 @@ def effective_rank(singular_values: torch.Tensor) -> float:
 
     r equal singular values give r, a zero matrix 0.
     """
-    if not singular_values.any():
-        return 0.0
-    share = singular_values / singular_values.sum()
-    share = share[share > 0]
-    return float(torch.exp(-(share * share.log()).sum()))
+    return float(np.exp(entropy(singular_values))) if singular_values.any() else 0.0
 
 
-def numerical_rank(singular_values: torch.Tensor, tolerance: float = 1e-5) -> int:
-    """Number of singular values above `tolerance` times the largest."""
-    return int((singular_values > tolerance * singular_values[0]).sum())
+def numerical_rank(singular_values: torch.Tensor) -> int:
+    """Number of singular values above 1e-5 times the largest."""
+    return int((singular_values > 1e-5 * singular_values[0]).sum())
 
 
 def describe_deltas(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> pd.DataFrame:

@@ -79,15 +79,8 @@ def show_table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] 
         raise CourseError(f"formats for no column: {', '.join(unknown)}; there are: {columns}")
     header = [one_line(str(column)) for column in frame.columns]
     right = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
-    rows = [
-        [
-            "–"
-            if pd.api.types.is_scalar(value) and pd.isna(value)
-            else one_line(_formatted(value, formats.get(column)))
-            for column, value in zip(frame.columns, row, strict=True)
-        ]
-        for row in frame.itertuples(index=False, name=None)
-    ]
+    forms = [formats.get(column) for column in frame.columns]
+    rows = [list(map(_formatted, row, forms)) for row in frame.itertuples(index=False, name=None)]
     _show_caption("Table", caption)
     _display(
         {
@@ -143,11 +136,14 @@ def _drawn(figure: Figure, kind: str, **options: Any) -> bytes:
 
 
 def _formatted(value: Any, form: Format | None) -> str:
-    if form is not None:
-        return form.format(value) if isinstance(form, str) else form(value)
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return str(value)
-    return f"{value:,}" if isinstance(value, numbers.Integral) else f"{value:.3f}"
+    import pandas as pd
+
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return "–"
+    if form is None:
+        numeric = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        form = "{}" if not numeric else "{:,}" if isinstance(value, numbers.Integral) else "{:.3f}"
+    return one_line(form.format(value) if isinstance(form, str) else form(value))
 
 
 def _markdown_table(header: list[str], rows: list[list[str]], right: list[bool]) -> str:

@@ -224,24 +224,16 @@ def _sparsity(results: ExperimentRuns, method: Method, control: Method) -> None:
         return
     smaller = [run for run in results.runs if run.method is control and run.config.study.startswith("rank-")]
     layers = len(gated[0].result.method["ranks"])
-    of_gated = pd.DataFrame(
-        {"setting": _setting(run, "sparsity"), "ranks": sum(run.result.method["ranks"].values()), **_accuracy(run)}
-        for run in gated
-    ).assign(series=method.title, method=method.name)
-    of_smaller = pd.DataFrame(
-        {"setting": _setting(run, "rank"), "ranks": layers * _setting(run, "rank"), **_accuracy(run)}
-        for run in plain + smaller
-    ).assign(series=f"{control.title} of that rank", method=control.name)
+    of_gated = _accuracies(gated, "sparsity").assign(
+        ranks=[sum(run.result.method["ranks"].values()) for run in gated], series=method.title
+    )
+    of_smaller = _accuracies(plain + smaller, "rank").eval("ranks = @layers * setting")
+    of_smaller["series"] = f"{control.title} of that rank"
     trained = pd.concat([of_gated, of_smaller], ignore_index=True)
     counts = trained["ranks"][trained["ranks"].between(1, layers * _setting(plain[0], "rank") - 1)]
-    pruned = controls.pruned_accuracy(plain[0], sorted(set(counts)))
-    pruned = pruned.assign(
-        setting=pruned["ranks"],
-        accuracy=100 * pruned["accuracy"],
-        series=f"{control.title}, pruned by size",
-        method=control.name,
-    )
-    table = pd.concat([trained, pruned[trained.columns]], ignore_index=True)
+    pruned = controls.pruned_accuracy(plain[0], sorted(set(counts))).eval("accuracy = 100 * accuracy\nsetting = ranks")
+    pruned = pruned.assign(series=f"{control.title}, pruned by size", method=control.name)
+    table = pd.concat([trained, pruned], ignore_index=True)
     figure = plots.accuracy_by_rank(table, "What is left of the accuracy when ranks go")
     show_figure(figure, say.sparsity_figure(method.title, control.title), say.sparsity_alt(table))
     first_seed = [run for run in gated if run.config.seed == 0]
@@ -313,8 +305,10 @@ def side_studies(results: ExperimentRuns) -> None:
             show_table(shown, f"Side study. {spec.title}.")
 
 
-def _accuracy(run: Run) -> dict[str, float]:
-    return {"accuracy": 100 * run.result.metrics["test"].accuracy}
+def _accuracies(runs: list[Run], setting: str) -> pd.DataFrame:
+    """Columns method, setting, accuracy (%): a row for each of `runs`."""
+    rows = ((run.config.method, _setting(run, setting), 100 * run.result.metrics["test"].accuracy) for run in runs)
+    return pd.DataFrame(rows, columns=["method", "setting", "accuracy"])
 
 
 def _setting(run: Run, name: str) -> float:

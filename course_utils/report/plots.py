@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -80,12 +79,9 @@ def length_histogram(lengths: dict[str, np.ndarray], title: str) -> Figure:
     """Share of sentences by their number of tokens, a line a set."""
     figure, axis = _figure(title=title, xlabel="tokens in a sentence", ylabel="share of the set")
     bins = np.arange(0, 81, 5)
-    for values, color, marker, name in zip(
-        lengths.values(), sns.color_palette("colorblind"), "o^sDvPX*", lengths, strict=False
-    ):
-        share, _ = np.histogram(np.clip(values, 0, 79), bins)
-        axis.plot(bins[:-1] + 2.5, share / len(values), color=color, marker=marker, ms=4, label=name)
-    axis.legend()
+    shares = {name: np.histogram(np.clip(values, 0, 79), bins)[0] / len(values) for name, values in lengths.items()}
+    wide = pd.DataFrame(shares, index=bins[:-1] + 2.5)
+    sns.lineplot(wide, ax=axis, palette="colorblind", markers=True, dashes=False)
     return figure
 
 
@@ -106,12 +102,10 @@ def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: s
 def spectra(values: dict[str, np.ndarray], title: str) -> Figure:
     """Singular values (logarithmic) by their index, a line an entry of `values`."""
     figure, axis = _figure(title=title, xlabel="index of the singular value", ylabel="singular value")
-    styles = zip(sns.color_palette("colorblind"), cycle(["-", "--", ":", "-."]), strict=False)
-    for (name, series), (color, style) in zip(values.items(), styles, strict=False):
-        series = np.asarray(series)
-        series = series[series > 1e-7 * series[0]]
-        axis.semilogy(np.arange(1, len(series) + 1), series, style, color=color, label=name)
-    axis.legend()
+    wide = pd.DataFrame({name: pd.Series(np.asarray(series)) for name, series in values.items()})
+    wide.index += 1
+    sns.lineplot(wide.where(wide > 1e-7 * wide.iloc[0]), ax=axis, palette="colorblind")
+    axis.set(yscale="log")
     return figure
 
 
@@ -139,11 +133,8 @@ def gate_history(histories: dict[int, pd.DataFrame], trained_ranks: int, method:
 def byte_bars(parts: pd.DataFrame, title: str) -> Figure:
     """Stacked horizontal bars: a row of `parts` each, its columns in MB side by side."""
     figure, axis = _figure(height=0.6 + 0.45 * len(parts))
-    left = np.zeros(len(parts))
-    for name, color in zip(parts.columns, sns.color_palette("colorblind"), strict=False):
-        axis.barh(parts.index, parts[name], left=left, color=color, label=name, edgecolor="white")
-        left += parts[name].to_numpy()
-    axis.set(title=title, xlabel="megabytes (10⁶ bytes)")
+    parts.plot.barh(stacked=True, ax=axis, color=sns.color_palette("colorblind"), edgecolor="white", width=0.8)
+    axis.set(title=title, xlabel="megabytes (10⁶ bytes)", ylabel="")
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, -0.75), ncols=len(parts.columns))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -43,12 +44,8 @@ def surroundings(threads: int, load_before: float) -> runs.Environment:
 def processor_name() -> str:
     """Name of the processor, and of the GPU before it where there is one."""
     cpuinfo = Path("/proc/cpuinfo")
-    names = [
-        line.partition(":")[2].strip()
-        for line in (cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [])
-        if line.startswith("model name")
-    ]
-    processor = names[0] if names else platform.processor() or platform.machine()
+    named = re.search(r"^model name\s*:\s*(.*\S)", cpuinfo.read_text() if cpuinfo.is_file() else "", re.MULTILINE)
+    processor = named[1] if named else platform.processor() or platform.machine()
     return f"{torch.cuda.get_device_name()} ({processor})" if torch.cuda.is_available() else processor
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
-import os
 import platform
 import shutil
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 
 from course_utils import __version__
@@ -16,8 +12,6 @@ from course_utils.host import has_bf16, has_gpu, memory_mib, usable_cores
 from course_utils.paths import PROJECT
 from course_utils.text import duration
 from course_utils.workflow.estimates import expected_total
-
-HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
@@ -53,12 +47,11 @@ def _gpu() -> str | None:
 
 
 def _hub_answers() -> bool:
-    request = urllib.request.Request(os.environ.get("HF_ENDPOINT", HUB), method="HEAD")
+    from huggingface_hub import constants, get_session
+
     try:
-        urllib.request.urlopen(request, timeout=3).close()
-    except urllib.error.HTTPError:
-        return True  # it answered
-    except (OSError, ValueError, http.client.HTTPException):  # HF_ENDPOINT may be anything
+        get_session().head(constants.ENDPOINT, timeout=3)
+    except Exception:  # HF_ENDPOINT may be anything
         return False
     return True
 

@@ -42,17 +42,18 @@ def content(*files: Path) -> str:
 
 def processes_a_run() -> int:
     """How many processes train each run together: COURSE_PROCESSES, or one."""
-    text = os.environ.get("COURSE_PROCESSES") or "1"
-    if text not in map(str, range(1, 65)):
-        raise CourseError(f"COURSE_PROCESSES: {text!r} is no number of processes; set a whole number from 1 to 64.")
-    return int(text)
+    return _number("COURSE_PROCESSES", 1)
 
 
 def gpus_a_run() -> int:
     """How many GPUs each training asks a cluster for: COURSE_GPUS, or none."""
-    text = os.environ.get("COURSE_GPUS") or "0"
-    if text not in map(str, range(65)):
-        raise CourseError(f"COURSE_GPUS: {text!r} is no number of GPUs; set a whole number up to 64.")
+    return _number("COURSE_GPUS", 0)
+
+
+def _number(variable: str, least: int) -> int:
+    text = os.environ.get(variable) or str(least)
+    if text not in map(str, range(least, 65)):
+        raise CourseError(f"{variable}: {text!r} is not allowed; set a whole number from {least} to 64.")
     return int(text)
 
 

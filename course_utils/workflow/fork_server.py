@@ -1,7 +1,7 @@
 """One process that has imported what every run needs and forks for each: 0.1 s of start instead of 5 to 8.
 
-The workflow starts it; `python -m course_utils train` finds its socket in COURSE_FORK_SERVER and lets it do the
-work, with this command's directory, environment, standard output and error. Without it the command works alone,
+The workflow starts it; `python -m course_utils train` finds its socket in COURSE_FORK_SERVER and lets it run the same
+command, with this one's directory, environment, standard output and error. Without it the command works alone,
 with the same numbers.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -19,11 +20,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
-
-from course_utils.config import load_experiment
-from course_utils.host import is_first_process
-from course_utils.options import exit_status, parse_overrides
 
 SOCKET = "COURSE_FORK_SERVER"  # where it listens; unset where there is none
 LONGEST_ADDRESS = 103  # bytes of a socket's name that every system takes; TMPDIR may be longer
@@ -49,43 +45,17 @@ def fork_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
                 server.terminate()
 
 
-class Request(NamedTuple):
-    """What the command `train` was asked for."""
-
-    method: str
-    seed: int
-    study: str
-    profile: str
-    overrides: list[str]
-    force: bool
-
-
-def ask(request: Request) -> int | None:
-    """Exit status of the training that `request` names (`train_here`), by the server; None if there is none here."""
+def ask(arguments: list[str]) -> int | None:
+    """Exit status of the command with these `arguments`, run by the server; None if there is none here."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(os.environ[SOCKET])
         except (KeyError, OSError):  # started by hand, or on another machine than the server
             return None
-        place = {"folder": os.getcwd(), "environment": dict(os.environ)}
-        socket.send_fds(connection, [json.dumps({"request": list(request)} | place).encode() + b"\n"], [1, 2])
+        request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+        socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], [1, 2])
         status = connection.recv(1)
     return status[0] if status else 1  # whatever did the work is gone
-
-
-def train_here(request: Request) -> None:
-    """Train one run in this process, or find it trained, and print what it came to."""
-    from course_utils.tasks.classification import METRICS
-    from course_utils.training.train import train
-
-    experiment = load_experiment(request.profile, parse_overrides(request.overrides))
-    run = train(experiment.config(request.method, request.seed, request.study), force=request.force)
-    if not is_first_process():
-        return  # the first of several processes speaks for all
-    for name, metrics in run.result.metrics.items():
-        accuracy = METRICS["accuracy"].exact(metrics.accuracy)
-        print(f"{run.result.data.titles[name]}: accuracy {accuracy} (n = {metrics.n})")
-    print(f"The run is in {run.name}.")
 
 
 def serve(address: str) -> None:
@@ -97,6 +67,7 @@ def serve(address: str) -> None:
         while listening in select.select([listening, sys.stdin], [], [])[0]:
             connection, _ = listening.accept()
             with suppress(Exception):  # the child meets it again, and says so where it is read
+                import course_utils.options
                 import course_utils.training.train  # noqa: F401
             if os.fork() == 0:
                 try:
@@ -124,8 +95,11 @@ def _answer(connection: socket.socket) -> None:
     del os.environ[SOCKET]
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
 
+    sys.argv = ["course_utils", *request["arguments"]]
     try:
-        status = exit_status(lambda: train_here(Request(*request["request"])))
+        runpy.run_module("course_utils", run_name="__main__")
+    except SystemExit as end:
+        status = end.code
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1

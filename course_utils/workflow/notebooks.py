@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT, reports_folder
@@ -54,27 +54,22 @@ def time_needed(name: str, experiment: Experiment, config: RunConfig | None = No
 
 
 def run_notebook(name: str, experiment: Experiment) -> Path:
-    """Run the notebook `name` as `experiment` wants it; CourseError if there is none of that name."""
-    known = notebook_names(experiment.methods)
-    if name not in known:
-        raise CourseError(f"There is no notebook {name!r}; there are {', '.join(known)}.")
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this Python's kernel, not one of the same name in the home
-    return execute(name, experiment.name, {"seed": 0} | experiment.parameters)
-
-
-def execute(name: str, experiment: str, parameters: dict[str, Any]) -> Path:
-    """Run the notebook `name` with `parameters` into reports/<experiment>/notebooks and return where it lies.
+    """Run the notebook `name` as `experiment` wants it into reports/<experiment>/notebooks; where it then lies.
 
     A kernel that dies is tried once more: two that start at the same moment can pick the same port.
-    Raises CourseError where the notebook does not take exactly these parameters, and papermill's own
-    exception, with the traceback, where a cell fails.
+    Raises CourseError where there is no such notebook or it does not take exactly these parameters, and papermill's
+    own exception, with the traceback, where a cell fails.
     """
     import nbformat
     import papermill
 
-    source = NOTEBOOKS / f"{name}.ipynb"
+    known = notebook_names(experiment.methods)
+    if name not in known:
+        raise CourseError(f"There is no notebook {name!r}; there are {', '.join(known)}.")
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this Python's kernel, not one of the same name in the home
+    source, parameters = NOTEBOOKS / f"{name}.ipynb", {"seed": 0} | experiment.parameters
     check_parameters(source, set(parameters))
-    target = reports_folder() / experiment / "notebooks" / source.name
+    target = reports_folder() / experiment.name / "notebooks" / source.name
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(".unfinished.json")
     for attempt in (1, 2):

@@ -12,7 +12,7 @@ from small import ADAPTER
 
 from course_utils.paths import PROJECT
 from course_utils.tasks.classification import scores_of
-from course_utils.workflow.fork_server import SOCKET, Request, ask, fork_server
+from course_utils.workflow.fork_server import SOCKET, ask, fork_server
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +75,6 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path):
 
 def test_without_a_server_the_command_works_alone(monkeypatch, tmp_path):
     monkeypatch.delenv(SOCKET, raising=False)
-    assert ask(Request(ADAPTER, 0, "main", "smoke", [], False)) is None
+    assert ask(TRAIN[3:]) is None
     monkeypatch.setenv(SOCKET, str(tmp_path / "nobody"))
-    assert ask(Request(ADAPTER, 0, "main", "smoke", [], False)) is None
+    assert ask(TRAIN[3:]) is None
