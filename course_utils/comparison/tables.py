@@ -311,7 +311,7 @@ def readable_summary(summary: pd.DataFrame) -> pd.DataFrame:
     table = {
         "Method": summary["title"].to_list(),
         "Seeds": list(map(_seeds, rows)),
-        **{OF_CLASSES[name].heading: [_with_interval(row, name) for row in rows] for name in _applying(summary)},
+        **{OF_CLASSES[name].heading: [_with_interval(row, name) for row in rows] for name in metrics_shown(summary)},
     }
     shown = {name: column for name, column in COLUMNS.items() if column.title}
     for name, (_, _, title, unit, form) in shown.items():
@@ -319,7 +319,7 @@ def readable_summary(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def _applying(summary: pd.DataFrame) -> list[str]:
+def metrics_shown(summary: pd.DataFrame) -> list[str]:
     """The metrics of classes that a table shows; one that is there instead of another only where that has no value."""
     there = [name for name in OF_CLASSES if summary[name].notna().any() or name == "accuracy"]
     return [name for name in there if OF_CLASSES[name].instead not in there]

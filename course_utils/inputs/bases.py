@@ -308,6 +308,11 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
     return {name: layer for name, layer in model.base_model.named_modules() if isinstance(layer, nn.Linear | Conv1D)}
 
 
+def _widths(layer: nn.Module) -> tuple[int, int]:
+    """Columns and rows of a layer's weight, which in 4 bits has not that shape."""
+    return (layer.in_features, layer.out_features) if hasattr(layer, "in_features") else tuple(layer.weight.shape)
+
+
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted({name.split(".")[-1] for name in names}))
 
@@ -325,7 +330,7 @@ def check_targets(model: nn.Module, names: tuple[str, ...], rank: int) -> None:
         matching = [layer for name, layer in linear.items() if f".{name}".endswith(f".{wanted}")]
         if not matching:
             raise CourseError(f"target_modules: the model has no layer {wanted!r}; it has {_listed(linear)}.")
-        if rank > (width := min(min(layer.weight.shape) for layer in matching)):
+        if rank > (width := min(min(_widths(layer)) for layer in matching)):
             raise CourseError(
                 f"rank: {rank} is more than the width {width} of layer {wanted!r}; type -p rank={width} or less."
             )

@@ -40,7 +40,6 @@ def _each(values: pd.DataFrame, text: str) -> str:
     return "; ".join(text.format(**{"title": _title(row["method"])} | row) for row in rows)
 
 
-HEADINGS = [metric.heading for metric in tables.OF_CLASSES.values()]
 say: Any = template(TEMPLATES / "exhibits.md.jinja", {"titled": _title, "each": _each}).module
 
 
@@ -69,8 +68,9 @@ def accuracies(results: ExperimentRuns) -> None:
     summary, data = results.summary, results.runs[0].result.data
     table = tables.readable_summary(summary)
     table["Learning rate"] = summary["learning_rate"].map("{:g}".format, na_action="ignore")
-    caption = say.accuracies_table(tables.OF_CLASSES.values(), data)
-    show_table(table[["Method", "Seeds", "Learning rate", *HEADINGS]], caption)
+    caption = say.accuracies_table([tables.OF_CLASSES[name] for name in tables.metrics_shown(summary)], data)
+    headings = [tables.OF_CLASSES[name].heading for name in tables.metrics_shown(summary)]
+    show_table(table[["Method", "Seeds", "Learning rate", *headings]], caption)
     trained = tables.accuracy_in_per_cent(summary)
     show_figure(accuracy_figure(results), say.accuracies_figure(data), say.accuracies_alt(trained))
 
@@ -154,12 +154,12 @@ def agreements(results: ExperimentRuns) -> None:
     show_markdown(say.missed_text(len(missed), len(predictions.labels)))
     if len(missed):
         classes = results.experiment.shared.task.labels
-        shown = pd.DataFrame({"Sentence": missed["text"], "Label": missed["label"].map(classes)})
+        shown = pd.DataFrame({"Text": missed["text"], "Label": missed["label"].map(classes)})
         if "mean_rating" in missed:
             sides = missed[["negative", "neutral", "positive"]]
             shown["Raters − / 0 / +"] = sides.astype(str).agg(" / ".join, axis=1)
             shown["Mean"] = missed["mean_rating"].map("{:+.1f}".format)
-        show_table(shown.head(8), say.missed_table())
+        show_table(shown.head(8), say.missed_table("mean_rating" in missed))
 
 
 def human_ceiling(results: ExperimentRuns) -> None:
@@ -301,7 +301,8 @@ def side_studies(results: ExperimentRuns) -> None:
             continue
         summary = tables.summary_table(results, study)
         if (summary["seeds"] > 0).any():
-            shown = tables.readable_summary(summary)[["Method", "Seeds", *HEADINGS]]
+            headings = [tables.OF_CLASSES[name].heading for name in tables.metrics_shown(summary)]
+            shown = tables.readable_summary(summary)[["Method", "Seeds", *headings]]
             show_table(shown, f"Side study. {spec.title}.")
 
 

@@ -10,6 +10,8 @@ from course_utils.errors import CourseError
 from course_utils.paths import PROJECT, reports_folder
 
 if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
     from course_utils.config import Experiment, RunConfig
 
 NOTEBOOKS = PROJECT / "notebooks"
@@ -72,20 +74,46 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
     target = reports_folder() / experiment.name / "notebooks" / source.name
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(".unfinished.json")
+    fitting = target.with_suffix(".fitting.ipynb")
+    nbformat.write(what_fits(nbformat.read(source, as_version=4), experiment), fitting)
     for attempt in (1, 2):
         try:
             papermill.execute_notebook(
-                source, unfinished, parameters, cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False
+                fitting, unfinished, parameters, cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False
             )
             break
         except RuntimeError:  # of the kernel; what a cell raises comes as a PapermillExecutionError
             if attempt == 2:
                 raise
+    fitting.unlink()
     notebook = nbformat.read(unfinished, as_version=4)
     for path in ("input_path", "output_path"):  # a machine's paths have no place in what is handed in
         notebook.metadata.papermill.pop(path)
     nbformat.write(notebook, unfinished)
     return unfinished.replace(target)
+
+
+def what_fits(notebook: NotebookNode, experiment: Experiment) -> NotebookNode:
+    """`notebook` without the cells that are tagged for other data or another base model than the experiment's.
+
+    A tag `only-…` names one of the conditions below; a cell stays where all of its own hold.
+    """
+    shared = experiment.shared
+    source = shared.source
+    holds = {
+        "only-embedded-data": source.name == "embedded",
+        "only-other-data": source.name != "embedded",
+        "only-rated": hasattr(source, "judged_as"),
+        "only-sentiment": bool(source.further),
+        "only-elsewhere": bool(source.further or shared.also_evaluate),
+        "only-embedded-base": shared.base.is_embedded,
+    }
+    notebook.cells = [
+        cell
+        for cell in notebook.cells
+        if all(holds[tag] for tag in cell.metadata.get("tags", []) if tag.startswith("only-"))
+    ]
+    return notebook
 
 
 def check_parameters(source: Path, given: set[str]) -> None:
