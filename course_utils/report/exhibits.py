@@ -192,11 +192,12 @@ def weight_changes(results: ExperimentRuns) -> None:
 
     again = {f"{PLAIN.title}, seed {run.config.seed}": run for run in results.of(PLAIN.name)[1:2]}
     overlaps, chance = subspace_overlaps(runs | again)
-    between = _of_two(overlaps.loc[list(runs), list(runs)])
+    changed = [name for name in runs if name in overlaps]  # not a method whose gates are all shut
+    between = _of_two(overlaps.loc[changed, changed])
     first, second = map(_title, between.idxmax())
     figure = plots.overlap_map(overlaps, f"{first} and {second} share the most directions")
     show_figure(figure, say.overlaps_figure(chance), say.overlaps_alt(between))
-    of_seeds = [overlaps.loc[PLAIN.name, name] for name in again]
+    of_seeds = [overlaps.loc[PLAIN.name, name] for name in again if {PLAIN.name, name} <= {*overlaps}]
     show_markdown(say.overlaps_text(between, chance, PLAIN.title, of_seeds))
 
 
