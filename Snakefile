@@ -28,6 +28,7 @@ if config.get("without_missing"):  # the second try, after runs have failed: a r
     CONFIGS = {path: run for path, run in CONFIGS.items() if path.exists()}
     shown = {run.method for run in CONFIGS.values() if (run.study, run.seed) == ("main", 0)}  # what a chapter trains
     NOTEBOOKS = [name for name in NOTEBOOKS if subject(name) not in METHODS or subject(name) in shown]
+NOTEBOOKS = [name for name in NOTEBOOKS if name not in config.get("without_chapters", "").split(",")]
 
 RUNS = runs_folder() / EXPERIMENT.name
 REPORT = reports_folder() / EXPERIMENT.name

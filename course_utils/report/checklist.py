@@ -11,6 +11,7 @@ from course_utils import stats
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import Experiment, as_typed
 from course_utils.methods import METHODS
+from course_utils.paths import PROJECT, reports_folder
 from course_utils.report.display import TEMPLATES
 from course_utils.runs import Run
 from course_utils.text import template
@@ -43,6 +44,7 @@ def checklist(runs: ExperimentRuns) -> str:
             ", ".join(f"{package} {version}" for package, version in record.environment.versions.items())
             for record in records
         ),
+        chapters_missing=_chapters_missing(experiment),
         commits=Counter(record.git and (record.git.commit, record.git.dirty) for record in records),
     )
 
@@ -51,6 +53,13 @@ def seconds(run: Run) -> float:
     """Seconds that `run` spent in training steps and in its final evaluation."""
     evaluated = sum(metrics.n for metrics in run.result.metrics.values())
     return run.result.timing.train_seconds + evaluated * run.result.timing.eval_ms_per_example / 1000
+
+
+def _chapters_missing(experiment: Experiment) -> list[str]:
+    executed = {path.stem for path in (reports_folder() / experiment.name / "notebooks").glob("*.ipynb")}
+    others = {name for name in METHODS if name not in experiment.methods}
+    names = sorted(path.stem for path in (PROJECT / "notebooks").glob("[0-9]*_*.ipynb"))
+    return [name for name in names if executed and name not in executed and name.partition("_")[2] not in others]
 
 
 def _command(experiment: Experiment) -> str:

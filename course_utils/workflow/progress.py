@@ -78,6 +78,11 @@ class Progress:
         """Rules of the jobs that failed."""
         return {self.rules[job] for job in self.failed}
 
+    @property
+    def failed_chapters(self) -> list[str]:
+        """Names of the notebooks that failed."""
+        return sorted(self.titles[job].rpartition(" ")[2] for job in self.failed if self.rules[job] == "notebook")
+
     def reason(self, log: Path) -> str:
         """Why not everything was made; `log` is Snakemake's own, which alone knows what came before its first event."""
         if self.failed:

@@ -22,7 +22,7 @@ from course_utils.host import at_once, has_gpu, locked, memory_mib, usable_cores
 from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
-from course_utils.text import counted, duration
+from course_utils.text import and_joined, counted, duration
 from course_utils.workflow.check import check_folders, check_inputs, understood
 from course_utils.workflow.estimates import expected_seconds, expected_total, gpus_a_run, processes_a_run
 from course_utils.workflow.fork_server import fork_server
@@ -32,6 +32,7 @@ STATE = PROJECT / ".snakemake"
 PLUGINS = PROJECT / "course_utils" / "workflow" / "plugins"  # of Snakemake
 EXECUTORS = {"-e", "--executor", "--profile", "--workflow-profile"}  # Snakemake's options that say who does the work
 WITHOUT_MISSING = "without_missing=1"  # tells the Snakefile to make a report of the runs that there are
+WITHOUT_CHAPTERS = "without_chapters="  # the same for the chapters that could be made
 MARK = "COURSE_WORKFLOW"  # in the environment of every process that a start of this checkout has started
 HOMELY = {  # where Snakemake, matplotlib, IPython and Jupyter put their caches and connection files
     "XDG_CACHE_HOME": ".cache",
@@ -124,10 +125,15 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
 
     details = relative_to_project(log)
     if status:
-        if any(rule.startswith("train_") for rule in progress.failed_rules) and WITHOUT_MISSING not in command:
+        runs_failed = any(rule.startswith("train_") for rule in progress.failed_rules)
+        chapters = progress.failed_chapters
+        again = [word for word in command if word not in ("--forceall", "force=1")]
+        if runs_failed and WITHOUT_MISSING not in command:
             print("Going on to a report without the runs that failed.", flush=True)
-            again = [word for word in command if word not in ("--forceall", "force=1")]
             follow([*again, WITHOUT_MISSING], experiment, cores, dry_run, elsewhere)
+        elif chapters and not any(word.startswith(WITHOUT_CHAPTERS) for word in command):
+            print(f"Going on to a report without {and_joined(chapters)}.", flush=True)
+            follow([*again, WITHOUT_CHAPTERS + ",".join(chapters)], experiment, cores, dry_run, elsewhere)
         print(
             f"Not everything could be made: {progress.reason(log)}. What is finished is kept; the same command tries"
             f" the rest again. Details: {details}",
