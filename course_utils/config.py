@@ -80,6 +80,11 @@ class SharedSettings(BaseModel):
     max_length: int = Field(128, ge=8, le=512, description="tokens of a sentence at most")
     epochs: int = Field(ge=1, le=100, description="passes over the training set")
     batch_size: int = Field(16, ge=1, le=1024, description="examples a step")
+    gradient_accumulation: int = Field(1, ge=1, le=1024, description="parts of a batch that are computed in turn")
+    gradient_checkpointing: bool = Field(False, description="compute activations twice instead of keeping them")
+    truncation: Literal["head", "head_and_tail"] = Field(
+        "head", description="what is kept of a longer text: its beginning, or a quarter of it and the end"
+    )
     warmup_steps: float = Field(0.06, ge=0, description="steps of linear warm-up; below 1, a share of all steps")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto is bf16 where the processor has it")
     threads: int = Field(1, ge=1, le=256, description="threads of one run; runs go side by side")
@@ -128,11 +133,14 @@ class SharedSettings(BaseModel):
                 f"batch_size: {self.batch_size} is more than the {size} training examples; "
                 f"type -p batch_size={size} or less, or a larger max_train."
             )
-        if self.batch_size % (together := processes()):
+        if self.batch_size % (together := processes() * self.gradient_accumulation):
             raise CourseError(
-                f"batch_size: {self.batch_size} cannot be shared out equally among {together} processes; "
-                f"type -p batch_size={together * ceil(self.batch_size / together)}, or start another number of them."
+                f"batch_size: {self.batch_size} cannot be shared out equally among {processes()} processes and"
+                f" gradient_accumulation={self.gradient_accumulation} parts; type -p"
+                f" batch_size={together * ceil(self.batch_size / together)}, or other numbers of them."
             )
+        if self.truncation != "head" and "text_pair" in data.sets["train"]:
+            raise CourseError("truncation: of pairs the longer text loses its end; type -p truncation=head.")
         return data
 
 
@@ -430,6 +438,8 @@ def _typed(name: str, value: Any, methods: list[str]) -> Any:
         if owner in own and setting in SharedSettings.model_fields:
             raise CourseError(f"{setting} is shared by all methods; type -p {setting}=VALUE instead of {name}.")
         unknown = f"There is no setting {_shown(name)}"
+        if known := KNOWN_ELSEWHERE.get(setting):
+            raise CourseError(f"{unknown}; here it is {known}.")
         if owner in own:
             raise CourseError(f"{unknown}{_nearest(name, own[owner])}; {owner} has {', '.join(own[owner])}.")
         shared = [*setting_names(methods), "seeds", "methods"]
@@ -446,6 +456,30 @@ def _typed(name: str, value: Any, methods: list[str]) -> Any:
     except ValidationError as error:
         raise CourseError(explain_validation(error)) from None
     return json.loads(json.dumps(getattr(checked, setting)))
+
+
+# What other programs call it → what it is called here.
+KNOWN_ELSEWHERE = {
+    **dict.fromkeys(("r", "lora_r", "lora_rank"), "rank"),
+    **dict.fromkeys(("lr", "rate"), "learning_rate"),
+    **dict.fromkeys(("num_train_epochs", "num_epochs", "n_epochs"), "epochs"),
+    **dict.fromkeys(
+        ("per_device_train_batch_size", "train_batch_size", "bs"), "batch_size, the examples of a whole step"
+    ),
+    **dict.fromkeys(("model_name_or_path", "model", "base", "base_model_name_or_path"), "base_model"),
+    **dict.fromkeys(("dataset", "dataset_name", "train_file", "data_dir"), "data"),
+    **dict.fromkeys(("max_seq_length", "max_seq_len"), "max_length"),
+    **dict.fromkeys(("bf16", "fp16", "dtype", "torch_dtype"), "precision, which takes auto, bf16 or fp32"),
+    "warmup_ratio": "warmup_steps, which below 1 is a share of all steps",
+    "gradient_accumulation_steps": "gradient_accumulation, which parts a batch and leaves batch_size as it is",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "modules": "target_modules",
+    "max_steps": "epochs, and max_train for the number of examples",
+    "save_steps": "checkpoint_steps",
+    "label_names": "class_names",
+    "seed": "seeds, and that is how many: seeds=3 makes the runs of the seeds 0, 1 and 2; train --seed K makes one",
+}
 
 
 def _method_names(value: Any) -> list[str]:

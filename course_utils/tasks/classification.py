@@ -66,10 +66,14 @@ class Classification:
                         layer.bias.data.zero_()
 
     @staticmethod
-    def tokenize(frame: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+    def tokenize(
+        frame: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, max_length: int, truncation: str = "head"
+    ) -> Dataset:
         """A datasets.Dataset of input_ids, attention_mask, label and length (tokens), truncated but not padded.
 
-        Pairs bring token_type_ids where the tokenizer has them; the longer of two texts is cut first.
+        Pairs bring token_type_ids where the tokenizer has them; the longer of two texts is cut first. `truncation`
+        "head_and_tail" keeps a quarter of the tokens from the beginning of a longer text and the rest from its end (Sun et
+        al. 2019).
         """
         from datasets import Dataset
 
@@ -77,10 +81,16 @@ class Classification:
         tokens = tokenizer(
             frame.text.tolist(),
             pairs,
-            truncation=True,
+            truncation=truncation == "head",
             max_length=max_length,
             return_token_type_ids=None if pairs else False,
         )
+        if truncation != "head":
+            head = max_length // 4
+            tokens = {
+                name: [row if len(row) <= max_length else row[:head] + row[head - max_length :] for row in rows]
+                for name, rows in tokens.items()
+            }
         lengths = [len(ids) for ids in tokens["input_ids"]]
         return Dataset.from_dict({**tokens, "label": frame.label.tolist(), "length": lengths})
 

@@ -29,7 +29,7 @@ def predict(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame)
 
     "bf16" multiplies matrices in bfloat16, as a run in that precision did in training.
     """
-    dataset = Classification.tokenize(frame, tokenizer, config.max_length)
+    dataset = Classification.tokenize(frame, tokenizer, config.max_length, config.truncation)
     order = np.argsort(dataset["length"], kind="stable")[::-1]
     inputs = dataset.remove_columns(["label", "length"]).select(order)
     loader = DataLoader(inputs, batch_size=EVALUATION_BATCH, collate_fn=DataCollatorWithPadding(tokenizer))

@@ -59,7 +59,10 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         output_dir=str(folder),
         seed=config.seed,
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size // processes(),
+        per_device_train_batch_size=config.batch_size // processes() // config.gradient_accumulation,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        gradient_checkpointing=config.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
         average_tokens_across_devices=False,  # it would count labels as a language model's tokens
         per_device_eval_batch_size=EVALUATION_BATCH,
         learning_rate=settings.learning_rate,
@@ -80,11 +83,11 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         dataloader_pin_memory=torch.cuda.is_available(),
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # else Trainer shares a batch out by itself, and multiplies its size
-    validation = Classification.tokenize(data.sets["validation"], tokenizer, config.max_length)
+    validation = Classification.tokenize(data.sets["validation"], tokenizer, config.max_length, config.truncation)
     trainer = CourseTrainer(
         model=model,
         args=arguments,
-        train_dataset=Classification.tokenize(data.sets["train"], tokenizer, config.max_length),
+        train_dataset=Classification.tokenize(data.sets["train"], tokenizer, config.max_length, config.truncation),
         # What datasets' own sort() calls is deprecated, and it would tell the reader so.
         eval_dataset=validation.select(np.argsort(validation["length"], kind="stable")),
         data_collator=DataCollatorWithPadding(tokenizer),
@@ -152,8 +155,13 @@ class CourseTrainer(Trainer):
             optimizer.add_param_group({"params": parameters, "lr": rate, "weight_decay": 0.0})
         return optimizer
 
+    @property
+    def whole_batch(self) -> int:
+        """Examples of a step, over its parts and all processes."""
+        return self.args.train_batch_size * self.args.gradient_accumulation_steps * processes()
+
     def _get_train_sampler(self, train_dataset=None):
-        return GroupedByLength(self.train_dataset["length"], self.args.train_batch_size * processes(), self.args.seed)
+        return GroupedByLength(self.train_dataset["length"], self.whole_batch, self.args.seed)
 
     def _save(self, output_dir=None, state_dict=None):
         Path(output_dir).mkdir(parents=True, exist_ok=True)
