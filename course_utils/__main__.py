@@ -152,12 +152,15 @@ def _texts(typed: list[str], file: Path | None) -> list[str]:
 
 
 @app.command()
-def fetch() -> None:
-    """Get the embedded encoder and sentences, checked by hash."""
-    from course_utils.inputs import embedded
+def fetch(
+    decoder: Annotated[bool, typer.Option("--decoder", help="The decoder: 93 MB, 540 MB on disk.")] = False,
+) -> None:
+    """Get the embedded encoder and sentences, checked by hash, or the embedded decoder."""
+    from course_utils.inputs import embedded, embedded_decoder
 
-    embedded.fetch()
-    print("The embedded encoder and sentences are ready.")
+    bundle = embedded_decoder.BUNDLE if decoder else embedded.ENCODER
+    bundle.fetch()
+    print(f"The embedded {bundle.name} are ready.")
 
 
 @app.command()

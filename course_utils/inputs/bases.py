@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError, explained
-from course_utils.inputs.embedded import MODEL, embedded_model, whole_assets
+from course_utils.inputs.embedded import ENCODER, MODEL, embedded_model
+from course_utils.inputs.embedded_decoder import BUNDLE as DECODER
+from course_utils.inputs.embedded_decoder import FOLDER, embedded_decoder
 from course_utils.inputs.facts import Facts
 from course_utils.paths import PROJECT, find_folder, sha256_of
 from course_utils.text import code_span, hash_of
@@ -45,6 +47,16 @@ FACTS = {
             "masked-language model, and what holds for it need not hold for one.",
         ),
     ),
+    "embedded-decoder": Facts(
+        "SmolLM2-135M-Instruct",
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        license="apache-2.0",
+        citations=("allal2025smollm2",),
+        limits=(
+            "The linear weights of the base model were kept in 4 bits before they came here, and turned back into"
+            " numbers; in NF4 they are rounded a second time.",
+        ),
+    ),
     "distilbert-base-uncased": Facts(
         "distilbert-base-uncased",
         hub_id="distilbert-base-uncased",
@@ -52,6 +64,7 @@ FACTS = {
         citations=("sanh2019distilbert",),
     ),
 }
+EMBEDDED = {"embedded": embedded_model, "embedded-decoder": embedded_decoder}  # name → its folder
 OWN_TARGETS = {  # query and value, or what holds them, where PEFT's own table says nothing
     "distilbert": ["q_lin", "v_lin"],
     "albert": ["query", "value"],
@@ -77,8 +90,8 @@ class Base:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether it is the encoder from the package index."""
-        return self.name == "embedded"
+        """Whether it is the encoder or the decoder from the package index."""
+        return self.name in EMBEDDED
 
     @property
     def is_local(self) -> bool:
@@ -89,14 +102,14 @@ class Base:
     def location(self) -> str:
         """What `from_pretrained` takes: a folder, or a hub id as it is; asks no hub."""
         if self.is_embedded:
-            return str(embedded_model())
+            return str(EMBEDDED[self.name]())
         folder = find_folder(self.name)
         if folder is not None:
             return str(_transformer_in(folder, self.name).resolve())
         if not HUB_ID.fullmatch(self.name):
             raise CourseError(
-                f"base_model={self.name}: there is no such folder; type embedded, an existing folder with config.json "
-                "and *.safetensors, or a hub id such as distilbert-base-uncased"
+                f"base_model={self.name}: there is no such folder; type {', '.join(EMBEDDED)}, an existing folder with"
+                " config.json and *.safetensors, or a hub id such as distilbert-base-uncased"
             )
         return self.name
 
@@ -118,8 +131,10 @@ class Base:
 
     def fingerprint(self) -> str:
         """SHA-256 over configuration, tokenizer and weights in a folder; "hub:ID@COMMIT" for a model of the hub."""
-        if self.is_embedded:
-            whole_assets(read=MODEL)
+        if self.name == "embedded":
+            ENCODER.whole(read=MODEL)
+        if self.name == "embedded-decoder":
+            DECODER.whole(read=FOLDER)
         if not self.is_local:
             return f"hub:{self.location}@{self.revision}"
         lines = []

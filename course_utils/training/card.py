@@ -149,7 +149,7 @@ def _values(run: Run) -> dict[str, Any]:
         "method": method,
         "base": base,
         "data": data,
-        "location": None if config.base_model == "embedded" else config.base_model,
+        "location": None if config.base.is_embedded else config.base_model,
         "revision": _hub_revision(result),
         "head_modules": _head_modules(run.folder / "adapter"),
         "sizes": ", ".join(f"{size:,} {result.data.titles[name]}" for name, size in result.data.sizes.items()),

@@ -21,7 +21,7 @@ def check_pushable(run: Run, repo: str) -> None:
     if run.method.is_baseline:
         raise CourseError(f"{run.name} is a run of {run.method.title}, which has no adapter; push one that has.")
     if base.is_local:
-        where = "which this project makes from two packages" if base.is_embedded else "a folder of this machine"
+        where = "which this project makes from a package" if base.is_embedded else "a folder of this machine"
         raise CourseError(
             f"{run.name} adapts the base model {base.name!r}, {where}: nobody could load the adapter from the hub."
             " Train on a base that is there, for example -p base_model=distilbert-base-uncased, and push that run."

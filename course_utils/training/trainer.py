@@ -94,6 +94,8 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         compute_metrics=_validation_metrics,
         callbacks=[StepTimes(), OwnDropout(), EndOfEpoch(), *method.callbacks(settings, warmup, total_steps)],
     )
+    # The head's loss is a mean over what it is given, whatever it is told of the whole batch.
+    trainer.model_accepts_loss_kwargs = False
     trainer.own_rates = method.learning_rates(model, settings)
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -106,7 +106,7 @@ def what_fits(notebook: NotebookNode, experiment: Experiment) -> NotebookNode:
         "only-rated": hasattr(source, "judged_as"),
         "only-sentiment": bool(source.further),
         "only-elsewhere": bool(source.further or shared.also_evaluate),
-        "only-embedded-base": shared.base.is_embedded,
+        "only-embedded-base": shared.base_model == "embedded",
     }
     notebook.cells = [
         cell

