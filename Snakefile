@@ -11,6 +11,7 @@ from course_utils.paths import reports_folder, runs_folder
 from course_utils.workflow.estimates import (
     code_digest,
     content,
+    expected_memory,
     expected_seconds,
     gpus_a_run,
     processes_a_run,
@@ -104,7 +105,7 @@ for method in EXPERIMENT.methods:
             f"{LOGS}/{{study}}-{method}-seed-{{seed}}.log",
         threads: EXPERIMENT.config(method).threads * PROCESSES
         resources:
-            mem_mb=ceil(1000 * EXPERIMENT.profile.memory_gb) * PROCESSES,
+            mem_mb=expected_memory(EXPERIMENT, method) * PROCESSES,
             device=PROCESSES,
             gpu=gpus_a_run(),
             # in minutes: a cluster ends what takes longer

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, cached_property
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,16 @@ class Base:
         """The reader's own files that it is read from: a change to one means that runs must be made again."""
         folder = None if self.is_embedded else find_folder(self.name)
         return sorted(file for kind in ("config.json", "*.safetensors") for file in folder.glob(kind)) if folder else []
+
+    @cached_property
+    def parameters(self) -> int | None:
+        """Roughly how many numbers its weights hold, from their files' headers; None where they are not here."""
+        if self.name == "embedded":  # known, whether it was fetched or not
+            return 22_600_000
+        if self.name == "embedded-decoder":
+            return 134_500_000
+        files = [*Path(self.location).glob("*.safetensors")] if self.is_local else []
+        return sum(_numbers_in(file) for file in files) or None
 
     def fingerprint(self) -> str:
         """SHA-256 over configuration, tokenizer and weights in a folder; "hub:ID@COMMIT" for a model of the hub."""
@@ -263,6 +274,16 @@ def _transformer_in(folder: Path, name: str) -> Path:
                 " hub"
             )
     return folder
+
+
+def _numbers_in(file: Path) -> int:
+    """How many numbers the tensors of a safetensors file hold; 0 where it is none."""
+    try:
+        with file.open("rb") as content:
+            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+        return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
+        return 0  # what is wrong with it is said where it is loaded
 
 
 @cache

@@ -11,7 +11,8 @@ from course_utils.inputs.sources import find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
 from course_utils.paths import runs_folder
-from course_utils.text import and_joined, one_line
+from course_utils.text import and_joined, duration, one_line
+from course_utils.workflow.estimates import expected_memory, expected_seconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +66,7 @@ def check_inputs(experiment: Experiment) -> dict:
             _said_of_base(experiment, model, tokenizer),
             *_said_of_data(data),
             _said_of_texts(shared, tokens, unknown),
+            _said_of_costs(experiment),
         ],
     }
 
@@ -151,6 +153,15 @@ def _said_of_texts(config: RunConfig, tokens: list[list[int]], unknown: float) -
     return (
         f"training texts: {np.median(lengths):.0f} tokens (median), {lengths.max()} at most; {cut:.1%} are cut at"
         f" max_length={config.max_length}; {unknown:.1%} of the tokens are unknown"
+    )
+
+
+def _said_of_costs(experiment: Experiment) -> str:
+    memory = [expected_memory(experiment, method) / 1000 for method in experiment.methods]
+    seconds = [expected_seconds(experiment.config(method)) for method in experiment.methods]
+    return (
+        f"a run takes roughly {min(memory):.1f} to {max(memory):.1f} GB of memory, and {duration(min(seconds))} to"
+        f" {duration(max(seconds))}"
     )
 
 
