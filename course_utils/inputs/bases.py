@@ -65,7 +65,7 @@ FACTS = {
         citations=("sanh2019distilbert",),
     ),
 }
-EMBEDDED = {"embedded": embedded_model, "embedded-decoder": embedded_decoder}  # name → its folder
+EMBEDDED_FOLDERS = {"embedded": embedded_model, "embedded-decoder": embedded_decoder}
 OWN_TARGETS = {  # query and value, or what holds them, where PEFT's own table says nothing
     "distilbert": ["q_lin", "v_lin"],
     "albert": ["query", "value"],
@@ -92,7 +92,7 @@ class Base:
     @property
     def is_embedded(self) -> bool:
         """Whether it is the encoder or the decoder from the package index."""
-        return self.name in EMBEDDED
+        return self.name in EMBEDDED_FOLDERS
 
     @property
     def is_local(self) -> bool:
@@ -103,13 +103,13 @@ class Base:
     def location(self) -> str:
         """What `from_pretrained` takes: a folder, or a hub id as it is; asks no hub."""
         if self.is_embedded:
-            return str(EMBEDDED[self.name]())
+            return str(EMBEDDED_FOLDERS[self.name]())
         folder = find_folder(self.name)
         if folder is not None:
             return str(_transformer_in(folder, self.name).resolve())
         if not HUB_ID.fullmatch(self.name):
             raise CourseError(
-                f"base_model={self.name}: there is no such folder; type {', '.join(EMBEDDED)}, an existing folder with"
+                f"base_model={self.name}: there is no such folder; type {', '.join(EMBEDDED_FOLDERS)}, an existing folder with"
                 " config.json and *.safetensors, or a hub id such as distilbert-base-uncased"
             )
         return self.name

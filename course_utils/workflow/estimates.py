@@ -12,13 +12,14 @@ from course_utils.code_identity import code_of, keeps_old_runs, summary
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError
 from course_utils.host import at_once, has_gpu
+from course_utils.inputs.bases import Base
 from course_utils.methods import CEILING, METHODS
 from course_utils.paths import PROJECT
 from course_utils.workflow.notebooks import notebook_names
 
 OTHER_SECONDS = 25  # a step that is no training: a notebook, the report
 SST2_SIZE = 67_349
-EMBEDDED_PARAMETERS = 22_600_000  # of the base model that durations and memory were measured with
+EMBEDDED_PARAMETERS = 22_600_000  # of the base model that durations were measured with
 USUAL_PARAMETERS = 67_000_000  # DistilBERT's, where nothing is known
 BYTES_A_PARAMETER = 8  # the weights, and once more where the trained ones are loaded again to be evaluated
 BYTES_A_TRAINED_PARAMETER = 12  # its gradient and AdamW's two averages
@@ -69,17 +70,21 @@ def training_priority(method: str) -> int:
 def expected_seconds(config: RunConfig) -> float:
     """Rough duration of a run: to order steps and to guess at the time that is left, for nothing else."""
     examples = min(config.max_train or SST2_SIZE, 7_000 if config.data == "embedded" else SST2_SIZE)
-    larger = (config.base.parameters or USUAL_PARAMETERS) / EMBEDDED_PARAMETERS
-    step = 0.16 * METHODS[config.method].relative_cost * larger
+    step = 0.16 * METHODS[config.method].relative_cost * _parameters(config.base) / EMBEDDED_PARAMETERS
     start_and_evaluation = 20
     return start_and_evaluation + config.epochs * ceil(examples / config.batch_size) * step / (20 if has_gpu() else 1)
 
 
 def expected_memory(experiment: Experiment, method: str) -> int:
     """Rough peak memory of a run of `method`, in MB: that of the profile, and what a larger base model adds."""
-    more = max(0, (experiment.shared.base.parameters or USUAL_PARAMETERS) - EMBEDDED_PARAMETERS)
+    usual = Base(experiment.profile.settings.get("base_model", "embedded"))
+    more = max(0, _parameters(experiment.shared.base) - _parameters(usual))
     trained = BYTES_A_TRAINED_PARAMETER if METHODS[method] is CEILING else 0
     return ceil(1000 * experiment.profile.memory_gb + more * (BYTES_A_PARAMETER + trained) / 1e6)
+
+
+def _parameters(base: Base) -> int:
+    return base.parameters or USUAL_PARAMETERS
 
 
 def expected_total(experiment: Experiment, cores: int) -> float:
