@@ -118,3 +118,16 @@ def test_a_misspelt_setting_of_a_profile_is_named_with_its_file(tmp_path, monkey
     monkeypatch.setattr(configuration, "PROFILES", tmp_path)
     with pytest.raises(CourseError, match=r"mine\.toml: .*rnak"):
         load_experiment("mine")
+
+
+@pytest.mark.parametrize(
+    ("typed", "here"),
+    [
+        ("r", "rank"), ("lr", "learning_rate"), ("num_train_epochs", "epochs"), ("model_name_or_path", "base_model"),
+        ("per_device_train_batch_size", "batch_size"), ("warmup_ratio", "warmup_steps"), ("seed", "seeds"),
+        ("gradient_accumulation_steps", "gradient_accumulation"),
+    ],
+)  # fmt: skip
+def test_words_of_other_programs_get_a_hint(typed, here):
+    with pytest.raises(CourseError, match=f"no setting '{typed}'; here it is {here}"):
+        load_experiment("smoke", {typed: "1"})

@@ -109,8 +109,8 @@ class Base:
             return str(_transformer_in(folder, self.name).resolve())
         if not HUB_ID.fullmatch(self.name):
             raise CourseError(
-                f"base_model={self.name}: there is no such folder; type {', '.join(EMBEDDED_FOLDERS)}, an existing folder with"
-                " config.json and *.safetensors, or a hub id such as distilbert-base-uncased"
+                f"base_model={self.name}: there is no such folder; type {', '.join(EMBEDDED_FOLDERS)}, a folder"
+                " with config.json and *.safetensors, or a hub id such as distilbert-base-uncased"
             )
         return self.name
 
