@@ -6,7 +6,6 @@ Sections that are not named keep what they held.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -18,13 +17,16 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import torch
+import typer
 from torch.nn.functional import dropout
 
 from benchmarks import shapes
@@ -397,15 +399,13 @@ SECTIONS = {
 }
 
 
-def main() -> None:
+Section = Enum("Section", {name: name for name in SECTIONS})  # type: ignore[misc]  # mypy wants to read the names
+
+
+def main(sections: Annotated[list[Section], typer.Argument()] = list(Section)) -> None:  # noqa: B006, B008
     """Measure the named sections, or all, and write RESULTS.md."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
-    chosen = parser.parse_args().sections or list(SECTIONS)
-    if unknown := set(chosen) - SECTIONS.keys():
-        parser.error(f"there is no section {', '.join(unknown)}; the sections are {', '.join(SECTIONS)}")
     held = _held()
-    for name in chosen:
+    for name in (section.value for section in sections):
         load, body = os.getloadavg()[0], SECTIONS[name]()
         packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "peft", "bitsandbytes"))
         made = (
@@ -429,4 +429,4 @@ def _held() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from course_utils.comparison.tables import ExperimentRuns, MissingRun
-    from course_utils.methods.base import Method
 
 MINIMUM_SEEDS = 3
 
@@ -48,11 +47,11 @@ class Judgement:
         return [pair for pair in turned if pair.first == first and pair.second in others]
 
 
-def judge(correct: Mapping[str, pd.DataFrame], methods: Mapping[str, Method] = METHODS) -> Judgement:
+def judge(correct: Mapping[str, pd.DataFrame]) -> Judgement:
     """Judge methods by their answers: `correct` maps a method to booleans, a row a seed, a column a sentence."""
     accuracy = {name: float(frame.to_numpy().mean()) for name, frame in correct.items()}
     enough = {name: frame for name, frame in correct.items() if len(frame) >= MINIMUM_SEEDS}
-    adapters = [name for name in correct if not methods[name].is_baseline]
+    adapters = [name for name in correct if not METHODS[name].is_baseline]
     judged = [name for name in adapters if name in enough]
     best = max(judged or adapters, key=lambda name: accuracy[name], default="")
     return Judgement(
@@ -71,9 +70,7 @@ def experiment_verdicts(results: ExperimentRuns) -> list[str]:
     return verdicts(results.predictions.correct, missing)
 
 
-def verdicts(
-    correct: Mapping[str, pd.DataFrame], missing: Sequence[MissingRun] = (), methods: Mapping[str, Method] = METHODS
-) -> list[str]:
+def verdicts(correct: Mapping[str, pd.DataFrame], missing: Sequence[MissingRun] = ()) -> list[str]:
     """What may be said of methods with these answers, a sentence each.
 
     `correct` maps a method to a frame of booleans, a row a seed, a column a sentence. Differences count where they
@@ -82,13 +79,13 @@ def verdicts(
     would have seen, and the last sentence gives the design's power. A method with fewer than three seeds is left out
     of every conclusion, and a sentence says so.
     """
-    judged = judge(correct, methods)
+    judged = judge(correct)
     filters: dict[str, Any] = {"in_points": difference_in_points, "sight": _sight, "typical": _typical}
-    filters |= {"titled": lambda name: methods[name].title}
+    filters |= {"titled": lambda name: METHODS[name].title}
     text = template(Path(__file__).with_name("verdicts.txt.jinja"), filters).render(
         judged=judged,
         missing=missing,
-        few=[f"{methods[name].title} ({counted(judged.seeds[name], 'seed')})" for name in judged.few],
+        few=[f"{METHODS[name].title} ({counted(judged.seeds[name], 'seed')})" for name in judged.few],
         seen=[
             f"of {_points(size)} in {_typical([pair.power.of_difference[size] for pair in judged.pairs], '%')}"
             for size in DIFFERENCES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,7 +15,7 @@ from course_utils.runs import Run, find_run, read_run
 from course_utils.training.evaluation import classifier
 
 if TYPE_CHECKING:
-    from ipywidgets import VBox
+    from ipywidgets import interactive
 
 
 def trained_runs(experiment: Experiment, seed: int = 0) -> list[Run]:
@@ -41,26 +41,21 @@ def _loaded(folder: Path, fingerprint: str) -> Callable[[list[str]], list[tuple[
     return classifier(read_run(folder))
 
 
-def playground(experiment: Experiment, seed: int = 0) -> VBox:
+def playground(experiment: Experiment, seed: int = 0) -> interactive:
     """A widget: a line for a sentence, a button, and a table of what every trained method answers."""
     import ipywidgets as widgets
+    from IPython.display import display
+
+    def answer(sentence: str) -> None:
+        if not (text := sentence.strip()):
+            print("Type a sentence first.")
+            return
+        runs = trained_runs(experiment, seed)
+        if runs:
+            display(classify(text, runs).round(3))
+        trained = {run.config.method for run in runs}
+        if missing := [METHODS[name].title for name in experiment.methods if name not in trained]:
+            print(f"Not trained yet: {', '.join(missing)}.")
 
     sentence = widgets.Text("Slow at first, but the last half hour is superb.", layout={"width": "80%"})
-    button = widgets.Button(description="Classify")
-    answer = widgets.HTML()
-
-    def answer_now(_: Any) -> None:
-        answer.value = "The models are being loaded …"
-        answer.value = _as_html(sentence.value.strip(), experiment, seed)
-
-    button.on_click(answer_now)
-    return widgets.VBox([widgets.HBox([sentence, button]), answer])
-
-
-def _as_html(text: str, experiment: Experiment, seed: int) -> str:
-    if not text:
-        return "Type a sentence first."
-    runs = trained_runs(experiment, seed)
-    missing = [METHODS[name].title for name in experiment.methods if name not in {run.config.method for run in runs}]
-    table = classify(text, runs).to_html(index=False, float_format="{:.3f}".format) if runs else ""
-    return table + (f"<p>Not trained yet: {', '.join(missing)}.</p>" if missing else "")
+    return widgets.interactive(answer, {"manual": True, "manual_name": "Classify"}, sentence=sentence)

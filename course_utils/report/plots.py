@@ -147,9 +147,8 @@ def intervals(
     """Point and interval a method: `table` has columns method (a name), estimate, low, high, in per cent."""
     figure, axis = _figure(0.9 + 0.32 * len(table), title=title, xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
     for row, entry in enumerate(table.itertuples()):
-        method = METHODS[entry.method]
-        axis.plot([entry.low, entry.high], [row, row], color=method.color, lw=1.5)
-        axis.plot(entry.estimate, row, marker=method.marker, color=method.color, ms=7)
+        span = [[entry.estimate - entry.low], [entry.high - entry.estimate]]
+        axis.errorbar(entry.estimate, row, xerr=span, ms=7, **_line(METHODS[entry.method]))
     if reference is not None:
         axis.axvline(reference, color="black", lw=1, ls="--")
         axis.annotate(

@@ -99,7 +99,7 @@ def _answer(connection: socket.socket) -> None:
     try:
         runpy.run_module("course_utils", run_name="__main__")
     except SystemExit as end:
-        status = end.code
+        status = int(end.code or 0)
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1

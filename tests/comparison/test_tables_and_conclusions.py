@@ -199,14 +199,12 @@ def test_a_failed_method_does_not_stop_the_others():
     assert saying(said, "LoRA against head only: +16")
 
 
-def test_a_seventh_method_is_judged_like_the_others():
+def test_a_seventh_method_is_judged_like_the_others(monkeypatch):
     class Seventh(Lora):
         name, title = "seventh", "Seventh"
 
-    said = verdicts(
-        {ADAPTER: answers(0.85, seed=1), "seventh": answers(0.85, seed=2)},
-        methods=METHODS | {"seventh": Seventh()},
-    )
+    monkeypatch.setitem(METHODS, "seventh", Seventh())
+    said = verdicts({ADAPTER: answers(0.85, seed=1), "seventh": answers(0.85, seed=2)})
     assert saying(said, "Equivalent within 1.5 points: LoRA and Seventh")
 
 
