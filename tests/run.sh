@@ -12,4 +12,6 @@ if [ "${1:-}" = --fast ]; then
 fi
 "$python" -m ruff check .
 tests/types.sh
-exec "$python" -m pytest "$@"
+# Side by side, a core each: torch would take all cores in every one of them.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec "$python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup "$@"
