@@ -144,8 +144,8 @@ def _texts(typed: list[str], file: Path | None) -> list[str]:
     if typed:
         return typed
     with explained(f"{file} cannot be read as lines of UTF-8", "type the name of a text file", (OSError, ValueError)):
-        piped = file is None or str(file) == "-"
-        lines = (sys.stdin if piped else file.open(encoding="utf-8-sig")).read().split("\n")
+        typed_file = None if file is None or str(file) == "-" else file
+        lines = (typed_file.read_text("utf-8-sig") if typed_file else sys.stdin.read()).split("\n")
     if not (texts := [line for line in lines if line.strip()]):
         raise CourseError("there is no text to classify; type one, --file FILE, or pipe one a line.")
     return texts

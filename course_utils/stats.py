@@ -6,7 +6,7 @@ are resampled. Arrays are (seeds, sentences) throughout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import combinations
@@ -115,7 +115,7 @@ class CrossedBootstrap:
         """Mean of `values` (…, seeds, sentences) in every replicate: (…, replicates)."""
         return (values.astype(np.float64) @ self.sentences.T * self.seeds.T).sum(axis=-2)
 
-    def f1(self, predicted: np.ndarray, labels: np.ndarray, classes: Sequence[int] = (1,)) -> np.ndarray:
+    def f1(self, predicted: np.ndarray, labels: np.ndarray, classes: Iterable[int] = (1,)) -> np.ndarray:
         """Mean over seeds of the mean F1 of `classes` in every replicate: (replicates,)."""
         of_classes = [
             _ratio(*(self.sentences @ part.T for part in _f1_parts(predicted, labels, of))) for of in classes
@@ -127,7 +127,7 @@ class CrossedBootstrap:
         return expanded_interval(float(np.mean(values)), self.means(values), standard_error(values), confidence)
 
     def f1_interval(
-        self, predicted: np.ndarray, labels: np.ndarray, classes: Sequence[int] = (1,), confidence: float = 0.95
+        self, predicted: np.ndarray, labels: np.ndarray, classes: Iterable[int] = (1,), confidence: float = 0.95
     ) -> Interval:
         """Mean over seeds of the mean F1 of `classes`: `predicted` (seeds, sentences) against `labels` (sentences,)."""
         of_classes = []

@@ -376,8 +376,8 @@ def check_length(model: nn.Module, max_length: int) -> None:
     """Raise CourseError if `model` has not `max_length` positions."""
     positions = getattr(model.config, "max_position_embeddings", max_length)
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    if getattr(table, "padding_idx", None) is not None:  # as RoBERTa's, whose first positions are never read
-        positions -= table.padding_idx + 1
+    if (unread := getattr(table, "padding_idx", None)) is not None:  # as RoBERTa's first positions
+        positions -= unread + 1
     if max_length > positions:
         raise CourseError(
             f"max_length: {max_length} is more than the {positions} tokens that the model reads; "

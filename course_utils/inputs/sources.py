@@ -297,10 +297,9 @@ def find_source(name: str, columns: Columns = NO_COLUMNS) -> Source:
     if name.startswith("hub:"):
         if not (parts := HUB_NAME.fullmatch(name)):
             raise CourseError(f"{name}: type hub:OWNER/NAME, and where it is needed hub:OWNER/NAME/CONFIG@REVISION")
-        path = parts["path"]
-        return Hub(
-            name, plain_title(path.partition("/")[2]), Facts(path, hub_id=path), columns=columns, **parts.groupdict()
-        )
+        path, title = parts["path"], plain_title(parts["path"].partition("/")[2])
+        facts = Facts(path, hub_id=path)
+        return Hub(name, title, facts, columns=columns, path=path, part=parts["part"], revision=parts["revision"])
     place = find_path(name)
     shown = os.path.basename(os.path.realpath(place)) if place else name
     return Files(name, plain_title(Path(shown).stem), Facts(code_span(name)), columns=columns)

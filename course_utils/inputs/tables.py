@@ -65,8 +65,10 @@ def _is_quoted(text: str) -> bool:
 def _fields(path: Path, text: str, separator: str, quoted: bool) -> tuple[list[list[str]], list[int]]:
     """The fields of every row, and the line on which each row ends; empty lines are left out."""
     csv.field_size_limit(LONGEST_FIELD)
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True)
+    options: dict[str, Any] = {"delimiter": separator, "strict": True}
+    reader = csv.reader(
+        io.StringIO(text, newline=""), **options, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    )
     rows, lines = [], []
     try:
         for row in reader:

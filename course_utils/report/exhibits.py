@@ -20,6 +20,7 @@ from course_utils.comparison.evaluation_time import evaluation_times
 from course_utils.comparison.learning_rates import search_sentences, search_trials
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import method_deltas, short_layer_name, subspace_overlaps
+from course_utils.inputs.sources import side
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.methods.base import Method
 from course_utils.report import plots
@@ -168,7 +169,7 @@ def human_ceiling(results: ExperimentRuns) -> None:
     if "ratings" not in sentences:
         show_markdown(say.no_ratings_text())
         return
-    judged_as = results.experiment.shared.source.judged_as  # where there are ratings there is such a source
+    judged_as = getattr(results.experiment.shared.source, "judged_as", side)
     table = agreement.accuracy_by_rating(results.predictions, sentences, judged_as)
     person = table[table["method"] == agreement.HUMAN].set_index("rating")["accuracy"]
     figure = plots.accuracy_by_rating(table, "Weakly rated sentences are hard for people, too")
