@@ -1,10 +1,11 @@
-"""What an audit says: a claim, a verdict and what was found; printed for a person, or as JSON."""
+"""What an audit says: a claim, a verdict and what was found; the one rule of a verdict; tables and JSON of them."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from course_utils.audit.numbers import Number
 from course_utils.text import one_line
 
 HOLDS, REFUTED, UNCHECKED, MISSING = "holds", "refuted", "cannot be checked", "missing"
@@ -20,6 +21,35 @@ class Finding:
     verdict: str
     found: str
     kind: str = ""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a stated number may be: pairs of a clause that says so and the value, or the range (low, high) of it.
+
+    `proof`: the number must be one of these, so that another one is false. `remark` is said in any case.
+    """
+
+    values: list[tuple[str, Any]] = field(default_factory=list)
+    proof: bool = True
+    remark: str = ""
+
+    def fitted_by(self, number: Number) -> list[str]:
+        """The clauses whose value is the number."""
+        return list(dict.fromkeys(clause for clause, value in self.values if number.fits(value)))
+
+    def verdict(self, number: Number) -> tuple[str, str]:
+        """The one rule: what fits holds; what fits nothing is refuted with a proof, and cannot be checked without."""
+        right = self.fitted_by(number)
+        refuted = self.values and self.proof and not number.about
+        nearest = sorted(self.values, key=lambda pair: abs(_middle(pair[1]) - number.value))
+        said = "; ".join(right or dict.fromkeys(clause for clause, _ in nearest[:4]))
+        found = " ".join(filter(None, [said and f"{said[:1].upper()}{said[1:]}.", self.remark]))
+        return HOLDS if right else REFUTED if refuted else UNCHECKED, found
+
+
+def _middle(value: float | tuple[float, float]) -> float:
+    return sum(value) / 2 if isinstance(value, tuple) else value
 
 
 def tally(findings: list[Finding]) -> str:
@@ -61,7 +91,7 @@ def print_table(audits: dict[str, list[Finding]]) -> None:
 
 
 def as_json(audits: dict[str, list[Finding]]) -> dict[str, Any]:
-    """The audits as JSON: {schema, refuted, cards: [{card, counts of verdicts, findings: [{claim, verdict, …}]}]}."""
+    """The audits as JSON: {schema, refuted, cards: [{card, verdicts, findings: [{claim, verdict, found, kind}]}]}."""
     cards: list[dict[str, Any]] = [
         {
             "card": card,
