@@ -7,39 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from course_utils.audit.card import Card
-from course_utils.audit.evidence import Evidence, read_evidence
-from course_utils.audit.findings import (
-    HOLDS,
-    MISSING,
-    REFUTED,
-    UNCHECKED,
-    Finding,
-    as_json,
-    print_findings,
-    print_table,
-)  # fmt: skip
+from course_utils.audit.evidence import read_evidence
+from course_utils.audit.findings import HOLDS, MISSING, REFUTED, UNCHECKED, Finding
 from course_utils.audit.knowledge import KNOWLEDGE
-from course_utils.audit.parameters import (
-    count_findings,
-    part_findings,
-    share_findings,
-    size_findings,
-    sparsity_findings,
-)
-from course_utils.audit.scores import score_findings
-from course_utils.audit.settings import base_findings, method_findings, setting_findings
+from course_utils.audit.parameters import PARAMETER_CHECKS
+from course_utils.audit.scores import SCORE_CHECKS
+from course_utils.audit.settings import SETTING_CHECKS
 from course_utils.errors import CourseError
 
-__all__ = [
-    "EXAMPLE_CARD", "HOLDS", "MISSING", "REFUTED", "UNCHECKED", "Evidence", "Finding", "as_json", "audit_card",
-    "print_findings", "print_table", "scope",
-]  # fmt: skip
+__all__ = ["EXAMPLE_CARD", "HOLDS", "MISSING", "REFUTED", "UNCHECKED", "Finding", "audit_card", "scope"]
 EXAMPLE_CARD = Path(__file__).with_name("example_card.md")
 METADATA = ("base_model", "library_name", "license", "language", "pipeline_tag", "tags", "datasets", "metrics")
-CHECKS = (
-    base_findings, method_findings, setting_findings, count_findings, part_findings, share_findings, size_findings,
-    sparsity_findings, score_findings,
-)  # fmt: skip
+CHECKS = (*SETTING_CHECKS, *PARAMETER_CHECKS, *SCORE_CHECKS)
 
 
 def audit_card(path: Path | str, adapter: Path | str | None = None, config: Path | str | None = None) -> list[Finding]:
@@ -66,7 +45,7 @@ def _lacking(card: Card) -> Iterator[Finding]:
     headings = "\n".join(_with_content(card.text)).lower()
     fields = [*METADATA, *([] if card.data.get("eval_results") else ["model-index"])]
     lacking = {
-        "Sections": [name for name, words in KNOWLEDGE["sections"].items() if not re.search(words, headings)],
+        "Sections": [name for name, words in KNOWLEDGE["sections"].items() if not re.search(words, headings, re.M)],
         "Metadata": [name for name in fields if not card.data.get(name)],
     }
     for what, names in lacking.items():

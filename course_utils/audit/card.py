@@ -158,7 +158,7 @@ def _take_apart(card: Card) -> None:
     heading, header, in_code = "", [], False
     for line in map(one_line, card.text.splitlines()):
         if line.startswith("|"):
-            cells = [cell.strip("*_` ") for cell in line.strip("|").split("|")]
+            cells = [cell.strip("*_ ") for cell in line.strip("|").split("|")]
             if header and set("".join(cells)) - set(":- "):
                 card.statements.extend(_of_row(header, cells, heading))
             header = header or cells
@@ -182,7 +182,7 @@ def _of_row(header: list[str], cells: list[str], heading: str) -> list[Statement
         return []
     row = dict(zip(columns, cells, strict=False))
     if len(cells) == 2 and not any(re.search("accuracy|f1|loss|perplexity|param", c) for c in columns[1:]):
-        return [Statement(cells[0], cells[1], heading)]
+        return [Statement(*pair, heading) for pair in _pairs(*cells)]
     return [Statement(title, cell, heading, row) for title, cell in zip(header[1:], cells[1:], strict=False) if cell]
 
 
@@ -192,9 +192,18 @@ def _of_line(line: str, heading: str) -> list[Statement]:
     for part in re.sub(r"\*\*|__|`(?=[^`]*[:：])", "", line).split("||"):
         label, value = (re.split(r"\s*[:：]\s*|\s+=\s+", part.lstrip("-*+• >").strip(), maxsplit=1) + [""])[:2]
         if value and len(label) <= 60 and not label.startswith("http"):
-            found.append(Statement(label, value, heading))
+            found += [Statement(*pair, heading) for pair in _pairs(label, value)]
     prose = [(label, match["value"]) for label, p in PROSE.items() for match in re.finditer(p, line, re.I)]
     return found or [Statement(label, value, f"{heading} {line}", source="prose") for label, value in prose]
+
+
+def _pairs(label: str, value: str) -> list[tuple[str, str]]:
+    """The labels and values of "rank / alpha: 16 / 32" and of "LoRA: r=16, alpha=32", or the pair as it is."""
+    labels, values = re.split(r"\s*/\s*", label), re.split(r"\s*/\s*", value)
+    parts = [re.fullmatch(r"\s*([A-Za-z][\w ]*?)\s?=\s?([^=]+)", part) for part in value.split(",")]
+    if all(parts):
+        return [(part[1], part[2]) for part in parts if part]
+    return list(zip(labels, values, strict=True)) if 1 < len(labels) == len(values) else [(label, value)]
 
 
 def _of_result(result: Any) -> Statement:

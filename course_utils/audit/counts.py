@@ -61,9 +61,11 @@ class Base:
 
     def counts(self, adapter: dict[str, Any], task: str | None, classes: int | None = None) -> Iterator[Counts]:
         """What PEFT counts with the `adapter` configuration, for heads of `task` (or any), and `classes` (or any)."""
+        is_known = task in HEADS and task != "FEATURE_EXTRACTION"
         unlabelled = task == "FEATURE_EXTRACTION" and not adapter.get("modules_to_save")
-        likeliest = sorted(HEADS, key=lambda head: unlabelled and head in LABELLED)
-        for head in [task] if task in HEADS and task != "FEATURE_EXTRACTION" else likeliest:
+        generates = not is_known and not self.sized(adapter, "MASKED_LM")  # a decoder is there to write text
+        likeliest = sorted(HEADS, key=lambda head: (unlabelled or generates) and head in LABELLED)
+        for head in [task] if is_known else likeliest:
             one = self.sized(adapter, head, classes or 2)
             if not one or classes or head not in LABELLED:
                 yield from [one] if one else []

@@ -30,6 +30,11 @@ class Evidence:
     adapter: Adapter | None
     given: Base | None
 
+    @property
+    def file(self) -> Adapter | None:
+        """The adapter, where its file lies there too."""
+        return self.adapter if self.adapter and self.adapter.tensors else None
+
     @cached_property
     def bases(self) -> list[Base]:
         """The configurations of the base: what was given, what the adapter names, or else what the card names."""
@@ -61,7 +66,7 @@ class Evidence:
     @cached_property
     def right(self) -> Counts | None:
         """The counts that every number of the card fits, and what the file stores; None where there are none."""
-        stored = self.adapter.trained if self.adapter and self.adapter.tensors else None
+        stored = self.file.trained if self.file else None
         fitting = (
             counts
             for counts in (self.candidates() if self.totals or self.trainable else ())
@@ -80,7 +85,7 @@ class Evidence:
         """What the claims of the card were held to, and what was not there to hold them to, in sentences."""
         there = {
             "the adapter's configuration": bool(self.adapter),
-            "its weights": bool(self.adapter and self.adapter.tensors),
+            "its weights": bool(self.file),
             f"the architecture of {self.bases[0].name if self.bases else 'the base model'}": bool(self.bases),
             "known data sets": bool(self.card.sets),
         }

@@ -52,13 +52,9 @@ def _middle(value: float | tuple[float, float]) -> float:
     return sum(value) / 2 if isinstance(value, tuple) else value
 
 
-def tally(findings: list[Finding]) -> str:
-    """How many claims there are of each verdict, as a sentence."""
-    of = {verdict: sum(finding.verdict == verdict for finding in findings) for verdict in VERDICTS}
-    return (
-        f"{len(findings)} claims: {of[HOLDS]} hold, {of[REFUTED]} refuted, {of[UNCHECKED]} cannot be checked, "
-        f"{of[MISSING]} missing."
-    )
+def tally(findings: list[Finding]) -> dict[str, int]:
+    """Verdict → how many claims have it."""
+    return {verdict: sum(finding.verdict == verdict for finding in findings) for verdict in VERDICTS}
 
 
 def print_findings(findings: list[Finding]) -> None:
@@ -67,13 +63,12 @@ def print_findings(findings: list[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2))
+    table, of = Table.grid(padding=(0, 2)), tally(findings)
     for finding in findings:
         table.add_row(Text(finding.verdict, VERDICTS[finding.verdict]), Text(one_line(finding.claim), "bold"))
         table.add_row("", Text(one_line(finding.found)))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(Text(f"\n{tally(findings)}"))
+    counts = f"{of[HOLDS]} hold, {of[REFUTED]} refuted, {of[UNCHECKED]} cannot be checked, {of[MISSING]} missing"
+    Console(highlight=False).print(table, Text(f"\n{len(findings)} claims: {counts}."))
 
 
 def print_table(audits: dict[str, list[Finding]]) -> None:
@@ -84,20 +79,15 @@ def print_table(audits: dict[str, list[Finding]]) -> None:
 
     table = Table("Card", *(verdict.capitalize() for verdict in VERDICTS), "What is refuted")
     for card, findings in audits.items():
-        counts = [str(sum(finding.verdict == verdict for finding in findings)) for verdict in VERDICTS]
         refuted = "; ".join(one_line(finding.claim) for finding in findings if finding.verdict == REFUTED)
-        table.add_row(Text(one_line(card)), *counts, Text(refuted))
+        table.add_row(Text(one_line(card)), *map(str, tally(findings).values()), Text(refuted))
     Console(highlight=False).print(table)
 
 
 def as_json(audits: dict[str, list[Finding]]) -> dict[str, Any]:
     """The audits as JSON: {schema, refuted, cards: [{card, verdicts, findings: [{claim, verdict, found, kind}]}]}."""
     cards: list[dict[str, Any]] = [
-        {
-            "card": card,
-            "verdicts": {verdict: sum(f.verdict == verdict for f in findings) for verdict in VERDICTS},
-            "findings": [asdict(finding) for finding in findings],
-        }
+        {"card": card, "verdicts": tally(findings), "findings": [asdict(finding) for finding in findings]}
         for card, findings in audits.items()
     ]
     return {"schema": SCHEMA, "refuted": sum(c["verdicts"][REFUTED] for c in cards), "cards": cards}

@@ -49,6 +49,11 @@ class Number:
         """Whether a percent sign follows."""
         return self.after.lstrip(" *").startswith("%")
 
+    @property
+    def as_share(self) -> Number:
+        """The number as a share of one, where it is a percentage."""
+        return self.scaled(0.01) if self.is_percent else self
+
 
 def numbers(text: str, count: bool = False) -> list[Number]:
     """The numbers that `text` prints; of a `count`, 739.586 has no decimals."""

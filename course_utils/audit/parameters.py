@@ -14,7 +14,7 @@ from course_utils.audit.findings import HOLDS, MISSING, REFUTED, UNCHECKED, Find
 from course_utils.audit.knowledge import KNOWLEDGE, WORDS
 from course_utils.audit.numbers import Number, numbers
 from course_utils.audit.settings import NO_ADAPTER
-from course_utils.methods import METHODS, PLAIN
+from course_utils.methods import PLAIN
 
 MOST = 300  # candidates that are looked at where none is right
 USUAL_LAYERS = [["query", "value"], ["query", "key", "value"], ["q_lin", "v_lin"], ["q_lin", "k_lin", "v_lin"]]
@@ -39,7 +39,7 @@ def count_findings(evidence: Evidence) -> Iterator[Finding]:
 def _without_fit(evidence: Evidence) -> tuple[str, str]:
     """The verdict on numbers that no candidate has: refuted, unless something that is not stated may explain them."""
     adapter, totals, trainable = evidence.adapter, evidence.totals, evidence.trainable
-    stored = adapter.trained if adapter and adapter.tensors else None
+    stored = evidence.file.trained if evidence.file else None
     if any(n.about for n in [*totals, *trainable]) or len(trainable) > 1 or len({n.value for n in totals}) > 2:
         return UNCHECKED, "The numbers are round, or of several models."
     if adapter and stored and trainable and not any(map(trainable[0].fits, (stored, adapter.sizes(head=False)[0]))):
@@ -68,7 +68,8 @@ def _excuse(evidence: Evidence, counts: Counts) -> str | None:
     more = [total.value - known for total in totals for known in counts.totals]
     frozen = {total - part for total in counts.totals for part in counts.trained} | set(counts.totals)
     left = [(a.value - b.value, a.unit + b.unit) for a in totals for b in trainable]
-    own_head = adapter and adapter.task in (None, "FEATURE_EXTRACTION") and adapter.config.get("modules_to_save")
+    proved = evidence.file and evidence.file.trained == counts.trainable
+    any_head = adapter and adapter.task in (None, "FEATURE_EXTRACTION") and adapter.config.get("modules_to_save")
     excuses = {
         "In 4 bits, PyTorch counts two numbers as one, and which layers are so is not stated.": (
             in_4_bits and (trained or not adapter) and any(packed[0] <= total.value <= packed[1] for total in totals)
@@ -83,7 +84,7 @@ def _excuse(evidence: Evidence, counts: Counts) -> str | None:
         "At full rank; which ranks are left, the adapter tells.": (
             not adapter and card.is_varying and all(number.value <= counts.trainable for number in trainable)
         ),
-        "The head is one of its own.": own_head,
+        "The head may be one of its own.": any_head and not proved,
     }
     return next((excuse for excuse, applies in excuses.items() if applies), None)
 
@@ -104,11 +105,10 @@ def _other_base(evidence: Evidence) -> str:
 
 def part_findings(evidence: Evidence) -> Iterator[Finding]:
     """Verdicts on what the card says is the adapter's part and the head's."""
-    adapter = evidence.adapter
     for words, head in {"are the adapter": False, "the classification head": True}.items():
-        for statement in evidence.card.stated("trainable") if adapter and adapter.tensors else []:
+        for statement in evidence.card.stated("trainable") if evidence.file else []:
             for printed in re.findall(rf"([\d,]+) {words}", statement.value):
-                stored = adapter.sizes(head)[0]
+                stored = evidence.file.sizes(head)[0]
                 found = Known([(f"the file holds {stored:,}", stored)]).verdict(numbers(printed, True)[0])
                 yield Finding(f"{printed} {words}", *found, "count")
 
@@ -122,9 +122,8 @@ def share_findings(evidence: Evidence) -> Iterator[Finding]:
     for number in _stated_shares(evidence.card) if shares else []:
         known = [(f"the counts give {share:.4g}%", share) for share in shares]
         known += [] if number.is_percent else [(clause, share / 100) for clause, share in known]
-        yield Finding(
-            f"{number.printed}% trainable", *Known(known, proof=len(trainable) == 1).verdict(number), "percentage"
-        )
+        found = Known(known, proof=len(trainable) == 1).verdict(number)
+        yield Finding(f"{number.printed}% trainable", *found, "percentage")
 
 
 def _stated_shares(card: Card) -> list[Number]:
@@ -136,7 +135,7 @@ def _stated_shares(card: Card) -> list[Number]:
 
 # ---------------------------------------------------------------- sizes in bytes, share of zeros
 
-SIZE = re.compile(r"(base model of )?(\d[\d,.]*)\s?([KMG]i?B)\b( adapter| head)?", re.I)
+SIZE = re.compile(r"((?:base model of )?)(\d[\d,.]*)\s?([KMG]i?B)\b((?: adapter| head)?)", re.I)
 UNITS = {"k": (1e3, 2**10), "m": (1e6, 2**20), "g": (1e9, 2**30)}  # many print MB and mean MiB
 
 
@@ -148,66 +147,48 @@ def size_findings(evidence: Evidence) -> Iterator[Finding]:
             if not sizes and label == "model_size":
                 yield Finding(statement.claim, MISSING, "The size was never measured.", "size")
             for match in sizes:
-                of_base, digits, unit, part = (group or "" for group in match.groups())
-                whole = label == "model_size" and not part and " head" not in statement.value  # which sums up its parts
-                known, proof = _known_sizes(evidence, bool(of_base), part.strip().lower(), whole)
-                factors = UNITS[unit[0].lower()][unit[1] == "i" :]
-                values = [(_in_both_units(name, size), size / f) for name, size in known.items() for f in factors]
+                of_base, digits, unit, part = match.groups()
+                whole = label == "model_size" and " head" not in statement.value  # which sums up its parts
+                known = _known_sizes(evidence, "base" if of_base else part.strip().lower(), whole)
                 number = replace(numbers(digits)[0], about=numbers(statement.value[: match.end(2)])[-1].about)
-                claim = f"{of_base}{digits} {unit}{part}" if of_base or part else statement.claim
-                found = Known(values, proof, "" if known else NO_ADAPTER).verdict(number)
-                yield Finding(claim, *found, "size")
+                in_unit = [(said, size / f) for said, size in known.values for f in UNITS[unit[0].lower()]]
+                claim = match[0] if of_base or part else statement.claim
+                yield Finding(claim, *replace(known, values=in_unit).verdict(number), "size")
 
 
-def _in_both_units(name: str, size: float) -> str:
-    return f"{name} takes {size / 1e6:,.2f} MB or {size / 2**20:,.2f} MiB"
-
-
-def _known_sizes(evidence: Evidence, of_base: bool, part: str, whole: bool) -> tuple[dict[str, float], bool]:
-    """What a size may be of → its bytes, and whether it must be of one of these."""
-    if of_base:
+def _known_sizes(evidence: Evidence, part: str, whole: bool) -> Known:
+    """What a size may be of, in bytes; without a file of the adapter, what one would be."""
+    bits, sizes, counts = {"32 bits": 4, "16 bits": 2}, {}, None
+    in_4_bits = WORDS["four_bit"].search(evidence.card.own_text)
+    if part == "base":
         plain = filter(None, (base.sized(None, "FEATURE_EXTRACTION") for base in evidence.bases))
-        in_4_bits = WORDS["four_bit"].search(evidence.card.own_text)
-        return {"the base": 4 * counts.base + counts.buffer_bytes for counts in plain}, not in_4_bits
-    sizes: dict[str, float] = {}
-    adapter = evidence.adapter if evidence.adapter and evidence.adapter.tensors else None
-    if adapter:
-        parts = {"adapter": adapter.sizes(head=False)[1], "head": adapter.sizes(head=True)[1]}
-        sizes = {
-            "its file": adapter.file_bytes,
-            "what was trained": sum(parts.values()),
-            "the adapter": parts["adapter"],
-        }
-        sizes = {f"the {part}": parts[part]} if part else sizes
-    counts = evidence.likely if whole or not adapter else None
-    for bits in (32, 16) if counts else ():
-        models = {
-            "the model": counts.all,
-            "the model with the saved modules once": counts.totals[1],
-            "the base": counts.base,
-        }
-        of_model = {name: n * bits / 8 + counts.buffer_bytes for name, n in models.items() if whole}
-        of_model["what is trained"] = counts.trainable * bits / 8
-        sizes |= {f"{name} in {bits} bits": size for name, size in of_model.items()}
-    return sizes, bool(adapter) and not whole
+        sizes = {f"the base of {c.base:,} parameters": 4 * c.base + c.buffer_bytes for c in plain}
+    elif file := evidence.file:
+        parts = {"adapter": file.sizes(head=False)[1], "head": file.sizes(head=True)[1]}
+        parts |= {"trained part": sum(parts.values()), "file": file.file_bytes}
+        sizes = {f"the {name}": size for name, size in parts.items() if part in (name, "")}
+    if not part and (whole or not sizes) and (counts := evidence.likely):
+        trained = {"what is trained": counts.trainable * 1.0}
+        models = {"the model": counts.all, "the model with its head once": counts.totals[1], "the base": counts.base}
+        for said, width in bits.items():
+            sizes |= {f"{name} in {said}": n * width for name, n in trained.items()}
+            of_model = {f"{name} in {said}": n * width + counts.buffer_bytes for name, n in models.items()}
+            sizes |= of_model if whole else {}
+    values = [(f"{name} takes {s / 1e6:,.2f} MB or {s / 2**20:,.2f} MiB", s) for name, s in sizes.items()]
+    proof = not counts and not (part == "base" and in_4_bits)
+    return Known(values, proof, "" if values else NO_ADAPTER)
 
 
 def sparsity_findings(evidence: Evidence) -> Iterator[Finding]:
-    """Verdicts on a share of zeros, by the file's numbers."""
-    adapter = evidence.adapter if evidence.adapter and evidence.adapter.tensors else None
+    """Verdicts on a share of zeros, by the file's numbers; a method that removes ranks leaves none of its zeros."""
+    removes = evidence.card.is_varying and not re.search(r"magnitude|prun", evidence.card.text, re.I)
+    shares = evidence.file.zeros if evidence.file and evidence.card.stated("sparsity") else {}
+    known = [(f"{share:.1%} {name}", (share - 0.005, share + 0.005)) for name, share in shares.items()]
+    remark = "The file is no smaller for its zeros." if any(shares.values()) else ""
     for statement in evidence.card.stated("sparsity"):
         for number in numbers(statement.value)[:1]:
-            shares = adapter.zeros if adapter else {}
-            known = [(f"{share:.1%} {name}", (share - 0.005, share + 0.005)) for name, share in shares.items()]
-            proof = number.is_percent and not _has_gates(evidence.card)
-            remark = "" if adapter else "The adapter's numbers are not here."
-            remark = "The file is no smaller for its zeros." if any(shares.values()) else remark
-            number = number.scaled(0.01) if number.is_percent else number
-            yield Finding(statement.claim, *Known(known, proof, remark).verdict(number), "sparsity")
+            found = Known(known, number.is_percent and not removes, remark if known else "The file is not here.")
+            yield Finding(statement.claim, *found.verdict(number.as_share), "sparsity")
 
 
-def _has_gates(card: Card) -> bool:
-    """Whether the card's method removes ranks, so that its zeros are no longer in the file."""
-    gated = [method.title for method in METHODS.values() if method.picture.gated]
-    named = any(title in statement.value for title in gated for statement in card.stated("method"))
-    return named and not re.search(r"magnitude|prun", card.text, re.I)
+PARAMETER_CHECKS = (count_findings, part_findings, share_findings, size_findings, sparsity_findings)

@@ -9,21 +9,12 @@ from functools import cached_property
 from math import exp, inf
 from pathlib import Path
 
+from course_utils.audit import knowledge
 from course_utils.audit.adapter import recorded
 from course_utils.audit.card import Card, Statement
 from course_utils.audit.evidence import Evidence
 from course_utils.audit.findings import REFUTED, UNCHECKED, Finding, Known
-from course_utils.audit.knowledge import (
-    LABELS,
-    SETS,
-    WORDS,
-    DataSet,
-    is_label,
-    methods_named,
-    metric_of,
-    normal,
-    split_of,
-)
+from course_utils.audit.knowledge import SETS, WORDS, DataSet, is_label, split_of
 from course_utils.audit.numbers import Number, begins_with_number, numbers
 from course_utils.errors import CourseError
 from course_utils.runs import read_run
@@ -32,7 +23,7 @@ from course_utils.tasks.classification import METRICS
 from course_utils.text import one_line
 from course_utils.training.card import run_intervals
 
-COUNT, NOUNS = r"([\d.,]*\d)", LABELS["examples"].pattern
+COUNT, NOUNS = r"([\d.,]*\d)", knowledge.LABELS["examples"].pattern
 COUNTED = re.compile(
     rf"{COUNT}\s*/\s*{COUNT}|\bn\s?=\s?{COUNT}|{COUNT}\s+(?:(?!on\b|of\b)[A-Za-z][\w-]*\s+){{0,3}}?(?:{NOUNS})\b", re.I
 )
@@ -54,7 +45,7 @@ class Score:
         """The score; of what is a share, as a share of one."""
         number = numbers(re.sub(r"^(\D*\d{1,2}),(?=\d)", r"\1.", self.statement.value))[0].signed
         is_share = self.metric in ("accuracy", "f1", "difference")
-        return number.scaled(0.01) if is_share and (abs(number.value) > 1 or number.is_percent) else number
+        return number.scaled(0.01) if is_share and (number.is_percent or abs(number.value) > 1) else number
 
     @property
     def split(self) -> str | None:
@@ -112,10 +103,10 @@ def scores(evidence: Evidence) -> list[Score]:
     found = []
     for statement in evidence.card.statements:
         label = statement.label
-        metric = "difference" if is_label("difference", label) else TITLES.get(label) or metric_of(label)
+        metric = "difference" if is_label("difference", label) else TITLES.get(label) or knowledge.metric_of(label)
         own = _is_own(statement, evidence)
         other = own is None or WORDS["other_accuracy"].search(label)
-        elsewhere = is_label("versions", normal(statement.heading)) and statement.source == "text"
+        elsewhere = is_label("versions", knowledge.normal(statement.heading)) and statement.source == "text"
         if metric and not other and not elsewhere and begins_with_number(statement.value):
             found.append(Score(statement, metric, evidence.card, bool(own)))
     return found
@@ -125,7 +116,7 @@ def _is_own(statement: Statement, evidence: Evidence) -> bool | None:
     """Whether a score is this adapter's: False where only its method is named, None where it is another model's."""
     if not WORDS["models"].search(next(iter(statement.row or {}), "")) or WORDS["ours"].search(statement.of):
         return True
-    named = methods_named(statement.of)
+    named = knowledge.methods_named(statement.of)
     return False if evidence.adapter and len(named) == 1 and evidence.adapter.is_of(named[0]) else None
 
 
@@ -144,7 +135,6 @@ def score_findings(evidence: Evidence) -> Iterator[Finding]:
         if known := known or (check and check(score, every, evidence)):
             found = replace(known, proof=known.proof and score.is_own).verdict(number)
             yield Finding(score.statement.claim, *found, "score")
-    yield from _set_findings(every, evidence)
 
 
 def _twins(score: Score, others: list[Score]) -> list[Score]:
@@ -275,7 +265,7 @@ def _difference(score: Score, others: list[Score], _: Evidence) -> Known:
     for one in own or accuracies:
         for two in accuracies:
             if one is not two:
-                exact, slack = one.number.value - two.number.value, one.number.unit + two.number.unit
+                exact, slack = one.number.value - two.number.value, (one.number.unit + two.number.unit) / 2
                 said = f"{one.number.value:g} − {two.number.value:g} is {exact:+.4g}"
                 values.append((said, (exact - slack, exact + slack)))
     return Known(values, proof=bool(own), remark="" if values else "The accuracies are not stated.")
@@ -286,9 +276,9 @@ BY_METRIC: dict[str, Callable[[Score, list[Score], Evidence], Known]] = {
 }  # fmt: skip
 
 
-def _set_findings(every: list[Score], evidence: Evidence) -> Iterator[Finding]:
+def set_findings(evidence: Evidence) -> Iterator[Finding]:
     """Refutes a set that has fewer examples than are stated of it, or more classes than the head can answer."""
-    for score in every:
+    for score in scores(evidence):
         n, named = score.stated_size, [known for known in score.sets if not known.tokens]
         if n and len(named) == len(score.sets) == 1:
             sizes = named[0].sizes_of(score.split) if score.split in ("eval", "test") else named[0].sizes
@@ -299,3 +289,6 @@ def _set_findings(every: list[Score], evidence: Evidence) -> Iterator[Finding]:
     if classes and len(sets) == 1 and not sets[0].tokens and 1 < classes < (sets[0].classes or 0):
         said = f"It has {sets[0].classes} classes; the trained head answers with {classes}."
         yield Finding(f"Data set {sets[0].names[0]}", REFUTED, said, "data set")
+
+
+SCORE_CHECKS = (score_findings, set_findings)

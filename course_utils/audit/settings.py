@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from math import inf
 
 from course_utils.audit.adapter import Adapter
 from course_utils.audit.card import Card, Statement
@@ -47,7 +48,7 @@ def base_findings(evidence: Evidence) -> Iterator[Finding]:
 
 def _is_base(name: str, evidence: Evidence) -> bool | None:
     """Whether the adapter's base is the one that is named; None where neither is proved."""
-    adapter, named, own = evidence.adapter, known_bases(name), evidence.adapter.base if evidence.adapter else ""
+    named, own = known_bases(name), evidence.adapter.base if evidence.adapter else ""
     if own and _words(name) == _words(own):
         return True
     of_adapter = [evidence.given] if evidence.given else known_bases(own)
@@ -55,9 +56,10 @@ def _is_base(name: str, evidence: Evidence) -> bool | None:
         return bool({base.config for base in named} & {base.config for base in of_adapter})
     if own and _are_of_different_families(_words(name), _words(own)):
         return False
-    if named and adapter and adapter.tensors and adapter.trained:
-        fitting = (c for base in named for c in base.counts(adapter.config, adapter.task, adapter.classes))
-        return None if any(counts.trainable == adapter.trained for counts in fitting) else False
+    if named and evidence.file and evidence.file.trained:
+        file = evidence.file
+        fitting = (c for base in named for c in base.counts(file.config, file.task, file.classes))
+        return None if any(counts.trainable == file.trained for counts in fitting) else False
     return None
 
 
@@ -134,12 +136,9 @@ def _setting(name: str, statement: Statement, adapter: Adapter, card: Card) -> t
         return (HOLDS if holds else UNCHECKED, f"adapter_config.json: {', '.join(exact)}.") if exact else None
     if not begins_with_number(statement.value):
         return None
-    number, *more = (n.scaled(0.01) if n.is_percent else n for n in numbers(statement.value))
-    known = [(f"the adapter has {value:g}", value) for value in plain]
-    if name == "rank" and card.is_varying:
-        known.append(
-            (f"the adapter has {max(plain):g}, and its method leaves fewer than it began with", (max(plain), 1e6))
-        )
+    number, *more = (number.as_share for number in numbers(statement.value))
+    leaves_fewer = name == "rank" and card.is_varying  # than the rank that it began with
+    known = [(f"the adapter has {value:g}", (value, inf) if leaves_fewer else value) for value in plain]
     one_of_several = any(other.fits(value) for other in more for value in plain)
     return Known(known, proof=not one_of_several).verdict(number)
 
@@ -156,7 +155,7 @@ def _layers(value: str, adapter: Adapter, card: Card) -> tuple[str, str]:
 
 
 def _stored_type(statement: Statement, adapter: Adapter, of_file: bool) -> tuple[str, str] | None:
-    """The verdict on a type of numbers; one that is not said to be the file's may be that of the base or of training."""
+    """The verdict on a type of numbers; where it is not said to be the file's, the base's may be meant."""
     named = {stored for stored, words in STORED_TYPES.items() if re.search(words, statement.value, re.I)}
     stored = {of for _, of in adapter.tensors.values()}
     if not named or not stored:
@@ -165,3 +164,6 @@ def _stored_type(statement: Statement, adapter: Adapter, of_file: bool) -> tuple
     said = f"The file's numbers are {', '.join(sorted(stored))}."
     unsure = "" if right or of_file else " Whether the base's or the adapter's are meant is not stated."
     return VERDICT[right or (False if of_file and len(named) == 1 else None)], said + unsure
+
+
+SETTING_CHECKS = (base_findings, method_findings, setting_findings)
