@@ -301,32 +301,38 @@ def test_rows_of_several_models_are_checked_where_they_name_the_adapter_s_method
         assert scores == [verdict]
 
 
+AUDITS = """
+import sys
+from course_utils.__main__ import main
+for name in sys.argv[1:]:
+    print(name, main(["audit", name]))
+"""
+
+
 @pytest.mark.slow
 def test_an_id_of_the_hub(run, tmp_path):
-    """Against a stand-in of the hub: an adapter that is there, one that is not, and no hub at all."""
+    """Against a stand-in of the hub: an adapter that is there, one that lies, one that is not there, and no network."""
     with stand_in() as hub:
-        hub.files["someone/adapter"] = {
-            f.name: f.read_bytes() for f in (run.folder / "adapter").iterdir() if f.is_file()
-        }
-        environment = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
+        files = {f.name: f.read_bytes() for f in (run.folder / "adapter").iterdir() if f.is_file()}
+        lie = {"README.md": files["README.md"].replace(b"Rank:** 8", b"Rank:** 16")}
+        hub.files |= {"some/adapter": files, "some/liar": files | lie}
+        environment = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
 
-        def audit(name, **more):
-            words = [sys.executable, "-m", "course_utils", "audit", name]
+        def audits(*names, **more):
+            words = [sys.executable, "-c", AUDITS, *names]
             return subprocess.run(
                 words, env=os.environ | environment | more, cwd=PROJECT, capture_output=True, text=True
             )
 
-        assert audit("someone/adapter").returncode == 0
-        card = hub.files["someone/adapter"]["README.md"]
-        hub.files["someone/liar"] = hub.files["someone/adapter"] | {
-            "README.md": card.replace(b"Rank:** 8", b"Rank:** 16")
-        }
-        found = audit("someone/liar")
-        assert found.returncode == 1 and "Rank 16" in found.stdout
-        for done in (audit("no/body"), audit("some/body", HF_HUB_OFFLINE="1")):
-            assert (
-                done.returncode == 2 and "the hub gives no such model" in done.stderr and "Traceback" not in done.stderr
-            )
+        there = audits("some/adapter", "some/liar", "no/body")
+        assert [
+            f"{name} {status}" in there.stdout
+            for name, status in {"some/adapter": 0, "some/liar": 1, "no/body": 2}.items()
+        ] == 3 * [True]
+        offline = audits("some/body", HF_HUB_OFFLINE="1")
+        assert "some/body 2" in offline.stdout
+        for done in (there, offline):
+            assert "the hub gives no such model" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_base_s_name_is_no_data_set(tmp_path):
