@@ -104,8 +104,8 @@ def read_card(path: Path) -> Card:
     data: Any = ModelCardData()
     if text.lstrip().startswith("---"):
         try:
-            card = ModelCard(text, ignore_metadata_errors=True)
-            data, text = card.data, card.text
+            parsed = ModelCard(text, ignore_metadata_errors=True)
+            data, text = parsed.data, parsed.text
         except Exception:  # whatever is wrong with a stranger's metadata, the text can be read without them
             text = re.sub(r"\A\s*---\n.*?\n---\n", "", text, flags=re.S)
     for pattern, instead in HTML.items():
@@ -155,7 +155,8 @@ PROSE = {
 
 def _take_apart(card: Card) -> None:
     """Add the headings and statements of the card's text to it."""
-    heading, header, in_code = "", [], False
+    heading, in_code = "", False
+    header: list[str] = []
     for line in map(one_line, card.text.splitlines()):
         if line.startswith("|"):
             cells = [cell.strip("*_ ") for cell in line.strip("|").split("|")]
@@ -203,7 +204,8 @@ def _pairs(label: str, value: str) -> list[tuple[str, str]]:
     parts = [re.fullmatch(r"\s*([A-Za-z][\w ]*?)\s?=\s?([^=]+)", part) for part in value.split(",")]
     if all(parts):
         return [(part[1], part[2]) for part in parts if part]
-    return list(zip(labels, values, strict=True)) if 1 < len(labels) == len(values) else [(label, value)]
+    are_pairs = 1 < len(labels) == len(values) and all(re.match(r"[\d.]", value) for value in values)
+    return list(zip(labels, values, strict=True)) if are_pairs else [(label, value)]
 
 
 def _of_result(result: Any) -> Statement:

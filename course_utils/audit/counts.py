@@ -61,16 +61,20 @@ class Base:
 
     def counts(self, adapter: dict[str, Any], task: str | None, classes: int | None = None) -> Iterator[Counts]:
         """What PEFT counts with the `adapter` configuration, for heads of `task` (or any), and `classes` (or any)."""
-        is_known = task in HEADS and task != "FEATURE_EXTRACTION"
-        unlabelled = task == "FEATURE_EXTRACTION" and not adapter.get("modules_to_save")
-        generates = not is_known and not self.sized(adapter, "MASKED_LM")  # a decoder is there to write text
-        likeliest = sorted(HEADS, key=lambda head: (unlabelled or generates) and head in LABELLED)
-        for head in [task] if is_known else likeliest:
+        for head in self._heads(adapter, task):
             one = self.sized(adapter, head, classes or 2)
             if not one or classes or head not in LABELLED:
                 yield from [one] if one else []
             elif more := self.sized(adapter, head, 3):
                 yield from (one.plus(more, n - 2) for n in CLASSES)
+
+    def _heads(self, adapter: dict[str, Any], task: str | None) -> list[str]:
+        """The heads of a task, likeliest first: "feature extraction" is what PEFT calls a task that was not said."""
+        if task and task in HEADS and task != "FEATURE_EXTRACTION":
+            return [task]
+        unlabelled = task == "FEATURE_EXTRACTION" and not adapter.get("modules_to_save")
+        writes = not self.sized(adapter, "MASKED_LM")  # an architecture without this head is there to write text
+        return sorted(HEADS, key=lambda head: (unlabelled or writes) and head in LABELLED)
 
     def sized(self, adapter: dict[str, Any] | None, head: str, classes: int = 2) -> Counts | None:
         """The counts with one head, from two small models where all layers are alike; None where PEFT refuses."""

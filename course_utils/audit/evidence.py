@@ -60,8 +60,9 @@ class Evidence:
     def candidates(self) -> Iterator[Counts]:
         """The counts that the model can have: any head of its task, any number of classes that is not known."""
         task, classes = (self.adapter.task, self.adapter.classes) if self.adapter else (None, None)
-        for base in self.bases if self.config else []:
-            yield from base.counts(self.config, task, classes)
+        if self.config:
+            for base in self.bases:
+                yield from base.counts(self.config, task, classes)
 
     @cached_property
     def right(self) -> Counts | None:

@@ -105,10 +105,11 @@ def _other_base(evidence: Evidence) -> str:
 
 def part_findings(evidence: Evidence) -> Iterator[Finding]:
     """Verdicts on what the card says is the adapter's part and the head's."""
-    for words, head in {"are the adapter": False, "the classification head": True}.items():
-        for statement in evidence.card.stated("trainable") if evidence.file else []:
+    file, parts = evidence.file, {"are the adapter": False, "the classification head": True}
+    for statement in evidence.card.stated("trainable") if file else []:
+        for words, head in parts.items():
             for printed in re.findall(rf"([\d,]+) {words}", statement.value):
-                stored = evidence.file.sizes(head)[0]
+                stored = file.sizes(head)[0] if file else 0
                 found = Known([(f"the file holds {stored:,}", stored)]).verdict(numbers(printed, True)[0])
                 yield Finding(f"{printed} {words}", *found, "count")
 
@@ -158,7 +159,8 @@ def size_findings(evidence: Evidence) -> Iterator[Finding]:
 
 def _known_sizes(evidence: Evidence, part: str, whole: bool) -> Known:
     """What a size may be of, in bytes; without a file of the adapter, what one would be."""
-    bits, sizes, counts = {"32 bits": 4, "16 bits": 2}, {}, None
+    bits, counts = {"32 bits": 4, "16 bits": 2}, None
+    sizes: dict[str, float] = {}
     in_4_bits = WORDS["four_bit"].search(evidence.card.own_text)
     if part == "base":
         plain = filter(None, (base.sized(None, "FEATURE_EXTRACTION") for base in evidence.bases))
@@ -168,10 +170,9 @@ def _known_sizes(evidence: Evidence, part: str, whole: bool) -> Known:
         parts |= {"trained part": sum(parts.values()), "file": file.file_bytes}
         sizes = {f"the {name}": size for name, size in parts.items() if part in (name, "")}
     if not part and (whole or not sizes) and (counts := evidence.likely):
-        trained = {"what is trained": counts.trainable * 1.0}
         models = {"the model": counts.all, "the model with its head once": counts.totals[1], "the base": counts.base}
         for said, width in bits.items():
-            sizes |= {f"{name} in {said}": n * width for name, n in trained.items()}
+            sizes[f"what is trained in {said}"] = counts.trainable * width
             of_model = {f"{name} in {said}": n * width + counts.buffer_bytes for name, n in models.items()}
             sizes |= of_model if whole else {}
     values = [(f"{name} takes {s / 1e6:,.2f} MB or {s / 2**20:,.2f} MiB", s) for name, s in sizes.items()]

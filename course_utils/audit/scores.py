@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from math import exp, inf
 from pathlib import Path
 
@@ -258,17 +259,16 @@ def _perplexity(score: Score, others: list[Score], _: Evidence) -> Known:
 
 
 def _difference(score: Score, others: list[Score], _: Evidence) -> Known:
-    """The differences between two accuracies of the card; of a table's row, between its own and another."""
+    """The differences between two accuracies of the card: in a table, the row's own and that of the set it names."""
     accuracies = [other for other in others if other.metric == "accuracy" and other.statement.source != "metadata"]
     own = [other for other in accuracies if score.statement.row and other.statement.row == score.statement.row]
+    of_set = [other for other in accuracies if split_of(other.statement.context) == split_of(score.statement.shown)]
     values = []
-    for one in own or accuracies:
-        for two in accuracies:
-            if one is not two:
-                exact, slack = one.number.value - two.number.value, (one.number.unit + two.number.unit) / 2
-                said = f"{one.number.value:g} − {two.number.value:g} is {exact:+.4g}"
-                values.append((said, (exact - slack, exact + slack)))
-    return Known(values, proof=bool(own), remark="" if values else "The accuracies are not stated.")
+    for one, two in product(own or accuracies, of_set or accuracies):
+        exact, slack = one.number.value - two.number.value, (one.number.unit + two.number.unit) / 2
+        said = f"{one.number.value:g} − {two.number.value:g} is {exact:+.4g}"
+        values.append((said, (exact - slack, exact + slack)))
+    return Known(values, proof=bool(own and of_set), remark="" if values else "The accuracies are not stated.")
 
 
 BY_METRIC: dict[str, Callable[[Score, list[Score], Evidence], Known]] = {
