@@ -73,8 +73,12 @@ class SharedSettings(BaseModel):
     max_length: int = Field(128, ge=8, le=512, description="tokens of a sentence at most")
     epochs: int = Field(ge=1, le=100, description="passes over the training set")
     batch_size: int = Field(16, ge=1, le=1024, description="examples a step")
-    warmup_steps: float = Field(0.06, ge=0, description="steps of linear warm-up; below 1, a share of all steps")
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto is bf16 where the processor has it")
+    warmup_steps: float = Field(
+        0.06, ge=0, description="steps of linear warm-up; below 1, a share of all steps"
+    )
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="auto is bf16 where the processor has it"
+    )
     threads: int = Field(1, ge=1, le=256, description="threads of one run; runs go side by side")
     speedups: bool = Field(True, description="compute the same with less work (course_utils/speed.py, fork_server.py)")
     checkpoint_steps: int = Field(100, ge=1, description="steps between two checkpoints")

@@ -15,7 +15,8 @@ EMBEDDED = Base("embedded")
 # Methods by what they are, so that tests of other rooms know no name.
 HEAD, FULL, ADAPTER = FLOOR.name, CEILING.name, PLAIN.name
 GATED, MULTIPLIED = (
-    next(name for name, method in METHODS.items() if getattr(method.picture, part)) for part in ("gated", "multiplied")
+    next(name for name, method in METHODS.items() if getattr(method.picture, part))
+    for part in ("gated", "multiplied")
 )
 QUANTISED = next(name for name, method in METHODS.items() if method.four_bit_base)
 ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]

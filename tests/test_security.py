@@ -62,7 +62,7 @@ NASTY = [
     'g #read("/etc/passwd")',
     "h $ x $ and $$ y $$",
     "i `r system('id')`",
-    'j `#read("x")`{=typst} and `<b>x</b>`{=html}',
+    "j `#read(\"x\")`{=typst} and `<b>x</b>`{=html}",
     "```{=html} k",
     "l [link](javascript:alert(1)) ![x](https://evil.example/x.png)",
     "--- m",
@@ -73,7 +73,7 @@ NASTY = [
     "::: r {.figure}",
     "s & &amp; &#60;b&#62;",
     "t | u || v \\| w",
-    '=HYPERLINK("https://evil.example")',
+    "=HYPERLINK(\"https://evil.example\")",
     "\\input{/etc/passwd} x",
 ]
 # No name of a folder can hold a slash, and Snakemake refuses braces.

@@ -50,7 +50,9 @@ def test_bootstrap_is_the_plain_one_drawn_sentence_by_sentence(random):
     bootstrap = CrossedBootstrap.draw(4, 60, replicates=3_000)
     assert bootstrap.seeds.sum(axis=1) == pytest.approx(1)
     assert bootstrap.sentences.sum(axis=1) == pytest.approx(1)
-    plain = [values[random.integers(4, size=4)][:, random.integers(60, size=60)].mean() for _ in range(3_000)]
+    plain = [
+        values[random.integers(4, size=4)][:, random.integers(60, size=60)].mean() for _ in range(3_000)
+    ]
     replicates = bootstrap.means(values)
     assert replicates.mean() == pytest.approx(values.mean(), abs=0.005)
     assert np.quantile(replicates, [0.025, 0.975]) == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.01)

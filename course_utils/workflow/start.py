@@ -189,21 +189,17 @@ def only_one_at_a_time() -> Iterator[None]:
 
 def variables() -> dict[str, str]:
     """Environment of Snakemake and all that it starts."""
-    return (
-        os.environ
-        | {
-            MARK: str(STATE),
-            "PYTHONPATH": os.pathsep.join(map(str, (PROJECT, PLUGINS))),
-            "COURSE_RUNS": str(runs_folder()),
-            "COURSE_ASSETS": str(assets_folder()),
-            "COURSE_REPORTS": str(reports_folder()),
-            "PYTHONUNBUFFERED": "1",
-            "TQDM_DISABLE": "1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-        | private_folders()
-    )
+    return os.environ | {
+        MARK: str(STATE),
+        "PYTHONPATH": os.pathsep.join(map(str, (PROJECT, PLUGINS))),
+        "COURSE_RUNS": str(runs_folder()),
+        "COURSE_ASSETS": str(assets_folder()),
+        "COURSE_REPORTS": str(reports_folder()),
+        "PYTHONUNBUFFERED": "1",
+        "TQDM_DISABLE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    } | private_folders()
 
 
 def private_folders() -> dict[str, str]:

@@ -55,9 +55,7 @@ $$\\hat W = W_0 \\odot (1 + BA), \\quad g \\leftarrow \\max(|g| - \\|\\Delta W\\
 
 ## Proof
 Done."""
-DRAW = (
-    f"hostile = {HOSTILE!r}"
-    + """
+DRAW = f"hostile = {HOSTILE!r}" + """
 import matplotlib, sys
 matplotlib.use("agg")
 import matplotlib.pyplot as plt, pandas as pd
@@ -76,7 +74,6 @@ for width in (10, 24):
 show_document("---\\nlicense: mit\\n---\\n# A card\\n\\n## Uses\\nFew.\\n\\n| a |\\n|---|\\n| 1 |")
 sys.stderr.write("warning debris")
 print("10%\\r100%\\nprinted", "long" * 60)"""
-)
 CODE = f"assert True  # {'comment ' * 20}{'x' * 150}"
 
 

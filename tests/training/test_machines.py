@@ -80,7 +80,9 @@ def test_when_one_of_two_processes_dies_nothing_passes_for_a_run(without_dropout
         assert launch.poll() is None
         time.sleep(0.1)
     second = next(
-        child for child in psutil.Process(launch.pid).children(recursive=True) if child.environ().get("RANK") == "1"
+        child
+        for child in psutil.Process(launch.pid).children(recursive=True)
+        if child.environ().get("RANK") == "1"
     )
     second.send_signal(signal.SIGKILL)
     launch.communicate(timeout=120)

@@ -47,7 +47,9 @@ def killed_after(monkeypatch):
                 if state.global_step == step:
                     raise Killed
 
-        monkeypatch.setattr(type(METHODS[method]), "callbacks", lambda self, *given: [*original(*given), Kill()])
+        monkeypatch.setattr(
+            type(METHODS[method]), "callbacks", lambda self, *given: [*original(*given), Kill()]
+        )
         return monkeypatch.undo
 
     return arrange
@@ -67,7 +69,9 @@ def assert_same(one, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "step"), [(GATED, 5), (GATED, 6), (FULL, 8), (QUANTISED, 11)])
+@pytest.mark.parametrize(
+    ("method", "step"), [(GATED, 5), (GATED, 6), (FULL, 8), (QUANTISED, 11)]
+)
 def test_a_killed_run_goes_on_to_the_same_numbers(small, method, step, killed_after, tmp_path, monkeypatch):
     config = small(method)
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "undisturbed"))

@@ -50,7 +50,9 @@ def test_what_is_wrong_comes_back_as_it_would_without(variables, tmp_path):
 
 
 def test_a_run_ends_with_the_process_that_asked_for_it(variables, tmp_path):
-    asking = subprocess.Popen([*TRAIN, "-p", "epochs=50"], env=variables | {"COURSE_RUNS": str(tmp_path)}, cwd=PROJECT)
+    asking = subprocess.Popen(
+        [*TRAIN, "-p", "epochs=50"], env=variables | {"COURSE_RUNS": str(tmp_path)}, cwd=PROJECT
+    )
     lock = f"smoke+*/main/{ADAPTER}/.seed-0.unfinished/checkpoints/checkpoint-*"
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob(lock)) and time.monotonic() < deadline:
