@@ -172,18 +172,19 @@ def audit(
 ) -> int:
     """Check what model cards claim against what can be recomputed; exit status 1 when a claim is refuted."""
     from course_utils.audit import audit as auditing
+    from course_utils.audit import findings
 
     if adapter and len(cards) > 1:
         raise CourseError("--adapter is of one card; type one card, or leave it out.")
     audits = {card: auditing.audit_card(card, adapter, config) for card in cards}
     if as_json:
-        print(json.dumps(auditing.as_json(audits)))
+        print(json.dumps(findings.as_json(audits)))
     elif len(cards) > 1:
-        auditing.print_table(audits)
+        findings.print_table(audits)
     else:
-        auditing.print_findings(audits[cards[0]])
+        findings.print_findings(audits[cards[0]])
         print(auditing.scope(cards[0], adapter, config))
-    return int(any(finding.verdict == auditing.REFUTED for findings in audits.values() for finding in findings))
+    return int(any(finding.verdict == auditing.REFUTED for found in audits.values() for finding in found))
 
 
 @app.command()

@@ -55,8 +55,11 @@ class Answer(BaseHTTPRequestHandler):
         if files is None:
             return self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
         if path.startswith("/api/models"):
-            if "tree" in rest:
+            if rest[:1] == ["tree"] and len(rest) > 2:  # a folder below the root: there is none
                 return self.send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+            if rest[:1] == ["tree"]:
+                tree = [{"type": "file", "path": f, "size": len(of), "oid": COMMIT} for f, of in files.items()]
+                return self.send(200, json.dumps(tree).encode())
             listed = [{"rfilename": file} for file in files]
             return self.send(200, json.dumps({"id": f"{owner}/{name}", "sha": COMMIT, "siblings": listed}).encode())
         file = "/".join(rest[2:])  # after resolve/REVISION

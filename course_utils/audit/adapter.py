@@ -9,12 +9,14 @@ from math import exp, prod
 from pathlib import Path
 from typing import Any
 
-from course_utils.audit.knowledge import KNOWLEDGE, METRIC_WORDS, split_of
+from course_utils.audit.knowledge import KNOWLEDGE, metric_of, plain, split_of
 from course_utils.errors import CourseError
+from course_utils.methods import METHODS
 
 EMBEDDINGS = ("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "shared.weight", "embed_in.weight")
 FILE = "adapter_model.safetensors"
-WIDTHS = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2}  # bytes of a stored value
+TYPES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2}  # bytes of a stored number, 1 of all others
+RECORDS = ("trainer_state.json", "all_results.json", "eval_results.json", "test_results.json")
 
 
 @dataclass(frozen=True)
@@ -23,18 +25,27 @@ class Adapter:
 
     folder: Path
     config: dict[str, Any]
-    shapes: dict[str, list[int]]
-    types: dict[str, str]
+    tensors: dict[str, tuple[list[int], str]]
 
     @property
     def kind(self) -> str:
-        """PEFT's type of it."""
+        """PEFT's type of it, by its configuration."""
         return str(self.config["peft_type"])
+
+    @property
+    def base(self) -> str:
+        """The base model that its configuration names."""
+        return str(self.config.get("base_model_name_or_path") or "")
+
+    @property
+    def task(self) -> str | None:
+        """PEFT's type of its task."""
+        return self.config.get("task_type")
 
     @property
     def file_bytes(self) -> int:
         """What its file takes."""
-        return (self.folder / FILE).stat().st_size if self.shapes else 0
+        return (self.folder / FILE).stat().st_size
 
     def is_head(self, name: str) -> bool:
         """Whether the tensor belongs to a module that was saved whole: PEFT finds those by suffix."""
@@ -43,66 +54,75 @@ class Adapter:
 
     def sizes(self, head: bool | None = None) -> tuple[int, int]:
         """Stored numbers and their bytes: of the head, of the adapter without it, or of both."""
-        names = [name for name in self.shapes if head is None or self.is_head(name) == head]
-        numbers = {name: prod(self.shapes[name]) for name in names}
-        return sum(numbers.values()), sum(n * WIDTHS.get(self.types[name], 1) for name, n in numbers.items())
+        chosen = [tensor for name, tensor in self.tensors.items() if head is None or self.is_head(name) == head]
+        return sum(prod(shape) for shape, _ in chosen), sum(prod(shape) * TYPES.get(of, 1) for shape, of in chosen)
 
     @property
     def trained(self) -> int | None:
         """How many numbers were trained, where the file tells: not all types store exactly what they train."""
         known = self.kind in KNOWLEDGE["peft"]["stored_is_trained"]
-        embeddings = any(name.endswith(EMBEDDINGS) for name in self.shapes)
-        return self.sizes()[0] if self.shapes and known and not embeddings else None
+        return self.sizes()[0] if known and not any(name.endswith(EMBEDDINGS) for name in self.tensors) else None
 
     @cached_property
-    def ranks(self) -> set[int]:
+    def ranks(self) -> list[int]:
         """The ranks of the stored first factors."""
-        return {shape[0] for name, shape in self.shapes.items() if name.removesuffix(".weight").endswith("_A")}
+        return sorted({shape[0] for name, (shape, _) in self.tensors.items() if _is_first_factor(name)})
 
     @cached_property
     def layers(self) -> set[str]:
         """The last names of the layers that the file adapts; of the configuration's list where there is no file."""
-        prefix = self.prefix(self.kind)
-        stored = {name.partition(f".{prefix}")[0].rpartition(".")[2] for name in self.shapes if f".{prefix}" in name}
-        targets = self.config.get("target_modules")
-        return stored or {name.rpartition(".")[2] for name in targets or [] if isinstance(targets, list)}
+        mark = f".{_prefixes().get(self.kind)}"
+        stored = {name.partition(mark)[0].rpartition(".")[2] for name in self.tensors if mark in name}
+        listed = self.config.get("target_modules")
+        return stored or {name.rpartition(".")[2] for name in (listed if isinstance(listed, list) else [])}
 
-    @staticmethod
-    def prefix(kind: str) -> str:
-        """What PEFT's names of the tensors of this type begin with."""
-        from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING as PREFIXES
-
-        return next((prefix for peft_type, prefix in PREFIXES.items() if peft_type.value == kind and prefix), "\0")
-
-    @property
+    @cached_property
     def kinds(self) -> set[str]:
-        """The types that the file's tensors are of, by their names; the configuration's where it tells nothing."""
-        from peft.utils import PeftType
+        """The types that the file's tensors are of, by their names; the configuration's where they do not tell."""
+        found = {kind for kind, prefix in _prefixes().items() if any(f".{prefix}" in name for name in self.tensors)}
+        return found if found and self.kind not in found else {self.kind}
 
-        found = {t.value for t in PeftType if any(f".{self.prefix(t.value)}" in name for name in self.shapes)}
-        return found if self.shapes and found and self.kind not in found else {self.kind}
+    def is_of(self, method: str) -> bool | None:
+        """Whether it is of the method that is named so, plainly; None where what lies here does not tell."""
+        kinds = {plain(kind) for kind in self.kinds}
+        if method in kinds or self.config.get(f"use_{method}"):
+            return True
+        ours = [m for m in METHODS.values() if plain(m.title) == method and f"use_{method}" not in self.config]
+        if any(m.wrote(self.config | {"peft_type": kind}) for m in ours for kind in self.kinds):
+            return True
+        return None if any(kind.endswith(method) for kind in kinds) else False
 
     @cached_property
     def classes(self) -> int | None:
-        """Rows of the last matrix of a saved head."""
-        heads = [shape for name, shape in self.shapes.items() if self.is_head(name) and len(shape) == 2]
-        of_head = self.config.get("task_type") in ("SEQ_CLS", "TOKEN_CLS")
-        return min((shape[0] for shape in heads), default=None) if of_head else None
+        """Rows of the last matrix of a saved head that tells classes apart."""
+        heads = [shape for name, (shape, _) in self.tensors.items() if self.is_head(name) and len(shape) == 2]
+        return min((shape[0] for shape in heads), default=None) if self.task in ("SEQ_CLS", "TOKEN_CLS") else None
 
     @cached_property
     def zeros(self) -> dict[str, float]:
         """Shares that a card may call its sparsity: of zeros, of entries under 0.001, of ranks that do nothing."""
         from safetensors import safe_open
 
-        tensors = {}
         with safe_open(self.folder / FILE, "pt") as file:
-            tensors = {name: file.get_tensor(name).float() for name in self.shapes if not self.is_head(name)}
-        size = max(sum(t.numel() for t in tensors.values()), 1)
-        small = sum((t.abs() < 1e-3).sum().item() for t in tensors.values()) / size
-        firsts = [t for name, t in tensors.items() if name.removesuffix(".weight").endswith("_A")]
-        dead = sum((t == 0).all(dim=1).sum().item() for t in firsts) / max(sum(len(t) for t in firsts), 1)
-        shares = {"of the adapter's numbers are zero": sum((t == 0).sum().item() for t in tensors.values()) / size}
-        return shares | {"of them are below 0.001": small, "of the ranks are dead": dead}
+            tensors = {name: file.get_tensor(name).float() for name in self.tensors if not self.is_head(name)}
+        size = max(sum(tensor.numel() for tensor in tensors.values()), 1)
+        ranks = [rank for name, tensor in tensors.items() if _is_first_factor(name) for rank in tensor]
+        return {
+            "of the adapter's numbers are zero": sum((t == 0).sum().item() for t in tensors.values()) / size,
+            "of them are below 0.001": sum((t.abs() < 1e-3).sum().item() for t in tensors.values()) / size,
+            "of the ranks are dead": sum(not rank.any() for rank in ranks) / max(len(ranks), 1),
+        }
+
+
+def _is_first_factor(name: str) -> bool:
+    return name.removesuffix(".weight").endswith("_A")
+
+
+def _prefixes() -> dict[str, str]:
+    """PEFT's type → what its names of tensors begin with."""
+    from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING as PREFIXES
+
+    return {kind.value: prefix for kind, prefix in PREFIXES.items() if prefix}
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -111,37 +131,37 @@ def read_adapter(folder: Path) -> Adapter:
 
     try:
         config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+        if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
+            raise ValueError("it names no type")
     except OSError:
         raise CourseError(f"{folder} holds no adapter (no adapter_config.json); type the folder of one") from None
     except ValueError as error:
         raise CourseError(f"{folder}/adapter_config.json is damaged ({error}); save the adapter again.") from None
-    if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
-        raise CourseError(f"{folder}/adapter_config.json is damaged (it names no type); save the adapter again.")
     if not (folder / FILE).is_file():
-        return Adapter(folder, config, {}, {})
+        return Adapter(folder, config, {})
     try:
         with safe_open(folder / FILE, "np") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no dict)
-            shapes = {name: list(part.get_shape()) for name, part in slices.items()}
-            return Adapter(folder, config, shapes, {name: part.get_dtype() for name, part in slices.items()})
+            return Adapter(folder, config, {name: (list(s.get_shape()), s.get_dtype()) for name, s in slices.items()})
     except SafetensorError as error:
         raise CourseError(f"{folder / FILE} is damaged ({error}); save the adapter again.") from None
 
 
-def recorded(folder: Path) -> dict[tuple[str, str], dict[float, str]]:
-    """(split, metric) → the values that Trainer's records beside a card hold, with the file of each."""
-    found: dict[tuple[str, str], dict[float, str]] = {}
-    for name in ("trainer_state.json", "all_results.json", "eval_results.json", "test_results.json"):
+Recorded = dict[tuple[str, str], dict[float, str]]  # (split, metric) → value → the file that holds it
+
+
+def recorded(folder: Path) -> Recorded:
+    """The values that Trainer's records beside a card hold."""
+    found: Recorded = {}
+    for name in RECORDS:
         try:
             content = json.loads((folder / name).read_text("utf-8"))
-            entries = content.get("log_history", [content])
-            pairs = [pair for entry in entries for pair in entry.items()]
+            pairs = [pair for entry in content.get("log_history", [content]) for pair in entry.items()]
         except (OSError, ValueError, AttributeError, TypeError):  # not there, or damaged
             continue
         for key, value in pairs:
             words = key.lower().replace("_", " ")
-            metric = next((m for m, pattern in METRIC_WORDS.items() if pattern.search(words)), None)
-            split = split_of(words)
+            metric, split = metric_of(words), split_of(words)
             if metric and split and isinstance(value, int | float) and len(words.split()) <= 3:
                 found.setdefault((split, metric), {})[float(value)] = name
                 if metric == "loss" and value < 30:

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
+from typing import Any, NamedTuple
 
 from course_utils.audit.knowledge import KNOWLEDGE
 from course_utils.errors import CourseError
@@ -19,19 +18,19 @@ from course_utils.paths import find_folder
 HEADS: dict[str, str] = KNOWLEDGE["peft"]["heads"]
 LABELLED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")  # heads that have one row a class
 CLASSES = (2, 1, *range(3, 201))  # that a card's head may have, where nothing says how many
+ALIKE = {entry["config"]["model_type"] for entry in KNOWLEDGE["bases"]}  # architectures whose layers are all alike
+OF_CERTAIN_LAYERS = ("layers_to_transform", "layers_pattern", "rank_pattern", "exclude_modules", "layer_replication")
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Parameters of an adapted model: of the plain one, all that PEFT counts, the trained ones, the saved copies."""
 
-    head: str
     base: int
     all: int
     trainable: int
     saved: int
-    buffer_bytes: int
     linear: int  # parameters of the linear layers, which take half a parameter each in 4 bits as PyTorch counts them
+    buffer_bytes: int
     width: int
 
     @property
@@ -45,16 +44,12 @@ class Counts:
         return self.trainable, self.trainable - self.saved
 
     def plus(self, other: Counts, times: int) -> Counts:
-        """These counts and `times` the step from these to `other`: a head of more classes."""
-        of = {name: getattr(self, name) + times * (getattr(other, name) - getattr(self, name)) for name in NUMBERS}
-        return Counts(self.head, width=self.width, **of)
+        """These counts and `times` the step from these to `other`: a model of more layers, a head of more classes."""
+        return Counts(*(one + times * (two - one) for one, two in zip(self, other, strict=True)))
 
     def __str__(self) -> str:
         once = f", {self.all - self.saved:,} with the saved modules once" if self.saved else ""
         return f"{self.trainable:,} trainable of {self.all:,} parameters as PEFT counts{once}"
-
-
-NUMBERS = ("base", "all", "trainable", "saved", "buffer_bytes", "linear")
 
 
 @dataclass(frozen=True)
@@ -66,50 +61,82 @@ class Base:
 
     def counts(self, adapter: dict[str, Any], task: str | None, classes: int | None = None) -> Iterator[Counts]:
         """What PEFT counts with the `adapter` configuration, for heads of `task` (or any), and `classes` (or any)."""
+        for head in self._heads(adapter, task):
+            one = self.sized(adapter, head, classes or 2)
+            if not one or classes or head not in LABELLED:
+                yield from [one] if one else []
+            elif more := self.sized(adapter, head, 3):
+                yield from (one.plus(more, n - 2) for n in CLASSES)
+
+    def _heads(self, adapter: dict[str, Any], task: str | None) -> list[str]:
+        """The heads of a task, likeliest first: "feature extraction" is what PEFT calls a task that was not said."""
+        if task and task in HEADS and task != "FEATURE_EXTRACTION":
+            return [task]
         unlabelled = task == "FEATURE_EXTRACTION" and not adapter.get("modules_to_save")
-        likeliest = sorted(HEADS, key=lambda head: unlabelled and head in LABELLED)
-        for of_task in [task] if task in HEADS and task != "FEATURE_EXTRACTION" else likeliest:
-            if (one := wrapped(self.config, json.dumps(adapter), of_task, classes or 2)) is None:
-                continue
-            more = (
-                wrapped(self.config, json.dumps(adapter), of_task, 3) if of_task in LABELLED and not classes else None
-            )
-            yield from (one.plus(more, n - 2) for n in CLASSES) if more else [one]
+        writes = not self.sized(adapter, "MASKED_LM")  # an architecture without this head is there to write text
+        return sorted(HEADS, key=lambda head: (unlabelled or writes) and head in LABELLED)
+
+    def sized(self, adapter: dict[str, Any] | None, head: str, classes: int = 2) -> Counts | None:
+        """The counts with one head, from two small models where all layers are alike; None where PEFT refuses."""
+        key, settings = json.dumps(adapter), adapter or {}
+        of_certain_layers = any(settings.get(name) for name in OF_CERTAIN_LAYERS)
+        named_by_number = re.search(r"\d", str(settings.get("target_modules")))
+        whole = json.loads(self.config)["model_type"] not in ALIKE or of_certain_layers or named_by_number
+        layers = 0 if whole else _layers(self.config)
+        if layers <= 3:
+            return built(self.config, key, head, classes)
+        two, three = (built(self.config, key, head, classes, few) for few in (2, 3))
+        return two.plus(three, layers - 2) if two and three else None
+
+
+def _configuration(settings: str) -> Any:
+    import transformers
+
+    return transformers.AutoConfig.for_model(**json.loads(settings))
 
 
 @cache
-def wrapped(base: str, adapter: str, task: str, classes: int) -> Counts | None:
-    """The counts of one architecture with one adapter; None where transformers or PEFT refuses the two."""
+def _layers(settings: str) -> int:
+    try:
+        return int(_configuration(settings).num_hidden_layers)
+    except Exception:  # a stranger's configuration may be anything, or have no such number
+        return 0
+
+
+@cache
+def built(base: str, adapter: str, head: str, classes: int, layers: int | None = None) -> Counts | None:
+    """The counts of one architecture with one adapter, or with none; None where transformers or PEFT refuses them."""
     import torch
     import transformers
     from peft import get_peft_model
     from peft.utils import ModulesToSaveWrapper
     from transformers.utils import logging
 
-    not_drawn = patch.object(
-        torch.nn.Linear, "reset_parameters", lambda layer: None
-    )  # a third of the time, for nothing
-    level, settings = logging.get_verbosity(), json.loads(base)
+    level = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)
     try:
-        with torch.device("meta"), not_drawn, warnings.catch_warnings():
+        with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            config = transformers.AutoConfig.for_model(**settings)
+            config = _configuration(base)
             config.num_labels = classes
-            config.pad_token_id = config.pad_token_id or 0 if hasattr(config, "pad_token_id") else None
-            model = getattr(transformers, HEADS[task]).from_config(config, trust_remote_code=False)
+            config.pad_token_id = getattr(config, "pad_token_id", None) or 0
+            if layers:
+                config.num_hidden_layers = layers
+            model = getattr(transformers, HEADS[head]).from_config(config, trust_remote_code=False)
             plain, buffers = sum(p.numel() for p in model.parameters()), list(model.buffers())
             linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
-            model = get_peft_model(model, peft_config(json.loads(adapter), task))
-            trainable, all_of_it = model.get_nb_trainable_parameters()
-            copies = [module for module in model.modules() if isinstance(module, ModulesToSaveWrapper)]
-            saved = sum(p.numel() for wrapper in copies for p in wrapper.modules_to_save.parameters())
+            trainable, everything, copies = 0, plain, []
+            if settings := json.loads(adapter):
+                model = get_peft_model(model, peft_config(settings, head))
+                trainable, everything = model.get_nb_trainable_parameters()
+                copies = [m.modules_to_save for m in model.modules() if isinstance(m, ModulesToSaveWrapper)]
     except Exception:  # a stranger's configuration may be anything, and then its counts are not known
         return None
     finally:
         logging.set_verbosity(level)
-    size = sum(buffer.numel() * buffer.element_size() for buffer in buffers)
-    return Counts(HEADS[task], plain, all_of_it, trainable, saved, size, linear, config.get_text_config().hidden_size)
+    saved = sum(p.numel() for copy in copies for p in copy.parameters())
+    buffer_bytes = sum(buffer.numel() * buffer.element_size() for buffer in buffers)
+    return Counts(plain, everything, trainable, saved, linear, buffer_bytes, config.get_text_config().hidden_size)
 
 
 def peft_config(adapter: dict[str, Any], task: str) -> Any:
@@ -117,15 +144,12 @@ def peft_config(adapter: dict[str, Any], task: str) -> Any:
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING as KINDS
     from peft.utils import PeftType
 
-    neutral = {name: value or None if value == "" else value for name, value in KNOWLEDGE["peft"]["neutral"].items()}
     kind = KINDS[PeftType(adapter["peft_type"])]
-    fields = kind.__dataclass_fields__
-    changed = adapter | {name: value for name, value in neutral.items() if name in adapter} | {"inference_mode": False}
-    known = {
-        name: value for name, value in changed.items() if name in fields and name not in ("peft_type", "auto_mapping")
-    }
-    known |= {"task_type": task if task != "MASKED_LM" else None, "base_model_name_or_path": None}
-    return kind(**known)
+    neutral = {name: None if value == "" else value for name, value in KNOWLEDGE["peft"]["neutral"].items()}
+    changed = adapter | {name: neutral[name] for name in neutral.keys() & adapter} | {"inference_mode": False}
+    changed |= {"task_type": task if task != "MASKED_LM" else None, "base_model_name_or_path": None}
+    ours = kind.__dataclass_fields__.keys() - {"peft_type", "auto_mapping"}
+    return kind(**{name: value for name, value in changed.items() if name in ours})
 
 
 # ---------------------------------------------------------------- which base a name means
@@ -155,33 +179,5 @@ def read_base(path: Path | str) -> Base:
             raise TypeError
     except (OSError, ValueError, KeyError, TypeError):
         raise CourseError(f"{path} is no configuration of a model; type the config.json of the base model.") from None
-    kept = {
-        name: value
-        for name, value in config.items()
-        if name
-        not in (
-            "auto_map",
-            "quantization_config",
-            "torch_dtype",
-            "dtype",
-            "architectures",
-            "id2label",
-            "label2id",
-            "num_labels",
-            "transformers_version",
-        )
-    }
+    kept = {name: value for name, value in config.items() if name not in KNOWLEDGE["peft"]["no_architecture"]}
     return Base(path.resolve().parent.name, json.dumps(kept))
-
-
-@cache
-def plain_size(base: Base, task: str = "FEATURE_EXTRACTION") -> tuple[int, int]:
-    """Parameters of the plain base with the head of `task`, of two classes, and what its buffers take."""
-    import torch
-    import transformers
-
-    with torch.device("meta"):
-        config = transformers.AutoConfig.for_model(**json.loads(base.config), num_labels=2)
-        model = getattr(transformers, HEADS[task]).from_config(config)
-    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
-    return sum(p.numel() for p in model.parameters()), buffers

@@ -33,7 +33,7 @@ SHOWN_PACKAGES = {"python": "Python", "torch": "PyTorch", "transformers": "Trans
 
 
 def write_card(run: Run, experiment: Experiment | None = None, compared: dict[str, str] | None = None) -> None:
-    """Write the model card of `run` as README.md beside its adapter.
+    """Write the model card of `run` as README.md beside its adapter, and its results as .eval_results/*.yaml.
 
     `experiment` is the one that the run belongs to, where it is known; `compared` the run's row of its comparison,
     title → printed value, where all runs are finished.
@@ -47,6 +47,9 @@ def write_card(run: Run, experiment: Experiment | None = None, compared: dict[st
     new = run.folder / "adapter" / ".README.md.new"
     ModelCard(f"---\n{metadata(run.result, intervals).to_yaml()}\n---\n\n{body}\n").save(new)
     new.replace(run.folder / CARD)
+    for name, text in eval_results(run.result, intervals).items():
+        (run.folder / "adapter" / name).parent.mkdir(exist_ok=True)
+        (run.folder / "adapter" / name).write_text(text, encoding="utf-8")
 
 
 def run_intervals(run: Run) -> dict[str, dict[str, Interval]]:
@@ -117,6 +120,30 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
         model_name=f"{method.title} on {base.name}, seed {result.config.seed}",
         eval_results=evaluations,
     )
+
+
+def eval_results(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> dict[str, str]:
+    """File in .eval_results → its YAML, one of every evaluation set: the form that a hub has of results since 2026.
+
+    A set that the hub does not have goes by its name here, as in the card's metadata.
+    """
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+    from huggingface_hub.constants import EVAL_RESULTS_FOLDER
+    from huggingface_hub.utils import yaml_dump
+
+    files = {}
+    for name, metrics in result.metrics.items():
+        entries = [
+            EvalResultEntry(
+                dataset_id=_dataset(result, name)["dataset_type"],
+                task_id=metric,
+                value=getattr(metrics, metric),
+                notes=f"{_title_of(result, name)}, {metrics.n} sentences, 95% interval [{of.low:.4f}, {of.high:.4f}]",
+            )
+            for metric, of in intervals[name].items()
+        ]
+        files[f"{EVAL_RESULTS_FOLDER}/{name}.yaml"] = yaml_dump(eval_result_entries_to_yaml(entries))
+    return files
 
 
 def _dataset(result: RunResult, name: str) -> dict[str, Any]:

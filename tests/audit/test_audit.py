@@ -2,13 +2,17 @@
 # ruff: noqa: E501  (cards are long lines)
 
 import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hub_stand_in import stand_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -222,6 +226,8 @@ ROWS = "| {} | {} | Accuracy |\n|---|---|---|\n| {} | {} | {} |"
         ("Test accuracy: 0.9220\nTest F1: 0.9220", [HOLDS, HOLDS]),
         ("Eval loss: 2.0\nEval perplexity: 7.389", [HOLDS]),
         ("Eval loss: 2.0\nEval perplexity: 4.9", [REFUTED]),
+        ("Training loss: 2.0\nEval perplexity: 4.9", [UNCHECKED]),  # of other examples
+        ("Loss: 2.0\nPerplexity: 4.9", [UNCHECKED]),  # of which, is not said
         ("Perplexity: 1.00001", [UNCHECKED]),
         ("Accuracy: 85%\nTP: 45\nFP: 10\nFN: 8\nTN: 37", [REFUTED]),
         ("<table><tr><th>Metric</th><th>Value</th></tr><tr><td>Accuracy</td><td>0.9220</td></tr></table>", [HOLDS]),
@@ -231,6 +237,102 @@ ROWS = "| {} | {} | Accuracy |\n|---|---|---|\n| {} | {} | {} |"
 def test_scores_of_other_peoples_cards(tmp_path, text, verdicts):
     found = findings_of(tmp_path, "x", text, datasets="[sst2]")
     assert [f.verdict for f in found if f.kind in ("score", "data set")] == verdicts
+
+
+RESULTS = "[{{name: x, results: [{{task: {{type: t}}, dataset: {{name: mine, type: mine}}, metrics: [{{type: accuracy, value: {}}}]}}]}}]"
+
+
+@pytest.mark.parametrize(("value", "verdicts"), [(0.9, [UNCHECKED]), (0.95, [UNCHECKED, UNCHECKED])])
+def test_metadata_that_differ_from_the_text_are_two_values_and_no_proof(tmp_path, value, verdicts):
+    found = findings_of(tmp_path, "x", "Accuracy: 90%", **{"model-index": RESULTS.format(value)})
+    assert [f.verdict for f in found if f.kind == "score"] == verdicts
+    assert any("two different values" in f.found for f in found) == (len(verdicts) > 1)
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"), [("-0.05", HOLDS), ("−5 points", HOLDS), ("+0.05", REFUTED), ("-0.03", REFUTED)]
+)
+def test_a_difference_is_held_to_the_accuracies_that_it_is_of(tmp_path, difference, verdict):
+    sets = "| Set | Accuracy |\n|---|---|\n| Test | 0.85 |\n\nElsewhere:\n\n| Set | Accuracy | Difference to the test set |\n|---|---|---|\n"
+    found = findings_of(tmp_path, "x", f"{sets}| Tweets | 0.80 | {difference} |")
+    assert [f.verdict for f in found if "ifference" in f.claim] == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"),
+    [
+        ("Adapter dtype: float32", HOLDS),
+        ("Stored type: fp32", HOLDS),
+        ("Adapter dtype: bf16", REFUTED),
+        ("dtype: bfloat16", UNCHECKED),  # of the base, for all that is said
+        ("Precision: bf16", None),
+    ],
+)
+def test_a_type_of_numbers_is_held_to_the_file(run, line, verdict):
+    (run.folder / "adapter" / "README.md").write_text(f"---\nlibrary_name: peft\n---\n# An adapter\n\n- {line}\n")
+    found = verdicts(audit_card(run.folder / "adapter"))
+    assert found.get(line.replace(":", "")) == verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "- LoRA rank / alpha / dropout: 8 / 32 / 0.1",
+            {"LoRA rank 8": HOLDS, "alpha 32": REFUTED, "dropout 0.1": HOLDS},
+        ),
+        ("- LoRA: r=4, alpha=16", {"r 4": REFUTED, "alpha 16": HOLDS}),
+        ("| Target modules | `q_lin`, `v_lin` |", {"Target modules `q_lin`, `v_lin`": HOLDS}),
+    ],
+)
+def test_settings_on_one_line(run, text, expected):
+    header = "| Setting | Value |\n|---|---|\n" if text.startswith("|") else ""
+    (run.folder / "adapter" / "README.md").write_text(f"---\nlibrary_name: peft\n---\n# An adapter\n\n{header}{text}\n")
+    assert verdicts(audit_card(run.folder / "adapter")).items() >= expected.items()
+
+
+def test_rows_of_several_models_are_checked_where_they_name_the_adapter_s_method_and_never_refuted(run):
+    table = "| Method | Accuracy on 150 sentences |\n|---|---|\n| Full | 0.5555 |\n| LoRA | {} |"
+    for value, verdict in {"0.8733": HOLDS, "0.8755": UNCHECKED}.items():
+        (run.folder / "adapter" / "README.md").write_text(
+            f"---\nlibrary_name: peft\n---\n# Two\n\n{table.format(value)}\n"
+        )
+        scores = [f.verdict for f in audit_card(run.folder / "adapter") if f.kind == "score"]
+        assert scores == [verdict]
+
+
+AUDITS = """
+import sys
+from course_utils.__main__ import main
+for name in sys.argv[1:]:
+    print(name, main(["audit", name]))
+"""
+
+
+@pytest.mark.slow
+def test_an_id_of_the_hub(run, tmp_path):
+    """Against a stand-in of the hub: an adapter that is there, one that lies, one that is not there, and no network."""
+    with stand_in() as hub:
+        files = {f.name: f.read_bytes() for f in (run.folder / "adapter").iterdir() if f.is_file()}
+        lie = {"README.md": files["README.md"].replace(b"Rank:** 8", b"Rank:** 16")}
+        hub.files |= {"some/adapter": files, "some/liar": files | lie}
+        environment = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+
+        def audits(*names, **more):
+            words = [sys.executable, "-c", AUDITS, *names]
+            return subprocess.run(
+                words, env=os.environ | environment | more, cwd=PROJECT, capture_output=True, text=True
+            )
+
+        there = audits("some/adapter", "some/liar", "no/body")
+        assert [
+            f"{name} {status}" in there.stdout
+            for name, status in {"some/adapter": 0, "some/liar": 1, "no/body": 2}.items()
+        ] == 3 * [True]
+        offline = audits("some/body", HF_HUB_OFFLINE="1")
+        assert "some/body 2" in offline.stdout
+        for done in (there, offline):
+            assert "the hub gives no such model" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_base_s_name_is_no_data_set(tmp_path):

@@ -1,12 +1,15 @@
 """The table of bases is held to the sizes that are published, and the list of types to what PEFT stores."""
 
+# ruff: noqa: E501  (tables are long lines)
+
+import json
 import random
 
 import corpus
 import pytest
 
 from course_utils.audit.adapter import read_adapter
-from course_utils.audit.counts import known_bases, plain_size
+from course_utils.audit.counts import built, known_bases
 from course_utils.audit.knowledge import KNOWLEDGE
 
 PUBLISHED = {  # parameters that the hub's pages and the papers' checkpoints have, with the head that is named
@@ -28,9 +31,29 @@ WITH_A_HEAD = {
 def test_a_known_base_has_its_published_size(entry):
     name = entry["names"][0]
     base = next(base for base in known_bases(name) if base.name == name)
-    assert plain_size(base)[0] == entry["parameters"] == PUBLISHED.get(name, entry["parameters"])
+    assert (
+        base.sized(None, "FEATURE_EXTRACTION").base == entry["parameters"] == PUBLISHED.get(name, entry["parameters"])
+    )
     if name in WITH_A_HEAD:
-        assert plain_size(base, "CAUSAL_LM")[0] == WITH_A_HEAD[name]
+        assert base.sized(None, "CAUSAL_LM").base == WITH_A_HEAD[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["bert-base-uncased", "gpt2", "t5-small", "Qwen2.5-0.5B", "albert-base-v2", "deberta-v3-base"],
+)
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        {"peft_type": "LORA", "r": 8, "target_modules": "all-linear"},
+        {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 9},
+    ],
+)
+def test_layers_that_are_alike_are_counted_from_two_and_three(name, adapter):
+    """Counting from two small models gives what the whole model gives."""
+    base = known_bases(name)[0]
+    for head in ("SEQ_CLS", "CAUSAL_LM", "SEQ_2_SEQ_LM"):
+        assert base.sized(adapter, head) == built(base.config, json.dumps(adapter), head, 2)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in corpus.TYPES if kind in KNOWLEDGE["peft"]["stored_is_trained"]])

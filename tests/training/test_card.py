@@ -9,7 +9,9 @@ import sys
 
 import numpy as np
 import pytest
-from huggingface_hub import ModelCard
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
+from huggingface_hub.constants import EVAL_RESULTS_FOLDER
 from pydantic import Field
 from small import ADAPTER, QUANTISED, SENTIMENT
 
@@ -23,10 +25,11 @@ from course_utils.methods.lora import Lora
 from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT
 from course_utils.report.bind import write_cards
-from course_utils.runs import Run, find_run
+from course_utils.runs import Run, find_run, is_unchanged
 from course_utils.stats import wilson_interval
 from course_utils.tasks.classification import METRICS, scores_of
 from course_utils.training.card import bibtex, command, write_card
+from course_utils.training.hub import adapter_files
 from course_utils.training.train import train
 
 pytestmark = pytest.mark.slow
@@ -183,6 +186,19 @@ def test_metadata_is_what_a_hub_reads(trained, method):
     assert 0 <= low < high <= 1
 
 
+def test_results_lie_beside_the_card_as_a_hub_parses_them(trained):
+    run = trained[ADAPTER]
+    files = sorted((run.folder / "adapter" / EVAL_RESULTS_FOLDER).iterdir())
+    assert [file.stem for file in files] == sorted(run.result.metrics) and set(files) <= set(adapter_files(run))
+    for file in files:
+        entries = parse_eval_result_entries(yaml.safe_load(file.read_text()))
+        metrics = run.result.metrics[file.stem]
+        assert {entry.task_id: entry.value for entry in entries} == {name: getattr(metrics, name) for name in METRICS}
+        assert all(str(metrics.n) in entry.notes for entry in entries)
+    write_card(run)
+    assert is_unchanged(run)
+
+
 def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path):
     run = trained[QUANTISED]
     card = rewrite(
@@ -198,6 +214,10 @@ def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path):
     assert data.base_model == "distilbert-base-uncased" and data.datasets == ["stanfordnlp/sst2"]
     splits = {(e.dataset_type, e.dataset_split) for e in data.eval_results if e.dataset_name == "SST-2 validation"}
     assert splits == {("stanfordnlp/sst2", "validation")}
+    (results,) = (tmp_path / "run" / "adapter" / EVAL_RESULTS_FOLDER).glob("test.yaml")
+    assert {e.dataset_id for e in parse_eval_result_entries(yaml.safe_load(results.read_text()))} == {
+        "stanfordnlp/sst2"
+    }
     loading, _ = code_blocks(card)
     compile(loading, "card", "exec")
     assert 'base = "distilbert-base-uncased"' in loading and loading.count('revision="12ab"') == 2

@@ -103,7 +103,8 @@ def test_from_the_hub_and_back_to_it(hub, command, tmp_path):
     pushed = command("push", str(run), "me/adapter", "--yes", HF_TOKEN=TOKEN)
     assert pushed.returncode == 0 and COMMIT in pushed.stdout, pushed.stderr
     there = hub.files["me/adapter"]
-    assert there == {path.name: path.read_bytes() for path in (run / "adapter").iterdir()}
+    written = [path for path in (run / "adapter").rglob("*") if path.is_file()]
+    assert there == {path.relative_to(run / "adapter").as_posix(): path.read_bytes() for path in written}
 
     loads = (
         "import torch; from peft import AutoPeftModelForSequenceClassification as Auto; import transformers, numpy\n"

@@ -1,0 +1,91 @@
+"""Numbers as cards print them: in any way of grouping digits, with a unit, perhaps only about so large."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from course_utils.audit.knowledge import WORDS
+
+FACTORS = {"k": 1e3, "m": 1e6, "b": 1e9, "万": 1e4, "亿": 1e8}  # first letter of the word → what it multiplies by
+NUMBER = re.compile(
+    r"(?<![\w.,])(\d{1,18}(?:[.,'’_\u00a0\u202f ]\d{2,18})*(?:[.,]\d{1,17})?)(?!\w*\d)"
+    r"\s?([kmb](?!\w)|[mb]illions?\b|mio\b|万|亿)?",
+    re.I,
+)
+ABOUT = WORDS["about"].pattern
+FIRST = re.compile(rf"\W*(?:{ABOUT})?\d[\d.,'’_\u00a0\u202f ]*(?!\s?[×*x/r]\s?\w*\d?)", re.I)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number as printed: its value, the unit of its last digit, and what stands around it."""
+
+    value: float
+    unit: float
+    printed: str = ""
+    about: bool = False  # "about 66M" is no exact claim
+    before: str = ""
+    after: str = ""
+
+    def fits(self, value: float | tuple[float, float]) -> bool:
+        """Whether `value`, or one of a range (low, high), is this number when rounded or cut off at its digits."""
+        low, high = value if isinstance(value, tuple) else (value, value)
+        slack = 1e-9 * max(abs(self.value), 1)
+        near = low - self.unit - slack <= self.value <= high + self.unit / 2 + slack
+        return near or (self.about and 0.9 * low <= self.value <= 1.1 * high)
+
+    def scaled(self, factor: float) -> Number:
+        """The same number in a unit `factor` times smaller."""
+        return replace(self, value=self.value * factor, unit=self.unit * abs(factor))
+
+    @property
+    def signed(self) -> Number:
+        """The number with the sign that stands before it."""
+        return self.scaled(-1) if self.before.endswith(("-", "−")) else self
+
+    @property
+    def is_percent(self) -> bool:
+        """Whether a percent sign follows."""
+        return self.after.lstrip(" *").startswith("%")
+
+    @property
+    def as_share(self) -> Number:
+        """The number as a share of one, where it is a percentage."""
+        return self.scaled(0.01) if self.is_percent else self
+
+
+def numbers(text: str, count: bool = False) -> list[Number]:
+    """The numbers that `text` prints; of a `count`, 739.586 has no decimals."""
+    found = []
+    for match in NUMBER.finditer(text):
+        before, after = text[: match.start()], text[match.end() :]
+        about = bool(re.search(rf"(?:{ABOUT})\(?$", before, re.I))
+        for digits in _apart(match[1]):
+            whole, decimals = _parts(digits, count and not match[2])
+            number = Number(float(f"{whole}.{decimals or 0}"), 10.0 ** -len(decimals), match[0], about, before, after)
+            found.append(number.scaled(FACTORS.get((match[2] or "").lower()[:1], 1)))
+    return found
+
+
+def begins_with_number(value: str) -> bool:
+    """Whether a value is a number with what explains it, and not a sentence or a formula that holds some."""
+    return bool(FIRST.match(value) and numbers(value))
+
+
+def _apart(digits: str) -> list[str]:
+    """Numbers that only spaces hold together, if these do not group thousands."""
+    groups = re.split(r"[\u00a0\u202f ]", digits)
+    thousands = len(groups[0]) <= 3 and groups[0] != "0" and all(re.match(r"\d{3}(?!\d)", part) for part in groups[1:])
+    return ["".join(groups)] if thousands else groups
+
+
+def _parts(digits: str, count: bool) -> tuple[str, str]:
+    """Digits before and after the decimal sign, whichever of comma and point that is."""
+    digits = re.sub(r"['’_]", "", digits)
+    *whole, last = re.split(r"[.,]", digits)
+    signs = re.findall(r"[.,]", digits)
+    grouped = all(len(part) in (2, 3) for part in whole[1:]) and len(last) == 3 and whole and whole[0].strip("0")
+    if not signs or (grouped and (signs[-1] == "," or count or len(signs) > 1) and len(set(signs)) == 1):
+        return "".join([*whole, last]), ""
+    return "".join(whole), last

@@ -1,0 +1,195 @@
+"""The numbers of parameters that a card states, the share that is trained, sizes in bytes, and the share of zeros."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from course_utils.audit.card import Card
+from course_utils.audit.counts import Counts, known_bases
+from course_utils.audit.evidence import Evidence
+from course_utils.audit.findings import HOLDS, MISSING, REFUTED, UNCHECKED, Finding, Known
+from course_utils.audit.knowledge import KNOWLEDGE, WORDS
+from course_utils.audit.numbers import Number, numbers
+from course_utils.audit.settings import NO_ADAPTER
+from course_utils.methods import PLAIN
+
+MOST = 300  # candidates that are looked at where none is right
+USUAL_LAYERS = [["query", "value"], ["query", "key", "value"], ["q_lin", "v_lin"], ["q_lin", "k_lin", "v_lin"]]
+
+
+# ---------------------------------------------------------------- total and trainable
+
+
+def count_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Verdict on the numbers of parameters, total and trainable together, for they must be of one model."""
+    totals, trainable = evidence.totals, evidence.trainable
+    if not totals and not trainable:
+        yield Finding("Numbers of parameters", MISSING, "The card states none.", "count")
+        return
+    claim = [" or ".join(f"{n.value:,.0f}" for n in totals) + " parameters"] if totals else []
+    of = "of them trainable" if totals else "trainable parameters"
+    claim += [f"{number.value:,.0f} {of}" for number in trainable]
+    verdict, found = (HOLDS, f"{evidence.right}.") if evidence.right else _without_fit(evidence)
+    yield Finding(", ".join(claim), verdict, found, "count")
+
+
+def _without_fit(evidence: Evidence) -> tuple[str, str]:
+    """The verdict on numbers that no candidate has: refuted, unless something that is not stated may explain them."""
+    adapter, totals, trainable = evidence.adapter, evidence.totals, evidence.trainable
+    stored = evidence.file.trained if evidence.file else None
+    if any(n.about for n in [*totals, *trainable]) or len(trainable) > 1 or len({n.value for n in totals}) > 2:
+        return UNCHECKED, "The numbers are round, or of several models."
+    if adapter and stored and trainable and not any(map(trainable[0].fits, (stored, adapter.sizes(head=False)[0]))):
+        return REFUTED, f"The adapter's file holds {stored:,}."
+    found = list(islice(evidence.candidates(), MOST))
+    if not found and evidence.config and evidence.bases and not adapter:
+        return REFUTED, f"{evidence.bases[0].name} has no such layers to adapt."
+    if not found:
+        unknown = "The base model is not known here; --config FILE gives it."
+        return UNCHECKED, unknown if evidence.config else "Neither an adapter nor rank and layers are known."
+    found = [counts for counts in found if counts.trainable == stored] or found
+    if unsure := next(filter(None, (_excuse(evidence, counts) for counts in found)), None):
+        return UNCHECKED, f"{unsure} {found[0]}."
+    nearest = min(
+        found, key=lambda c: abs(c.all - totals[0].value) if totals else abs(c.trainable - trainable[0].value)
+    )
+    return REFUTED, f"{evidence.bases[0].name} has {nearest if adapter else found[0]}.{_other_base(evidence)}"
+
+
+def _excuse(evidence: Evidence, counts: Counts) -> str | None:
+    """What is not stated and may explain numbers that are not these counts."""
+    card, adapter, totals, trainable = evidence.card, evidence.adapter, evidence.totals, evidence.trainable
+    trained = all(any(map(number.fits, counts.trained)) for number in trainable)
+    in_4_bits = WORDS["four_bit"].search(f"{card.own_text} {card.bases}")
+    packed = (min(counts.totals) - counts.linear / 2, max(counts.totals))
+    more = [total.value - known for total in totals for known in counts.totals]
+    frozen = {total - part for total in counts.totals for part in counts.trained} | set(counts.totals)
+    left = [(a.value - b.value, a.unit + b.unit) for a in totals for b in trainable]
+    proved = evidence.file and evidence.file.trained == counts.trainable
+    any_head = adapter and adapter.task in (None, "FEATURE_EXTRACTION") and adapter.config.get("modules_to_save")
+    excuses = {
+        "In 4 bits, PyTorch counts two numbers as one, and which layers are so is not stated.": (
+            in_4_bits and (trained or not adapter) and any(packed[0] <= total.value <= packed[1] for total in totals)
+        ),
+        "It is the known base with a larger vocabulary, which is not stated.": (
+            trained and any(0 < part <= 8192 * counts.width and part % counts.width == 0 for part in more)
+        ),
+        "The frozen part is the base's; rank, layers or head are others than usual.": (
+            not adapter and any(abs(part - known) <= unit for part, unit in left for known in frozen)
+        ),
+        "What is trained beside the named layers is not stated.": not adapter and not totals,
+        "At full rank; which ranks are left, the adapter tells.": (
+            not adapter and card.is_varying and all(number.value <= counts.trainable for number in trainable)
+        ),
+        "The head may be one of its own.": any_head and not proved,
+    }
+    return next((excuse for excuse, applies in excuses.items() if applies), None)
+
+
+def _other_base(evidence: Evidence) -> str:
+    """A sentence on the known base, and the usual layers of it, that have exactly the counts of the card."""
+    if not evidence.totals or not evidence.trainable:
+        return ""
+    total, trainable, rank = evidence.totals[0], evidence.trainable[0], (evidence.config or {}).get("r") or 8
+    near = [e for e in KNOWLEDGE["bases"] if 0.985 < e["parameters"] / max(total.value - trainable.value, 1) <= 1]
+    for base in (known_bases(entry["names"][0])[0] for entry in near):
+        for layers in USUAL_LAYERS:
+            adapter = {"peft_type": PLAIN.peft_type, "r": rank, "target_modules": layers}
+            if any(trainable.fits(c.trainable) and total.fits(c.all) for c in base.counts(adapter, "SEQ_CLS")):
+                return f" The card's counts are those of {base.name} with rank {rank} on {', '.join(layers)}."
+    return ""
+
+
+def part_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Verdicts on what the card says is the adapter's part and the head's."""
+    file, parts = evidence.file, {"are the adapter": False, "the classification head": True}
+    for statement in evidence.card.stated("trainable") if file else []:
+        for words, head in parts.items():
+            for printed in re.findall(rf"([\d,]+) {words}", statement.value):
+                stored = file.sizes(head)[0] if file else 0
+                found = Known([(f"the file holds {stored:,}", stored)]).verdict(numbers(printed, True)[0])
+                yield Finding(f"{printed} {words}", *found, "count")
+
+
+def share_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Verdicts on the share of trained parameters, by the recomputed counts or else by the card's own."""
+    right, trainable = evidence.right, evidence.trainable
+    parts = [number.value for number in trainable] or (list(right.trained) if right else [])
+    wholes = [number.value for number in evidence.totals] + (list(right.totals) if right else [])
+    shares = sorted({100 * part / whole for part in parts for whole in wholes if whole})
+    for number in _stated_shares(evidence.card) if shares else []:
+        known = [(f"the counts give {share:.4g}%", share) for share in shares]
+        known += [] if number.is_percent else [(clause, share / 100) for clause, share in known]
+        found = Known(known, proof=len(trainable) == 1).verdict(number)
+        yield Finding(f"{number.printed}% trainable", *found, "percentage")
+
+
+def _stated_shares(card: Card) -> list[Number]:
+    """The shares of trained parameters: under a label of their own, and beside the number of trainable ones."""
+    beside = [[n for n in numbers(s.value) if n.is_percent] for s in card.stated("trainable")]
+    as_peft = [n for found in beside for n in found[1:] if re.match(r"\W*as PEFT", n.after)]
+    return [n for s in card.stated("share") for n in numbers(s.value)[:1]] + [f[0] for f in beside if f] + as_peft
+
+
+# ---------------------------------------------------------------- sizes in bytes, share of zeros
+
+SIZE = re.compile(r"((?:base model of )?)(\d[\d,.]*)\s?([KMG]i?B)\b((?: adapter| head)?)", re.I)
+UNITS = {"k": (1e3, 2**10), "m": (1e6, 2**20), "g": (1e9, 2**30)}  # many print MB and mean MiB
+
+
+def size_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Verdicts on sizes: of the adapter by its file, of the whole model by what PEFT counts in 32 and 16 bits."""
+    for label in ("model_size", "adapter_size"):
+        for statement in evidence.card.stated(label, even_nothing=True):
+            sizes = list(SIZE.finditer(statement.value))
+            if not sizes and label == "model_size":
+                yield Finding(statement.claim, MISSING, "The size was never measured.", "size")
+            for match in sizes:
+                of_base, digits, unit, part = match.groups()
+                whole = label == "model_size" and " head" not in statement.value  # which sums up its parts
+                known = _known_sizes(evidence, "base" if of_base else part.strip().lower(), whole)
+                number = replace(numbers(digits)[0], about=numbers(statement.value[: match.end(2)])[-1].about)
+                in_unit = [(said, size / f) for said, size in known.values for f in UNITS[unit[0].lower()]]
+                claim = match[0] if of_base or part else statement.claim
+                yield Finding(claim, *replace(known, values=in_unit).verdict(number), "size")
+
+
+def _known_sizes(evidence: Evidence, part: str, whole: bool) -> Known:
+    """What a size may be of, in bytes; without a file of the adapter, what one would be."""
+    bits, counts = {"32 bits": 4, "16 bits": 2}, None
+    sizes: dict[str, float] = {}
+    in_4_bits = WORDS["four_bit"].search(evidence.card.own_text)
+    if part == "base":
+        plain = filter(None, (base.sized(None, "FEATURE_EXTRACTION") for base in evidence.bases))
+        sizes = {f"the base of {c.base:,} parameters": 4 * c.base + c.buffer_bytes for c in plain}
+    elif file := evidence.file:
+        parts = {"adapter": file.sizes(head=False)[1], "head": file.sizes(head=True)[1]}
+        parts |= {"trained part": sum(parts.values()), "file": file.file_bytes}
+        sizes = {f"the {name}": size for name, size in parts.items() if part in (name, "")}
+    if not part and (whole or not sizes) and (counts := evidence.likely):
+        models = {"the model": counts.all, "the model with its head once": counts.totals[1], "the base": counts.base}
+        for said, width in bits.items():
+            sizes[f"what is trained in {said}"] = counts.trainable * width
+            of_model = {f"{name} in {said}": n * width + counts.buffer_bytes for name, n in models.items()}
+            sizes |= of_model if whole else {}
+    values = [(f"{name} takes {s / 1e6:,.2f} MB or {s / 2**20:,.2f} MiB", s) for name, s in sizes.items()]
+    proof = not counts and not (part == "base" and in_4_bits)
+    return Known(values, proof, "" if values else NO_ADAPTER)
+
+
+def sparsity_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Verdicts on a share of zeros, by the file's numbers; a method that removes ranks leaves none of its zeros."""
+    removes = evidence.card.is_varying and not re.search(r"magnitude|prun", evidence.card.text, re.I)
+    shares = evidence.file.zeros if evidence.file and evidence.card.stated("sparsity") else {}
+    known = [(f"{share:.1%} {name}", (share - 0.005, share + 0.005)) for name, share in shares.items()]
+    remark = "The file is no smaller for its zeros." if any(shares.values()) else ""
+    for statement in evidence.card.stated("sparsity"):
+        for number in numbers(statement.value)[:1]:
+            found = Known(known, number.is_percent and not removes, remark if known else "The file is not here.")
+            yield Finding(statement.claim, *found.verdict(number.as_share), "sparsity")
+
+
+PARAMETER_CHECKS = (count_findings, part_findings, share_findings, size_findings, sparsity_findings)
