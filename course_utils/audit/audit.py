@@ -32,7 +32,7 @@ def audit_card(path: Path | str, adapter: Path | str | None = None, config: Path
     findings = list(dict.fromkeys(finding for check in CHECKS for finding in check(evidence)))
     if all(f.verdict == MISSING for f in findings) and not any(map(evidence.card.data.get, METADATA)):
         raise CourseError(f"{path} is no model card: it has no metadata, and claims nothing that could be checked.")
-    return [*findings, *_lacking(evidence.card)]
+    return [*findings, *_lacking(evidence.card, {finding.kind for finding in findings})]
 
 
 def scope(path: Path | str, adapter: Path | str | None = None, config: Path | str | None = None) -> str:
@@ -40,17 +40,20 @@ def scope(path: Path | str, adapter: Path | str | None = None, config: Path | st
     return read_evidence(path, adapter, config).scope()
 
 
-def _lacking(card: Card) -> Iterator[Finding]:
-    """What a card should say and does not: sections with something in them, and metadata that a hub reads."""
-    headings = "\n".join(_with_content(card.text)).lower()
+def _lacking(card: Card, found: set[str]) -> Iterator[Finding]:
+    """What a card should say and does not: sections with something in them, and metadata that a hub reads.
+
+    Scores that were `found` are results, whatever the card calls the section that they stand in.
+    """
+    headings = "\n".join(_with_content(card.text) + ["results"] * ("score" in found)).lower()
     fields = [*METADATA, *([] if card.data.get("eval_results") else ["model-index"])]
     lacking = {
         "Sections": [name for name, words in KNOWLEDGE["sections"].items() if not re.search(words, headings, re.M)],
         "Metadata": [name for name in fields if not card.data.get(name)],
     }
     for what, names in lacking.items():
-        found = f"The card lacks {', '.join(names)}." if names else "None that a reader expects is missing."
-        yield Finding(what, MISSING if names else HOLDS, found, "completeness")
+        said = f"The card lacks {', '.join(names)}." if names else "None that a reader expects is missing."
+        yield Finding(what, MISSING if names else HOLDS, said, "completeness")
 
 
 NOTHING = re.compile(r"^#.*$|\[more information needed\]|^\W*\*\*[^*]*:\*\*\s*$", re.M | re.I)
