@@ -149,7 +149,7 @@ PROSE = {
     "Trainable parameters": r"(?P<value>[\d.,]+\s?(?:[KMB]\b|million)?) (?:trainable|trained) param",
     "Rank": r"(?:\br|\brank)\s?(?:=|of|:)?\s?(?P<value>\d{1,4})\b(?=.*\balpha)",
     "Alpha": r"\balpha\s?(?:=|of|:)?\s?(?P<value>[\d.]*\d)\b",
-    "Accuracy": r"accuracy (?:of|is|was)?\s?(?P<value>[\d.,]*\d\s?%?(?!\d|\s*points)[^.;|]{0,60})",
+    "Accuracy": r"accuracy (?:of|is|was)?\s?(?P<value>(?>[\d.,]*\d)(?!\s*%?\s*(?:percentage )?points)\s?%?[^.;|]{0,60})",  # noqa: E501
 }
 
 

@@ -25,8 +25,10 @@ from course_utils.text import one_line
 from course_utils.training.card import run_intervals
 
 COUNT, NOUNS = r"([\d.,]*\d)", knowledge.LABELS["examples"].pattern
+OTHER = "on|of|in|for|from|with|at|per|class(?:es)?|labels?|points?|epochs?|seeds?"  # what a number is of instead
 COUNTED = re.compile(
-    rf"{COUNT}\s*/\s*{COUNT}|\bn\s?=\s?{COUNT}|{COUNT}\s+(?:(?!on\b|of\b)[A-Za-z][\w-]*\s+){{0,3}}?(?:{NOUNS})\b", re.I
+    rf"{COUNT}\s*/\s*{COUNT}|\bn\s?=\s?{COUNT}|{COUNT}\s+(?:(?!(?:{OTHER})\b)[A-Za-z][\w-]*\s+){{0,3}}?(?:{NOUNS})\b",
+    re.I,
 )
 BY_THE_TOKEN = ("TOKEN_CLS", "CAUSAL_LM", "QUESTION_ANS", "SEQ_2_SEQ_LM")
 TITLES = {metric.title.lower(): name for name, metric in METRICS.items()}

@@ -147,7 +147,7 @@ def metrics_of(classes: int) -> dict[str, Metric]:
 
 def scores_of(predictions: pd.DataFrame) -> np.ndarray:
     """The column scores of a run's predictions as logits (n, classes)."""
-    return np.stack(predictions["scores"].to_list()).astype(np.float32)
+    return np.stack(predictions["scores"].to_list())
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -92,6 +92,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
     from huggingface_hub import EvalResult, ModelCardData
 
     method, base, data = METHODS[result.config.method], result.config.base.facts, _data(result)
+    shown = metrics_of(len(result.data.class_names))
     evaluations = [
         EvalResult(
             task_type="text-classification",
@@ -105,7 +106,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
             metric_args={"interval_95": [round(end, 4) for end in intervals[name][metric].ends]},
         )
         for name, metrics in result.metrics.items()
-        for metric, known in metrics_of(len(result.data.class_names)).items()
+        for metric, known in shown.items()
     ]
     return ModelCardData(
         language=data.language,
@@ -116,7 +117,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
         pipeline_tag="text-classification",
         tags=[method.name.replace("_", "-"), data.task.lower().replace(" ", "-")],
         datasets=[data.hub_id] if data.hub_id else None,
-        metrics=[name for name, known in metrics_of(len(result.data.class_names)).items() if known.over_seeds],
+        metrics=list(dict.fromkeys(known.instead or name for name, known in shown.items() if known.over_seeds)),
         model_name=f"{method.title} on {base.name}, seed {result.config.seed}",
         eval_results=evaluations,
     )
