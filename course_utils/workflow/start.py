@@ -22,6 +22,7 @@ from course_utils.host import at_once, has_gpu, locked, memory_mib, usable_cores
 from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
+from course_utils.report.fonts import NOT_PRINTED
 from course_utils.text import and_joined, counted, duration
 from course_utils.workflow.check import check_folders, check_inputs, understood
 from course_utils.workflow.estimates import expected_seconds, expected_total, gpus_a_run, processes_a_run
@@ -109,8 +110,10 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
     log.parent.mkdir(exist_ok=True)
     expected = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
     started = time.monotonic()
+    found = {"report": lambda: not_printed(PROJECT / "logs" / experiment.name / "report.log")}
+    if not understood(experiment):  # said once
+        found["inputs"] = lambda: understood(experiment)
     # A GPU forbids forks.
-    found = {} if understood(experiment) else {"inputs": lambda: understood(experiment)}  # said once
     shared_start = experiment.shared.speedups and not (has_gpu() or elsewhere)
     try:
         with (
@@ -149,6 +152,12 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
         took += f". The report: {relative_to_project(report)}, and report.pdf beside it"
     print(f"{took}. Details: {details}")
     return 0
+
+
+def not_printed(log: Path) -> list[str]:
+    """What the binding of the report said of characters that no font has."""
+    lines = log.read_text("utf-8").splitlines() if log.is_file() else []
+    return [line for line in lines if line.startswith(NOT_PRINTED)]
 
 
 def snakemake(command: list[str], variables: dict[str, str], log: IO, progress: Progress, elsewhere: bool) -> int:
