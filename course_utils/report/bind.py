@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import tempfile
 import tomllib
 from pathlib import Path
@@ -140,9 +141,9 @@ def _write_html(document: str, scratch: Path) -> Path:
     html = _pandoc(
         document,
         "html5",
-        f"--template={TEMPLATES / 'page.html'}",
-        f"--css={TEMPLATES / 'page.css'}",
-        f"--resource-path={scratch}",
+        scratch,
+        "--template=page.html",
+        "--css=page.css",
         "--embed-resources",
         "--mathml",
         "--toc",
@@ -159,7 +160,7 @@ def _write_pdf(document: str, settings: dict[str, Any], scratch: Path) -> Path:
     """Typst refuses what PDF/UA-1 forbids: a figure without alt text, a skipped heading level."""
     import typst
 
-    text = _pandoc(document, "typst", f"--template={TEMPLATES / 'book.typ'}")
+    text = _pandoc(document, "typst", scratch, "--template=book.typ")
     source = scratch / "report.typ"
     source.write_text(fonts.printable(text), "utf-8")  # so would it a character that no font has
     inputs = {name: fonts.printable(str(value)) for name, value in settings.items()}
@@ -178,14 +179,11 @@ def _write_pdf(document: str, settings: dict[str, Any], scratch: Path) -> Path:
     return path
 
 
-def _pandoc(document: str, target: str, *options: str) -> str:
+def _pandoc(document: str, target: str, scratch: Path, *options: str) -> str:
+    """`document` as pandoc writes it, working in `scratch`: in LC_ALL=C it reads no path with letters beyond ASCII."""
     import pypandoc
 
-    arguments = [
-        "--standalone",
-        "--citeproc",
-        f"--bibliography={BIBLIOGRAPHY}",
-        f"--lua-filter={TEMPLATES / 'numbered.lua'}",
-        *options,
-    ]
-    return pypandoc.convert_text(document, target, format="json", extra_args=arguments)
+    for file in (BIBLIOGRAPHY, *TEMPLATES.iterdir()):
+        shutil.copy(file, scratch)
+    arguments = ["--standalone", "--citeproc", f"--bibliography={BIBLIOGRAPHY.name}", "--lua-filter=numbered.lua"]
+    return pypandoc.convert_text(document, target, "json", extra_args=[*arguments, *options], cworkdir=str(scratch))

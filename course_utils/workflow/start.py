@@ -49,7 +49,8 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
         if signal.getsignal(stop) is signal.SIG_DFL:  # nohup ignores SIGHUP, and so do we then
             signal.signal(stop, signal.default_int_handler)
     read_settings()  # an error in them is reported before hours of work, not after
-    experiment = load_experiment(profile, parse_overrides(pairs))
+    overrides = parse_overrides(pairs)
+    experiment = load_experiment(profile, overrides)
     shared = experiment.shared
     check_folders(shared)
     check_writable(runs_folder(), "COURSE_RUNS")
@@ -72,12 +73,13 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
     announce(experiment, cores)
     say_understood(check_inputs(experiment)["understood"] if dry_run else understood(experiment))
 
+    found = [f"{name}={value}" for name, value in overrides.items()]  # as seen from the project, where they are read
     command = [sys.executable, "-m", "snakemake"]
     if not elsewhere:  # a cluster has limits of its own
         command += ["--cores", str(cores), "--resources", f"mem_mb={memory_mib()}", f"device={at_once(cores)}"]
     command += ["--logger", "course", "--scheduler", "greedy", "--nolock", "--nocolor", "--rerun-incomplete"]
     command += ["--keep-going", "--show-failed-logs", *["--dry-run"] * dry_run, *for_snakemake, *["--forceall"] * force]
-    command += ["--config", f"profile={profile}", f"overrides={json.dumps(pairs, ensure_ascii=False)}"]
+    command += ["--config", f"profile={profile}", f"overrides={json.dumps(found, ensure_ascii=False)}"]
     command += ["force=1"] * force
 
     with only_one_at_a_time():
@@ -218,7 +220,9 @@ def variables() -> dict[str, str]:
         "COURSE_RUNS": str(runs_folder()),
         "COURSE_ASSETS": str(assets_folder()),
         "COURSE_REPORTS": str(reports_folder()),
+        "COURSE_FROM": str(PROJECT),  # what the reader typed is understood by now
         "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
         "TQDM_DISABLE": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TOKENIZERS_PARALLELISM": "false",
