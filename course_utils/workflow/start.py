@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -34,6 +35,7 @@ PLUGINS = PROJECT / "course_utils" / "workflow" / "plugins"  # of Snakemake
 EXECUTORS = {"-e", "--executor", "--profile", "--workflow-profile"}  # Snakemake's options that say who does the work
 WITHOUT_MISSING = "without_missing=1"  # tells the Snakefile to make a report of the runs that there are
 WITHOUT_CHAPTERS = "without_chapters="  # the same for the chapters that could be made
+FILLED_IN = re.compile(r"[{}]|<[a-z][a-z0-9_]*>")  # what Snakemake takes for more than a name in a path
 MARK = "COURSE_WORKFLOW"  # in the environment of every process that a start of this checkout has started
 HOMELY = {  # where Snakemake, matplotlib, IPython and Jupyter put their caches and connection files
     "XDG_CACHE_HOME": ".cache",
@@ -55,9 +57,9 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
     check_folders(shared)
     check_writable(runs_folder(), "COURSE_RUNS")
     check_writable(reports_folder(), "COURSE_REPORTS")
-    for place in (runs_folder(), reports_folder(), *shared.files()):
-        if "{" in str(place) or "}" in str(place):
-            raise CourseError(f"{place}: Snakemake takes braces for a pattern; give the folder a name without them.")
+    for place in map(relative_to_project, (runs_folder(), reports_folder())):
+        if FILLED_IN.search(place):
+            raise CourseError(f"{place}: Snakemake fills in braces and <words>; give the folder a name without them.")
     cores, together = cores or usable_cores(), processes_a_run()
     gpus_a_run()  # asked for by the Snakefile, which would say it less well
     if shared.threads > cores:

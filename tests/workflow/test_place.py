@@ -83,6 +83,16 @@ def test_what_is_typed_is_seen_from_where_the_reader_stands_and_what_is_recorded
         assert RunConfig.model_validate_json(config.model_dump_json()) == config
 
 
+def test_what_is_started_elsewhere_is_told_the_file_as_the_project_sees_it(tmp_path, monkeypatch):
+    commands, table = [], write_table(tmp_path / "mine.csv")
+    monkeypatch.setenv("COURSE_FROM", str(tmp_path))
+    monkeypatch.setattr(start, "follow", lambda command, *_: commands.append(command) or 0)
+    monkeypatch.setattr(start, "end_marked_processes", lambda: None)
+    assert start.run("smoke", ["data=mine.csv"], 1, False, False, ["--executor", "slurm"]) == 0
+    named = paths.named_from_project(table)  # which a cluster's job, in the project's folder, finds as well
+    assert f'overrides=["data={named}"]' in commands[0] and start.variables()["COURSE_FROM"] == str(PROJECT)
+
+
 def test_a_name_does_not_lead_through_the_home(tmp_path, monkeypatch):
     (tmp_path / "home" / "data").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
