@@ -7,7 +7,7 @@ from math import ceil
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.options import experiment_options, parse_overrides
-from course_utils.paths import reports_folder, runs_folder
+from course_utils.paths import relative_to_project, reports_folder, runs_folder
 from course_utils.workflow.estimates import (
     code_digest,
     content,
@@ -23,7 +23,10 @@ from course_utils.workflow.notebooks import notebook_names, subject
 OVERRIDES = list(config.get("overrides", []))
 EXPERIMENT = load_experiment(config.get("profile", "quick"), parse_overrides(OVERRIDES))
 SHARED = EXPERIMENT.shared
-CONFIGS = {runs_folder() / run.path / "result.json": run for run in EXPERIMENT.configs()}
+# Names begin at the project, which may have any: in a path Snakemake takes {x} and <x> for something to fill in.
+RUNS = Path(relative_to_project(runs_folder()))
+REPORT = Path(relative_to_project(reports_folder())) / EXPERIMENT.name
+CONFIGS = {RUNS / run.path / "result.json": run for run in EXPERIMENT.configs()}
 NOTEBOOKS = notebook_names(EXPERIMENT.methods)
 if config.get("without_missing"):  # the second try, after runs have failed: a report of the others
     CONFIGS = {path: run for path, run in CONFIGS.items() if path.exists()}
@@ -31,8 +34,7 @@ if config.get("without_missing"):  # the second try, after runs have failed: a r
     NOTEBOOKS = [name for name in NOTEBOOKS if subject(name) not in METHODS or subject(name) in shown]
 NOTEBOOKS = [name for name in NOTEBOOKS if name not in config.get("without_chapters", "").split(",")]
 
-RUNS = runs_folder() / EXPERIMENT.name
-REPORT = reports_folder() / EXPERIMENT.name
+RUNS /= EXPERIMENT.name
 LOGS = f"logs/{EXPERIMENT.name}"
 PYTHON = f"{shlex.quote(sys.executable)} -m"
 OPTIONS = experiment_options(EXPERIMENT.profile_name, OVERRIDES)
@@ -70,12 +72,11 @@ rule all:
 rule inputs:
     input:
         "assets.lock",
-        SHARED.files(),
     output:
         RUNS / "inputs.json",
     params:
         settings=SHARED.digest,
-        content=content(Path("assets.lock"), *SHARED.files()),
+        content=content(Path("assets.lock"), *SHARED.files()),  # the reader's own, of any name
     log:
         f"{LOGS}/inputs.log",
     resources:

@@ -6,6 +6,6 @@ export COURSE_FROM
 cd "$(dirname "$0")"
 # What set-up installs is compiled by the first import of it, once, and kept.
 unset PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
-export PYTHONNOUSERSITE=1
+export PYTHONNOUSERSITE=1 PYTHONUTF8=1
 python=$(course_utils/workflow/environment.sh)
 exec "$python" -m course_utils run "$@"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
@@ -29,7 +28,7 @@ from course_utils.inputs.columns import Columns
 from course_utils.inputs.sources import SOURCES, Source, find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import Names, Settings
-from course_utils.paths import PROJECT, relative_to_project, starts
+from course_utils.paths import PROJECT, find_path, named_from_project, relative_to_project
 from course_utils.text import hash_of_json
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from course_utils.tasks.classification import Classification
 
 PROFILES = PROJECT / "course_utils" / "profiles"
+NAMES_OF_PLACES = ("base_model", "data", "also_evaluate")  # settings that can name a folder or a file
 
 
 def _known_method(value: str) -> str:
@@ -91,10 +91,10 @@ class SharedSettings(BaseModel):
     speedups: bool = Field(True, description="compute the same with less work (course_utils/speed.py, fork_server.py)")
     checkpoint_steps: int = Field(100, ge=1, description="steps between two checkpoints")
 
-    @field_validator("base_model", "data", "also_evaluate")
+    @field_validator(*NAMES_OF_PLACES)
     @classmethod
     def _as_seen_from_project(cls, value: str | None) -> str | None:
-        return None if value is None else _folder_from_project(value)
+        return None if value is None else as_seen_from_project(value, find_path)
 
     @property
     def base(self) -> Base:
@@ -144,16 +144,10 @@ class SharedSettings(BaseModel):
         return data
 
 
-def _folder_from_project(value: str) -> str:
-    """A folder or file as written from the project's root ("./x", "../x"); anything else unchanged."""
-    if value in SOURCES:
-        return value
-    for start in starts():
-        folder = os.path.join(start, os.path.expanduser(value))
-        if os.path.exists(folder):  # false, where Path's own raises, for what can be no name of a file
-            relative = os.path.relpath(os.path.realpath(folder), PROJECT)
-            return relative if relative.startswith("..") else f"./{relative}"
-    return value
+def as_seen_from_project(value: str, find: Callable[[str], Path | None]) -> str:
+    """A folder or file that `find` finds, as a record names it; any other name unchanged."""
+    place = None if value in SOURCES else find(value)
+    return named_from_project(place) if place else value
 
 
 class RunConfig(SharedSettings):

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from course_utils.config import profile_names
+from course_utils.config import NAMES_OF_PLACES, as_seen_from_project, profile_names
 from course_utils.errors import CourseError, refusal
+from course_utils.paths import find_typed
 from course_utils.text import and_joined, one_line
 
 INTERRUPTED = 130  # exit status after Ctrl-C
@@ -52,7 +53,7 @@ def exit_status(work: Callable[[], int | None]) -> int:
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, str]:
-    """["rank=4", …] → {"rank": "4", …}."""
+    """["rank=4", …] → {"rank": "4", …}; files and folders as seen from the project, wherever they were typed."""
     overrides: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = (part.strip() for part in pair.partition("="))
@@ -62,7 +63,7 @@ def parse_overrides(pairs: list[str]) -> dict[str, str]:
             raise CourseError(f"-p {pair!r}: there is a character in it that cannot be shown; type it without.")
         if name in overrides:
             raise CourseError(f"{name} is given twice, as {overrides[name]!r} and {value!r}; type it once.")
-        overrides[name] = value
+        overrides[name] = as_seen_from_project(value, find_typed) if name in NAMES_OF_PLACES else value
     return overrides
 
 

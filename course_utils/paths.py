@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -29,20 +30,37 @@ def relative_to_project(path: Path | str) -> str:
     return path.relative_to(PROJECT).as_posix() if path.is_relative_to(PROJECT) else str(path)
 
 
+def named_from_project(path: Path | str) -> str:
+    """`path` as a record names it: "./x" or "../x" from the project's root, "~/x" where that would name the home."""
+    path, home = os.path.realpath(path), os.path.realpath(os.path.expanduser("~"))
+    relative = os.path.relpath(path, PROJECT)
+    if home != "/" and home in f"/{relative}":
+        return f"~/{os.path.relpath(path, home)}"
+    return relative if relative.startswith("..") else f"./{relative}"
+
+
 def find_folder(name: str) -> Path | None:
-    """The folder called `name`, seen from the current folder or from the project's root."""
+    """The folder called `name`, seen from the project's root, where records start, or from the current folder."""
     place = find_path(name)
     return place if place and place.is_dir() else None
 
 
-def find_path(name: str) -> Path | None:
-    """The folder or file called `name`, seen from the current folder or from the project's root."""
-    return next((place / name for place in starts() if os.path.exists(place / name)), None)
+def find_path(name: str, starts: Iterable[Path] = ()) -> Path | None:
+    """The folder or file called `name`, seen from the project's root, where records start, or from the current folder.
+
+    `starts` are other places to see it from, the first one first.
+    """
+    name = os.path.expanduser(name)
+    # false, where Path's own raises, for what can be no name of a file
+    return next((start / name for start in starts or (PROJECT, Path.cwd()) if os.path.exists(start / name)), None)
 
 
-def starts() -> list[Path]:
-    """Where relative names start: where the reader stands, whom a script may have taken elsewhere, then the project."""
-    return [Path(os.environ.get("COURSE_FROM") or Path.cwd()), PROJECT]
+def find_typed(name: str) -> Path | None:
+    """The folder or file called `name` by a reader, seen from where they stand or from the project's root.
+
+    COURSE_FROM is where they stand when a script has taken them elsewhere.
+    """
+    return find_path(name, (Path(os.environ.get("COURSE_FROM") or Path.cwd()), PROJECT))
 
 
 def sha256_of(file: Path) -> str:

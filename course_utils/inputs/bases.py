@@ -297,9 +297,19 @@ def _commit(name: str) -> str:
 
 
 def base_of(model: nn.Module) -> Base:
-    """The base that `model` was loaded from: a hub id, or a folder as written from the project's root."""
-    name = model.name_or_path
-    return Base(os.path.relpath(name, PROJECT) if Path(name).is_dir() else name)  # no path of this machine is recorded
+    """The base that `model` was loaded from."""
+    return Base(model.name_or_path)
+
+
+def name_for_adapters(base: Base) -> str:
+    """What an adapter calls `base`: a hub id, a folder of the project from its root, another by its name.
+
+    No path of this machine is recorded, nor one that leads nowhere on another.
+    """
+    if not base.is_local:
+        return base.name
+    folder = Path(base.location).resolve()
+    return folder.relative_to(PROJECT).as_posix() if folder.is_relative_to(PROJECT) else folder.name
 
 
 # ---------------------------------------------------------------- a loaded model's head and layers

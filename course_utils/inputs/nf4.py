@@ -63,17 +63,23 @@ def as_out_in(weight: torch.Tensor, layer: nn.Module) -> torch.Tensor:
     return weight.T if isinstance(layer, Conv1D) else weight
 
 
-def dequantise(model: nn.Module) -> nn.Module:
-    """`model` with every 4-bit layer replaced, in place, by a plain linear layer of its dequantised weights."""
+def as_linear(layer: nn.Module) -> nn.Linear:
+    """`layer` as a plain linear layer in 32 bits: dequantised where it is kept in 4, turned where it is a Conv1D."""
     from torch import nn
 
+    weight = plain_weight(layer)
+    plain = nn.Linear(weight.shape[1], weight.shape[0], bias=layer.bias is not None, device="meta")
+    plain.weight = nn.Parameter(weight)
+    if layer.bias is not None:
+        plain.bias = nn.Parameter(layer.bias.detach().float())
+    return plain
+
+
+def dequantise(model: nn.Module) -> nn.Module:
+    """`model` with every 4-bit layer replaced, in place, by a plain linear layer of its dequantised weights."""
     for name, layer in list(four_bit_layers(model)):
-        plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
-        plain.weight.data = plain_weight(layer)
-        if layer.bias is not None:
-            plain.bias.data = layer.bias.detach().float()
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, plain.to(layer.weight.device))
+        setattr(model.get_submodule(parent), child, as_linear(layer))
     model.is_quantized = model.is_loaded_in_4bit = False
     model.hf_quantizer = None
     return model
@@ -81,7 +87,7 @@ def dequantise(model: nn.Module) -> nn.Module:
 
 def quantisation_error(four_bit: nn.Module, plain: nn.Module) -> dict[str, float]:
     """Layer name → ‖dequant(NF4(W₀)) − W₀‖ / ‖W₀‖ (Frobenius) of every 4-bit layer of `four_bit`."""
-    original = {name: plain.get_submodule(name).weight for name, _ in four_bit_layers(four_bit)}
+    original = {name: plain_weight(plain.get_submodule(name)) for name, _ in four_bit_layers(four_bit)}
     return {
         name: ((plain_weight(layer).cpu() - original[name]).norm() / original[name].norm()).item()
         for name, layer in four_bit_layers(four_bit)

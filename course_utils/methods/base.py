@@ -139,10 +139,11 @@ class Method:
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write what was trained below `folder`: an adapter that PEFT loads."""
-        from course_utils.inputs.bases import base_of
+        from course_utils.inputs.bases import base_of, name_for_adapters
 
         config, base = model.peft_config["default"], base_of(model.get_base_model())
-        config.base_model_name_or_path, config.revision = base.name, base.revision  # the commit of a base on the hub
+        config.base_model_name_or_path = name_for_adapters(base)
+        config.revision = base.revision  # the commit of a base on the hub
         # Embeddings are never adapted; left to itself, PEFT would ask the hub whether they were.
         model.save_pretrained(folder / "adapter", save_embedding_layers=False)
 

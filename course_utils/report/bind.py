@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import tempfile
 import tomllib
 from pathlib import Path
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, reports_folder
+from course_utils.report import fonts
 from course_utils.report.chapters import elements, parse_markdown, read_chapter
 from course_utils.report.display import TEMPLATES
+from course_utils.text import escape_markdown
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
@@ -45,7 +48,12 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
         scratch = Path(name)
         chapters = {path.stem: read_chapter(path, scratch) for path in notebooks}
-        chapters["appendix"] = parse_markdown(f"# {APPENDIX}\n\n{checklist(results)}")
+        appendix = f"# {APPENDIX}\n\n{checklist(results)}"
+        everything = json.dumps([chapters, settings, front, appendix], ensure_ascii=False, default=str)
+        if said := fonts.said_of(fonts.without_form(everything)):
+            print(said)
+            appendix += f"\n## Characters\n\n{escape_markdown(said)}\n"
+        chapters["appendix"] = parse_markdown(appendix)
         document = _joined(chapters, settings, front)
         html = _write_html(document, scratch)
         pdf = _write_pdf(document, settings, scratch)
@@ -133,9 +141,9 @@ def _write_html(document: str, scratch: Path) -> Path:
     html = _pandoc(
         document,
         "html5",
-        f"--template={TEMPLATES / 'page.html'}",
-        f"--css={TEMPLATES / 'page.css'}",
-        f"--resource-path={scratch}",
+        scratch,
+        "--template=page.html",
+        "--css=page.css",
         "--embed-resources",
         "--mathml",
         "--toc",
@@ -150,40 +158,32 @@ def _write_html(document: str, scratch: Path) -> Path:
 
 def _write_pdf(document: str, settings: dict[str, Any], scratch: Path) -> Path:
     """Typst refuses what PDF/UA-1 forbids: a figure without alt text, a skipped heading level."""
-    import matplotlib
     import typst
-    from matplotlib.ft2font import FT2Font
 
-    text = _pandoc(document, "typst", f"--template={TEMPLATES / 'book.typ'}")
-    # So would it a character that no font has. DejaVu Sans, which matplotlib brings, has the most.
-    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    drawable = FT2Font(fonts / "DejaVuSans.ttf").get_charmap().keys()
-    missing = {ord(character) for character in text} - drawable - {ord("\n")}
+    text = _pandoc(document, "typst", scratch, "--template=book.typ")
     source = scratch / "report.typ"
-    source.write_text(text.translate(dict.fromkeys(missing, "\ufffd")), "utf-8")
+    source.write_text(fonts.printable(text), "utf-8")  # so would it a character that no font has
+    inputs = {name: fonts.printable(str(value)) for name, value in settings.items()}
     path = scratch / "report.pdf"
     try:
         typst.compile(  # type: ignore[call-overload]  # its stub lags behind and knows no ua-1
             source,
             output=path,
-            font_paths=[fonts],
+            font_paths=fonts.folders(),
             ignore_system_fonts=True,
             pdf_standards="ua-1",
-            sys_inputs={name: str(value) for name, value in settings.items()},
+            sys_inputs=inputs | {"fonts": ",".join(fonts.families(text))},
         )
     except typst.TypstError as error:
         raise CourseError(f"the report could not be set as a PDF: {error}; mend the notebook that holds it") from None
     return path
 
 
-def _pandoc(document: str, target: str, *options: str) -> str:
+def _pandoc(document: str, target: str, scratch: Path, *options: str) -> str:
+    """`document` as pandoc writes it, working in `scratch`: in LC_ALL=C it reads no path with letters beyond ASCII."""
     import pypandoc
 
-    arguments = [
-        "--standalone",
-        "--citeproc",
-        f"--bibliography={BIBLIOGRAPHY}",
-        f"--lua-filter={TEMPLATES / 'numbered.lua'}",
-        *options,
-    ]
-    return pypandoc.convert_text(document, target, format="json", extra_args=arguments)
+    for file in (BIBLIOGRAPHY, *TEMPLATES.iterdir()):
+        shutil.copy(file, scratch)
+    arguments = ["--standalone", "--citeproc", f"--bibliography={BIBLIOGRAPHY.name}", "--lua-filter=numbered.lua"]
+    return pypandoc.convert_text(document, target, "json", extra_args=[*arguments, *options], cworkdir=str(scratch))

@@ -89,8 +89,9 @@ def show_references(name: str) -> None:
 
     keys = cited_keys(nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", as_version=4))
     nocite = "---\nnocite: '" + ", ".join(f"@{key}" for key in keys) + "'\n---\n"
-    options = ["--citeproc", f"--bibliography={BIBLIOGRAPHY}", "--wrap=none"]
-    listed = pypandoc.convert_text(nocite, "gfm", format="markdown", extra_args=options)
+    options = ["--citeproc", f"--bibliography={BIBLIOGRAPHY.name}", "--wrap=none"]
+    folder = str(BIBLIOGRAPHY.parent)  # in LC_ALL=C pandoc reads no path with letters beyond ASCII
+    listed = pypandoc.convert_text(nocite, "gfm", format="markdown", extra_args=options, cworkdir=folder)
     listed = re.sub(r"</?span[^>]*>", "", listed)
     entries = dict(re.findall(r'<div id="ref-(\w+)"[^>]*>\s*(.*?)\s*</div>', listed, re.S))
     show_markdown("\n".join(f"- `{key}`: {entries[key]}" for key in keys))

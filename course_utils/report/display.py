@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
+from course_utils.report.fonts import said_of, without_form
 from course_utils.text import code_block, escape_markdown, one_line, template
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ def show_figure(figure: Figure, caption: str, alt: str) -> None:
     see, for those who cannot. Raises CourseError when either is empty.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.text import Text
 
     if not caption.strip() or not alt.strip():
         raise CourseError("a figure needs a caption and an alt text: show_figure(figure, caption, alt)")
+    written = "".join(text.get_text() for text in figure.findobj(Text))
     svg = _drawn(figure, "svg", metadata={"Date": None, "Creator": None})
     png = _drawn(figure, "png", dpi=144)
     plt.close(figure)
@@ -57,6 +60,8 @@ def show_figure(figure: Figure, caption: str, alt: str) -> None:
         alt=alt,
     )
     _show_caption("Figure", caption)
+    if said := said_of(without_form(written)):
+        show_markdown(escape_markdown(said))
 
 
 def show_table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | None = None) -> None:

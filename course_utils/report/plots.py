@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings, Method
+from course_utils.report.fonts import families_in_figures
 from course_utils.tasks.classification import METRICS
 from course_utils.text import in_sentence
 
@@ -34,7 +35,7 @@ STYLE: Any = {
 
 def _figure(height: float = 2.8, **labels: Any):
     """A figure with one pair of axes, and what is written on these: title, xlabel, ylabel and the like."""
-    plt.rcParams.update(STYLE)
+    plt.rcParams.update(STYLE | {"font.family": families_in_figures()})
     figure, axis = plt.subplots(figsize=(WIDTH, height))
     axis.set(**labels)
     return figure, axis
@@ -42,7 +43,7 @@ def _figure(height: float = 2.8, **labels: Any):
 
 def _panels(number: int, across: int, height: float, **options: Any):
     """A figure with `number` panels, `across` in a row, each row `height` inches high, and all its axes in a row."""
-    plt.rcParams.update(STYLE)
+    plt.rcParams.update(STYLE | {"font.family": families_in_figures()})
     columns = min(across, number)
     rows = -(-number // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, **options)

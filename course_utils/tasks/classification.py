@@ -72,8 +72,8 @@ class Classification:
         """A datasets.Dataset of input_ids, attention_mask, label and length (tokens), truncated but not padded.
 
         Pairs bring token_type_ids where the tokenizer has them; the longer of two texts is cut first. `truncation`
-        "head_and_tail" keeps a quarter of the tokens from the beginning of a longer text and the rest from its end (Sun
-        et al. 2019).
+        "head_and_tail" keeps a quarter of the tokens from the beginning of a longer text and the rest from its end
+        (Sun et al. 2019).
         """
         from datasets import Dataset
 

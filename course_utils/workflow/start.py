@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from course_utils.host import at_once, has_gpu, locked, memory_mib, usable_cores
 from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
+from course_utils.report.fonts import NOT_PRINTED
 from course_utils.text import and_joined, counted, duration
 from course_utils.workflow.check import check_folders, check_inputs, understood
 from course_utils.workflow.estimates import expected_seconds, expected_total, gpus_a_run, processes_a_run
@@ -33,6 +35,7 @@ PLUGINS = PROJECT / "course_utils" / "workflow" / "plugins"  # of Snakemake
 EXECUTORS = {"-e", "--executor", "--profile", "--workflow-profile"}  # Snakemake's options that say who does the work
 WITHOUT_MISSING = "without_missing=1"  # tells the Snakefile to make a report of the runs that there are
 WITHOUT_CHAPTERS = "without_chapters="  # the same for the chapters that could be made
+FILLED_IN = re.compile(r"[{}]|<[a-z][a-z0-9_]*>")  # what Snakemake takes for more than a name in a path
 MARK = "COURSE_WORKFLOW"  # in the environment of every process that a start of this checkout has started
 HOMELY = {  # where Snakemake, matplotlib, IPython and Jupyter put their caches and connection files
     "XDG_CACHE_HOME": ".cache",
@@ -48,14 +51,15 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
         if signal.getsignal(stop) is signal.SIG_DFL:  # nohup ignores SIGHUP, and so do we then
             signal.signal(stop, signal.default_int_handler)
     read_settings()  # an error in them is reported before hours of work, not after
-    experiment = load_experiment(profile, parse_overrides(pairs))
+    overrides = parse_overrides(pairs)
+    experiment = load_experiment(profile, overrides)
     shared = experiment.shared
     check_folders(shared)
     check_writable(runs_folder(), "COURSE_RUNS")
     check_writable(reports_folder(), "COURSE_REPORTS")
-    for place in (runs_folder(), reports_folder(), *shared.files()):
-        if "{" in str(place) or "}" in str(place):
-            raise CourseError(f"{place}: Snakemake takes braces for a pattern; give the folder a name without them.")
+    for place in map(relative_to_project, (runs_folder(), reports_folder())):
+        if FILLED_IN.search(place):
+            raise CourseError(f"{place}: Snakemake fills in braces and <words>; give the folder a name without them.")
     cores, together = cores or usable_cores(), processes_a_run()
     gpus_a_run()  # asked for by the Snakefile, which would say it less well
     if shared.threads > cores:
@@ -71,12 +75,13 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
     announce(experiment, cores)
     say_understood(check_inputs(experiment)["understood"] if dry_run else understood(experiment))
 
+    found = [f"{name}={value}" for name, value in overrides.items()]  # as seen from the project, where they are read
     command = [sys.executable, "-m", "snakemake"]
     if not elsewhere:  # a cluster has limits of its own
         command += ["--cores", str(cores), "--resources", f"mem_mb={memory_mib()}", f"device={at_once(cores)}"]
     command += ["--logger", "course", "--scheduler", "greedy", "--nolock", "--nocolor", "--rerun-incomplete"]
     command += ["--keep-going", "--show-failed-logs", *["--dry-run"] * dry_run, *for_snakemake, *["--forceall"] * force]
-    command += ["--config", f"profile={profile}", f"overrides={json.dumps(pairs, ensure_ascii=False)}"]
+    command += ["--config", f"profile={profile}", f"overrides={json.dumps(found, ensure_ascii=False)}"]
     command += ["force=1"] * force
 
     with only_one_at_a_time():
@@ -109,8 +114,10 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
     log.parent.mkdir(exist_ok=True)
     expected = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
     started = time.monotonic()
+    found = {"report": lambda: not_printed(PROJECT / "logs" / experiment.name / "report.log")}
+    if not understood(experiment):  # said once
+        found["inputs"] = lambda: understood(experiment)
     # A GPU forbids forks.
-    found = {} if understood(experiment) else {"inputs": lambda: understood(experiment)}  # said once
     shared_start = experiment.shared.speedups and not (has_gpu() or elsewhere)
     try:
         with (
@@ -149,6 +156,12 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
         took += f". The report: {relative_to_project(report)}, and report.pdf beside it"
     print(f"{took}. Details: {details}")
     return 0
+
+
+def not_printed(log: Path) -> list[str]:
+    """What the binding of the report said of characters that no font has."""
+    lines = log.read_text("utf-8").splitlines() if log.is_file() else []
+    return [line for line in lines if line.startswith(NOT_PRINTED)]
 
 
 def snakemake(command: list[str], variables: dict[str, str], log: IO, progress: Progress, elsewhere: bool) -> int:
@@ -209,7 +222,9 @@ def variables() -> dict[str, str]:
         "COURSE_RUNS": str(runs_folder()),
         "COURSE_ASSETS": str(assets_folder()),
         "COURSE_REPORTS": str(reports_folder()),
+        "COURSE_FROM": str(PROJECT),  # what the reader typed is understood by now
         "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
         "TQDM_DISABLE": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TOKENIZERS_PARALLELISM": "false",

@@ -1,6 +1,7 @@
 """A run: found or trained, the same to the bit after a kill, whole or not there."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -132,7 +133,7 @@ def test_what_a_run_leaves(small, runs_in):
     assert result["config"]["threads"] == result["environment"]["threads"] == 1
     assert result["timing"]["train_seconds"] > 0 and result["memory"]["peak_bytes"] > 1e8
     adapter = json.loads((run.folder / "adapter" / "adapter_config.json").read_text())
-    assert adapter["base_model_name_or_path"] == config.base_model
+    assert adapter["base_model_name_or_path"] == Path(config.base_model).name
     history = run.history()
     assert history["validation_accuracy"].notna().sum() == 2
     assert history["validation_accuracy"].iloc[-1] == pytest.approx(result["metrics"]["validation"]["accuracy"])

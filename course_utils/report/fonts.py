@@ -1,0 +1,86 @@
+"""The fonts of the figures and the PDF: where they lie, which characters they have, and what to say of others."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+from pathlib import Path
+
+from course_utils.text import counted
+
+NOT_PRINTED = "The PDF and the figures cannot print"  # how the sentence about characters that no font has begins
+NAMED = 20  # characters that the sentence names at most
+KANA = range(0x3040, 0x3100)
+
+
+def folders() -> list[Path]:
+    """Folders with all font files: DejaVu from matplotlib, then Noto for other scripts, and for Han and Hangul."""
+    import manimgx_fonts
+    import matplotlib
+    import noto_cjk_sans_otc
+
+    packages = [Path(package.__file__).parent for package in (manimgx_fonts, noto_cjk_sans_otc)]
+    return [Path(matplotlib.get_data_path()) / "fonts" / "ttf", *packages]
+
+
+def families(text: str = "") -> list[str]:
+    """Families that together have every character that can be printed, best first; Han as `text` writes it."""
+    han = "Noto Sans CJK JP" if any(ord(character) in KANA for character in text) else "Noto Sans CJK SC"
+    return [*(name for name in _characters() if "CJK" not in name), han]
+
+
+def families_in_figures() -> list[str]:
+    """The same, after matplotlib was told where they are."""
+    from matplotlib.font_manager import fontManager
+
+    if not {font.name for font in fontManager.ttflist}.issuperset(names := families()):
+        for file in _files():
+            fontManager.addfont(file)
+    return names
+
+
+def without_form(text: str) -> list[str]:
+    """The visible characters of `text` that no font has a form for, each once, in order."""
+    missing = {ord(character) for character in text} - frozenset().union(*_characters().values())
+    return [character for character in map(chr, sorted(missing)) if not _is_invisible(character)]
+
+
+def printable(text: str) -> str:
+    """`text` with a replacement character for each character that no font has a form for."""
+    missing = {ord(character) for character in text} - frozenset().union(*_characters().values()) - {ord("\n")}
+    return text.translate({each: None if _is_invisible(chr(each)) else "\ufffd" for each in missing})
+
+
+def said_of(characters: list[str]) -> str:
+    """A sentence that names `characters`, which no font has a form for; empty if there are none."""
+    if not characters:
+        return ""
+    names = [f"U+{ord(each):04X} {unicodedata.name(each, '')}".strip() for each in characters[:NAMED]]
+    names += [f"{len(characters) - NAMED} more"] if len(characters) > NAMED else []
+    return (
+        f"{NOT_PRINTED} {counted(len(characters), 'character')} of the data, for which no font is at hand:"
+        f" {', '.join(names)}. A sign for a missing character stands in their place."
+    )
+
+
+def _files() -> list[Path]:
+    dejavu, *packages = folders()
+    return [dejavu / "DejaVuSans.ttf", *(file for folder in packages for file in sorted(folder.glob("*.tt[fc]")))]
+
+
+@cache
+def _characters() -> dict[str, frozenset[int]]:
+    """Family → code points that it has a form for."""
+    from matplotlib.ft2font import FT2Font
+
+    found: dict[str, frozenset[int]] = {}
+    for file in _files():
+        font = FT2Font(file)
+        found[font.family_name] = frozenset(font.get_charmap()) | found.get(font.family_name, frozenset())
+    return found
+
+
+def _is_invisible(character: str) -> bool:
+    """Whether `character` only steers others: a joiner, a variation selector, a line's end."""
+    steers = unicodedata.name(character, "").startswith("VARIATION SELECTOR")
+    return steers or unicodedata.category(character) in ("Cc", "Cf")

@@ -1,0 +1,64 @@
+"""The chapters of the methods hold for every base that training accepts, the answers to their exercises included."""
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import nbformat
+import pytest
+import torch
+from small import EMBEDDED
+from transformers import AutoModelForSequenceClassification, BertConfig, GPT2Config, LlamaConfig
+
+from course_utils.config import load_experiment
+from course_utils.methods import METHODS
+from course_utils.paths import PROJECT
+from course_utils.workflow.notebooks import NOTEBOOKS, notebook_names, subject, what_fits
+
+pytestmark = pytest.mark.slow
+
+USUAL = {"num_hidden_layers": 2, "max_position_embeddings": 128}
+BASES = {
+    # no bias, no padding token, fewer heads of keys and values, so that query and value differ in shape
+    "llama": LlamaConfig(hidden_size=64, intermediate_size=96, num_attention_heads=4, num_key_value_heads=2, **USUAL),
+    # Conv1D, which keeps its weight as (in, out)
+    "gpt2": GPT2Config(n_embd=48, n_layer=2, n_head=4, n_positions=128, bos_token_id=101, eos_token_id=102),
+    # a width that 64 does not divide, and weights that NF4's blocks of 64 do not fill
+    "bert": BertConfig(hidden_size=312, num_attention_heads=12, intermediate_size=1200, **USUAL),
+    "narrow": BertConfig(hidden_size=60, num_attention_heads=12, intermediate_size=100, **USUAL),
+}
+SMALL = {"max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 8, "epochs": 1}
+CHAPTERS = [name for name in notebook_names(list(METHODS)) if subject(name) in METHODS]
+
+
+@pytest.fixture(scope="module", params=BASES)
+def base(request, tmp_path_factory):
+    """The folder of a tiny random model with the embedded base's words."""
+    folder, config = tmp_path_factory.mktemp(request.param), BASES[request.param]
+    torch.manual_seed(0)
+    config.vocab_size = 30_522
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    tokenizer = EMBEDDED.tokenizer()
+    if "bert" not in config.model_type:
+        tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def run_cells(name, experiment):
+    """Run every cell of the chapter `name` as `experiment` wants it; a failure names its cell."""
+    notebook = what_fits(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), experiment)
+    names = {}
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            exec(compile(cell.source, f"{name}, cell {number}", "exec"), names)
+            if "parameters" in cell.metadata.get("tags", []):
+                names |= experiment.parameters
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_holds_for_a_base_of_another_width_and_kind(base, name, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("COURSE_RUNS", str(base.parent / f"runs of {base.name}"))
+    monkeypatch.chdir(PROJECT / "notebooks")
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
+    run_cells(name, load_experiment("smoke", SMALL | {"base_model": str(base)}))
