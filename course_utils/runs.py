@@ -57,6 +57,7 @@ class DataRecord(Record):
     titles: dict[str, Title]
     class_names: tuple[ClassName, ...] = SCHEMA_1_CLASSES
     pairs: bool = False  # whether an example is two texts
+    revision: str | None = None  # the commit of a data set of the hub
     fingerprint: str
 
 

@@ -1,4 +1,4 @@
-"""A hub on this machine, in memory: what huggingface_hub asks of the real one to push and to load a model."""
+"""A hub on this machine, in memory: what its clients ask of the real one to push and load a model, and a data set."""
 
 import base64
 import hashlib
@@ -7,12 +7,17 @@ import threading
 from contextlib import contextmanager
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
+from urllib.parse import parse_qs, unquote
 
 COMMIT = "c0ffee" + 34 * "0"
 
 
 class Hub(ThreadingHTTPServer):
-    """`files` maps a repository to its files; `asked` lists the method, the path and the headers of what was asked."""
+    """`files` maps a repository to its files; `asked` lists the method, the path and the headers of what was asked.
+
+    A data set's repository is "datasets/OWNER/NAME", and at an older commit "datasets/OWNER/NAME@COMMIT".
+    """
 
     daemon_threads = True
 
@@ -48,6 +53,8 @@ class Answer(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if hub.nonsense:
             return self.send(*hub.nonsense)
+        if path.startswith(("/datasets/", "/api/datasets/")):
+            return self.answer_of_data(path, body)
         if self.command == "POST":
             return self.send(200, json.dumps(self.posted(path, body)).encode())
         owner, name, *rest = path.removeprefix("/api/models").strip("/").split("/")
@@ -67,6 +74,32 @@ class Answer(BaseHTTPRequestHandler):
             return self.send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
         self.send_file(file, files[file])
 
+    def answer_of_data(self, path: str, body: bytes) -> None:
+        is_api = path.startswith("/api")
+        owner, name, *rest = unquote(path).removeprefix("/api").removeprefix("/datasets/").split("/")
+        kind, revision, inside = rest[0] if rest else "", "/".join(rest[1:2]), "/".join(rest[2:])
+        repo = f"datasets/{owner}/{name}"
+        is_older = f"{repo}@{revision}" in self.server.files
+        files = self.server.files.get(f"{repo}@{revision}" if is_older else repo)
+        if files is None:
+            return self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        commit = revision if is_older else COMMIT
+        if revision not in ("", "main", commit):
+            return self.send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+        if not is_api:
+            if inside in files:
+                return self.send_file(inside, files[inside], commit)
+            return self.send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
+        if kind == "tree":
+            found: list | dict = [entry for entry in entries(files) if entry["path"].rpartition("/")[0] == inside]
+        elif kind == "paths-info":
+            asked = parse_qs(body.decode()).get("paths") or json.loads(body)["paths"]
+            found = [entry for entry in entries(files) if entry["path"] in asked]
+        else:
+            listed = [{"rfilename": file} for file in files]
+            found = {"id": f"{owner}/{name}", "sha": commit, "siblings": listed}
+        self.send(200, json.dumps(found).encode())
+
     def posted(self, path: str, body: bytes) -> dict:
         if path == "/api/repos/create":
             asked = json.loads(body)
@@ -85,9 +118,9 @@ class Answer(BaseHTTPRequestHandler):
                 self.server.files[repo][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
         return {"commitOid": COMMIT, "commitUrl": f"{self.server.address}/{repo}/commit/{COMMIT}"}
 
-    def send_file(self, file: str, content: bytes) -> None:
+    def send_file(self, file: str, content: bytes, commit: str = COMMIT) -> None:
         digest = hashlib.sha256(content).hexdigest()
-        headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{digest}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
@@ -107,6 +140,16 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+
+def entries(files: dict[str, bytes]) -> list[dict]:
+    """A repository's files and folders, as the hub lists them."""
+    folders = {str(folder) for file in files for folder in PurePosixPath(file).parents if str(folder) != "."}
+    listed = [{"type": "directory", "path": folder, "oid": "0" * 40, "size": 0} for folder in sorted(folders)]
+    for file, content in files.items():
+        digest = hashlib.sha256(content).hexdigest()
+        listed.append({"type": "file", "path": file, "oid": digest[:40], "size": len(content)})
+    return listed
 
 
 @contextmanager

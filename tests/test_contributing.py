@@ -90,8 +90,8 @@ def test_the_recipe_for_a_source(tmp_path, monkeypatch):
     assert source.files() == [tmp_path / "headlines.csv"]
     data = load_data("headlines")
     assert {name: len(frame) for name, frame in data.sets.items()} == {
-        "train": 300,
-        "validation": 1_000,
+        "train": 1_040,
+        "validation": 260,
         "test": 200,
     }
     assert data.titles["test"] == "headline test"

@@ -50,12 +50,13 @@ NO_COLUMNS = Columns()
 class Texts:
     """Labelled texts, a frame a split: text, perhaps text_pair, label (place in `class_names`).
 
-    `understood` says, a phrase each, how they were read.
+    `understood` says, a phrase each, how they were read; `revision` is the commit of a data set of the hub.
     """
 
     frames: dict[str, pandas.DataFrame]
     class_names: tuple[str, ...]
     understood: list[str] = field(default_factory=list)
+    revision: str | None = None
 
 
 def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) -> Texts:

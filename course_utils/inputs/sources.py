@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,10 @@ class Domains(Source):
 
 @dataclass(frozen=True)
 class Hub(Source):
-    """A data set of the hub: `path` is its id there, `part` the name of a configuration."""
+    """A data set of the hub: `path` is its id there, `part` the name of a configuration.
+
+    A branch, a tag or no `revision` is read as the commit that it is now, which one process asks for once.
+    """
 
     path: str = ""
     part: str | None = None
@@ -132,19 +136,46 @@ class Hub(Source):
     def read(self, setting: str = "data") -> Texts:
         import datasets
 
+        datasets.disable_progress_bars()
         remedy = (
             f"check its name and the network; where there is no hub type {setting}=FILE, a folder of files, or"
             f" {setting}=embedded"
         )
         with explained(f"{setting}={self.name}: it could not be loaded from the hub", remedy):
-            splits = datasets.load_dataset(self.path, self.part, revision=self.revision)
+            commit = _commit(self.path, self.revision)
+            # The prefix, or a folder of that name would be read instead.
+            try:
+                builder = datasets.load_dataset_builder(f"hf://datasets/{self.path}", self.part, revision=commit)
+            except ValueError as error:
+                if several := re.search(r"available configs: \['(.*?)'", str(error)):
+                    raise CourseError(
+                        f"{setting}={self.name}: it has several configurations; type the name of one behind it, such as"
+                        f" hub:{self.path}/{several[1]}"
+                    ) from error
+                raise
+            if builder.hash != commit:  # where the hub cannot be reached, datasets takes any commit that it has
+                raise CourseError(
+                    f"{setting}={self.name}: the hub cannot be reached, and this machine has its commit {builder.hash},"
+                    f" not {commit}; type {setting}=hub:{self.path}@{builder.hash}, or check the network"
+                )
+            builder.download_and_prepare()
+            splits = builder.as_dataset()
         tables = {}
         for split in splits:
             if role := _role(split):
                 tables[role] = (f"{self.name}, split {split}", from_dataset(splits[split]))
         if "train" not in tables:
             raise CourseError(f"{setting}={self.name}: it has no split train, but {and_joined([*splits])}")
-        return examples(tables, self.columns)
+        texts = examples(tables, self.columns)
+        return replace(texts, understood=[*texts.understood, f"{self.path} at its commit {commit}"], revision=commit)
+
+
+@cache
+def _commit(path: str, revision: str | None) -> str:
+    """The commit of the hub's data set `path`, or what it was when it was last fetched."""
+    from huggingface_hub import HfApi
+
+    return HfApi().resolve_revision(path, repo_type="dataset", revision=revision).resolved
 
 
 # ---------------------------------------------------------------- the reader's own

@@ -33,7 +33,7 @@ class Data:
     `sets` maps a set's name to a DataFrame of example_id (16 hex digits, from the normalised text), text, perhaps
     text_pair, label (place in `class_names`) and, where people rated the sentences, mean_rating; `titles` maps it to
     what a report calls it; `removed` counts the texts that were left out, by reason; `understood` says how the source
-    was read.
+    was read, and `revision` at which commit of the hub.
     """
 
     source: str
@@ -42,6 +42,7 @@ class Data:
     removed: dict[str, int]
     class_names: tuple[str, ...]
     understood: list[str] = field(default_factory=list)
+    revision: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -68,6 +69,7 @@ class _Reading:
     class_names: tuple[str, ...]
     understood: list[str]
     is_like: Source  # what it has further sets of
+    revision: str | None
 
 
 def load_data(
@@ -126,7 +128,9 @@ def load_data(
     }
     sets |= _cut(further, origin.name, removed, max_other=max_other)
     left_out = {reason: n for reason, n in removed.items() if n}
-    return Data(origin.name, sets, titles | own.is_like.further, left_out, own.class_names, own.understood)
+    return Data(
+        origin.name, sets, titles | own.is_like.further, left_out, own.class_names, own.understood, own.revision
+    )
 
 
 def class_names(source: Source) -> tuple[str, ...]:
@@ -150,7 +154,9 @@ def _read(source: Source, setting: str, removed: dict[str, int]) -> _Reading:
         test, pool = mixed[:size], mixed[size:]
         size = min(HELD_OUT, len(pool) // 5)
         pool, validation, title = pool[size:], pool[:size], f"{title} test"
-        return _Reading(pool, validation, test, title, f"{prefix}_test", texts.class_names, understood, is_like)
+        return _Reading(
+            pool, validation, test, title, f"{prefix}_test", texts.class_names, understood, is_like, texts.revision
+        )
 
     frames = {
         name: (_ordered if name == "train" else _distinct)(frame, name, removed) for name, frame in texts.frames.items()
@@ -166,7 +172,8 @@ def _read(source: Source, setting: str, removed: dict[str, int]) -> _Reading:
     if judged == "test" and "dev" in frames:
         validation = _without(frames["dev"], set(evaluation.key), removed, "dev, in an evaluation set")
         pool = _without(pool, set(validation.key), removed, "train, in the validation set")
-    return _Reading(pool, validation, evaluation, f"{title} {judged}", f"{prefix}_{judged}", names, understood, is_like)
+    title, prefix = f"{title} {judged}", f"{prefix}_{judged}"
+    return _Reading(pool, validation, evaluation, title, prefix, names, understood, is_like, texts.revision)
 
 
 def _with_classes(other: _Reading, names: tuple[str, ...], source: str) -> pandas.DataFrame:

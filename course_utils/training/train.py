@@ -100,6 +100,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
             titles=data.titles,
             class_names=data.class_names,
             pairs="text_pair" in data.sets["train"],
+            revision=data.revision,
             fingerprint=data.fingerprint,
         ),
         base_model=base_model,
