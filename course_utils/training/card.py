@@ -15,7 +15,7 @@ from course_utils.config import Experiment, RunConfig, as_typed, load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.bases import usual_targets
 from course_utils.inputs.facts import Facts
-from course_utils.inputs.sources import SST2
+from course_utils.inputs.sources import SST2, Files
 from course_utils.inputs.splits import SST2_VALIDATION
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
@@ -187,6 +187,8 @@ def _values(run: Run) -> dict[str, Any]:
         "measurements": [(_titled(name), _in_short(value)) for name, value in result.method.items()],
         "metrics": metrics_of(len(result.data.class_names)),
         "class_names": result.data.class_names,
+        "id2label": f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in run.task.labels.items())}}}",
+        "own_files": isinstance(config.source, Files),
         "title_of": partial(_title_of, result),
         "elsewhere": {name: of.accuracy - result.metrics["test"].accuracy for name, of in elsewhere.items()},
         "evaluated": evaluated,
