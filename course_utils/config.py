@@ -146,7 +146,7 @@ class SharedSettings(BaseModel):
 
 def as_seen_from_project(value: str, find: Callable[[str], Path | None]) -> str:
     """A folder or file that `find` finds, as a record names it; any other name unchanged."""
-    place = None if value in SOURCES else find(value)
+    place = None if value in (*SOURCES, "", "none", "None") else find(value)
     return named_from_project(place) if place else value
 
 

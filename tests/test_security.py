@@ -521,7 +521,7 @@ def test_the_workflow_runs_nothing_that_a_setting_says(tmp_path):
         return process.communicate(timeout=300)[0], process.returncode
 
     said, status = run("-p", "data=$(touch pwned)")
-    assert status == 2 and "data=$(touch pwned): there is no such folder" in said
+    assert status == 2 and "data=$(touch pwned): there is no such file or folder" in said
     said, status = run("--dry-run", "-p", f"data={folder.name}")
     assert status == 0 and "Fetch and check the model and the data" in said, said
     said, status = run("-p", f"data={folder.name}")

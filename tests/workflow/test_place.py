@@ -75,6 +75,7 @@ def test_what_is_typed_is_seen_from_where_the_reader_stands_and_what_is_recorded
     assert parse_overrides(["data=embedded", "base_model=owner/name", "rank=4"]) == {
         "data": "embedded", "base_model": "owner/name", "rank": "4",
     }  # fmt: skip
+    assert parse_overrides(["data=", "also_evaluate=none"]) == {"data": "", "also_evaluate": "none"}  # no folders
     # A record is read by someone who stands where a file of the same name lies.
     for place in (here, project):
         monkeypatch.chdir(place)
