@@ -74,7 +74,7 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
     target = reports_folder() / experiment.name / "notebooks" / source.name
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(".unfinished.json")
-    fitting = target.with_suffix(".fitting.ipynb")
+    fitting = target.with_suffix(".fitting.json")
     nbformat.write(what_fits(nbformat.read(source, as_version=4), experiment), fitting)
     for attempt in (1, 2):
         try:

@@ -280,18 +280,27 @@ def test_a_lost_run_is_made_again_with_what_depends_on_it(smoke):
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_is_missing_from_a_report_of_the_others(smoke):
+def test_a_run_and_a_chapter_that_fail_are_missing_from_a_report_of_the_others(smoke):
+    chapter = smoke.project / "notebooks" / "01_data.ipynb"
+    whole = chapter.read_text(encoding="utf-8")
+    broken = nbformat.reads(whole, as_version=4)
+    broken.cells.append(nbformat.v4.new_code_cell("raise ValueError"))
+    nbformat.write(broken, chapter)
     runs = smoke.project / "runs" / "smoke" / "main" / MULTIPLIED
     shutil.rmtree(runs, ignore_errors=True)  # an earlier test may have
     runs.mkdir()
     (runs / ".seed-0.unfinished").write_text("a file where the run's folder should be")
     process = start(smoke.project)
     output, _ = process.communicate(timeout=900)
+    chapter.write_text(whole, encoding="utf-8")
     assert process.returncode == 1
-    assert "FAILED  Train HiRA, seed 0" in output and "Not everything could be made: 1 step failed" in output
+    assert "FAILED  Train HiRA, seed 0" in output and "Not everything could be made: 2 steps failed" in output
     report = smoke.project / "reports" / "smoke"
     assert "not run, or failed" in (report / "comparison.csv").read_text(encoding="utf-8")
-    assert "Runs that cannot be used" in (report / "report.html").read_text(encoding="utf-8")
+    html = (report / "report.html").read_text(encoding="utf-8")
+    assert "Runs that cannot be used" in html and "Data and base model" not in html
+    assert sorted(path.name for path in (report / "notebooks").glob("0*.ipynb"))[0].startswith("02_")
+    assert "01_data" in html.partition("Not run")[2] or "01_data" in html.rpartition("Not run")[2]
 
 
 @pytest.mark.slow
