@@ -172,7 +172,7 @@ class Run:
     def predictions(self) -> pd.DataFrame:
         """Columns set, example_id, label, scores (a list: a logit a class); one row an evaluated text."""
         table = pd.read_parquet(self.folder / "predictions.parquet")
-        if "scores" not in table:  # schema 1
+        if "logit_0" in table:  # schema 1
             table["scores"] = list(table[["logit_0", "logit_1"]].to_numpy())
             table = table.drop(columns=["logit_0", "logit_1"])
         return table

@@ -73,7 +73,7 @@ class Classification:
 
         Pairs bring token_type_ids where the tokenizer has them; the longer of two texts is cut first. `truncation`
         "head_and_tail" keeps a quarter of the tokens from the beginning of a longer text and the rest from its end
-        (Sun et al. 2019).
+        (sun2019finetune).
         """
         from datasets import Dataset
 
