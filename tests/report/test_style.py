@@ -118,7 +118,7 @@ def test_it_closes_with_summary_exercises_and_references(path):
     asked = exercises if "**1. " in exercises[0].source else exercises[1:]  # the heading may stand alone
     shape = [cell.cell_type for cell in asked]
     assert shape == ["markdown", "code"] * 3, f"{path.name}: a question and its solution must take turns: {shape}"
-    for number, cell in enumerate(exercises[1::2], start=1):
+    for number, cell in enumerate(asked[1::2], start=1):
         where = f"{path.name}: solution {number}"
         folded = cell.metadata.get("jupyter", {}).get("source_hidden")
         assert "solution" in tags(cell) and folded, f"{where} must be tagged solution, and folded"
