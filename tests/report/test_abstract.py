@@ -47,11 +47,11 @@ def said(experiment):
 def test_a_clear_winner(made):
     sentence, paragraph = said(made(CLEAR))
     assert sentence == (
-        "LoRA has the highest mean accuracy of the 4 adapter methods (90.0% of 200 test sentences), significantly "
+        "LoRA has the highest mean accuracy of the 4 adapter methods (90.0% of 200 test texts), significantly "
         "above each of the others; it trains 1.5% as many parameters as full fine-tuning and is 5.0 points below it."
     )
     assert "in 18 runs, with 3 seeds for each method" in paragraph
-    assert "learn from 1,000 sentences and are judged on 200 of the set *movie test*" in paragraph
+    assert "learn from 1,000 texts and are judged on 200 of the set *movie test*" in paragraph
     assert "90.0% (95% interval 8" in paragraph and "full fine-tuning has 95.0% (" in paragraph
     assert "trains 3,000 parameters, its head included: 1.5% of the 200,000 of full fine-tuning." in paragraph
     assert "5 are significantly different (LoRA and Sparse LoRA; LoRA and QLoRA; LoRA and HiRA; " in paragraph
@@ -97,14 +97,14 @@ def test_missing_methods_are_missing_from_the_conclusions(made):
         shutil.rmtree(runs.runs_folder() / experiment.config(method, 1).path)
     sentence, _ = said(experiment)
     assert sentence == (
-        "LoRA is the only adapter method with 3 finished seeds and classifies 90.0% of 200 test sentences correctly."
+        "LoRA is the only adapter method with 3 finished seeds and classifies 90.0% of 200 test texts correctly."
     )
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_numbers_of_runs_that_learned_nothing_mean_nothing(made, seeds):
     sentence, paragraph = said(made(dict.fromkeys(CLEAR, 0.55), seeds))
-    assert "better than the majority class, which is 50.0% of 200 test sentences: the numbers mean nothing" in sentence
+    assert "better than the majority class, which is 50.0% of 200 test texts: the numbers mean nothing" in sentence
     assert "The numbers mean nothing" in paragraph and "differ" not in paragraph
     assert 120 <= len(paragraph.split()) <= 180
 

@@ -28,7 +28,9 @@ def write_scored_run(config, data):
 def experiment(runs_in, monkeypatch):
     """Two seeds of every method of the smoke profile; the data are four sentences, of which two were removed."""
     frame = pd.DataFrame({"example_id": list("abcd"), "text": list("abcd"), "label": [0, 1, 1, 1]})
-    data = Data("embedded", {"test": frame}, {"test": "movie test"}, {"movies, duplicates": 2})
+    data = Data(
+        "embedded", {"test": frame}, {"test": "movie test"}, {"movies, duplicates": 2}, ("negative", "positive")
+    )
     monkeypatch.setattr(RunConfig, "load_data", lambda config: data)
     experiment = load_experiment("smoke", {"seeds": 2, "precision": "fp32"})
     for config in experiment.configs():
@@ -44,7 +46,8 @@ def section(page, title):
 def test_a_whole_experiment(experiment):
     page = checklist.checklist(read_runs(experiment))
     assert section(page, "Data")[1:] == [
-        "- movie test: 4 sentences, 75.0% positive", r"- Removed (movies\, duplicates): 2"
+        "- movie test: 4 texts, 75.0% of the largest class", "- Classes: negative, positive",
+        r"- Removed (movies\, duplicates): 2"
     ]  # fmt: skip
     assert section(page, "Runs")[0] == "- All studies: 12 of 12 planned runs are finished."
     assert "- HiRA: validation 90.0%, test 80.0% (2 seeds)" in section(page, "Validation beside test")
