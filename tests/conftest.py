@@ -13,12 +13,10 @@ from course_utils.paths import PROJECT
 SST2 = Path(os.environ.get("COURSE_SST2", PROJECT.parent / "shared" / "data" / "SST-2"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_itemcollected(item):
     """Side by side, a file's tests stay together, and so do all that look at the one smoke run."""
-    for item in items:
-        group = "smoke" if "smoke" in item.fixturenames else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    group = "smoke" if "smoke" in item.fixturenames else str(item.path)
+    item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

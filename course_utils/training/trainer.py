@@ -61,8 +61,8 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size // processes() // config.gradient_accumulation,
         gradient_accumulation_steps=config.gradient_accumulation,
-        gradient_checkpointing=config.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
+        activation_checkpointing=config.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
         average_tokens_across_devices=False,  # it would count labels as a language model's tokens
         per_device_eval_batch_size=EVALUATION_BATCH,
         learning_rate=settings.learning_rate,

@@ -96,6 +96,7 @@ def test_predict_takes_texts_as_people_have_them(three, place, capsys, monkeypat
 def test_pairs_are_trained_on_and_asked_for(place, capsys):
     run = trained(place, "pairs.jsonl", class_names="dry,wet")
     assert run.result.data.pairs and run.task.class_names == ("dry", "wet")
+    capsys.readouterr()
     assert main(["predict", str(run.folder), "--pair", "It is wet.", "It rains."]) == 0
     assert capsys.readouterr().out.startswith(("dry", "wet"))
     assert main(["predict", str(run.folder), "It rains."]) == 2
