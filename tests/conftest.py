@@ -1,6 +1,7 @@
 """What several test files use."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,19 @@ from course_utils.paths import PROJECT
 SST2 = Path(os.environ.get("COURSE_SST2", PROJECT.parent / "shared" / "data" / "SST-2"))
 
 
-def pytest_itemcollected(item):
-    """Side by side, a file's tests stay together, and so do all that look at the one smoke run."""
-    group = "smoke" if "smoke" in item.fixturenames else str(item.path)
-    item.add_marker(pytest.mark.xdist_group(group))
+def pytest_xdist_make_scheduler(config, log):
+    """Side by side, a file's tests stay together, and so do all files with tests that look at the one smoke run."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            looks_at_it = re.search(
+                r"^def test_\w+\(.*\bsmoke\b", (config.rootpath / file).read_text("utf-8"), re.MULTILINE
+            )
+            return "smoke" if looks_at_it else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

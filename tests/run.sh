@@ -14,4 +14,4 @@ fi
 tests/types.sh
 # Side by side, a core each: torch would take all cores in every one of them.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "$python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup "$@"
+exec "$python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope "$@"
