@@ -194,6 +194,17 @@ def read_predictions(results: ExperimentRuns, study: str = "main") -> Prediction
     return Predictions(labels, {method: pd.DataFrame(seeds).T[labels.index] for method, seeds in predicted.items()})
 
 
+def confusion_matrix(predictions: Predictions, method: str, classes: int) -> pd.DataFrame:
+    """Shares of each true class (a row) that `method` gave each class (a column), all its seeds together.
+
+    A class without a text has a row of zeros.
+    """
+    answers = predictions.predicted[method]
+    true = np.tile(predictions.labels.to_numpy(), len(answers))
+    counts = pd.crosstab(true, answers.to_numpy().ravel(), normalize="index")
+    return counts.reindex(index=range(classes), columns=range(classes), fill_value=0.0)
+
+
 def comparison_frame(results: ExperimentRuns) -> pd.DataFrame:
     """One row a run, side studies and missing runs included; `describe_columns` says what each column holds."""
     finished = {run.config.path: run for run in results.runs}

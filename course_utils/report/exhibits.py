@@ -28,7 +28,7 @@ from course_utils.report.display import TEMPLATES, show_figure, show_markdown, s
 from course_utils.runs import CARD, Run
 from course_utils.stats import compare_pairs
 from course_utils.tasks.classification import METRICS
-from course_utils.text import escape_markdown, in_sentence, signed_points, template
+from course_utils.text import escape_markdown, in_sentence, one_line, signed_points, template
 
 
 def _title(name: str) -> str:
@@ -41,6 +41,7 @@ def _each(values: pd.DataFrame, text: str) -> str:
     return "; ".join(text.format(**{"title": _title(row["method"])} | row) for row in rows)
 
 
+MOST_CLASSES_SHOWN = 12  # in a square table
 say: Any = template(TEMPLATES / "exhibits.md.jinja", {"titled": _title, "each": _each}).module
 
 
@@ -74,6 +75,24 @@ def accuracies(results: ExperimentRuns) -> None:
     show_table(table[["Method", "Seeds", "Learning rate", *headings]], caption)
     trained = tables.accuracy_in_per_cent(summary)
     show_figure(accuracy_figure(results), say.accuracies_figure(data), say.accuracies_alt(trained))
+    confusions(results)
+
+
+def confusions(results: ExperimentRuns) -> None:
+    """Which classes the most accurate method takes for which others."""
+    trained = tables.accuracy_in_per_cent(results.summary)
+    best = trained.loc[trained["estimate"].idxmax(), "method"]
+    names = [one_line(name)[:24] for name in results.runs[0].task.class_names]
+    shares = tables.confusion_matrix(results.predictions, best, len(names))
+    wrong = shares.where(~np.eye(len(names), dtype=bool)).stack()
+    true, said = wrong.idxmax()
+    facts = {"best": _title(best), "true": names[true], "said": names[said], "share": wrong.max()}
+    if len(names) <= MOST_CLASSES_SHOWN:
+        figure = plots.confusion_map(
+            shares.set_axis(names, axis=0).set_axis(names, axis=1), say.confusions_title(facts)
+        )
+        show_figure(figure, say.confusions_figure(facts), say.confusions_alt(facts))
+    show_markdown(say.confusions_text(facts))
 
 
 def accuracy_figure(results: ExperimentRuns) -> Figure:

@@ -247,6 +247,17 @@ def overlap_map(overlaps: pd.DataFrame, title: str, label: str = "overlap") -> F
     return figure
 
 
+def confusion_map(shares: pd.DataFrame, title: str) -> Figure:
+    """Shares of each true class (a row) that were given each class (a column), in per cent, as a heat map."""
+    plain = {name: str(name).replace("$", r"\$") for name in shares}  # no formula
+    shown = 100 * shares.rename(index=plain, columns=plain)
+    figure, axis = _heat_map(shown, 1.2 + 0.36 * len(shares), "share of the true class (%)", ".0f", vmin=0, vmax=100)
+    axis.set(title=title.replace("$", r"\$"), xlabel="predicted class", ylabel="true class")
+    axis.tick_params(axis="x", rotation=30)
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
 def rank_map(ranks: pd.DataFrame, title: str, ylabel: str) -> Figure:
     """Ranks that are left, a row a setting (the index of `ranks`), a column a layer, as a heat map with its numbers."""
     figure, axis = _heat_map(ranks, 1.3 + 0.3 * len(ranks), "ranks left", ".0f", vmin=0)
@@ -289,8 +300,9 @@ def reliability_diagram(bins: pd.DataFrame, title: str) -> Figure:
     """Accuracy against confidence before and after temperature scaling: `bins` as `calibration.reliability` returns."""
     figure, axes = _panels(2, 2, height=3.2, sharey=True)
     in_per_cent = bins.assign(confidence=100 * bins["confidence"], accuracy=100 * bins["accuracy"])
+    least = min(50.0, in_per_cent["confidence"].min())
     for axis, (stage, of_stage) in zip(axes, in_per_cent.groupby("stage", sort=False), strict=True):
-        axis.plot([50, 100], [50, 100], color="black", lw=1, ls="--")
+        axis.plot([least, 100], [least, 100], color="black", lw=1, ls="--")
         _lines(axis, of_stage, "confidence", "accuracy", lw=1, ms=4)
         axis.set(xlabel=f"confidence {stage} scaling (%)")
     axes[0].set(ylabel=ACCURACY, title=title)

@@ -2,11 +2,17 @@
 
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from made_up import write_run
+from sklearn.metrics import confusion_matrix as of_scikit_learn
 from small import ADAPTER, FULL, GATED
 
 from course_utils.comparison import weights
+from course_utils.comparison.tables import Predictions, confusion_matrix, read_runs
+from course_utils.config import load_experiment
 from course_utils.report import exhibits
 
 
@@ -32,3 +38,22 @@ def test_a_method_whose_gates_are_all_shut_is_left_out_of_the_weights(shown, mon
     runs[ADAPTER].append(SimpleNamespace(changed=changes[2], config=SimpleNamespace(method=ADAPTER, seed=1)))
     exhibits.weight_changes(SimpleNamespace(experiment=SimpleNamespace(methods=list(deltas)), of=runs.get))
     assert len(shown) == 4 and "Full fine-tuning" in shown[-1] and "another seed" in shown[-1]
+
+
+def test_the_confusion_matrix_is_that_of_scikit_learn():
+    random = np.random.default_rng(0)
+    labels, answers = random.integers(4, size=300), random.integers(4, size=(3, 300))
+    predictions = Predictions(pd.Series(labels), {ADAPTER: pd.DataFrame(answers)})
+    wanted = of_scikit_learn(np.tile(labels, 3), answers.ravel(), labels=range(5))
+    found = confusion_matrix(predictions, ADAPTER, 5)  # of which one class has no text
+    assert found.loc[4].sum() == 0
+    np.testing.assert_allclose(found[:4], wanted[:4] / wanted[:4].sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("accuracy", [0.75, 1.0])
+def test_the_most_frequent_mistake_is_named_where_there_is_one(shown, runs_in, accuracy):
+    experiment = load_experiment("smoke", {"methods": [ADAPTER], "precision": "fp32"})
+    write_run(experiment.config(ADAPTER), accuracy)
+    exhibits.confusions(read_runs(experiment))
+    assert len(shown) == 2 and ("makes no mistake" in shown[1]) == (accuracy == 1.0)
+    assert accuracy == 1.0 or "25.0% of the texts" in shown[1]
