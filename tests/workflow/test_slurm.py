@@ -49,7 +49,7 @@ def queue() -> list[str]:
 
 def test_runs_are_made_by_jobs_and_are_the_same(project, smoke):
     wanted = {method: f"runs/smoke/main/{method}/seed-0" for method in (ADAPTER, MULTIPLIED)}
-    finish(start(project, *SLURM, *(str(project / run / "result.json") for run in wanted.values())))
+    finish(start(project, *SLURM, *(f"{run}/result.json" for run in wanted.values())))
     assert queue() == []
     jobs = subprocess.check_output(["scontrol", "show", "jobs", "--oneliner"], text=True)
     assert jobs.count("JobState=COMPLETED") == 1 + len(wanted), jobs  # the inputs, then a job a run
@@ -75,6 +75,6 @@ def test_ctrl_c_takes_the_jobs_back(project):
 
 def test_several_processes_train_inside_one_job(project):
     run = project / "runs" / "smoke" / "main" / "head" / "seed-0"
-    finish(start(project, *SLURM, str(run / "result.json"), COURSE_PROCESSES="2"))
+    finish(start(project, *SLURM, f"{run.relative_to(project)}/result.json", COURSE_PROCESSES="2"))
     assert read_run(run).result.environment.processes == 2
     assert queue() == []
