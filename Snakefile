@@ -40,7 +40,8 @@ PYTHON = f"{shlex.quote(sys.executable)} -m"
 OPTIONS = experiment_options(EXPERIMENT.profile_name, OVERRIDES)
 FORCE = "--force" if config.get("force") else ""
 PROCESSES = processes_a_run()
-TRAIN = f"{PYTHON} accelerate.commands.launch --multi_gpu --num_processes {PROCESSES} -m" if PROCESSES > 1 else PYTHON
+LAUNCH = f"accelerate.commands.launch --multi_gpu --main_process_port 0 --num_processes {PROCESSES} -m"  # 0: a free one
+TRAIN = f"{PYTHON} {LAUNCH}" if PROCESSES > 1 else PYTHON
 
 
 def results_for(notebook):

@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import psutil
+import pytest
 from safetensors.numpy import load_file
 
 from course_utils.paths import PROJECT
@@ -54,7 +55,12 @@ def start(project: Path, *options: str, **variables: str) -> subprocess.Popen:
 
 def finish(process: subprocess.Popen) -> str:
     """The output of a start that must come to a good end."""
-    output, _ = process.communicate(timeout=900)
+    try:
+        output, _ = process.communicate(timeout=900)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        pytest.fail(f"It has not come to an end in a quarter of an hour. It said:\n{output}")
     assert process.returncode == 0, output
     return output
 

@@ -1,12 +1,13 @@
-"""One process that has imported what every run needs and forks for each: 0.1 s of start instead of 5 to 8.
+"""One process that has imported what every run and every notebook needs and forks for each: no time for imports.
 
-The workflow starts it; `python -m course_utils train` finds its socket in COURSE_FORK_SERVER and lets it run the same
-command, with this one's directory, environment, standard output and error. Without it the command works alone,
-with the same numbers.
+The workflow starts it; `python -m course_utils train` and the kernels of the notebooks (kernel.py) find its socket in
+COURSE_FORK_SERVER and let it run the same command, with their directory, environment, standard output and error.
+Without it they work alone, with the same numbers.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import runpy
@@ -45,14 +46,14 @@ def fork_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
                 server.terminate()
 
 
-def ask(arguments: list[str]) -> int | None:
-    """Exit status of the command with these `arguments`, run by the server; None if there is none here."""
+def ask(arguments: list[str], module: str = "course_utils") -> int | None:
+    """Exit status of `python -m module` with these `arguments`, run by the server; None if there is none here."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(os.environ[SOCKET])
         except (KeyError, OSError):  # started by hand, or on another machine than the server
             return None
-        request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+        request = {"module": module, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
         socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], [1, 2])
         status = connection.recv(1)
     return status[0] if status else 1  # whatever did the work is gone
@@ -67,8 +68,7 @@ def serve(address: str) -> None:
         while listening in select.select([listening, sys.stdin], [], [])[0]:
             connection, _ = listening.accept()
             with suppress(Exception):  # the child meets it again, and says so where it is read
-                import course_utils.options
-                import course_utils.training.train  # noqa: F401
+                _import_what_all_need()
             if os.fork() == 0:
                 try:
                     listening.close()
@@ -78,6 +78,13 @@ def serve(address: str) -> None:
                 finally:
                     os._exit(0)
             connection.close()
+
+
+def _import_what_all_need() -> None:
+    """Import what is slow to import; not matplotlib, which asks the environment of its kernel how to draw."""
+    ours = ["options", "training.train", "training.evaluation", "comparison.weights"]
+    for name in [*(f"course_utils.{module}" for module in ours), "nbformat", "scipy.stats"]:
+        importlib.import_module(name)
 
 
 def _answer(connection: socket.socket) -> None:
@@ -95,9 +102,9 @@ def _answer(connection: socket.socket) -> None:
     del os.environ[SOCKET]
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
 
-    sys.argv = ["course_utils", *request["arguments"]]
+    sys.argv = [request["module"], *request["arguments"]]
     try:
-        runpy.run_module("course_utils", run_name="__main__")
+        runpy.run_module(request["module"], run_name="__main__")
     except SystemExit as end:
         status = int(end.code or 0)
     except BaseException:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from course_utils.config import Experiment, RunConfig
 
 NOTEBOOKS = PROJECT / "notebooks"
+KERNELS = Path(__file__).parent  # its folder kernels/ has the kernel python3, which is kernel.py
 
 
 def notebook_names(methods: list[str]) -> list[str]:
@@ -68,7 +69,7 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
     known = notebook_names(experiment.methods)
     if name not in known:
         raise CourseError(f"There is no notebook {name!r}; there are {', '.join(known)}.")
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this Python's kernel, not one of the same name in the home
+    os.environ["JUPYTER_PATH"] = str(KERNELS)  # our kernel, not one of the same name in the home
     source, parameters = NOTEBOOKS / f"{name}.ipynb", {"seed": 0} | experiment.parameters
     check_parameters(source, set(parameters))
     target = reports_folder() / experiment.name / "notebooks" / source.name

@@ -39,7 +39,8 @@ def without_dropout(tmp_path_factory):
 def command(model, processes: int) -> list[str]:
     """The command line that trains a small LoRA run with as many processes."""
     settings = ["precision=fp32", "max_train=96", "epochs=2", f"{ADAPTER}.dropout=0", f"base_model={model}"]
-    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), "-m"]
+    launch = ["accelerate.commands.launch", "--multi_gpu", "--main_process_port", "0"]
+    launch += ["--num_processes", str(processes), "-m"]
     launch = launch if processes > 1 else []
     train = ["course_utils", "train", "--profile", "smoke", "--method", ADAPTER]
     return [sys.executable, "-m", *launch, *train, *(word for pair in settings for word in ("-p", pair))]
