@@ -21,7 +21,22 @@ from course_utils.runs import Run, load_model
 from course_utils.tasks.classification import METRICS, Classification, score
 from course_utils.training.speed import speed_up
 
-EVALUATION_BATCH = 64
+# Tokens of a batch, padding included: most that a core's caches hold, and what keeps a GPU busy.
+TOKENS_CPU, TOKENS_GPU = 1024, 65536
+
+
+def batches_by_tokens(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+    """Indices of all texts in batches of similar length, longest first, none above `tokens` with its padding.
+
+    `lengths` (n,) in tokens; a text that is longer than `tokens` is a batch of its own.
+    """
+    order = np.argsort(lengths, kind="stable")[::-1]
+    batches = []
+    while len(order):
+        fit = max(1, tokens // int(lengths[order[0]]))
+        batches.append(order[:fit])
+        order = order[fit:]
+    return batches
 
 
 def predict(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame) -> np.ndarray:
@@ -30,16 +45,17 @@ def predict(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame)
     "bf16" multiplies matrices in bfloat16, as a run in that precision did in training.
     """
     dataset = Classification.tokenize(frame, tokenizer, config.max_length, config.truncation)
-    order = np.argsort(dataset["length"], kind="stable")[::-1]
-    inputs = dataset.remove_columns(["label", "length"]).select(order)
-    loader = DataLoader(inputs, batch_size=EVALUATION_BATCH, collate_fn=DataCollatorWithPadding(tokenizer))
     device = next(model.parameters()).device
+    tokens = TOKENS_CPU if device.type == "cpu" else TOKENS_GPU
+    batches = batches_by_tokens(np.asarray(dataset["length"]), tokens)
+    inputs = dataset.remove_columns(["label", "length"])
+    loader = DataLoader(inputs, batch_sampler=batches, collate_fn=DataCollatorWithPadding(tokenizer))
     logits = np.empty((len(frame), model.config.num_labels), dtype=np.float32)
     model.eval()
     mixed = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
     with torch.inference_mode(), mixed:
-        batches = [model(**batch.to(device)).logits.float().cpu().numpy() for batch in loader]
-    logits[order] = np.concatenate(batches)
+        for rows, batch in zip(batches, loader, strict=True):
+            logits[rows] = model(**batch.to(device)).logits.float().cpu().numpy()
     return logits
 
 

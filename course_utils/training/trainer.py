@@ -31,9 +31,9 @@ from course_utils.host import processes
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
 from course_utils.tasks.classification import Classification, score
-from course_utils.training.evaluation import EVALUATION_BATCH
 from course_utils.training.speed import speed_up
 
+VALIDATION_BATCH = 32
 TRAINED = "trained.safetensors"  # in a checkpoint
 
 # Checkpoints less than a second apart make it warn that it goes by their numbers, which is right.
@@ -64,7 +64,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         activation_checkpointing=config.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
         average_tokens_across_devices=False,  # it would count labels as a language model's tokens
-        per_device_eval_batch_size=EVALUATION_BATCH,
+        per_device_eval_batch_size=VALIDATION_BATCH,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         lr_scheduler_type="linear",
