@@ -44,6 +44,10 @@ LAUNCH = f"accelerate.commands.launch --multi_gpu --main_process_port 0 --num_pr
 TRAIN = f"{PYTHON} {LAUNCH}" if PROCESSES > 1 else PYTHON
 
 
+def record_of(method, wildcards):
+    return RUNS / wildcards.study / method / f"seed-{wildcards.seed}" / "result.json"
+
+
 def results_for(notebook):
     """Runs that a notebook reads: those of its method, none if it comes before all methods, else all."""
     if subject(notebook) in METHODS:
@@ -99,8 +103,9 @@ for method in EXPERIMENT.methods:
             # update: a finished run stays, for train() to find, when the run has to be looked at again
             update(RUNS / "{study}" / method / "seed-{seed}" / "result.json"),
         params:
-            settings=lambda wildcards, output: CONFIGS[Path(output[0])].digest,
-            code=lambda wildcards, output, method=method: training_code(Path(output[0]), method),
+            # of wildcards alone: Snakemake does not compare what depends on `output`
+            settings=lambda wildcards, method=method: CONFIGS[record_of(method, wildcards)].digest,
+            code=lambda wildcards, method=method: training_code(record_of(method, wildcards), method),
             method=method,
             threads=EXPERIMENT.config(method).threads,
         log:

@@ -271,6 +271,18 @@ def test_an_edited_notebook_runs_again_and_trains_nothing(smoke):
 
 
 @pytest.mark.slow
+def test_a_run_is_made_again_when_the_code_of_its_method_has_changed(smoke):
+    module = smoke.project / "course_utils" / "methods" / f"{MULTIPLIED}.py"
+    whole = module.read_text(encoding="utf-8")
+    module.write_text(whole + "\nCHANGED = True\n", encoding="utf-8")
+    listed = finish(start(smoke.project, "--dry-run"))
+    kept = finish(start(smoke.project, "--dry-run", "--keep-old-runs"))
+    module.write_text(whole, encoding="utf-8")
+    assert "Train HiRA, seed 0" in listed and "Train LoRA" not in listed
+    assert "Train HiRA" not in kept
+
+
+@pytest.mark.slow
 def test_a_lost_run_is_made_again_with_what_depends_on_it(smoke):
     shutil.rmtree(smoke.project / "runs" / "smoke" / "main" / MULTIPLIED)
     (smoke.project / "logs").mkdir(exist_ok=True)
