@@ -17,8 +17,10 @@ from course_utils.methods import METHODS
 from course_utils.options import INTERRUPTED, Overrides, Profile, exit_status, parse_overrides
 from course_utils.paths import reports_folder
 from course_utils.text import and_joined, one_line
+from course_utils.workflow import fork_server
 
 SCRIPT = "peft-course"
+STEPS = ("inputs", "notebook", "report")  # of the workflow, beside train
 PROGRAM = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m course_utils"
 app = typer.Typer(
     help="Ways to fine-tune with few parameters: train, compare, read and audit.",
@@ -39,6 +41,8 @@ def command_names() -> list[str]:
 
 
 def _command(arguments: list[str]) -> int | None:
+    if arguments[0] in STEPS and (status := fork_server.ask(arguments)) is not None:
+        return status
     split = arguments.index("--") if arguments[0] == "run" and "--" in arguments else len(arguments)
     try:
         status = app(arguments[:split], prog_name=PROGRAM, standalone_mode=False, obj=arguments[split + 1 :])
@@ -83,7 +87,6 @@ def train(
 ) -> int:
     """Train one run, or find it trained."""
     from course_utils.host import is_first_process, take_a_gpu
-    from course_utils.workflow import fork_server
 
     if "WORLD_SIZE" not in os.environ:  # each of several processes is one that the launcher waits for
         take_a_gpu()

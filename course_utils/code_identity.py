@@ -56,6 +56,7 @@ def differing(code: dict[str, str], other: dict[str, str]) -> list[str]:
     return sorted(name for name in code.keys() | other.keys() if code.get(name) != other.get(name))
 
 
+@cache
 def digest(source: str) -> str:
     """Hash of Python `source` without comments, docstrings and layout: 16 hex digits."""
     tree = ast.parse(source)
@@ -66,6 +67,7 @@ def digest(source: str) -> str:
     return hash_of(ast.dump(tree))[:16]
 
 
+@cache
 def imported_by(source: str) -> set[str]:
     """Modules of the package that `source` imports, wherever in it; what only a type checker imports does not count."""
     tree = ast.parse(source)

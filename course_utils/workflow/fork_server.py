@@ -1,8 +1,8 @@
 """One process that has imported what every run and every notebook needs and forks for each: no time for imports.
 
-The workflow starts it; `python -m course_utils train` and the kernels of the notebooks (kernel.py) find its socket in
-COURSE_FORK_SERVER and let it run the same command, with their directory, environment, standard output and error.
-Without it they work alone, with the same numbers.
+The workflow starts it; its steps (`python -m course_utils train`, ...) and the kernels of the notebooks (kernel.py)
+find its socket in COURSE_FORK_SERVER and let it run the same command, with their directory, environment, standard
+output and error. Without it they work alone, with the same numbers.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SOCKET = "COURSE_FORK_SERVER"  # where it listens; unset where there is none
+FORKED = "COURSE_FORKED"  # number of the process that a server has forked: it does the work and asks nobody
 LONGEST_ADDRESS = 103  # bytes of a socket's name that every system takes; TMPDIR may be longer
 
 
@@ -48,6 +49,8 @@ def fork_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
 
 def ask(arguments: list[str], module: str = "course_utils") -> int | None:
     """Exit status of `python -m module` with these `arguments`, run by the server; None if there is none here."""
+    if os.environ.get(FORKED) == str(os.getpid()):
+        return None
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(os.environ[SOCKET])
@@ -98,8 +101,7 @@ def _answer(connection: socket.socket) -> None:
     request = json.loads(request)
     os.chdir(request["folder"])
     os.environ.clear()
-    os.environ.update(request["environment"])
-    del os.environ[SOCKET]
+    os.environ.update(request["environment"] | {FORKED: str(os.getpid())})
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
 
     sys.argv = [request["module"], *request["arguments"]]
