@@ -1,7 +1,7 @@
 """The same computation with less work; whoever reads for the methods can skip this room.
 
 `-p speedups=false` runs the libraries' own code instead. What is exact and what is equal in distribution is
-said at each trick and tested in tests/test_speed.py; benchmarks/README.md says what each one pays.
+said at each trick and tested in tests/training/test_speed.py; benchmarks/README.md says what each one pays.
 """
 
 from __future__ import annotations
@@ -19,26 +19,41 @@ from course_utils.methods import Method
 from course_utils.methods.sizes import plain_model
 
 SHORT_ATTENTION = "short_attention"
-ENCODERS = ("distilbert", "bert", "roberta", "xlm-roberta", "electra")  # whose attention is a function to choose
+# Whose attention is a function to choose, with a mask and no cap on the scores.
+ENCODERS = ("distilbert", "bert", "roberta", "xlm-roberta", "electra", "albert", "modernbert")
+DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gpt2", "gpt_neox")
+# The tricks, as they are named at the start.
+DROPOUT, IN_BF16 = "dropout masks from NumPy", "frozen matrices kept in bf16"
+ATTENTION, FIRST_TOKEN = "attention for short texts", "the last block for the first token alone"
+
+
+def fitting(model: nn.Module, precision: str = "fp32") -> list[str]:
+    """Names of the tricks that fit `model`, of any family, in a run's precision on this machine."""
+    on_gpu = torch.cuda.is_available()  # where fused attention and dropout are at hand
+    fits = {
+        ATTENTION: not on_gpu and plain_model(model).config.model_type in ENCODERS + DECODERS,
+        FIRST_TOKEN: any(isinstance(module, TransformerBlock) for module in model.modules()),
+        IN_BF16: precision == "bf16",
+        DROPOUT: not on_gpu,
+    }
+    return [name for name, fit in fits.items() if fit]
 
 
 def speed_up(model: nn.Module, method: Method, precision: str = "fp32") -> nn.Module:
-    """Put every trick that fits `model`, and its `method`'s own, into it, in place; parameters and all names stay.
-
-    precision: that of the run. In "bf16" the frozen matrices are kept as they are multiplied.
-    """
-    on_gpu = torch.cuda.is_available()  # where fused attention and dropout are at hand
-    for module in model.modules():
-        if type(module) is nn.Dropout and not on_gpu:
-            module.__class__ = FastDropout
+    """Put every trick that fits `model`, and its `method`'s own, into it, in place; parameters and all names stay."""
+    tricks = fitting(model, precision)
+    if DROPOUT in tricks:
+        for module in model.modules():
+            if type(module) is nn.Dropout:
+                module.__class__ = FastDropout
     method.speed_up(model)
-    if precision == "bf16":
+    if IN_BF16 in tricks:
         keep_frozen_matrices_in_bf16(model, method)
-    if blocks := [module for module in model.modules() if isinstance(module, TransformerBlock)]:
-        blocks[-1].forward = MethodType(first_token_forward, blocks[-1])
-    encoder = plain_model(model)
-    if not on_gpu and encoder.config.model_type in ENCODERS:
-        encoder.set_attn_implementation(SHORT_ATTENTION)
+    if FIRST_TOKEN in tricks:
+        last = [module for module in model.modules() if isinstance(module, TransformerBlock)][-1]
+        last.forward = MethodType(first_token_forward, last)
+    if ATTENTION in tricks:
+        plain_model(model).set_attn_implementation(SHORT_ATTENTION)
     return model
 
 
@@ -66,16 +81,20 @@ def dropout_mask(x: torch.Tensor, rate: float) -> torch.Tensor:
 def short_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     """softmax(QKᵀ·scaling + mask)·V for sentences: (batch, heads, tokens, width) → (batch, tokens, heads, width).
 
-    On a CPU torch's own multiplies in 32 bits wherever dropout is on, and its blocks are made for long texts.
-    Exact in 32 bits; in bf16 it multiplies in bf16, as a GPU's does, and takes the softmax in 32 bits.
+    Where several queries share a key (grouped-query attention), `key` and `value` have fewer heads. On a CPU torch's
+    own multiplies in 32 bits wherever dropout is on, and its blocks are made for long texts. Exact in 32 bits; in
+    bf16 it multiplies in bf16, as a GPU's does, and takes the softmax in 32 bits.
     """
-    scores = (query * scaling) @ key.transpose(-1, -2)
+    batch, heads, tokens, width = query.shape
+    shared = (batch, key.shape[1], -1, width)  # the queries of one key, one after the other
+    scores = ((query * scaling).reshape(shared) @ key.transpose(-1, -2)).view(batch, heads, tokens, -1)
     if attention_mask is not None:
         scores = scores + attention_mask
     weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
     if dropout:
         weights = weights * dropout_mask(weights, dropout)
-    return (weights @ value).transpose(1, 2), weights
+    context = weights.view(batch, key.shape[1], -1, key.shape[2]) @ value
+    return context.view(batch, heads, tokens, width).transpose(1, 2), weights
 
 
 AttentionInterface.register(SHORT_ATTENTION, short_attention)

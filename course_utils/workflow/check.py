@@ -64,6 +64,7 @@ def check_inputs(experiment: Experiment) -> dict:
         "base_model": {"id": shared.base_model, "fingerprint": shared.base.fingerprint()},
         "understood": [
             _said_of_base(experiment, model, tokenizer),
+            _said_of_speed(shared, model),
             *_said_of_data(data),
             _said_of_texts(shared, tokens, unknown),
             _said_of_costs(experiment),
@@ -130,6 +131,13 @@ def _said_of_base(experiment: Experiment, model: nn.Module, tokenizer) -> str:
         f" adapted: {len(adapted)} layers, {and_joined([*targets]) if targets else 'none'};"
         f" padding token {one_line(tokenizer.pad_token)}"
     )
+
+
+def _said_of_speed(config: RunConfig, model: nn.Module) -> str:
+    from course_utils.training.speed import fitting
+
+    tricks = fitting(model, config.precision) if config.speedups else []
+    return f"sped up: {'; '.join(tricks) if tricks else 'nothing; it runs the code of the libraries'}"
 
 
 def _said_of_data(data: Data) -> list[str]:

@@ -39,6 +39,15 @@ def test_short_attention_is_torchs_and_drops_at_its_rate():
     torch.testing.assert_close(dropped[~gone], kept[~gone] / 0.9, rtol=1e-4, atol=0)
 
 
+def test_short_attention_shares_keys_among_queries_as_torchs_does():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(4, 6, 20, 32), torch.randn(4, 2, 20, 32), torch.randn(4, 2, 20, 32)
+    mask = torch.zeros(4, 1, 20, 20).masked_fill(torch.ones(20, 20).triu(1).bool(), float("-inf"))
+    expected = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True)
+    context, _ = short_attention(None, query, key, value, mask, scaling=32**-0.5)
+    torch.testing.assert_close(context.transpose(1, 2), expected, atol=1e-5, rtol=0)
+
+
 def test_every_dropout_of_the_model_is_replaced(tiny):
     model = adapted_model(load_experiment("smoke").config(ADAPTER), METHODS[ADAPTER].load_base(tiny, SENTIMENT, "fp32"))
     kinds = {type(module) for module in model.modules() if isinstance(module, nn.Dropout)}
