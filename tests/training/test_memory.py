@@ -12,6 +12,7 @@ from course_utils.errors import CourseError
 from course_utils.inputs.bases import Base
 from course_utils.inputs.splits import load_data
 from course_utils.tasks.classification import scores_of
+from course_utils.training.evaluation import batches_by_tokens
 from course_utils.training.train import train
 
 
@@ -39,6 +40,17 @@ def test_parts_of_a_batch_and_activations_computed_twice_give_the_same_run(still
     assert len({len(run.history()) for run in runs}) == 1
     for scores in found:
         np.testing.assert_allclose(scores, expected, atol=2e-5)
+
+
+def test_batches_by_tokens_hold_every_text_once_and_no_more_than_they_may():
+    lengths = np.random.default_rng(0).integers(1, 300, 1000)
+    lengths[:2] = 5_000
+    batches = batches_by_tokens(lengths, 1024)
+    assert sorted(np.concatenate(batches)) == list(range(1000))
+    for batch in batches:
+        assert len(batch) * lengths[batch].max() <= 1024 or len(batch) == 1
+    padded = sum(len(batch) * lengths[batch].max() for batch in batches)
+    assert padded < 1.1 * lengths.sum()
 
 
 def test_a_batch_that_cannot_be_parted_is_refused():
