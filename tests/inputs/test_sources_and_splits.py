@@ -163,7 +163,7 @@ def test_hub_out_of_reach_is_one_sentence(monkeypatch):
     def unreachable(*_, **__):
         raise ConnectionError("many lines")
 
-    monkeypatch.setattr("datasets.load_dataset", unreachable)
+    monkeypatch.setattr("datasets.load_dataset_builder", unreachable)
     with pytest.raises(CourseError, match="data=sst2.*type data=FILE"):
         load_data("sst2")
 

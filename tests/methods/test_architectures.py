@@ -34,7 +34,7 @@ from course_utils.inputs.bases import Base, check_targets, in_head
 from course_utils.methods import METHODS, PLAIN
 from course_utils.training.trainer import adapted_model
 
-SENTENCES = ["a gripping, funny film", "dull", "not bad at all", "i walked out of it, and so did everyone else"]
+SENTENCES = ["a gripping, funny film", "a dull film", "not bad at all", "i walked out of it, and so did everyone else"]
 LABELS = torch.tensor([1, 0, 1, 0])
 USUAL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 DECODER = USUAL | {"num_key_value_heads": 2}
