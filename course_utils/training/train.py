@@ -18,7 +18,7 @@ from course_utils import runs
 from course_utils.code_identity import code_of
 from course_utils.config import RunConfig
 from course_utils.errors import check_writable
-from course_utils.host import by_first_process, from_first_process, is_first_process
+from course_utils.host import by_first_process, from_first_process, give_memory_back, is_first_process
 from course_utils.inputs.bases import check_length, check_targets, head_modules, in_head
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
@@ -71,13 +71,17 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
         step = checkpoint.rpartition("-")[2]
         print(f"An earlier call was stopped; training goes on from step {step}, its last checkpoint.", flush=True)
     trainer.train(resume_from_checkpoint=checkpoint)
+    give_memory_back()
     if not is_first_process():
         return from_first_process()
 
     model = method.finish(model)
     method.save(model, folder)
     sets = [name for name in data.sets if name != "train" and (config.final or name == "validation")]
-    del base, trainer.model, trainer.model_wrapped
+    parameters, stored = count_parameters(model), _stored_bytes(folder, model)
+    measured, state = method.measurements(model, config.settings), trainer.state
+    del base, model, trainer
+    give_memory_back()
     trained = method.load_merged(method.load_base(config.base, task, "fp32"), folder)
     predictions, eval_seconds = _predict(config, trained, tokenizer, data, sets)
     predictions.to_parquet(folder / "predictions.parquet", index=False)
@@ -87,7 +91,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
         )
         for name, rows in predictions.groupby("set", sort=False)
     }
-    log = [*trainer.state.log_history, _as_logged(metrics["validation"], trainer.state)]
+    log = [*state.log_history, _as_logged(metrics["validation"], state)]
     write_history(log, folder / "history.csv")
     step_times = [t for entry in log for t in entry.get("step_ms", [])]
 
@@ -104,8 +108,8 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
             fingerprint=data.fingerprint,
         ),
         base_model=base_model,
-        parameters=count_parameters(model),
-        bytes=runs.Bytes(base_model=base_bytes, **_stored_bytes(folder, model)),
+        parameters=parameters,
+        bytes=runs.Bytes(base_model=base_bytes, **stored),
         timing=runs.Timing(
             train_seconds=sum(step_times) / 1000,
             step_ms_median=statistics.median(step_times),
@@ -113,7 +117,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
         ),
         memory=provenance.peak_memory(),
         metrics=metrics,
-        method=method.measurements(model, config.settings),
+        method=measured,
         code=code_of(config.method),
         environment=provenance.surroundings(config.threads, load_before),
         git=provenance.git_state(),
