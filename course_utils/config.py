@@ -81,6 +81,7 @@ class SharedSettings(BaseModel):
     epochs: int = Field(ge=1, le=100, description="passes over the training set")
     batch_size: int = Field(16, ge=1, le=1024, description="examples a step")
     gradient_accumulation: int = Field(1, ge=1, le=1024, description="parts of a batch that are computed in turn")
+    tokens_at_once: int | None = Field(None, ge=16, description="tokens of a batch that are computed at once")
     gradient_checkpointing: bool = Field(False, description="compute activations twice instead of keeping them")
     truncation: Literal["head", "head_and_tail"] = Field(
         "head", description="what is kept of a longer text: its beginning, or a quarter of it and the end"
@@ -88,7 +89,7 @@ class SharedSettings(BaseModel):
     warmup_steps: float = Field(0.06, ge=0, description="steps of linear warm-up; below 1, a share of all steps")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto is bf16 where the processor has it")
     threads: int = Field(1, ge=1, le=256, description="threads of one run; runs go side by side")
-    speedups: bool = Field(True, description="compute the same with less work (course_utils/speed.py, fork_server.py)")
+    speedups: bool = Field(True, description="compute the same with less work (course_utils/training/speed.py)")
     checkpoint_steps: int = Field(100, ge=1, description="steps between two checkpoints")
 
     @field_validator(*NAMES_OF_PLACES)

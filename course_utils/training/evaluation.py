@@ -30,7 +30,7 @@ def batches_by_tokens(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
 
     `lengths` (n,) in tokens; a text that is longer than `tokens` is a batch of its own.
     """
-    order = np.argsort(lengths, kind="stable")[::-1]
+    order = np.argsort(-lengths, kind="stable")
     batches = []
     while len(order):
         fit = max(1, tokens // int(lengths[order[0]]))
@@ -46,7 +46,7 @@ def predict(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame)
     """
     dataset = Classification.tokenize(frame, tokenizer, config.max_length, config.truncation)
     device = next(model.parameters()).device
-    tokens = TOKENS_CPU if device.type == "cpu" else TOKENS_GPU
+    tokens = config.tokens_at_once or (TOKENS_CPU if device.type == "cpu" else TOKENS_GPU)
     batches = batches_by_tokens(np.asarray(dataset["length"]), tokens)
     inputs = dataset.remove_columns(["label", "length"])
     loader = DataLoader(inputs, batch_sampler=batches, collate_fn=DataCollatorWithPadding(tokenizer))

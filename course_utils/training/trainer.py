@@ -31,6 +31,7 @@ from course_utils.host import processes
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
 from course_utils.tasks.classification import Classification, score
+from course_utils.training.evaluation import batches_by_tokens
 from course_utils.training.speed import speed_up
 
 VALIDATION_BATCH = 32
@@ -96,6 +97,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
     )
     # The head's loss is a mean over what it is given, whatever it is told of the whole batch.
     trainer.model_accepts_loss_kwargs = False
+    trainer.tokens_at_once = config.tokens_at_once
     trainer.own_rates = method.learning_rates(model, settings)
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -142,10 +144,29 @@ class GroupedByLength(Sampler[int]):
 class CourseTrainer(Trainer):
     """Trainer with our data order, whose checkpoints hold what is trained and nothing else.
 
-    `own_rates` maps a parameter's name to its learning rate where that is not the run's.
+    `own_rates` maps a parameter's name to its learning rate where that is not the run's. A batch of more than
+    `tokens_at_once` tokens is computed in parts, each with its share of the loss: their gradient is the batch's.
     """
 
     own_rates: dict[str, float] = {}
+    tokens_at_once: int | None = None
+    share = 1.0  # of the batch that is being computed
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        lengths = inputs["attention_mask"].sum(1).cpu().numpy()
+        if not self.tokens_at_once or len(lengths) * lengths.max() <= self.tokens_at_once:
+            return super().training_step(model, inputs, num_items_in_batch)
+        losses = []
+        for rows in batches_by_tokens(lengths, self.tokens_at_once):
+            longest, self.share = lengths[rows].max(), len(rows) / len(lengths)
+            part = {name: x[rows, :longest] if x.dim() == 2 else x[rows] for name, x in inputs.items()}
+            losses.append(super().training_step(model, part, num_items_in_batch))
+        self.share = 1.0
+        return sum(losses)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return found if return_outputs else found * self.share
 
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)

@@ -34,7 +34,7 @@ def test_parts_of_a_batch_and_activations_computed_twice_give_the_same_run(still
     usual |= {"dropout": 0.0} if method != FULL else {}
     runs = [
         train(load_experiment("smoke", usual | setting).config(method))
-        for setting in ({}, {"gradient_accumulation": 4}, {"gradient_checkpointing": True})
+        for setting in ({}, {"gradient_accumulation": 4}, {"gradient_checkpointing": True}, {"tokens_at_once": 100})
     ]
     expected, *found = (scores_of(run.predictions()) for run in runs)
     assert len({len(run.history()) for run in runs}) == 1
