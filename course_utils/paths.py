@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
+LFS_POINTER = b"version https://git-lfs"
 BIBLIOGRAPHY = PROJECT / "course_utils" / "references.bib"
 
 
@@ -52,7 +53,8 @@ def find_path(name: str, starts: Iterable[Path] = ()) -> Path | None:
     """
     name = os.path.expanduser(name)
     # false, where Path's own raises, for what can be no name of a file
-    return next((start / name for start in starts or (PROJECT, Path.cwd()) if os.path.exists(start / name)), None)
+    place = next((start / name for start in starts or (PROJECT, Path.cwd()) if os.path.exists(start / name)), None)
+    return place and Path(os.path.realpath(place.parent), place.name)  # without the way from the project to it
 
 
 def find_typed(name: str) -> Path | None:
@@ -61,6 +63,12 @@ def find_typed(name: str) -> Path | None:
     COURSE_FROM is where they stand when a script has taken them elsewhere.
     """
     return find_path(name, (Path(os.environ.get("COURSE_FROM") or Path.cwd()), PROJECT))
+
+
+def is_lfs_pointer(file: Path) -> bool:
+    """Whether `file` only stands for one in large-file storage; raises OSError where it is unreadable."""
+    with file.open("rb") as content:
+        return content.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def sha256_of(file: Path) -> str:

@@ -19,7 +19,7 @@ from course_utils.inputs.embedded import ENCODER, MODEL, embedded_model
 from course_utils.inputs.embedded_decoder import BUNDLE as DECODER
 from course_utils.inputs.embedded_decoder import FOLDER, embedded_decoder
 from course_utils.inputs.facts import Facts
-from course_utils.paths import PROJECT, find_folder, sha256_of
+from course_utils.paths import PROJECT, find_folder, is_lfs_pointer, sha256_of
 from course_utils.text import code_span, hash_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,6 @@ OWN_TARGETS = {  # query and value, or what holds them, where PEFT's own table s
     "mpnet": ["q", "v"],
     "modernbert": ["Wqkv"],
 }
-LFS_POINTER = b"version https://git-lfs"  # what stands for a large file that was not fetched
 READ = (  # what of a folder decides what a run computes
     "config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt", "*.model",
     "special_tokens_map.json", "added_tokens.json",
@@ -267,8 +266,8 @@ def _transformer_in(folder: Path, name: str) -> Path:
             raise CourseError(f"base_model={name}: {', '.join(lacking)} is missing; fetch or save the model again")
     for file in weights:
         with explained(f"base_model={name}: {file} cannot be read", "make it a file that you may read", OSError):
-            start = file.open("rb").read(len(LFS_POINTER))
-        if start == LFS_POINTER:
+            points = is_lfs_pointer(file)
+        if points:
             raise CourseError(
                 f"base_model={name}: {file.name} only points to the weights; fetch them with git lfs pull, or from the"
                 " hub"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError, explained
+from course_utils.paths import is_lfs_pointer
 
 if TYPE_CHECKING:
     import pandas
@@ -24,6 +25,10 @@ def read_table(path: Path) -> pandas.DataFrame:
 
     Raises CourseError, with the line, where the file cannot be read as what its ending says.
     """
+    with explained(f"{path} cannot be read", "make it a file that you may read", OSError):
+        points = is_lfs_pointer(path)
+    if points:
+        raise CourseError(f"{path} only points to the data; fetch them with git lfs pull")
     return READERS[path.suffix.lower()](path)
 
 

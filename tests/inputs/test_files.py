@@ -173,7 +173,9 @@ def test_also_evaluate_takes_classes_by_name(tmp_path):
         ("train.json", '[{"text": "a"}, 3]', "item 2: this is no object"),
         ("train.csv", 'text,label\n"open,1\n', "line"),
         ("train.csv", "text,label\na,b,1\n", "line 2: 3 fields instead of 2"),
-        ("train.parquet", "version https://git-lfs.github.com/spec/v1\n", "cannot be read as Parquet"),
+        ("train.parquet", "PAR1", "cannot be read as Parquet"),
+        ("train.parquet", "version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("train.csv", "version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("train.csv", "text,text,label\na,b,1\n", "two columns 'text'"),
     ],
 )
