@@ -68,6 +68,7 @@ def found(tmp_path_factory):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_another_metric_is_in_the_record_and_the_tables(found):
     assert "mcc" in found["record"]
     assert "test_mcc" in found["csv"] and "Matthews' correlation coefficient" in found["columns"]
@@ -75,6 +76,7 @@ def test_another_metric_is_in_the_record_and_the_tables(found):
     assert row["MCC"] == "0.70 [0.60, 0.80]" and row["Accuracy (%)"].startswith("85.0 [")
 
 
+@pytest.mark.slow
 def test_another_metric_is_on_the_card(found):
     assert "| MCC |" in found["card"] and "| 0.700 [0.60, 0.80] |" in found["card"]
     assert "mcc" in found["hub"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from peft import PeftModel
-from small import EMBEDDED, SENTIMENT
+from small import ADAPTER, EMBEDDED, QUANTISED, SENTIMENT
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -84,7 +84,9 @@ def tiny_tokenizer(with_padding):
     )
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in (ADAPTER, QUANTISED) else pytest.mark.slow) for name in METHODS]
+)
 def test_every_architecture_can_be_adapted_trained_saved_and_merged(base, name, tmp_path):
     method = METHODS[name]
     config = load_experiment("smoke", {"precision": "fp32", "methods": [name], "base_model": base.name}).config(name)
