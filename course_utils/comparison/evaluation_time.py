@@ -11,7 +11,7 @@ from course_utils.runs import Run, load_model
 from course_utils.training.evaluation import predict_as_trained
 
 
-def evaluation_times(runs: dict[str, Run], sentences: int = 32, turns: int = 3) -> pd.DataFrame:
+def evaluation_times(runs: dict[str, Run], sentences: int = 256, turns: int = 3) -> pd.DataFrame:
     """Milliseconds to classify one test sentence, with ΔW merged into W₀ and beside it: measured here and now.
 
     One row for each of `runs`, columns merged and unmerged: medians over `turns`, in each of which every model is

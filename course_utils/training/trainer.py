@@ -153,10 +153,9 @@ class CourseTrainer(Trainer):
     share = 1.0  # of the batch that is being computed
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        lengths = inputs["attention_mask"].sum(1).cpu().numpy()
-        if not self.tokens_at_once or len(lengths) * lengths.max() <= self.tokens_at_once:
+        if not self.tokens_at_once or inputs["input_ids"].numel() <= self.tokens_at_once:
             return super().training_step(model, inputs, num_items_in_batch)
-        losses = []
+        losses, lengths = [], inputs["attention_mask"].sum(1).cpu().numpy()
         for rows in batches_by_tokens(lengths, self.tokens_at_once):
             longest, self.share = lengths[rows].max(), len(rows) / len(lengths)
             part = {name: x[rows, :longest] if x.dim() == 2 else x[rows] for name, x in inputs.items()}
