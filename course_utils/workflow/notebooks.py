@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +9,13 @@ from course_utils.errors import CourseError
 from course_utils.paths import PROJECT, reports_folder
 
 if TYPE_CHECKING:
+    from jupyter_client.manager import AsyncKernelManager
     from nbformat import NotebookNode
 
     from course_utils.config import Experiment, RunConfig
 
 NOTEBOOKS = PROJECT / "notebooks"
-KERNELS = Path(__file__).parent  # its folder kernels/ has the kernel python3, which is kernel.py
+KERNELS = Path(__file__).parent / "kernels"  # its folder python3 says how kernel.py is started
 
 
 def notebook_names(methods: list[str]) -> list[str]:
@@ -69,7 +69,6 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
     known = notebook_names(experiment.methods)
     if name not in known:
         raise CourseError(f"There is no notebook {name!r}; there are {', '.join(known)}.")
-    os.environ["JUPYTER_PATH"] = str(KERNELS)  # our kernel, not one of the same name in the home
     source, parameters = NOTEBOOKS / f"{name}.ipynb", {"seed": 0} | experiment.parameters
     check_parameters(source, set(parameters))
     target = reports_folder() / experiment.name / "notebooks" / source.name
@@ -80,7 +79,13 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
     for attempt in (1, 2):
         try:
             papermill.execute_notebook(
-                fitting, unfinished, parameters, cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False
+                fitting,
+                unfinished,
+                parameters,
+                cwd=NOTEBOOKS,
+                kernel_name="python3",
+                kernel_manager_class=own_kernels(),
+                progress_bar=False,
             )
             break
         except RuntimeError:  # of the kernel; what a cell raises comes as a PapermillExecutionError
@@ -92,6 +97,18 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
         notebook.metadata.papermill.pop(path)
     nbformat.write(notebook, unfinished)
     return unfinished.replace(target)
+
+
+def own_kernels() -> type[AsyncKernelManager]:
+    """A class of kernel managers that start our kernel, not one of the same name in the home."""
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class OwnKernels(AsyncKernelManager):
+        def __init__(self, **options) -> None:
+            super().__init__(**options | {"kernel_spec_manager": KernelSpecManager(kernel_dirs=[str(KERNELS)])})
+
+    return OwnKernels
 
 
 def what_fits(notebook: NotebookNode, experiment: Experiment) -> NotebookNode:
