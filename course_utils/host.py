@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 T = TypeVar("T")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 MEMORY_LIMIT = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # controller → file, in versions 2 and 1
 
@@ -44,6 +45,17 @@ def memory_mib() -> int:
                 if file.is_file() and (limit := file.read_text().strip()).isdigit():
                     limits.append(int(limit))
     return min(limits) // 2**20
+
+
+def map_large_blocks() -> None:
+    """Have glibc's allocator map a block of 1 MiB or more by itself, so that freed ones leave no holes in the heap.
+
+    Other allocators are left as they are.
+    """
+    with suppress(OSError, AttributeError):
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(M_MMAP_THRESHOLD, 2**20)
+        allocator.mallopt(M_TRIM_THRESHOLD, 2**28)  # naming one threshold would set the other low, which takes time
 
 
 def give_memory_back() -> None:

@@ -18,7 +18,13 @@ from course_utils import runs
 from course_utils.code_identity import code_of
 from course_utils.config import RunConfig
 from course_utils.errors import check_writable
-from course_utils.host import by_first_process, from_first_process, give_memory_back, is_first_process
+from course_utils.host import (
+    by_first_process,
+    from_first_process,
+    give_memory_back,
+    is_first_process,
+    map_large_blocks,
+)
 from course_utils.inputs.bases import check_length, check_targets, head_modules, in_head
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
@@ -52,6 +58,7 @@ def train(config: RunConfig, force: bool = False) -> runs.Run:
 
 
 def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, identity: str) -> runs.Run:
+    map_large_blocks()
     folder = by_first_process(lambda: runs.workspace(config, identity))
     load_before = os.getloadavg()[0]
     method = METHODS[config.method]
