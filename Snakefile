@@ -8,17 +8,10 @@ from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.options import experiment_options, parse_overrides
 from course_utils.paths import relative_to_project, reports_folder, runs_folder
-from course_utils.workflow.estimates import (
-    code_digest,
-    content,
-    expected_memory,
-    expected_seconds,
-    gpus_a_run,
-    processes_a_run,
-    training_code,
-    training_priority,
-)
+from course_utils.training.memory import expected_memory
+from course_utils.workflow.estimates import expected_seconds, training_priority
 from course_utils.workflow.notebooks import notebook_names, subject
+from course_utils.workflow.steps import code_digest, content, gpus_a_run, processes_a_run, training_code
 
 OVERRIDES = list(config.get("overrides", []))
 EXPERIMENT = load_experiment(config.get("profile", "quick"), parse_overrides(OVERRIDES))
@@ -112,7 +105,7 @@ for method in EXPERIMENT.methods:
             f"{LOGS}/{{study}}-{method}-seed-{{seed}}.log",
         threads: EXPERIMENT.config(method).threads * PROCESSES
         resources:
-            mem_mb=expected_memory(EXPERIMENT, method) * PROCESSES,
+            mem_mb=expected_memory(EXPERIMENT.config(method), PROCESSES) * PROCESSES,
             device=PROCESSES,
             gpu=gpus_a_run(),
             # in minutes: a cluster ends what takes longer

@@ -24,20 +24,28 @@ from course_utils.methods import PLAIN
 
 
 def plain_trainer(config: RunConfig, data, output: str, **arguments) -> Trainer:
-    """The script's trainer for a LoRA run of `config`: 32 bits, batches padded to their longest, random order."""
+    """The script's trainer for a run of `config`, LoRA or full: 32 bits, batches padded to their longest, random order.
+
+    `arguments` are further ones of TrainingArguments.
+    """
     location = config.base.location
     tokenizer = AutoTokenizer.from_pretrained(location)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     set_seed(config.seed)
-    model = AutoModelForSequenceClassification.from_pretrained(location, num_labels=2)
-    adapter = LoraConfig(
-        task_type="SEQ_CLS",
-        r=config.settings.rank,
-        lora_alpha=config.settings.alpha,
-        lora_dropout=config.settings.dropout,
-        target_modules=["q_lin", "v_lin"],
+    model = AutoModelForSequenceClassification.from_pretrained(
+        location, num_labels=2, pad_token_id=tokenizer.pad_token_id, dtype="float32"
     )
+    if config.method == PLAIN.name:
+        adapter = LoraConfig(
+            task_type="SEQ_CLS",
+            r=config.settings.rank,
+            lora_alpha=config.settings.alpha,
+            lora_dropout=config.settings.dropout,
+            target_modules=["q_lin", "v_lin"] if model.config.model_type == "distilbert" else None,
+        )
+        model = get_peft_model(model, adapter)
     return Trainer(
-        model=get_peft_model(model, adapter),
+        model=model,
         args=TrainingArguments(
             output_dir=output,
             seed=config.seed,

@@ -65,7 +65,7 @@ def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple]:
             trainer = (
                 plain_trainer(config, data, folder, max_steps=steps, logging_steps=steps)
                 if name == SCRIPT
-                else _our_trainer(config, data, Path(folder), steps)
+                else our_trainer(config, data, Path(folder), steps)
             )
             if name == SCRIPT:
                 trainer.add_callback(StepTimes())
@@ -76,7 +76,8 @@ def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple]:
     return run
 
 
-def _our_trainer(config: RunConfig, data, folder: Path, steps: int):
+def our_trainer(config: RunConfig, data, folder: Path, steps: int):
+    """The trainer of a run of `config`, for `steps` steps of training alone."""
     base = METHODS[config.method].load_base(config.base, config.task, config.precision)
     trainer = make_trainer(config, adapted_model(config, base), config.base.tokenizer(), data, folder)
     trainer.args.max_steps = steps

@@ -232,7 +232,6 @@ class Profile(BaseModel):
     title: str
     description: str
     disk_gb: float = Field(gt=0)
-    memory_gb: float = Field(gt=0)  # of one run
     seeds: int = Field(ge=1, le=1000)
     settings: dict[SharedName, Any]
     methods: dict[MethodOrDefault, dict[str, Any]] = Field(min_length=1)  # default serves those that are not named

@@ -25,9 +25,13 @@ BLOCKS, WIDTH = 2, 64  # of the tiny base
 
 def tiny_base(folder: Path) -> Base:
     """A random DistilBERT of two blocks, saved in `folder` with the embedded base's tokenizer."""
+    return random_base(folder, n_layers=BLOCKS, dim=WIDTH, n_heads=4, hidden_dim=2 * WIDTH)
+
+
+def random_base(folder: Path, **sizes: int) -> Base:
+    """A random DistilBERT of these sizes, saved in `folder` with the embedded base's tokenizer."""
     torch.manual_seed(0)
-    sizes = {"vocab_size": 30_522, "n_layers": BLOCKS, "dim": WIDTH, "n_heads": 4, "hidden_dim": 2 * WIDTH}
-    DistilBertModel(DistilBertConfig(**sizes)).save_pretrained(folder)
+    DistilBertModel(DistilBertConfig(vocab_size=30_522, **sizes)).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((embedded_model() / name).read_bytes())
     return Base(str(folder))

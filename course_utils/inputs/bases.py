@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from course_utils.errors import CourseError, explained
 from course_utils.inputs.embedded import ENCODER, MODEL, embedded_model
@@ -79,6 +79,24 @@ READ = (  # what of a folder decides what a run computes
 )  # fmt: skip
 
 
+class Shape(NamedTuple):
+    """The size of a base model: numbers in all, width of a token's vector, layers, attention heads of each."""
+
+    parameters: int
+    width: int
+    layers: int
+    heads: int
+
+
+SHAPES = {"embedded": Shape(22_600_000, 384, 6, 12), "embedded-decoder": Shape(134_500_000, 576, 30, 9)}
+USUAL_SHAPE = Shape(67_000_000, 768, 6, 12)  # DistilBERT's
+SIZES = (  # what architectures call width, layers and heads
+    ("hidden_size", "dim", "n_embd", "d_model"),
+    ("num_hidden_layers", "n_layers", "n_layer", "num_layers"),
+    ("num_attention_heads", "n_heads", "n_head"),
+)
+
+
 @dataclass(frozen=True)
 class Base:
     """A base model by the name that `base_model=` takes: "embedded", a folder, or a hub id. Nothing is loaded yet.
@@ -130,14 +148,18 @@ class Base:
         return sorted(file for kind in ("config.json", "*.safetensors") for file in folder.glob(kind)) if folder else []
 
     @cached_property
-    def parameters(self) -> int | None:
-        """Roughly how many numbers its weights hold, from their files' headers; None where they are not here."""
-        if self.name == "embedded":  # known, whether it was fetched or not
-            return 22_600_000
-        if self.name == "embedded-decoder":
-            return 134_500_000
-        files = [*Path(self.location).glob("*.safetensors")] if self.is_local else []
-        return sum(_numbers_in(file) for file in files) or None
+    def shape(self) -> Shape:
+        """Its size, from its files' headers and its configuration; DistilBERT's where they are not here."""
+        if self.name in SHAPES:  # known, whether it was fetched or not
+            return SHAPES[self.name]
+        if not self.is_local:
+            return USUAL_SHAPE
+        folder = Path(self.location)
+        numbers = sum(_numbers_in(file) for file in folder.glob("*.safetensors"))
+        known = json.loads((folder / "config.json").read_text("utf-8"))
+        sizes = (next((known[name] for name in names if name in known), None) for names in SIZES)
+        width, layers, heads = (size or usual for size, usual in zip(sizes, USUAL_SHAPE[1:], strict=True))
+        return Shape(numbers or USUAL_SHAPE.parameters, width, layers, heads)
 
     def fingerprint(self) -> str:
         """SHA-256 over configuration, tokenizer and weights in a folder; "hub:ID@COMMIT" for a model of the hub."""

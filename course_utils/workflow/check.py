@@ -12,7 +12,8 @@ from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
 from course_utils.paths import runs_folder
 from course_utils.text import and_joined, duration, one_line
-from course_utils.workflow.estimates import expected_memory, expected_seconds
+from course_utils.training.memory import expected_memory
+from course_utils.workflow.estimates import expected_seconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +68,7 @@ def check_inputs(experiment: Experiment) -> dict:
             _said_of_speed(shared, model),
             *_said_of_data(data),
             _said_of_texts(shared, tokens, unknown),
-            _said_of_costs(experiment),
+            _said_of_costs(experiment, max(map(len, tokens))),
         ],
     }
 
@@ -164,9 +165,10 @@ def _said_of_texts(config: RunConfig, tokens: list[list[int]], unknown: float) -
     )
 
 
-def _said_of_costs(experiment: Experiment) -> str:
-    memory = [expected_memory(experiment, method) / 1000 for method in experiment.methods]
-    seconds = [expected_seconds(experiment.config(method)) for method in experiment.methods]
+def _said_of_costs(experiment: Experiment, longest: int) -> str:
+    configs = [experiment.config(method) for method in experiment.methods]
+    memory = [expected_memory(config, longest=longest) / 1000 for config in configs]
+    seconds = [expected_seconds(config) for config in configs]
     return (
         f"a run takes roughly {min(memory):.1f} to {max(memory):.1f} GB of memory, and {duration(min(seconds))} to"
         f" {duration(max(seconds))}"

@@ -7,10 +7,11 @@ import shutil
 from dataclasses import dataclass
 
 from course_utils import __version__
-from course_utils.config import load_experiment, profile_names
+from course_utils.config import Experiment, load_experiment, profile_names
 from course_utils.host import has_bf16, has_gpu, memory_mib, usable_cores
 from course_utils.paths import PROJECT
 from course_utils.text import duration
+from course_utils.training.memory import expected_memory
 from course_utils.workflow.estimates import expected_total
 
 
@@ -56,7 +57,7 @@ def _hub_answers() -> bool:
     return True
 
 
-def obstacles(experiment, machine: Capabilities) -> list[str]:
+def obstacles(experiment: Experiment, machine: Capabilities) -> list[str]:
     """What `machine` lacks for the profile of `experiment`."""
     config = experiment.shared
     profile = experiment.profile
@@ -64,11 +65,16 @@ def obstacles(experiment, machine: Capabilities) -> list[str]:
     lacking = []
     if machine.disk < profile.disk_gb:
         lacking.append(f"{profile.disk_gb:g} GB of disk")
-    if machine.memory < profile.memory_gb:
-        lacking.append(f"{profile.memory_gb:g} GB of memory")
+    if machine.memory < memory_needed(experiment):
+        lacking.append(f"{memory_needed(experiment):.1f} GB of memory")
     if from_hub and not machine.hub:
         lacking.append("the hub (or " + " ".join(f"-p {name}=FOLDER" for name in from_hub) + ")")
     return lacking
+
+
+def memory_needed(experiment: Experiment) -> float:
+    """Memory of the largest run of `experiment`, in GB."""
+    return max(expected_memory(experiment.config(method)) for method in experiment.methods) / 1000
 
 
 def main() -> None:
@@ -92,7 +98,7 @@ def main() -> None:
         print(
             f"{experiment.profile_name:<9} {len(experiment.configs()):>4}"
             f" {duration(expected_total(experiment, machine.cores)):>14}"
-            f"  {f'{profile.disk_gb:g} GB':<7} {f'{profile.memory_gb:g} GB':<12} "
+            f"  {f'{profile.disk_gb:g} GB':<7} {f'{memory_needed(experiment):.1f} GB':<12} "
             f" {'no, it needs ' + ' and '.join(lacking) if lacking else 'yes'}"
         )
     print("\nStart one with ./run_all.sh --profile NAME.")

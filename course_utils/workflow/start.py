@@ -26,9 +26,10 @@ from course_utils.report.bind import read_settings
 from course_utils.report.fonts import NOT_PRINTED
 from course_utils.text import and_joined, counted, duration
 from course_utils.workflow.check import check_folders, check_inputs, understood
-from course_utils.workflow.estimates import expected_seconds, expected_total, gpus_a_run, processes_a_run
+from course_utils.workflow.estimates import expected_seconds, expected_total
 from course_utils.workflow.fork_server import fork_server
 from course_utils.workflow.progress import Progress
+from course_utils.workflow.steps import gpus_a_run, processes_a_run
 
 STATE = PROJECT / ".snakemake"
 PLUGINS = PROJECT / "course_utils" / "workflow" / "plugins"  # of Snakemake

@@ -1,10 +1,14 @@
 """What saves memory changes no number; what is kept of a long text is what the setting says."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pandas
 import pytest
 import torch
-from small import ADAPTER, FULL, QUANTISED, SENTIMENT, tiny_base
+from small import ADAPTER, FULL, QUANTISED, SENTIMENT, random_base, tiny_base
 from transformers import AutoModel
 
 from course_utils.config import load_experiment
@@ -12,7 +16,9 @@ from course_utils.errors import CourseError
 from course_utils.inputs.bases import Base
 from course_utils.inputs.splits import load_data
 from course_utils.tasks.classification import scores_of
+from course_utils.paths import PROJECT
 from course_utils.training.evaluation import batches_by_tokens
+from course_utils.training.memory import expected_memory
 from course_utils.training.train import train
 
 
@@ -77,3 +83,36 @@ def test_pairs_are_cut_at_the_longer_text(tmp_path):
     tokenizer = Base("embedded").tokenizer()
     ids = torch.tensor(SENTIMENT.tokenize(frame, tokenizer, 32)["input_ids"])
     assert ids.shape[1] == 32 and (ids == tokenizer.sep_token_id).sum(dim=1).eq(2).all()
+
+
+PEAKS = """
+import json, os, re, sys
+from course_utils.config import load_experiment
+from course_utils.training.train import train
+for options in json.loads(sys.argv[1]):
+    method = options["methods"][0]
+    if not (child := os.fork()):
+        train(load_experiment("smoke", options).config(method))
+        print(re.search(r"VmHWM: +(\\d+)", open("/proc/self/status").read().replace("\\t", " "))[1], flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_foreseen_within_a_fifth(tmp_path, runs_in):
+    sizes = [(128, 2, FULL), (256, 4, ADAPTER), (384, 6, FULL), (768, 6, ADAPTER)]
+    texts = pandas.DataFrame({"text": [f"text {n}" + " good bad" * 64 for n in range(120)], "label": [0, 1] * 60})
+    texts.to_csv(tmp_path / "texts.csv", index=False)
+    shared = {"data": str(tmp_path / "texts.csv"), "precision": "fp32", "epochs": 1, "seeds": 1}
+    shared |= {"max_train": 48, "max_validation": 16, "max_test": 16}
+    runs = []
+    for width, layers, method in sizes:
+        base = random_base(tmp_path / f"{width}", dim=width, n_layers=layers, n_heads=width // 32, hidden_dim=4 * width)
+        runs.append({"base_model": base.name, "methods": [method]} | shared)
+    told = subprocess.run(
+        [sys.executable, "-c", PEAKS, json.dumps(runs)], cwd=PROJECT, text=True, stdout=subprocess.PIPE, check=True
+    ).stdout
+    peaks = [int(line) / 1000 for line in told.split()]
+    foreseen = [expected_memory(load_experiment("smoke", run).config(run["methods"][0])) for run in runs]
+    assert foreseen == pytest.approx(peaks, rel=0.2)

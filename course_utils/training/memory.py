@@ -1,0 +1,41 @@
+"""The memory that a run on a CPU will take, foreseen from its settings and the shape of its base model."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from course_utils.config import RunConfig
+from course_utils.methods import CEILING, METHODS
+
+LIBRARIES = 580e6  # imported, and the pages of their code that a step reads; see benchmarks/README.md
+FULL_PRECISION, HALF_PRECISION = 4, 2  # bytes of a number
+OF_AN_OPTIMISER = 12  # bytes of a trained number beside its weight: its gradient and AdamW's two averages
+OF_NF4 = 0.6  # bytes of a number in 4 bits, with the constants of its block and what is not in 4 bits
+# Numbers that a step keeps for its backward pass: of a token's vector in a layer, of a pair of tokens in a head.
+# Korthikanti et al. (2022), section 4, count 17 and 2.5 in 16 bits where every weight is trained.
+OF_A_VECTOR, OF_A_PAIR = 10, 2.2
+
+
+def expected_memory(config: RunConfig, processes: int = 1, longest: int | None = None) -> int:
+    """Peak memory, in MB, of one of the `processes` that train the run of `config` together on a CPU.
+
+    longest: tokens of its longest text, where they are known; else as many as the settings allow.
+    """
+    method, shape = METHODS[config.method], config.base.shape
+    width = HALF_PRECISION if config.precision == "bf16" else FULL_PRECISION
+    weights: float = shape.parameters * FULL_PRECISION
+    if method is CEILING:
+        weights += shape.parameters * OF_AN_OPTIMISER
+    elif method.four_bit_base:
+        weights += shape.parameters * OF_NF4
+
+    tokens = min(config.max_length, longest or config.max_length)
+    texts = ceil(config.batch_size / processes / config.gradient_accumulation)
+    if config.tokens_at_once:
+        texts = min(texts, max(1, config.tokens_at_once // tokens))
+    kept = texts * tokens * (OF_A_VECTOR * shape.width + OF_A_PAIR * shape.heads * tokens) * width  # of one layer
+    if config.gradient_checkpointing:
+        kept += shape.layers * texts * tokens * shape.width * width
+    else:
+        kept *= shape.layers
+    return ceil((LIBRARIES + weights + kept) / 1e6)

@@ -1,0 +1,49 @@
+"""What the Snakefile asks of a step: what it depends on, and what it is given."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from course_utils.code_identity import code_of, keeps_old_runs, summary
+from course_utils.errors import CourseError
+from course_utils.paths import PROJECT
+
+
+def code_digest() -> str:
+    """Hash of the package's code and templates: notebooks and report, not runs, are made again when it changes."""
+    suffixes = {".py", ".toml", ".bib", ".lua", ".typ", ".css", ".html", ".md", ".jinja"}
+    return content(*(path for path in sorted((PROJECT / "course_utils").rglob("*")) if path.suffix in suffixes))
+
+
+def training_code(record: Path, method: str) -> str:
+    """Hash of the code that a run of `method` depends on: today's, or, where old runs are kept, that of its record."""
+    kept = keeps_old_runs() and record.is_file()
+    return summary(json.loads(record.read_bytes()).get("code", {}) if kept else code_of(method))
+
+
+def content(*files: Path) -> str:
+    """Hash of what is in `files`: a file that was replaced by an older one is noticed by it, not by its date."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def processes_a_run() -> int:
+    """How many processes train each run together: COURSE_PROCESSES, or one."""
+    return _number("COURSE_PROCESSES", 1)
+
+
+def gpus_a_run() -> int:
+    """How many GPUs each training asks a cluster for: COURSE_GPUS, or none."""
+    return _number("COURSE_GPUS", 0)
+
+
+def _number(variable: str, least: int) -> int:
+    text = os.environ.get(variable) or str(least)
+    if text not in map(str, range(least, 65)):
+        raise CourseError(f"{variable}: {text!r} is not allowed; set a whole number from {least} to 64.")
+    return int(text)
