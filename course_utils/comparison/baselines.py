@@ -24,7 +24,8 @@ from torch import nn
 from course_utils.code_identity import code_of, digest, summary
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import explained
-from course_utils.methods import FLOOR
+from course_utils.methods import FLOOR, METHODS
+from course_utils.methods.base import Method
 from course_utils.paths import relative_to_project, runs_folder
 from course_utils.training.evaluation import predict
 
@@ -85,11 +86,16 @@ class MeanPooled(nn.Module):
         return SimpleNamespace(logits=(states * weights).sum(dim=1) / weights.sum(dim=1))
 
 
-MAJORITY = Baseline("majority", "Majority class", "|", "#7f7f7f")
+MAJORITY = Baseline("majority", "Majority class", "d", "#7f7f7f")
 TF_IDF = Baseline("tf-idf", "TF-IDF and logistic regression", "*", "#8c510a", word_features)
 FROZEN = Baseline("frozen", "Frozen base and logistic regression", "p", "#4d4d4d", frozen_features)
 BASELINES = {baseline.name: baseline for baseline in (MAJORITY, TF_IDF, FROZEN)}
 FITTED = [baseline for baseline in BASELINES.values() if baseline.features]
+
+
+def shown(name: str) -> Method | Baseline:
+    """The method or baseline called `name`: its title, marker and colour."""
+    return METHODS.get(name) or BASELINES[name]
 
 
 def make_baselines(experiment: Experiment) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from course_utils.comparison.baselines import BASELINES, FITTED
+from course_utils.comparison.baselines import BASELINES, FITTED, shown
 from course_utils.methods import FLOOR, METHODS
 from course_utils.stats import DIFFERENCES, MARGIN, PairedComparison, Power, compare_pairs
 from course_utils.text import counted, in_sentence, signed_points, template
@@ -105,13 +105,13 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
     sentences = []
     for found in bought(results):
         pair = found.pair
-        method, baseline = METHODS[pair.first].title, in_sentence(BASELINES[pair.second].title)
+        method, baseline = shown(pair.first).title, in_sentence(shown(pair.second).title)
         relation = "more accurate than" if pair.above else "less accurate than"
         relation = relation if pair.differs else "not shown to differ in accuracy from"
         sentences.append(
             f"What fine-tuning buys: {method}, the most accurate of the methods that train more than a head, is"
             f" {relation} {baseline} ({difference_in_points(pair)}). Its"
-            f" training took {found.seconds:,.0f} s a run, {baseline} {found.seconds_of_baseline:,.1f} s."
+            f" training took {found.seconds:,.0f} s a run; {baseline} took {found.seconds_of_baseline:,.1f} s."
         )
     return sentences
 

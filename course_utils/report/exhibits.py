@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from course_utils.audit import audit
 from course_utils.comparison import agreement, calibration, controls, tables
-from course_utils.comparison.baselines import BASELINES
+from course_utils.comparison.baselines import BASELINES, shown
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
 from course_utils.comparison.evaluation_time import MERGED, evaluation_times
@@ -34,7 +34,7 @@ from course_utils.text import escape_markdown, in_sentence, one_line, signed_poi
 
 
 def _title(name: str) -> str:
-    return (METHODS.get(name) or BASELINES[name]).title
+    return shown(name).title
 
 
 def _each(values: pd.DataFrame, text: str) -> str:
@@ -150,9 +150,9 @@ def other_domains(results: ExperimentRuns) -> None:
     """Accuracy on the sets from elsewhere, and how far it falls."""
     by_set = tables.accuracy_by_set(results)
     cells = by_set.assign(cell=[f"{row.estimate:.1f} [{row.low:.1f}, {row.high:.1f}]" for row in by_set.itertuples()])
-    shown = cells.pivot(index="method", columns="set", values="cell")
-    shown = shown.loc[[name for name in (*BASELINES, *METHODS) if name in shown.index], by_set["set"].unique()]
-    show_table(shown.rename(index=_title).rename_axis(index="Method", columns=None), say.other_domains_table())
+    written = cells.pivot(index="method", columns="set", values="cell")
+    written = written.loc[[name for name in (*BASELINES, *METHODS) if name in written.index], by_set["set"].unique()]
+    show_table(written.rename(index=_title).rename_axis(index="Method", columns=None), say.other_domains_table())
     wide = by_set.pivot(index="method", columns="set", values="estimate").loc[_in_order, by_set["set"].unique()]
     drop = (wide.iloc[:, :1].to_numpy() - wide.iloc[:, 1:]).mean()
     if drop.empty:

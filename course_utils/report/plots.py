@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from course_utils.comparison.baselines import BASELINES, MAJORITY, Baseline
+from course_utils.comparison.baselines import BASELINES, MAJORITY, Baseline, shown
 from course_utils.comparison.costs import SURE, front_shares
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings, Method
@@ -52,10 +52,6 @@ def _panels(number: int, across: int, height: float, **options: Any):
     for axis in axes.flat[number:]:
         axis.set_axis_off()
     return figure, axes.flat
-
-
-def _shown(name: str) -> Method | Baseline:
-    return METHODS.get(name) or BASELINES[name]
 
 
 def _line(method: Method | Baseline) -> dict:
@@ -155,45 +151,49 @@ def intervals(
     figure, axis = _figure(0.9 + 0.32 * len(table), title=title, xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
     for row, entry in enumerate(table.itertuples()):
         span = [[entry.estimate - entry.low], [entry.high - entry.estimate]]
-        axis.errorbar(entry.estimate, row, xerr=span, ms=7, **_line(_shown(entry.method)))
+        axis.errorbar(entry.estimate, row, xerr=span, ms=7, **_line(shown(entry.method)))
     if reference is not None:
         axis.axvline(reference, color="black", lw=1, ls="--")
         axis.annotate(
-            reference_label, (reference, 1), xycoords=("data", "axes fraction"), xytext=(3, 2),
-            textcoords="offset points", fontsize=8,
+            reference_label, (reference, 0), xycoords=("data", "axes fraction"), xytext=(-3, 2),
+            textcoords="offset points", fontsize=8, ha="right",
         )  # fmt: skip
-    axis.set_yticks(range(len(table)), [_shown(name).title for name in table["method"]])
+    axis.set_yticks(range(len(table)), [shown(name).title for name in table["method"]])
     return figure
 
 
 def accuracy_by_seconds(table: pd.DataFrame, title: str) -> Figure:
     """Accuracy (%) with its interval against seconds: columns method (a name), train_seconds, estimate, low, high.
 
-    Labels stand beside their points, in the colour of these, one below the other where points are close. What takes no
-    time, the majority class, is a line.
+    The labels of methods stand in a column at the right, those of baselines beside their intervals. The majority
+    class, which takes no time, is a line.
     """
     figure, axis = _figure(3.6, title=title, xlabel="seconds of training", ylabel=f"test {ACCURACY}", xscale="log")
     timed = table[table["train_seconds"] > 0].sort_values("estimate", ascending=False)
     for entry in timed.itertuples():
         span = [[entry.estimate - entry.low], [entry.high - entry.estimate]]
-        axis.errorbar(entry.train_seconds, entry.estimate, yerr=span, ms=7, **_line(_shown(entry.method)))
+        axis.errorbar(entry.train_seconds, entry.estimate, yerr=span, ms=7, **_line(shown(entry.method)))
     for entry in table[table["method"] == MAJORITY.name].itertuples():
         axis.axhline(entry.estimate, color=MAJORITY.color, lw=1, ls="--")
-        axis.annotate(MAJORITY.title, (0, entry.estimate), (4, 3), xycoords=("axes fraction", "data"),
-                      textcoords="offset points", fontsize=8, color=MAJORITY.color)  # fmt: skip
-    axis.set_xlim(timed["train_seconds"].min() / 2, timed["train_seconds"].max() * 12)
-    low, high = axis.get_ylim()
-    room, least = (high - low) / 19, np.inf
+        _label(axis, MAJORITY, (0, entry.estimate), (4, 3), xycoords=("axes fraction", "data"))
+    longest = timed["train_seconds"].max()
+    axis.set_xlim(timed["train_seconds"].min() / 2, 12 * longest)
+    least, line = np.inf, np.ptp(axis.get_ylim()) / 19  # where the last label stands, and how high it is
     for entry in timed.itertuples():
-        least = min(entry.estimate, least - room) if entry.method in METHODS else least
-        place = least if entry.method in METHODS else entry.estimate
-        axis.annotate(
-            _shown(entry.method).title, (entry.train_seconds, entry.estimate),
-            (timed["train_seconds"].max() * 1.8 if entry.method in METHODS else entry.train_seconds * 1.15, place),
-            color=_shown(entry.method).color, fontsize=8, va="center",
-            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": _shown(entry.method).color},
-        )  # fmt: skip
+        if entry.method in METHODS:
+            least = min(entry.estimate, least - line)
+            arrow = {"arrowstyle": "-", "lw": 0.5, "relpos": (0, 0.5), "color": shown(entry.method).color}
+            point, place = (entry.train_seconds, entry.estimate), (1.8 * longest, least)
+            _label(axis, shown(entry.method), point, place, textcoords="data", va="center", arrowprops=arrow)
+    for place, entry in enumerate(timed[~timed["method"].isin(METHODS)].itertuples()):
+        end, offset, side = ((entry.low, -3, "top"), (entry.high, 3, "bottom"))[place % 2]
+        _label(axis, shown(entry.method), (entry.train_seconds, end), (-3, offset), va=side)
     return figure
+
+
+def _label(axis, entry: Method | Baseline, point: tuple, place: tuple, **options: Any) -> None:
+    options = {"textcoords": "offset points", "fontsize": 8, "color": entry.color} | options
+    axis.annotate(entry.title, point, place, **options)
 
 
 def cost_scatter(table: pd.DataFrame, columns: dict[str, str], draws: dict[str, pd.DataFrame], title: str) -> Figure:
@@ -241,7 +241,7 @@ def accuracy_by_set(table: pd.DataFrame, title: str) -> Figure:
         rows = table[table["method"] == name].set_index("set").reindex(sets)
         place = np.arange(len(sets)) + (index - (len(names) - 1) / 2) * 0.8 / len(names)
         span = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
-        axis.errorbar(place, rows["estimate"], yerr=span, ls="", lw=1, ms=5, **_line(_shown(name)))
+        axis.errorbar(place, rows["estimate"], yerr=span, ls="", lw=1, ms=5, **_line(shown(name)))
     axis.set_xticks(range(len(sets)), sets)
     axis.grid(axis="x", visible=False)
     figure.legend(loc="outside lower center", ncols=3)
