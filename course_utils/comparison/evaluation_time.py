@@ -12,7 +12,7 @@ from course_utils.training.evaluation import predict_as_trained
 MERGED = "merged"
 
 
-def evaluation_times(runs: dict[str, Run], sentences: int = 256, turns: int = 9) -> pd.DataFrame:
+def evaluation_times(runs: dict[str, Run], sentences: int = 256, turns: int = 7) -> pd.DataFrame:
     """Milliseconds to classify one test sentence, measured here and now: a row a turn, in which each model is asked.
 
     The column `MERGED` is a plain model. With ΔW added to W₀ every method is one, of the same layers and sizes, so one
