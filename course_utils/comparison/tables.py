@@ -299,7 +299,8 @@ def describe_columns(frame: pd.DataFrame) -> pd.DataFrame:
 def _description(column: str) -> str:
     if known := (COLUMNS | OF_BASELINES).get(column):
         return known.description
-    set_name, _, metric = column.rpartition("_")
+    metric = max((name for name in METRICS if column.endswith(f"_{name}")), key=len, default="n")  # macro_f1, not f1
+    set_name = column.removesuffix(f"_{metric}")
     if metric == "n":
         return f"number of sentences, on the set {set_name}"
     measure = METRICS[metric]

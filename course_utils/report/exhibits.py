@@ -30,7 +30,7 @@ from course_utils.report.display import TEMPLATES, show_figure, show_markdown, s
 from course_utils.runs import CARD, Run
 from course_utils.stats import Interval, compare_pairs
 from course_utils.tasks.classification import METRICS
-from course_utils.text import escape_markdown, in_sentence, one_line, signed_points, template
+from course_utils.text import escape_markdown, one_line, signed_points, template
 
 
 def _title(name: str) -> str:
@@ -76,7 +76,7 @@ def accuracies(results: ExperimentRuns) -> None:
     headings = [tables.OF_CLASSES[name].heading for name in tables.metrics_shown(summary)]
     show_table(table[["Method", "Seeds", "Learning rate", *headings, "Training (s)"]], caption)
     ours = tables.accuracy_in_per_cent(summary)
-    show_figure(accuracy_figure(results), say.accuracies_figure(data), say.accuracies_alt(ours))
+    show_figure(accuracy_figure(results), say.accuracies_figure(data, CEILING.title), say.accuracies_alt(ours))
     best = ours.loc[ours["estimate"].idxmax()]
     figure = plots.accuracy_by_seconds(ours, say.seconds_title(best))
     show_figure(figure, say.seconds_figure(), say.seconds_alt(ours[ours["train_seconds"] > 0]))
@@ -109,7 +109,6 @@ def accuracy_figure(results: ExperimentRuns) -> Figure:
         f"{best.title} has the highest mean, {best.estimate:.1f}%",
         f"accuracy on {results.runs[0].result.data.titles['test']} (%)",
         full["estimate"].iloc[0] if len(full) else None,
-        in_sentence(CEILING.title),
     )
 
 
@@ -301,8 +300,8 @@ def costs(results: ExperimentRuns) -> None:
     figure = plots.cost_scatter(trained, axes, draws, "Accuracy against six costs")
     show_figure(figure, say.costs_figure(), say.costs_alt(trained))
     shares = front_shares(draws)[[*axes]].rename(index=_title)
-    fronts = shares.rename(columns=axes).rename_axis("Method")
-    show_table(fronts.reset_index(), say.fronts_table(), dict.fromkeys(fronts, "{:.0%}"))
+    fronts = shares.rename(columns=axes).rename_axis(None).T.rename_axis("Cost")
+    show_table(fronts, say.fronts_table(), dict.fromkeys(fronts, "{:.0%}"))
     sure, open_ = (shares >= SURE).sum(axis=1), ((shares > 1 - SURE) & (shares < SURE)).sum(axis=1)
     _show_sentences([say.costs_text(len(axes), sure, open_, len(results.experiment.seeds) < MINIMUM_SEEDS)])
 

@@ -144,20 +144,17 @@ def byte_bars(parts: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def intervals(
-    table: pd.DataFrame, title: str, xlabel: str, reference: float | None = None, reference_label: str = ""
-) -> Figure:
-    """Point and interval a row of `table`, whose columns are method (a name), estimate, low, high, in per cent."""
+def intervals(table: pd.DataFrame, title: str, xlabel: str, reference: float | None = None) -> Figure:
+    """Point and interval a row of `table`, whose columns are method (a name), estimate, low, high, in per cent.
+
+    A dashed line goes through the `reference`.
+    """
     figure, axis = _figure(0.9 + 0.32 * len(table), title=title, xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
     for row, entry in enumerate(table.itertuples()):
         span = [[entry.estimate - entry.low], [entry.high - entry.estimate]]
         axis.errorbar(entry.estimate, row, xerr=span, ms=7, **_line(shown(entry.method)))
     if reference is not None:
         axis.axvline(reference, color="black", lw=1, ls="--")
-        axis.annotate(
-            reference_label, (reference, 0), xycoords=("data", "axes fraction"), xytext=(-3, 2),
-            textcoords="offset points", fontsize=8, ha="right",
-        )  # fmt: skip
     axis.set_yticks(range(len(table)), [shown(name).title for name in table["method"]])
     return figure
 

@@ -100,6 +100,8 @@ def test_they_stand_in_the_table_and_in_a_file_beside_it(experiment):
     file = tables.write_comparison(results).with_name("baselines.csv")
     written, described = pd.read_csv(file), pd.read_csv(file.with_name("baselines_columns.csv"))
     assert written["test_accuracy"].tolist() == [0.5, 0.7] and list(described["column"]) == list(written)
+    said = described.set_index("column")["description"]
+    assert said["test_macro_f1"].startswith("mean over the classes of their F1, on the set test;")
 
 
 def test_those_of_other_data_are_left_out(experiment):
