@@ -182,8 +182,8 @@ def accuracy_by_seconds(table: pd.DataFrame, title: str) -> Figure:
             arrow = {"arrowstyle": "-", "lw": 0.5, "relpos": (0, 0.5), "color": shown(entry.method).color}
             point, place = (entry.train_seconds, entry.estimate), (1.8 * longest, least)
             _label(axis, shown(entry.method), point, place, textcoords="data", va="center", arrowprops=arrow)
-    for place, entry in enumerate(timed[~timed["method"].isin(METHODS)].itertuples()):
-        end, offset, side = ((entry.low, -3, "top"), (entry.high, 3, "bottom"))[place % 2]
+    for index, entry in enumerate(timed[~timed["method"].isin(METHODS)].itertuples()):
+        end, offset, side = ((entry.low, -3, "top"), (entry.high, 3, "bottom"))[index % 2]
         _label(axis, shown(entry.method), (entry.train_seconds, end), (-3, offset), va=side)
     return figure
 
