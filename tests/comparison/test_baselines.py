@@ -1,14 +1,11 @@
 """The baselines that fine-tune nothing: what they read, when they are computed again, and what beating them buys."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from made_up import SENTENCES, write_run
 from sklearn.linear_model import LogisticRegression
-from small import ADAPTER, FULL, HEAD, SENTIMENT
+from small import ADAPTER, FULL, HEAD
 
 from course_utils import runs
 from course_utils.comparison import baselines, tables
@@ -34,17 +31,6 @@ def test_they_answer_every_set_and_are_computed_once(runs_in, tiny, monkeypatch)
     monkeypatch.setattr(baselines, "_code", lambda: "another")
     monkeypatch.setattr(baselines, "FITTED", [baselines.TF_IDF])
     assert set(baselines.make_baselines(experiment)["baseline"]) == {baselines.TF_IDF.name}
-
-
-def test_the_mean_is_over_a_texts_own_tokens(tiny):
-    config = SimpleNamespace(max_length=128, truncation="head", tokens_at_once=None, precision="fp32")
-    texts = pd.DataFrame({"text": ["Good.", "A film that is far longer than the other one."], "label": [0, 1]})
-    base, tokenizer = tiny.load(SENTIMENT).base_model, tiny.tokenizer()
-    found = baselines.predict(config, baselines.MeanPooled(base), tokenizer, texts)  # both in one batch, padded
-    for text, mean in zip(texts.text, found, strict=True):
-        with torch.inference_mode():
-            states = base(**tokenizer(text, return_tensors="pt", return_token_type_ids=False)).last_hidden_state[0]
-        np.testing.assert_allclose(mean, states.mean(dim=0), atol=1e-5)
 
 
 @pytest.mark.parametrize(
