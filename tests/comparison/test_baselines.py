@@ -15,6 +15,7 @@ from course_utils.config import load_experiment
 SMALL = {"max_train": 60, "max_validation": 40, "max_test": 50, "max_other": 20, "precision": "fp32"}
 
 
+@pytest.mark.slow
 def test_they_answer_every_set_and_are_computed_once(runs_in, tiny, monkeypatch):
     experiment = load_experiment("smoke", SMALL | {"base_model": tiny.name})
     first = baselines.make_baselines(experiment)
