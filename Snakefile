@@ -28,6 +28,9 @@ if config.get("without_missing"):  # the second try, after runs have failed: a r
 NOTEBOOKS = [name for name in NOTEBOOKS if name not in config.get("without_chapters", "").split(",")]
 
 RUNS /= EXPERIMENT.name
+BASELINES = [RUNS / "baselines.parquet"]
+if config.get("without_missing"):
+    BASELINES = [path for path in BASELINES if path.exists()]
 LOGS = f"logs/{EXPERIMENT.name}"
 PYTHON = f"{shlex.quote(sys.executable)} -m"
 OPTIONS = experiment_options(EXPERIMENT.profile_name, OVERRIDES)
@@ -46,7 +49,7 @@ def results_for(notebook):
     if subject(notebook) in METHODS:
         return [path for path, run in CONFIGS.items() if run.method == subject(notebook)]
     taught = [name for name in NOTEBOOKS if subject(name) in METHODS]
-    return [] if taught and notebook < taught[0] else list(CONFIGS)
+    return [] if taught and notebook < taught[0] else [*CONFIGS, *BASELINES]
 
 
 wildcard_constraints:
@@ -118,6 +121,28 @@ for method in EXPERIMENT.methods:
             " --study {wildcards.study:q} {FORCE} > {log:q} 2>&1"
 
 
+rule baselines:
+    input:
+        RUNS / "inputs.json",
+    output:
+        update(RUNS / "baselines.parquet"),  # what is there stays, to be found
+    params:
+        settings=SHARED.digest,
+        code=code_digest(),
+    log:
+        f"{LOGS}/baselines.log",
+    threads: SHARED.threads
+    resources:
+        mem_mb=expected_memory(EXPERIMENT, SHARED.method),
+        device=1,
+        gpu=gpus_a_run(),
+        runtime=10 + ceil(expected_seconds(SHARED) / 15),
+    message:
+        "Fit the baselines"
+    shell:
+        "OMP_NUM_THREADS={threads} {PYTHON} course_utils baselines {OPTIONS} > {log:q} 2>&1"
+
+
 rule notebook:
     input:
         "notebooks/{notebook}.ipynb",
@@ -143,7 +168,7 @@ rule report:
     input:
         "reports/report.toml",
         expand(REPORT / "notebooks" / "{notebook}.ipynb", notebook=NOTEBOOKS),
-        list(CONFIGS),
+        [*CONFIGS, *BASELINES],
     output:
         REPORT / "report.html",
         REPORT / "report.pdf",

@@ -20,7 +20,7 @@ from course_utils.text import and_joined, one_line
 from course_utils.workflow import fork_server
 
 SCRIPT = "peft-course"
-STEPS = ("inputs", "notebook", "report")  # of the workflow, beside train
+STEPS = ("inputs", "baselines", "notebook", "report")  # of the workflow, beside train
 PROGRAM = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m course_utils"
 app = typer.Typer(
     help="Ways to fine-tune with few parameters: train, compare, read and audit.",
@@ -274,6 +274,17 @@ def inputs(profile: Profile = "quick", overrides: Overrides = []) -> None:  # no
     from course_utils.workflow.check import write_inputs
 
     write_inputs(load_experiment(profile, parse_overrides(overrides)))
+
+
+@app.command(hidden=True)
+def baselines(profile: Profile = "quick", overrides: Overrides = []) -> None:  # noqa: B006
+    """Fit the baselines of an experiment that fine-tune nothing."""
+    from course_utils.host import take_a_gpu
+
+    take_a_gpu()
+    from course_utils.comparison.baselines import make_baselines
+
+    make_baselines(load_experiment(profile, parse_overrides(overrides)))
 
 
 @app.command(hidden=True)

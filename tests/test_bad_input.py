@@ -22,6 +22,7 @@ from small import ADAPTER, GATED, MULTIPLIED
 
 from course_utils import config, runs
 from course_utils.__main__ import command_names, main
+from course_utils.comparison import baselines
 from course_utils.comparison import tables as comparison
 from course_utils.config import RunConfig, explain_validation, load_experiment, setting_names
 from course_utils.errors import CourseError
@@ -228,7 +229,7 @@ def no_work(tmp_path, monkeypatch):
     monkeypatch.setattr(start, "end_marked_processes", lambda: None)
     works = [(start, "follow"), (start, "check_inputs"), (embedded, "fetch"), (embedded_decoder, "fetch")]
     works += [(doctor, "main"), (train, "train"), (comparison, "read_runs"), (check, "check_inputs")]
-    works += [(notebooks, "check_parameters")]
+    works += [(notebooks, "check_parameters"), (baselines, "make_baselines")]
     for module, work in works:
         monkeypatch.setattr(module, work, _stop)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from course_utils.methods import METHODS
+import pandas as pd
+
+from course_utils.comparison.baselines import BASELINES, FITTED, shown
+from course_utils.methods import FLOOR, METHODS
 from course_utils.stats import DIFFERENCES, MARGIN, PairedComparison, Power, compare_pairs
-from course_utils.text import counted, signed_points, template
+from course_utils.text import counted, in_sentence, signed_points, template
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from course_utils.comparison.tables import ExperimentRuns, MissingRun
 
 MINIMUM_SEEDS = 3
@@ -65,9 +66,54 @@ def judge(correct: Mapping[str, pd.DataFrame]) -> Judgement:
 
 
 def experiment_verdicts(results: ExperimentRuns) -> list[str]:
-    """The verdicts on the test set of the main runs, as far as these are there."""
+    """The verdicts on the test set of the main runs, as far as these are there, and what fine-tuning buys."""
     missing = [run for run in results.missing if run.config.study == "main"]
-    return verdicts(results.predictions.correct, missing)
+    return verdicts(results.predictions.correct, missing) + bought_sentences(results)
+
+
+@dataclass(frozen=True)
+class Bought:
+    """What fine-tuning has over a baseline without it: the comparison, method less baseline, and seconds of both."""
+
+    pair: PairedComparison
+    seconds: float
+    seconds_of_baseline: float
+
+
+def bought(results: ExperimentRuns) -> list[Bought]:
+    """The most accurate method that trains more than a head, against every fitted baseline, on the same test texts.
+
+    A baseline has no seeds: all seeds of the method meet the same answers. Empty where no such method has enough seeds.
+    """
+    correct, baselines = results.predictions.correct, results.predictions.baselines
+    tuned = {name: frame for name, frame in correct.items() if name != FLOOR.name and len(frame) >= MINIMUM_SEEDS}
+    fitted = [name for name in baselines if BASELINES[name] in FITTED]
+    if not tuned or not fitted:
+        return []
+    best = max(tuned, key=lambda name: tuned[name].to_numpy().mean())
+    seconds = results.summary.set_index("method")["train_seconds"]
+    answers = {
+        name: pd.concat([baselines[name] == results.predictions.labels] * len(tuned[best])).set_axis(tuned[best].index)
+        for name in fitted
+    }
+    pairs = compare_pairs({best: tuned[best]} | answers)
+    return [Bought(pair, seconds[best], seconds[pair.second]) for pair in pairs if pair.first == best]
+
+
+def bought_sentences(results: ExperimentRuns) -> list[str]:
+    """A sentence for each of `bought`."""
+    sentences = []
+    for found in bought(results):
+        pair = found.pair
+        method, baseline = shown(pair.first).title, in_sentence(shown(pair.second).title)
+        relation = "more accurate than" if pair.above else "less accurate than"
+        relation = relation if pair.differs else "not shown to differ in accuracy from"
+        sentences.append(
+            f"What fine-tuning buys: {method}, the most accurate of the methods that train more than a head, is"
+            f" {relation} {baseline} ({difference_in_points(pair)}). Its"
+            f" training took {found.seconds:,.0f} s a run; {baseline} took {found.seconds_of_baseline:,.1f} s."
+        )
+    return sentences
 
 
 def verdicts(correct: Mapping[str, pd.DataFrame], missing: Sequence[MissingRun] = ()) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 
 import pandas as pd
@@ -10,30 +9,28 @@ import pandas as pd
 from course_utils.runs import Run, load_model
 from course_utils.training.evaluation import predict_as_trained
 
+MERGED = "merged"
 
-def evaluation_times(runs: dict[str, Run], sentences: int = 256, turns: int = 3) -> pd.DataFrame:
-    """Milliseconds to classify one test sentence, with ΔW merged into W₀ and beside it: measured here and now.
 
-    One row for each of `runs`, columns merged and unmerged: medians over `turns`, in each of which every model is
-    asked in turn. A baseline has nothing to merge and the same value twice.
+def evaluation_times(runs: dict[str, Run], sentences: int = 256, turns: int = 7) -> pd.DataFrame:
+    """Milliseconds to classify one test sentence, measured here and now: a row a turn, in which each model is asked.
+
+    The column `MERGED` is a plain model. With ΔW added to W₀ every method is one, of the same layers and sizes, so one
+    measurement serves all of them. The other columns are those of `runs` that can keep ΔW beside W₀, and do.
     """
     config = next(iter(runs.values())).config
     frame = config.load_data().sets["test"].head(sentences)
     tokenizer = config.base.tokenizer()
-    models = {
-        (name, form): load_model(run, merged=form == "merged")
-        for name, run in runs.items()
-        for form in ("merged", "unmerged")
-        if form == "merged" or not run.method.is_baseline
-    }
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in models}
-    for turn in range(turns + 1):
-        for key, model in models.items():
-            asked = frame if turn else frame.head(8)  # the first turn warms up
+    beside = {name: load_model(run, merged=False) for name, run in runs.items() if not run.method.is_baseline}
+    models = {MERGED: load_model(next(iter(runs.values())))} | beside
+    for model in models.values():  # warms up
+        predict_as_trained(config, model, tokenizer, frame.head(8))
+    rows = []
+    for _ in range(turns):
+        row = {}
+        for name, model in models.items():
             start = time.perf_counter()
-            predict_as_trained(config, model, tokenizer, asked)
-            if turn:
-                times[key].append(1000 * (time.perf_counter() - start) / len(asked))
-    found = pd.Series({key: statistics.median(own) for key, own in times.items()})
-    medians = found.unstack().reindex(columns=["merged", "unmerged"])  # the second is missing where all are baselines
-    return medians.assign(unmerged=medians["unmerged"].fillna(medians["merged"])).loc[list(runs)]
+            predict_as_trained(config, model, tokenizer, frame)
+            row[name] = 1000 * (time.perf_counter() - start) / len(frame)
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from course_utils.code_identity import keeps_old_runs
+from course_utils.comparison.baselines import BASELINES, MAJORITY, read_baselines
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import SST2_VALIDATION
@@ -50,15 +51,21 @@ COLUMNS = {
     "bytes_adapter": Column("bytes on disk of what was trained outside the head", "mean", "Adapter (MB)", 1e6, ",.2f"),
     "bytes_head": Column("bytes on disk of the head", "mean", "Head (MB)", 1e6, ",.2f"),
     "bytes_base_model": Column("bytes in memory of the base model", "mean", "Base model (MB)", 1e6, ",.1f"),
-    "train_seconds": Column("seconds in training steps", "median", "Training (s)", 1, ",.0f"),
+    "train_seconds": Column("seconds in training steps", "median", "Training (s)", 1, ",.1f"),
     "step_ms_median": Column("median duration of a training step, in milliseconds", "median", "Step (ms)", 1, ",.0f"),
     "eval_ms_per_example": Column("milliseconds to classify one sentence", "median"),
     "peak_memory_bytes": Column("peak memory in bytes", "median", "Peak memory (MB)", 1e6, ",.0f"),
     "peak_memory_measured_as": Column("what the peak memory is a measurement of"),
     "fingerprint": Column("hash of settings, data, base model and code"),
 }
+OF_BASELINES = {
+    "baseline": Column("name of a baseline that fine-tunes nothing"),
+    "seconds": Column("seconds from the training texts to the classifier, the search for its penalty included"),
+    "penalty": Column("scikit-learn's C, the inverse strength of the L2 penalty: the one of the best validation NLL"),
+}
 OVER_SEEDS = {name: column.over_seeds for name, column in COLUMNS.items() if column.over_seeds}
 OF_CLASSES = {name: metric for name, metric in METRICS.items() if metric.over_seeds}
+ENDS = {"estimate": "", "low": "_low", "high": "_high"}  # of an interval → how its column ends
 SUMMARY_COLUMNS = [
     *("method", "title", "seeds", "seeds_planned", "status", "n"),
     *(f"{name}{end}" for name in OF_CLASSES for end in ("", "_low", "_high")),
@@ -94,6 +101,11 @@ class ExperimentRuns:
         return [run for run in self.runs if (run.config.method, run.config.study) == (method, study)]
 
     @cached_property
+    def baselines(self) -> pd.DataFrame | None:
+        """What `make_baselines` computed for the experiment, None if nothing."""
+        return read_baselines(self.experiment)
+
+    @cached_property
     def predictions(self) -> Predictions:
         """`read_predictions` of the main runs on the test set."""
         return read_predictions(self)
@@ -109,11 +121,13 @@ class Predictions:
     """Predicted classes that belong together: the same sentences, by method and seed.
 
     `labels` is indexed by example_id; `predicted` maps a method to a frame of classes, a row a seed, a column a
-    sentence in the order of `labels`. Methods without a usable run are not in it.
+    sentence in the order of `labels`. Methods without a usable run are not in it. `baselines` maps a name of
+    `BASELINES` to the like, of one row: the most frequent of `labels`, and those that were fitted to the same texts.
     """
 
     labels: pd.Series
     predicted: dict[str, pd.DataFrame]
+    baselines: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def correct(self) -> dict[str, pd.DataFrame]:
@@ -179,19 +193,30 @@ def _inputs(run: Run) -> tuple[str, str]:
     return run.result.data.fingerprint, run.result.base_model.fingerprint
 
 
-def read_predictions(results: ExperimentRuns, study: str = "main") -> Predictions:
-    """Predictions of every usable run of `study` on the test set, aligned on example_id."""
+def read_predictions(results: ExperimentRuns, study: str = "main", of: str = "test") -> Predictions:
+    """Predictions of every usable run of `study`, and of the baselines, on the set `of`, aligned on example_id."""
     labels = pd.Series(dtype=int)
     predicted: dict[str, dict[int, pd.Series]] = {}
     for method in results.experiment.methods:
         for run in results.of(method, study):
             frame = run.predictions()
-            frame = frame[frame["set"] == "test"].set_index("example_id")
+            frame = frame[frame["set"] == of].set_index("example_id")
             if len(frame):
                 labels = frame["label"]
                 classes = pd.Series(scores_of(frame).argmax(axis=1), index=frame.index)
                 predicted.setdefault(method, {})[run.config.seed] = classes
-    return Predictions(labels, {method: pd.DataFrame(seeds).T[labels.index] for method, seeds in predicted.items()})
+    methods = {method: pd.DataFrame(seeds).T[labels.index] for method, seeds in predicted.items()}
+    return Predictions(labels, methods, _of_baselines(results, study, of, labels) if len(labels) else {})
+
+
+def _of_baselines(results: ExperimentRuns, study: str, of: str, labels: pd.Series) -> dict[str, pd.DataFrame]:
+    answers = {MAJORITY.name: pd.Series(labels.mode()[0], labels.index)}
+    fitted = results.baselines
+    inputs = next(_inputs(run) for run in results.runs if run.config.study == study)
+    if fitted is not None and (fitted.attrs["data"], fitted.attrs["base_model"]) == inputs:
+        for name, rows in fitted[fitted["set"] == of].groupby("baseline", sort=False):
+            answers[name] = pd.Series(scores_of(rows).argmax(axis=1), rows["example_id"])[labels.index]
+    return {name: predicted.to_frame().T for name, predicted in answers.items()}
 
 
 def confusion_matrix(predictions: Predictions, method: str, classes: int) -> pd.DataFrame:
@@ -242,36 +267,62 @@ def _measured(run: Run) -> dict:
     }
 
 
+def baseline_frame(results: ExperimentRuns) -> pd.DataFrame:
+    """One row a baseline that there is: its seconds, its penalty, and the metrics of its classes on every set."""
+    about = {"seconds": {}, "penalty": {}} if results.baselines is None else results.baselines.attrs
+    rows: dict[str, dict] = {}
+    for of in evaluation_sets(results):
+        predictions = read_predictions(results, of=of)
+        for name, answers in predictions.baselines.items():
+            known = {column: about[column].get(name) for column in ("seconds", "penalty")}
+            row = rows.setdefault(name, {"baseline": name} | known)
+            scores = _scores(answers.to_numpy(), predictions.labels.to_numpy(), _classes(results))
+            row |= {f"{of}_{metric}": value for metric, value in scores.items() if metric in ("n", *METRICS)}
+    return pd.DataFrame(rows.values(), columns=None if rows else [*OF_BASELINES])
+
+
+def evaluation_sets(results: ExperimentRuns) -> dict[str, str]:
+    """Name → title of the sets that the main runs were judged on, the test set first."""
+    main = [run.result for run in results.runs if run.config.study == "main"]
+    return {name: main[0].data.titles[name] for name in main[0].metrics if name != "validation"} if main else {}
+
+
+def _classes(results: ExperimentRuns) -> int:
+    return max((len(run.task.class_names) for run in results.runs), default=2)
+
+
 def describe_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """Columns column, description: what the columns of a `comparison_frame` hold, units included."""
     return pd.DataFrame({"column": frame.columns, "description": map(_description, frame.columns)})
 
 
 def _description(column: str) -> str:
-    if column in COLUMNS:
-        return COLUMNS[column].description
-    set_name, _, metric = column.rpartition("_")
+    if known := (COLUMNS | OF_BASELINES).get(column):
+        return known.description
+    metric = max((name for name in METRICS if column.endswith(f"_{name}")), key=len, default="n")  # macro_f1, not f1
+    set_name = column.removesuffix(f"_{metric}")
     if metric == "n":
         return f"number of sentences, on the set {set_name}"
-    known = METRICS[metric]
-    unit = f", in {known.unit}" if known.unit not in ("", "%") else ""  # here it is a share
-    better = "higher" if known.higher_is_better else "lower"
-    return f"{known.description}{unit}, on the set {set_name}; {better} is better"
+    measure = METRICS[metric]
+    unit = f", in {measure.unit}" if measure.unit not in ("", "%") else ""  # here it is a share
+    better = "higher" if measure.higher_is_better else "lower"
+    return f"{measure.description}{unit}, on the set {set_name}; {better} is better"
 
 
 def write_comparison(results: ExperimentRuns) -> Path:
-    """Write comparison.csv and comparison_columns.csv, its dictionary, into the experiment's report folder."""
+    """Write comparison.csv, baselines.csv and the dictionary of each (…_columns.csv) into the report's folder."""
     folder = reports_folder() / results.experiment.name
     folder.mkdir(parents=True, exist_ok=True)
-    frame = comparison_frame(results)
-    for name, table in {"comparison_columns.csv": describe_columns(frame), "comparison.csv": frame}.items():
+    frames = {"baselines": baseline_frame(results), "comparison": comparison_frame(results)}
+    described = {f"{name}_columns": describe_columns(frame) for name, frame in frames.items()}
+    for name, table in {f"{name}.csv": frame for name, frame in (described | frames).items()}.items():
         table.to_csv(folder / f".{name}.new", index=False)
         (folder / f".{name}.new").replace(folder / name)
     return folder / "comparison.csv"
 
 
 def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
-    """One row a method, after the majority class; a method without usable runs keeps its row, without numbers.
+    """One row a method, after the baselines that fine-tune nothing; one without usable runs keeps its row, empty.
 
     Metrics of the predicted classes are means over seeds with 95% intervals of the crossed bootstrap; parameters and
     bytes are means, times (ms, s) and peak memory medians over seeds. Published figures follow where the set has some.
@@ -292,12 +343,15 @@ def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
         }
     ).join(finished.agg(OVER_SEEDS).astype(float))
     table.insert(0, "title", [METHODS[name].title for name in table.index])
-    classes = max((len(run.task.class_names) for run in results.runs), default=2)
+    classes = _classes(results)
     scores = {name: _scores(answers.to_numpy(), labels, classes) for name, answers in predictions.predicted.items()}
     rows = [row | scores.get(row["method"], {}) for row in table.rename_axis("method").reset_index().to_dict("records")]
-    if len(labels):
-        majority = np.full((1, len(labels)), np.bincount(labels).argmax())
-        rows.insert(0, {"method": "majority", "title": "Majority class", **_scores(majority, labels, classes)})
+    seconds = {} if results.baselines is None else results.baselines.attrs["seconds"]
+    rows[:0] = [
+        {"method": name, "title": BASELINES[name].title, "train_seconds": seconds.get(name)}
+        | _scores(answers.to_numpy(), labels, classes)
+        for name, answers in predictions.baselines.items()
+    ]
     titles = {run.result.data.titles.get("test", "") for run in results.runs}
     for title, accuracy, f1, n in (row for name in titles for row in PUBLISHED.get(name, [])):
         low, high = wilson_interval(round(accuracy * n), n)
@@ -337,10 +391,24 @@ def metrics_shown(summary: pd.DataFrame) -> list[str]:
 
 
 def accuracy_in_per_cent(summary: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a `summary_table` that we trained, with estimate, low and high in per cent, as figures take them."""
-    columns = {"estimate": "accuracy", "low": "accuracy_low", "high": "accuracy_high"}
-    trained = summary[summary["seeds"] > 0]
-    return trained.assign(**{name: 100 * trained[column] for name, column in columns.items()})
+    """The rows of a `summary_table` that we computed, with estimate, low and high in per cent, as figures take them."""
+    ours = summary[(summary["seeds"] > 0) | summary["method"].isin(BASELINES)]
+    return ours.assign(**{end: 100 * ours[f"accuracy{column}"] for end, column in ENDS.items()})
+
+
+def accuracy_by_set(results: ExperimentRuns) -> pd.DataFrame:
+    """Accuracy of every baseline and method on every set, in per cent with 95% intervals.
+
+    Columns method, set (its title), estimate, low, high. The majority class is that of the set itself.
+    """
+    rows = []
+    for of, title in evaluation_sets(results).items():
+        predictions = read_predictions(results, of=of)
+        for name, answers in (predictions.baselines | predictions.predicted).items():
+            found = _scores(answers.to_numpy(), predictions.labels.to_numpy(), _classes(results))
+            ends = {end: 100 * found[f"accuracy{column}"] for end, column in ENDS.items()}
+            rows.append({"method": name, "set": title} | ends)
+    return pd.DataFrame(rows, columns=["method", "set", *ENDS])
 
 
 def _seeds(row: pd.Series) -> str:

@@ -7,7 +7,8 @@ from math import inf
 from statistics import mean
 from typing import Any
 
-from course_utils.comparison.conclusions import MINIMUM_SEEDS, difference_in_points, judge
+from course_utils.comparison.baselines import shown
+from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, difference_in_points, judge
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.display import TEMPLATES
@@ -26,7 +27,7 @@ def abstract(results: ExperimentRuns) -> str:
 
 
 def _filled(name: str, results: ExperimentRuns) -> str:
-    filters = {"titled": lambda name: METHODS[name].title, "in_points": difference_in_points}
+    filters = {"titled": lambda name: shown(name).title, "in_points": difference_in_points}
     return one_line(template(TEMPLATES / name, filters).render(_facts(results)))
 
 
@@ -50,6 +51,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "full": CEILING.name,
         "head": FLOOR.name,
         "share_of_full": f"{share:.1%}" if share else "",
+        "bought": bought(results),
         "against_full": judged.against(best, [CEILING.name]),
         "elsewhere": [
             f"{signed_points(mean(scores[name].accuracy - scores['test'].accuracy for scores in metrics))} ({title})"

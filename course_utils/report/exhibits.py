@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 
 from course_utils.audit import audit
 from course_utils.comparison import agreement, calibration, controls, tables
-from course_utils.comparison.conclusions import experiment_verdicts
-from course_utils.comparison.evaluation_time import evaluation_times
+from course_utils.comparison.baselines import BASELINES, shown
+from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts
+from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
+from course_utils.comparison.evaluation_time import MERGED, evaluation_times
 from course_utils.comparison.learning_rates import search_sentences, search_trials
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import method_deltas, short_layer_name, subspace_overlaps
@@ -26,13 +28,13 @@ from course_utils.methods.base import Method
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
 from course_utils.runs import CARD, Run
-from course_utils.stats import compare_pairs
+from course_utils.stats import Interval, compare_pairs
 from course_utils.tasks.classification import METRICS
-from course_utils.text import escape_markdown, in_sentence, one_line, signed_points, template
+from course_utils.text import escape_markdown, one_line, signed_points, template
 
 
 def _title(name: str) -> str:
-    return METHODS[name].title
+    return shown(name).title
 
 
 def _each(values: pd.DataFrame, text: str) -> str:
@@ -72,16 +74,19 @@ def accuracies(results: ExperimentRuns) -> None:
     table["Learning rate"] = summary["learning_rate"].map("{:g}".format, na_action="ignore")
     caption = say.accuracies_table([tables.OF_CLASSES[name] for name in tables.metrics_shown(summary)], data)
     headings = [tables.OF_CLASSES[name].heading for name in tables.metrics_shown(summary)]
-    show_table(table[["Method", "Seeds", "Learning rate", *headings]], caption)
-    trained = tables.accuracy_in_per_cent(summary)
-    show_figure(accuracy_figure(results), say.accuracies_figure(data), say.accuracies_alt(trained))
+    show_table(table[["Method", "Seeds", "Learning rate", *headings, "Training (s)"]], caption)
+    ours = tables.accuracy_in_per_cent(summary)
+    show_figure(accuracy_figure(results), say.accuracies_figure(data, CEILING.title), say.accuracies_alt(ours))
+    best = ours.loc[ours["estimate"].idxmax()]
+    figure = plots.accuracy_by_seconds(ours, say.seconds_title(best))
+    show_figure(figure, say.seconds_figure(), say.seconds_alt(ours[ours["train_seconds"] > 0]))
     confusions(results)
 
 
 def confusions(results: ExperimentRuns) -> None:
     """Which classes the most accurate method takes for which others."""
-    trained = tables.accuracy_in_per_cent(results.summary)
-    best = trained.loc[trained["estimate"].idxmax(), "method"]
+    summary = results.summary
+    best = summary.loc[summary["accuracy"].where(summary["seeds"] > 0).idxmax(), "method"]
     names = [one_line(name)[:24] for name in results.runs[0].task.class_names]
     shares = tables.confusion_matrix(results.predictions, best, len(names))
     wrong = shares.where(~np.eye(len(names), dtype=bool)).stack()
@@ -96,15 +101,14 @@ def confusions(results: ExperimentRuns) -> None:
 
 
 def accuracy_figure(results: ExperimentRuns) -> Figure:
-    """Mean accuracy of every method with its interval: the figure that the README shows."""
-    trained = tables.accuracy_in_per_cent(results.summary)
-    best, full = trained.loc[trained["estimate"].idxmax()], trained[trained["method"] == CEILING.name]
+    """Mean accuracy of every baseline and method with its interval: the figure that the README shows."""
+    ours = tables.accuracy_in_per_cent(results.summary)
+    best, full = ours.loc[ours["estimate"].idxmax()], ours[ours["method"] == CEILING.name]
     return plots.intervals(
-        trained,
+        ours,
         f"{best.title} has the highest mean, {best.estimate:.1f}%",
         f"accuracy on {results.runs[0].result.data.titles['test']} (%)",
         full["estimate"].iloc[0] if len(full) else None,
-        in_sentence(CEILING.title),
     )
 
 
@@ -143,16 +147,12 @@ def calibrations(results: ExperimentRuns) -> None:
 
 def other_domains(results: ExperimentRuns) -> None:
     """Accuracy on the sets from elsewhere, and how far it falls."""
-    by_set = pd.DataFrame(
-        {"method": run.config.method, "set": run.result.data.titles[name], "accuracy": 100 * metrics.accuracy}
-        for run in results.runs
-        for name, metrics in run.result.metrics.items()
-        if run.config.study == "main" and name != "validation"
-    )
-    by_set = by_set.groupby(["method", "set"], sort=False, as_index=False).mean()
-    wide = by_set.pivot(index="method", columns="set", values="accuracy").loc[_in_order, by_set["set"].unique()]
-    named = wide.rename(index=_title).rename_axis(index="Method", columns=None)
-    show_table(named.reset_index(), say.other_domains_table(), dict.fromkeys(named, "{:.1f}"))
+    by_set = tables.accuracy_by_set(results)
+    cells = by_set.assign(cell=[f"{row.estimate:.1f} [{row.low:.1f}, {row.high:.1f}]" for row in by_set.itertuples()])
+    written = cells.pivot(index="method", columns="set", values="cell")
+    written = written.loc[[name for name in (*BASELINES, *METHODS) if name in written.index], by_set["set"].unique()]
+    show_table(written.rename(index=_title).rename_axis(index="Method", columns=None), say.other_domains_table())
+    wide = by_set.pivot(index="method", columns="set", values="estimate").loc[_in_order, by_set["set"].unique()]
     drop = (wide.iloc[:, :1].to_numpy() - wide.iloc[:, 1:]).mean()
     if drop.empty:
         return
@@ -274,34 +274,36 @@ def quantised_base(results: ExperimentRuns) -> None:
 
 
 def costs(results: ExperimentRuns) -> None:
-    """What the methods cost, and which of them no other beats."""
+    """What the methods cost, and how surely no other beats them."""
     summary = results.summary[results.summary["seeds"] > 0]
     times = evaluation_times({run.config.method: run for run in _first_seed(results)})
     table = tables.readable_summary(summary)
     sizes = ["Adapter (k)", "Head (k)", "Total (M)", "Adapter (MB)", "Head (MB)", "Base model (MB)"]
     show_table(table[["Method", *sizes]], say.sizes_table())
-    evaluation = {"Evaluation, merged (ms)": "merged", "Not merged (ms)": "unmerged"}
-    for title, form in evaluation.items():
-        table[title] = times.loc[summary["method"], form].map("{:.2f}".format).to_numpy()
-    show_table(table[["Method", "Step (ms)", "Training (s)", *evaluation, "Peak memory (MB)"]], say.needs_table())
-    trained = tables.accuracy_in_per_cent(summary).join(times, on="method")
-    in_megabytes = ["bytes_adapter", "bytes_base_model", "peak_memory_bytes"]
-    trained[in_megabytes] = trained[in_megabytes].astype(float) / 1e6
+    merged, beside = time_interval(times[MERGED]), {name: time_interval(times[name]) for name in times}
+    table["Not merged (ms)"] = [_in_ms(beside[name]) if name in beside else "–" for name in summary["method"]]
+    needs = ["Step (ms)", "Training (s)", "Not merged (ms)", "Peak memory (MB)"]
+    show_table(table[["Method", *needs]], say.needs_table(_in_ms(merged)))
+    draws = cost_draws(results, times)
+    trained = tables.accuracy_in_per_cent(summary)
+    trained["unmerged"] = [beside.get(name, merged).estimate for name in trained["method"]]
+    for name in ("bytes_adapter", "bytes_base_model", "peak_memory_bytes"):
+        trained[name], draws[name] = trained[name].astype(float) / 1e6, draws[name] / 1e6
     axes = {
         "parameters_adapter": "parameters outside the head",
         "bytes_adapter": "on disk outside the head (MB)",
         "bytes_base_model": "base model in memory (MB)",
         "peak_memory_bytes": "peak memory (MB)",
         "step_ms_median": "median step (ms)",
-        "merged": "evaluation, merged (ms)",
         "unmerged": "evaluation, not merged (ms)",
     }
-    figure = plots.cost_scatter(trained, axes, "Accuracy against seven costs")
+    figure = plots.cost_scatter(trained, axes, draws, "Accuracy against six costs")
     show_figure(figure, say.costs_figure(), say.costs_alt(trained))
-    by_title = trained.set_index("title")
-    fronts = by_title[[*axes]].apply(lambda cost: plots.pareto_front(cost.astype(float), by_title["estimate"]))
-    on = fronts.sum(axis=1).sort_values(ascending=False, kind="stable")
-    _show_sentences([say.costs_text(len(axes), on)])
+    shares = front_shares(draws)[[*axes]].rename(index=_title)
+    fronts = shares.rename(columns=axes).rename_axis(None).T.rename_axis("Cost")
+    show_table(fronts, say.fronts_table(), dict.fromkeys(fronts, "{:.0%}"))
+    sure, open_ = (shares >= SURE).sum(axis=1), ((shares > 1 - SURE) & (shares < SURE)).sum(axis=1)
+    _show_sentences([say.costs_text(len(axes), sure, open_, len(results.experiment.seeds) < MINIMUM_SEEDS)])
 
 
 def audits(results: ExperimentRuns) -> None:
@@ -325,6 +327,10 @@ def side_studies(results: ExperimentRuns) -> None:
             headings = [tables.OF_CLASSES[name].heading for name in tables.metrics_shown(summary)]
             shown = tables.readable_summary(summary)[["Method", "Seeds", *headings]]
             show_table(shown, f"Side study. {spec.title}.")
+
+
+def _in_ms(interval: Interval) -> str:
+    return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def _accuracies(runs: list[Run], setting: str) -> pd.DataFrame:

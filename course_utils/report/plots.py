@@ -10,6 +10,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from course_utils.comparison.baselines import BASELINES, MAJORITY, Baseline, shown
+from course_utils.comparison.costs import SURE, front_shares
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings, Method
 from course_utils.report.fonts import families_in_figures
@@ -52,7 +54,7 @@ def _panels(number: int, across: int, height: float, **options: Any):
     return figure, axes.flat
 
 
-def _line(method: Method) -> dict:
+def _line(method: Method | Baseline) -> dict:
     return {"color": method.color, "marker": method.marker, "label": method.title}
 
 
@@ -142,38 +144,72 @@ def byte_bars(parts: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def intervals(
-    table: pd.DataFrame, title: str, xlabel: str, reference: float | None = None, reference_label: str = ""
-) -> Figure:
-    """Point and interval a method: `table` has columns method (a name), estimate, low, high, in per cent."""
+def intervals(table: pd.DataFrame, title: str, xlabel: str, reference: float | None = None) -> Figure:
+    """Point and interval a row of `table`, whose columns are method (a name), estimate, low, high, in per cent.
+
+    A dashed line goes through the `reference`.
+    """
     figure, axis = _figure(0.9 + 0.32 * len(table), title=title, xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
     for row, entry in enumerate(table.itertuples()):
         span = [[entry.estimate - entry.low], [entry.high - entry.estimate]]
-        axis.errorbar(entry.estimate, row, xerr=span, ms=7, **_line(METHODS[entry.method]))
+        axis.errorbar(entry.estimate, row, xerr=span, ms=7, **_line(shown(entry.method)))
     if reference is not None:
         axis.axvline(reference, color="black", lw=1, ls="--")
-        axis.annotate(
-            reference_label, (reference, 1), xycoords=("data", "axes fraction"), xytext=(3, 2),
-            textcoords="offset points", fontsize=8,
-        )  # fmt: skip
-    axis.set_yticks(range(len(table)), [METHODS[name].title for name in table["method"]])
+    axis.set_yticks(range(len(table)), [shown(name).title for name in table["method"]])
     return figure
 
 
-def cost_scatter(table: pd.DataFrame, columns: dict[str, str], title: str) -> Figure:
-    """Accuracy (%) with its interval against each cost: `columns` maps a column of `table` to its axis label.
+def accuracy_by_seconds(table: pd.DataFrame, title: str) -> Figure:
+    """Accuracy (%) with its interval against seconds: columns method (a name), train_seconds, estimate, low, high.
 
-    A line joins the methods of the Pareto front, which no other beats in cost without losing accuracy. A cost that
-    spans more than a factor of 20 has a logarithmic axis, with room for zero.
+    The labels of methods stand in a column at the right, those of baselines beside their intervals. The majority
+    class, which takes no time, is a line.
     """
+    figure, axis = _figure(3.6, title=title, xlabel="seconds of training", ylabel=f"test {ACCURACY}", xscale="log")
+    timed = table[table["train_seconds"] > 0].sort_values("estimate", ascending=False)
+    for entry in timed.itertuples():
+        span = [[entry.estimate - entry.low], [entry.high - entry.estimate]]
+        axis.errorbar(entry.train_seconds, entry.estimate, yerr=span, ms=7, **_line(shown(entry.method)))
+    for entry in table[table["method"] == MAJORITY.name].itertuples():
+        axis.axhline(entry.estimate, color=MAJORITY.color, lw=1, ls="--")
+        _label(axis, MAJORITY, (0, entry.estimate), (4, 3), xycoords=("axes fraction", "data"))
+    longest = timed["train_seconds"].max()
+    axis.set_xlim(timed["train_seconds"].min() / 2, 12 * longest)
+    least, line = np.inf, np.ptp(axis.get_ylim()) / 19  # where the last label stands, and how high it is
+    for entry in timed.itertuples():
+        if entry.method in METHODS:
+            least = min(entry.estimate, least - line)
+            arrow = {"arrowstyle": "-", "lw": 0.5, "relpos": (0, 0.5), "color": shown(entry.method).color}
+            point, place = (entry.train_seconds, entry.estimate), (1.8 * longest, least)
+            _label(axis, shown(entry.method), point, place, textcoords="data", va="center", arrowprops=arrow)
+    for index, entry in enumerate(timed[~timed["method"].isin(METHODS)].itertuples()):
+        end, offset, side = ((entry.low, -3, "top"), (entry.high, 3, "bottom"))[index % 2]
+        _label(axis, shown(entry.method), (entry.train_seconds, end), (-3, offset), va=side)
+    return figure
+
+
+def _label(axis, entry: Method | Baseline, point: tuple, place: tuple, **options: Any) -> None:
+    options = {"textcoords": "offset points", "fontsize": 8, "color": entry.color} | options
+    axis.annotate(entry.title, point, place, **options)
+
+
+def cost_scatter(table: pd.DataFrame, columns: dict[str, str], draws: dict[str, pd.DataFrame], title: str) -> Figure:
+    """Accuracy (%) against each cost, both with intervals: `columns` maps a column of `table` to its axis label.
+
+    `draws` are those of `costs.cost_draws`, in the table's units. A line joins the methods that are on the Pareto front
+    in 95% of them. A cost that spans more than a factor of 20 has a logarithmic axis, with room for zero.
+    """
+    shares = front_shares(draws)
     figure, axes = _panels(len(columns), 3, height=2.8, sharey=True)
     for axis, (column, label) in zip(axes, columns.items(), strict=False):
         costs = table[column].astype(float)
-        front = table[pareto_front(costs, table["estimate"])].sort_values(column)
+        front = table[table["method"].map(shares[column]) >= SURE].sort_values(column)
         axis.plot(front[column], front["estimate"], color="#b0b0b0", lw=1, zorder=0)
         for entry, cost in zip(table.itertuples(), costs, strict=True):
             span = [[entry.estimate - entry.low], [entry.high - entry.estimate]]
-            axis.errorbar(cost, entry.estimate, yerr=span, ls="", ms=6, **_line(METHODS[entry.method]))
+            ends = draws[column][entry.method].quantile([0.025, 0.975]).to_numpy()
+            wide = np.clip([[cost - ends[0]], [ends[1] - cost]], 0, None)
+            axis.errorbar(cost, entry.estimate, span, wide, ls="", lw=1, ms=6, **_line(METHODS[entry.method]))
         axis.set_xlabel(label, fontsize=8)
         _logarithmic(axis.set_xscale, costs)
     for axis in axes[::3]:
@@ -187,14 +223,6 @@ def cost_scatter(table: pd.DataFrame, columns: dict[str, str], title: str) -> Fi
     return figure
 
 
-def pareto_front(costs: pd.Series, accuracy: pd.Series) -> np.ndarray:
-    """Which rows are on the Pareto front: no other is as cheap and as accurate, and better in one of the two."""
-    cheaper = costs.to_numpy()[:, None] >= costs.to_numpy()  # [row, other]: the other costs no more
-    better = accuracy.to_numpy()[:, None] <= accuracy.to_numpy()
-    dominated = cheaper & better & ~(cheaper.T & better.T)  # equals do not dominate each other
-    return ~dominated.any(axis=1)
-
-
 def _logarithmic(set_scale, values: pd.Series) -> None:
     """Make an axis logarithmic where its values span more than a factor of 20; zero stays on it."""
     positive = values[values > 0]
@@ -203,14 +231,15 @@ def _logarithmic(set_scale, values: pd.Series) -> None:
 
 
 def accuracy_by_set(table: pd.DataFrame, title: str) -> Figure:
-    """Accuracy (%) of every method on every set: `table` has columns set, method (a name), accuracy."""
-    figure, axis = _figure(title=title, ylabel=ACCURACY)
-    wide = table.pivot(index="set", columns="method", values="accuracy").loc[table["set"].unique()]
-    names = [name for name in METHODS if name in wide]
+    """Accuracy (%) of every baseline and method on every set, as `tables.accuracy_by_set` has it."""
+    figure, axis = _figure(3.4, title=title, ylabel=ACCURACY)
+    sets, names = table["set"].unique(), [name for name in (*BASELINES, *METHODS) if name in set(table["method"])]
     for index, name in enumerate(names):
-        offset = (index - (len(names) - 1) / 2) * 0.1
-        axis.plot(np.arange(len(wide)) + offset, wide[name], ls="", ms=6, **_line(METHODS[name]))
-    axis.set_xticks(range(len(wide)), wide.index)
+        rows = table[table["method"] == name].set_index("set").reindex(sets)
+        place = np.arange(len(sets)) + (index - (len(names) - 1) / 2) * 0.8 / len(names)
+        span = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
+        axis.errorbar(place, rows["estimate"], yerr=span, ls="", lw=1, ms=5, **_line(shown(name)))
+    axis.set_xticks(range(len(sets)), sets)
     axis.grid(axis="x", visible=False)
     figure.legend(loc="outside lower center", ncols=3)
     return figure

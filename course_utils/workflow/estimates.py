@@ -31,4 +31,4 @@ def expected_seconds(config: RunConfig) -> float:
 def expected_total(experiment: Experiment, cores: int) -> float:
     """Rough duration, in seconds, of the whole workflow with nothing done before."""
     training = sum(expected_seconds(config) for config in experiment.configs()) / at_once(cores)
-    return training + OTHER_SECONDS * (2 + len(notebook_names(experiment.methods)) / cores)
+    return training + OTHER_SECONDS * (3 + len(notebook_names(experiment.methods)) / cores)

@@ -6,7 +6,7 @@ import torch
 from small import ADAPTER, FULL, HEAD, MULTIPLIED
 
 from course_utils.comparison import controls, weights
-from course_utils.comparison.evaluation_time import evaluation_times
+from course_utils.comparison.evaluation_time import MERGED, evaluation_times
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods.gates import lora_layers
@@ -112,6 +112,9 @@ def test_the_quantised_base_answers_with_the_same_head(tiny_run):
 
 
 @pytest.mark.slow
-def test_a_baseline_alone_takes_the_same_time_in_both_forms(tiny_run):
-    times = evaluation_times({HEAD: tiny_run(HEAD)}, sentences=4, turns=1).loc[HEAD]
-    assert times["merged"] == times["unmerged"] > 0
+def test_merged_forms_are_one_network_and_are_timed_once(tiny_run):
+    runs = {name: tiny_run(name) for name in (HEAD, ADAPTER)}
+    plain, merged = ({n: w.shape for n, w in load_model(run).state_dict().items()} for run in runs.values())
+    assert plain == merged
+    times = evaluation_times(runs, sentences=4, turns=2)
+    assert list(times) == [MERGED, ADAPTER] and times.shape == (2, 2) and (times > 0).all(axis=None)

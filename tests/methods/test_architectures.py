@@ -1,5 +1,9 @@
 """Every architecture × every method on tiny random weights: what holds for the default base holds for all of them."""
 
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from peft import PeftModel
@@ -28,6 +32,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
+from course_utils.comparison.baselines import frozen_features
 from course_utils.config import load_experiment
 from course_utils.inputs import nf4
 from course_utils.inputs.bases import Base, check_targets, in_head
@@ -146,3 +151,15 @@ def test_the_usual_layers_are_there(base):
     check_targets(model, (), 8)
     assert METHODS[PLAIN.name] and base.load(SENTIMENT).config.pad_token_id is not None
     assert EMBEDDED.is_embedded
+
+
+def test_a_frozen_base_gives_the_mean_over_a_texts_own_tokens(base):
+    config = load_experiment("smoke", {"base_model": base.name, "precision": "fp32"}).shared
+    pooled = frozen_features(SimpleNamespace(**dict(config), base=base, task=SENTIMENT), None)[0]
+    found = pooled.transform(pd.DataFrame({"text": SENTENCES, "label": LABELS}))  # in one batch, padded
+    model, tokenizer = base.load(SENTIMENT).base_model, base.tokenizer()
+    for text, mean in zip(SENTENCES, found, strict=True):
+        tokens = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
+        with torch.inference_mode():
+            states = model(**tokens).last_hidden_state[0]
+        np.testing.assert_allclose(mean, states.mean(dim=0), atol=1e-4)

@@ -1,0 +1,71 @@
+"""Costs and accuracies drawn again: a method is on a Pareto front in so many of the draws, not by a look at noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from course_utils.comparison.evaluation_time import MERGED
+from course_utils.comparison.tables import ExperimentRuns, comparison_frame
+from course_utils.stats import CrossedBootstrap, Interval
+
+SURE = 0.95  # share of draws from which on a method counts as being on a front
+OF_RUNS = ["parameters_adapter", "bytes_adapter", "bytes_base_model", "peak_memory_bytes", "step_ms_median"]
+
+
+def cost_draws(results: ExperimentRuns, times: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Accuracy and each cost of every method in every draw: quantity → frame, a row a draw, a column a method.
+
+    Seeds, test texts and the turns of `times` (as `evaluation_times` returns them) are drawn with replacement, the
+    same ones for all methods. A cost is a median over the seeds or turns of the draw.
+    """
+    runs = comparison_frame(results).query("study == 'main' and status == 'finished'").set_index(["method", "seed"])
+    turns = CrossedBootstrap.draw(1, len(times), random_seed=1).sentences
+    draws: dict[str, dict[str, np.ndarray]] = {}
+    for method, correct in results.predictions.correct.items():
+        bootstrap = CrossedBootstrap.draw(*correct.shape)
+        own = runs.loc[method].loc[correct.index, OF_RUNS].astype(float)
+        found = {"accuracy": bootstrap.means(correct.to_numpy())}
+        found |= {name: medians(values.to_numpy(), bootstrap.seeds) for name, values in own.items()}
+        found["unmerged"] = medians(times[method if method in times else MERGED].to_numpy(), turns)
+        for name, values in found.items():
+            draws.setdefault(name, {})[method] = values
+    return {name: pd.DataFrame(of_methods) for name, of_methods in draws.items()}
+
+
+def medians(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The lower median of `values` (n,) in every draw, `weights` (draws, n) being the share of each in it: (draws,)."""
+    order = values.argsort()
+    reached = weights[:, order].cumsum(axis=1) >= 0.5 - 1e-9
+    return values[order][reached.argmax(axis=1)]
+
+
+def time_interval(times: pd.Series) -> Interval:
+    """Median of a model's turns with the 95% interval of its bootstrap."""
+    weights = CrossedBootstrap.draw(1, len(times), random_seed=1).sentences
+    low, high = np.quantile(medians(times.to_numpy(), weights), (0.025, 0.975))
+    return Interval(float(times.median()), float(low), float(high))
+
+
+def front_shares(draws: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """In which share of `cost_draws` a method is on the Pareto front of accuracy and a cost: a row a method.
+
+    It is where no other is as cheap and as accurate, and better in one of the two; equals do not dominate each other.
+    """
+    accuracy = draws["accuracy"]
+    return pd.DataFrame(
+        {
+            name: on_front(costs.to_numpy(), accuracy.to_numpy()).mean(axis=0)
+            for name, costs in draws.items()
+            if name != "accuracy"
+        },
+        index=accuracy.columns,
+    )
+
+
+def on_front(costs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+    """Which methods are on the Pareto front of each draw; all are (draws, methods)."""
+    dearer = costs[:, :, None] >= costs[:, None, :]  # (draw, method, other): the other costs no more
+    worse = accuracy[:, :, None] <= accuracy[:, None, :]
+    dominated = dearer & worse & ~(dearer & worse).swapaxes(1, 2)
+    return np.logical_not(dominated.any(axis=2))

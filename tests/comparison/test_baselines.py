@@ -1,0 +1,111 @@
+"""The baselines that fine-tune nothing: what they read, when they are computed again, and what beating them buys."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import SENTENCES, write_run
+from sklearn.linear_model import LogisticRegression
+from small import ADAPTER, FULL, HEAD
+
+from course_utils import runs
+from course_utils.comparison import baselines, tables
+from course_utils.comparison.conclusions import bought, bought_sentences
+from course_utils.config import load_experiment
+
+SMALL = {"max_train": 60, "max_validation": 40, "max_test": 50, "max_other": 20, "precision": "fp32"}
+
+
+@pytest.mark.slow
+def test_they_answer_every_set_and_are_computed_once(runs_in, tiny, monkeypatch):
+    experiment = load_experiment("smoke", SMALL | {"base_model": tiny.name})
+    first = baselines.make_baselines(experiment)
+    data = experiment.shared.load_data()
+    for name in (baselines.TF_IDF.name, baselines.FROZEN.name):
+        sets = first[first["baseline"] == name].groupby("set").size()
+        assert sets.to_dict() == {
+            of: len(frame) for of, frame in data.sets.items() if of not in ("train", "validation")
+        }
+        assert first.attrs["seconds"][name] > 0 and first.attrs["penalty"][name] in baselines.PENALTIES
+    with monkeypatch.context() as patch:
+        patch.setattr(baselines, "_fitted", None)  # would raise
+        pd.testing.assert_frame_equal(baselines.make_baselines(experiment), first)
+    monkeypatch.setattr(baselines, "_code", lambda: "another")
+    monkeypatch.setattr(baselines, "FITTED", [baselines.TF_IDF])
+    assert set(baselines.make_baselines(experiment)["baseline"]) == {baselines.TF_IDF.name}
+
+
+@pytest.mark.parametrize(
+    ("texts", "pair"),
+    [
+        (["这部电影很好看", "这部电影很难看", "电影一般"], None),
+        (["यह फ़िल्म अच्छी है", "यह फ़िल्म बुरी है", "फ़िल्म ठीक है"], None),
+        (["a film", "a film", "a film"], ["it is good", "it is bad", "it is fair"]),
+    ],
+    ids=["Chinese", "Hindi", "pairs"],
+)
+def test_words_and_letters_tell_classes_apart_in_any_script_and_in_pairs(texts, pair):
+    frame = pd.DataFrame({"text": texts, "label": range(3)} | ({"text_pair": pair} if pair else {}))
+    features = baselines.word_features(None, frame).fit(frame)
+    model = LogisticRegression(C=100).fit(features.transform(frame), frame["label"])
+    assert model.predict(features.transform(frame)).tolist() == [0, 1, 2]
+
+
+def fit_by_hand(experiment, accuracy, data="d" * 64):
+    """Baselines that nobody fitted, of this accuracy on the sentences of `write_run`: the last ones are right."""
+    labels = np.tile([0, 1], SENTENCES // 2)
+    right = np.arange(SENTENCES) >= SENTENCES - round(accuracy * SENTENCES)
+    table = pd.DataFrame({"set": "test", "example_id": [f"sentence-{i}" for i in range(SENTENCES)], "label": labels})
+    table["scores"] = [[1.0 - said, 1.0 * said] for said in np.where(right, labels, 1 - labels)]
+    table["baseline"] = baselines.TF_IDF.name
+    known = {"seconds": {baselines.TF_IDF.name: 1.5}, "penalty": {baselines.TF_IDF.name: 10.0}}
+    table.attrs = {"data": data, "base_model": "b" * 64} | known
+    table.to_parquet(runs.runs_folder() / experiment.name / "baselines.parquet", index=False)
+    return tables.read_runs(experiment)
+
+
+@pytest.fixture
+def experiment(runs_in, tmp_path, monkeypatch):
+    """Three seeds of three methods."""
+    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
+    chosen = {"seeds": 3, "precision": "fp32", "methods": [HEAD, FULL, ADAPTER]}
+    experiment = load_experiment("smoke", chosen)
+    for config in experiment.configs():
+        write_run(config, {HEAD: 0.95, FULL: 0.8, ADAPTER: 0.9}[config.method])
+    return experiment
+
+
+def test_they_stand_in_the_table_and_in_a_file_beside_it(experiment):
+    results = fit_by_hand(experiment, 0.7)
+    summary = tables.summary_table(results).set_index("method")
+    assert list(summary.index) == ["majority", "tf-idf", HEAD, FULL, ADAPTER]
+    row = summary.loc["tf-idf"]
+    assert (row["accuracy"], row["train_seconds"]) == (0.7, 1.5) and row["accuracy_low"] < 0.65 < 0.75 < row[
+        "accuracy_high"
+    ]
+    by_set = tables.accuracy_by_set(results).set_index("method")
+    assert by_set.loc[["majority", "tf-idf", ADAPTER], "estimate"].tolist() == pytest.approx([50, 70, 90])
+    file = tables.write_comparison(results).with_name("baselines.csv")
+    written, described = pd.read_csv(file), pd.read_csv(file.with_name("baselines_columns.csv"))
+    assert written["test_accuracy"].tolist() == [0.5, 0.7] and list(described["column"]) == list(written)
+    said = described.set_index("column")["description"]
+    assert said["test_macro_f1"].startswith("mean over the classes of their F1, on the set test;")
+
+
+def test_those_of_other_data_are_left_out(experiment):
+    results = fit_by_hand(experiment, 0.7, data="e" * 64)
+    assert list(results.predictions.baselines) == ["majority"] and bought_sentences(results) == []
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "said"),
+    [(0.7, "more accurate than"), (0.9, "not shown to differ in accuracy from"), (1.0, "less accurate than")],
+)
+def test_what_fine_tuning_buys_is_the_paired_difference_of_its_best_method(experiment, accuracy, said):
+    results = fit_by_hand(experiment, accuracy)
+    (found,) = bought(results)
+    assert found.pair.first == ADAPTER  # not the head, which trains nothing else
+    assert found.pair.difference.estimate == pytest.approx(0.9 - accuracy)
+    (sentence,) = bought_sentences(results)
+    assert (
+        f"is {said} TF-IDF and logistic regression" in sentence and "took 9 s a run" in sentence and "1.5 s" in sentence
+    )

@@ -1,0 +1,29 @@
+"""A Pareto front is a share of draws, and what is one network is measured once."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from course_utils.comparison.costs import front_shares, medians, time_interval
+
+
+def test_a_front_that_rests_on_noise_is_shared():
+    random = np.random.default_rng(0)
+    noise = random.normal(size=(2, 4_000))
+    accuracy = pd.DataFrame({"cheap": 0.70, "twin": 0.85 + 1e-3 * noise[0], "other": 0.85, "dear": 0.80}, range(4_000))
+    costs = pd.DataFrame({"cheap": 1.0, "twin": 2.0, "other": 2.0, "dear": 3.0}, range(4_000))
+    shares = front_shares({"accuracy": accuracy, "size": costs})["size"]
+    assert shares["cheap"] == 1 and shares["dear"] == 0
+    assert shares["twin"] == pytest.approx(0.5, abs=0.03) and shares["twin"] + shares["other"] == 1
+
+
+def test_medians_of_draws_are_those_of_the_drawn_values():
+    random = np.random.default_rng(0)
+    values, drawn = random.normal(size=9), random.integers(9, size=(50, 9))
+    weights = np.array([np.bincount(row, minlength=9) / 9 for row in drawn])
+    np.testing.assert_allclose(medians(values, weights), np.median(values[drawn], axis=1))
+
+
+def test_the_interval_of_a_time_holds_its_median_and_ignores_one_disturbed_turn():
+    found = time_interval(pd.Series([2.0, 2.1, 2.0, 2.2, 9.0, 2.1, 2.0, 2.1, 2.2]))
+    assert found.low <= found.estimate == 2.1 <= found.high < 3
