@@ -2,6 +2,15 @@
 
 Of the methods called "sparse LoRA" this is SoRA. It is neither SparseLoRA (Khaki et al. 2025), which skips
 computation, nor SHiRA (Bhardwaj et al. 2024), which trains a sparse part of the weight itself.
+
+It departs from the paper, and from the code that was released with it, in five points:
+
+1. Gates start at one and are never negative. In the code they start from a normal distribution, with either sign.
+2. A gate that was shut stays shut. There it may open again, and under AdamW noise alone opens it.
+3. The pull ends after two thirds of the run. There it goes on to the last step.
+4. Strength and learning rate of the gates are distances of the whole run. There λ and a learning rate are given;
+   the threshold of a step is ηλ in the paper and a constant in the code, which adds the penalty to the loss as well.
+5. After the last step, ranks that add less than 1% of what the largest adds to ΔW are dropped. There they are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +27,7 @@ class SparseLoraSettings(LoraSettings):
     """LoRA's settings and how strongly the gates are pulled to zero."""
 
     sparsity: float = Field(
-        1.25,
+        1.75,
         ge=0,
         le=10,
         description="how far the proximal steps of a run pull a gate down from 1, in the first two thirds: λ·Σηₜ",

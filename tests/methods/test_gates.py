@@ -54,6 +54,10 @@ def test_what_is_stored_is_what_counts(watched):
     assert sizes.min() >= SMALLEST * sizes.max()
 
 
+def test_settings_of_earlier_records_are_read():
+    assert METHOD.Settings.model_validate({"learning_rate": 3e-3, "sparsity": 5.0, "gate_rate": 10.0}).sparsity == 5
+
+
 def moved(gradients, strength=0.0, reach=5.0, learning_rate=3e-3):
     """The gate after every step of a run whose gradients are given, under AdamW and the package's own rule."""
     model, steps = torch.nn.ModuleDict({"layer": Gate(1)}), len(gradients)
