@@ -125,7 +125,7 @@ class Method:
     def speed_up(self, model: nn.Module) -> None:
         """Make the adapted `model` compute the same with less work, in place; tests hold it to be exact."""
 
-    def learning_rates(self, model: nn.Module, settings: Any) -> dict[str, float]:
+    def learning_rates(self, model: nn.Module, settings: Any, warmup_steps: int, total_steps: int) -> dict[str, float]:
         """Parameter name → peak learning rate, where it is not the run's."""
         return {}
 

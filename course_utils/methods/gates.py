@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.nn.utils import parametrize
 from transformers import TrainerCallback
+
+SMALLEST = 0.01  # part of the largest rank's size that a surviving rank has at least
 
 
 class Gate(nn.Module):
@@ -48,31 +52,58 @@ def add_gates(model: PeftModel) -> PeftModel:
     return model
 
 
-class ProximalStep(TrainerCallback):
-    """After each optimiser step, g ← sign(g)·max(|g| − ηₜλ, 0) with the learning rate ηₜ of that step.
+def pulling_rates(warmup_steps: int, total_steps: int) -> list[float]:
+    """Learning rate of each step that pulls gates, the first two thirds of a run, as a share of the highest rate."""
+    warmup = [step / warmup_steps for step in range(warmup_steps)]
+    decay = [(total_steps - step) / (total_steps - warmup_steps) for step in range(warmup_steps, total_steps)]
+    return (warmup + decay)[: ceil(2 * total_steps / 3)]
 
-    `strength` is λ·Σηₜ, the way that a gate without gradient is pulled over the whole run: it means the same
-    at every learning rate and number of steps. The sum is that of the linear schedule with warm-up. ηₜ and λ are
-    taken at the run's learning rate; the gates' own, a multiple of it, would cancel in their product.
+
+class ProximalStep(TrainerCallback):
+    """After each optimiser step of the first two thirds of a run, g ← max(g − τₜ, 0); a gate at zero stays there.
+
+    This is the proximal map of τₜ‖g‖₁ over gates that are not negative. τₜ = ληₜ follows the linear schedule with
+    warm-up, and `strength` is Σₜτₜ, the way that a gate without gradient is pulled in the whole run: it means the same
+    at every learning rate and number of steps. After two thirds the gates that are left train on without a pull; at
+    the end of the run those are shut whose rank adds less to ΔW than `SMALLEST` of what the largest rank adds.
+    Which gates are shut follows from the weights, so that a checkpoint holds it.
     """
 
     def __init__(self, strength: float, warmup_steps: int, total_steps: int):
-        warmup = sum(step / warmup_steps for step in range(warmup_steps))
-        decay = sum((total_steps - step) / (total_steps - warmup_steps) for step in range(warmup_steps, total_steps))
-        self.strength, self.schedule_sum = strength, warmup + decay
+        rates = pulling_rates(warmup_steps, total_steps)
+        self.thresholds = [strength * rate / sum(rates) for rate in rates]  # τₜ
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
-        self.penalty = self.strength / (args.learning_rate * self.schedule_sum)  # λ
         self.gates = list(gates(model).values())
 
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        self.open = [gate != 0 for gate in self.gates]
+
     @torch.no_grad()
-    def on_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
-        rate = optimizer.param_groups[0]["lr"]  # ηₜ
-        for gate in self.gates:
-            gate.copy_(soft_threshold(gate, rate * self.penalty))
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        step = state.global_step
+        threshold = self.thresholds[step] if step < len(self.thresholds) else 0.0
+        for gate, was_open in zip(self.gates, self.open, strict=True):
+            gate.copy_(was_open * (gate - threshold).clamp(min=0))
+
+    @torch.no_grad()
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        sizes = torch.stack([*rank_sizes(model).values()])  # (layers, r)
+        for gate, counts in zip(self.gates, sizes >= SMALLEST * sizes.max(), strict=True):
+            gate.mul_(counts)
 
     def on_log(self, args, state, control, **kwargs):
         state.log_history[-1]["active_ranks"] = sum(int(gate.count_nonzero()) for gate in self.gates)
+
+
+def rank_sizes(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Layer name → size s·|gᵢ|·‖bᵢ‖·‖aᵢ‖ of what each rank adds to ΔW (r,)."""
+    return {
+        name: layer.scaling["default"]
+        * layer.lora_B["default"].weight.norm(dim=0)
+        * layer.lora_A["default"].weight.norm(dim=1)
+        for name, layer in lora_layers(model).items()
+    }
 
 
 @torch.no_grad()

@@ -2,13 +2,22 @@
 
 Of the methods called "sparse LoRA" this is SoRA. It is neither SparseLoRA (Khaki et al. 2025), which skips
 computation, nor SHiRA (Bhardwaj et al. 2024), which trains a sparse part of the weight itself.
+
+It departs from the paper, and from the code that was released with it, in five points:
+
+1. Gates start at one and are never negative. In the code they start from a normal distribution, with either sign.
+2. A gate that was shut stays shut. There it may open again, and under AdamW noise alone opens it.
+3. The pull ends after two thirds of the run. There it goes on to the last step.
+4. Strength and learning rate of the gates are distances of the whole run. There λ and a learning rate are given;
+   the threshold of a step is ηλ in the paper and a constant in the code, which adds the penalty to the loss as well.
+5. After the last step, ranks that add less than 1% of what the largest adds to ΔW are dropped. There they are kept.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from course_utils.methods.base import LoraSettings, Picture
 from course_utils.methods.lora import Lora
@@ -18,14 +27,19 @@ class SparseLoraSettings(LoraSettings):
     """LoRA's settings and how strongly the gates are pulled to zero."""
 
     sparsity: float = Field(
-        1.25,
+        1.75,
         ge=0,
         le=10,
-        description="how far the proximal steps of the whole run pull a gate down from 1: λ·Σηₜ",
+        description="how far the proximal steps of a run pull a gate down from 1, in the first two thirds: λ·Σηₜ",
     )
-    gate_rate: float = Field(
-        10.0, gt=0, le=1000, description="learning rate of the gates, as a multiple of learning_rate"
+    gate_reach: float = Field(
+        5.0, gt=0, le=1000, description="how far AdamW can move a gate in these steps: the sum of its learning rates"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, values: Any) -> Any:
+        return {name: value for name, value in values.items() if name != "gate_rate"}  # in their records
 
 
 class SparseLora(Lora):
@@ -51,10 +65,12 @@ class SparseLora(Lora):
 
         return add_gates(super().adapt(model, settings))
 
-    def learning_rates(self, model, settings):
-        # Adam moves a parameter by about η a step. At the adapter's η a gate could not leave its starting value in
-        # a short run: all would be pulled down alike, whatever their gradients say.
-        rate = settings.gate_rate * settings.learning_rate
+    def learning_rates(self, model, settings, warmup_steps, total_steps):
+        from course_utils.methods.gates import pulling_rates
+
+        # AdamW moves a gate by about its learning rate a step, whatever the size of its gradient. Pull and reach are
+        # distances of the whole run, so that their ratio, which decides, depends on neither the rate nor the steps.
+        rate = settings.gate_reach / sum(pulling_rates(warmup_steps, total_steps))
         return {name: rate for name, _ in model.named_parameters() if name.endswith(".gate")}
 
     def callbacks(self, settings, warmup_steps, total_steps):

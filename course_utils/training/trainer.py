@@ -98,7 +98,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
     # The head's loss is a mean over what it is given, whatever it is told of the whole batch.
     trainer.model_accepts_loss_kwargs = False
     trainer.tokens_at_once = config.tokens_at_once
-    trainer.own_rates = method.learning_rates(model, settings)
+    trainer.own_rates = method.learning_rates(model, settings, warmup, total_steps)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
