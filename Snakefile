@@ -133,7 +133,7 @@ rule baselines:
         f"{LOGS}/baselines.log",
     threads: SHARED.threads
     resources:
-        mem_mb=expected_memory(EXPERIMENT, SHARED.method),
+        mem_mb=expected_memory(SHARED),
         device=1,
         gpu=gpus_a_run(),
         runtime=10 + ceil(expected_seconds(SHARED) / 15),
