@@ -22,7 +22,7 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 ROOMS = ("inputs", "tasks", "methods", "training")
 PASSED_THROUGH = ("config", "runs")  # lead from one room to another; what they hold is in the run's configuration
 # They record and publish what was computed. The registry of methods decides nothing about one of them.
-RECORDERS = {"training.card", "training.hub", "training.provenance", "methods"}
+RECORDERS = {"training.card", "training.hub", "training.provenance", "training.updates", "methods"}
 
 
 def keeps_old_runs() -> bool:
