@@ -26,7 +26,8 @@ SHARED = EXPERIMENT.shared
 # Names begin at the project, which may have any: in a path Snakemake takes {x} and <x> for something to fill in.
 RUNS = Path(relative_to_project(runs_folder()))
 REPORT = Path(relative_to_project(reports_folder())) / EXPERIMENT.name
-CONFIGS = {RUNS / run.path / "result.json": run for run in EXPERIMENT.configs()}
+RECORDS = [REPORT / "records" / "SHA256SUMS"] if config.get("from_records") else []  # instead of the runs
+CONFIGS = {} if RECORDS else {RUNS / run.path / "result.json": run for run in EXPERIMENT.configs()}
 NOTEBOOKS = notebook_names(EXPERIMENT.methods)
 if config.get("without_missing"):  # the second try, after runs have failed: a report of the others
     CONFIGS = {path: run for path, run in CONFIGS.items() if path.exists()}
@@ -130,6 +131,7 @@ rule notebook:
         "notebooks/{notebook}.ipynb",
         RUNS / "inputs.json",
         lambda wildcards: results_for(wildcards.notebook),
+        RECORDS,
     output:
         REPORT / "notebooks" / "{notebook}.ipynb",
     params:
@@ -151,6 +153,7 @@ rule report:
         "reports/report.toml",
         expand(REPORT / "notebooks" / "{notebook}.ipynb", notebook=NOTEBOOKS),
         list(CONFIGS),
+        RECORDS,
     output:
         REPORT / "report.html",
         REPORT / "report.pdf",

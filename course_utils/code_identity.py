@@ -18,6 +18,7 @@ from course_utils.paths import PROJECT
 from course_utils.text import hash_of, hash_of_json
 
 KEEP_OLD_RUNS = "COURSE_KEEP_OLD_RUNS"
+FROM_RECORDS = "COURSE_FROM_RECORDS"
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 ROOMS = ("inputs", "tasks", "methods", "training")
 PASSED_THROUGH = ("config", "runs")  # lead from one room to another; what they hold is in the run's configuration
@@ -28,6 +29,11 @@ RECORDERS = {"training.card", "training.hub", "training.provenance", "training.u
 def keeps_old_runs() -> bool:
     """Whether runs that other code made are taken as they are: `./run_all.sh --keep-old-runs`."""
     return os.environ.get(KEEP_OLD_RUNS) == "1"
+
+
+def from_records() -> bool:
+    """Whether runs are read from published records, whatever code made them: `./run_all.sh --from-records`."""
+    return os.environ.get(FROM_RECORDS) == "1"
 
 
 @cache

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from course_utils.code_identity import from_records
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError, explained
 from course_utils.methods import METHODS
@@ -28,7 +28,6 @@ from course_utils.tasks.classification import scores_of
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
 
-FROM_RECORDS = "COURSE_FROM_RECORDS"
 RECORDS = "records.jsonl.gz"  # a line a run: its result.json
 PREDICTIONS = "predictions.parquet"  # a row an evaluated text, a column a run and class but the first
 OF_ALL = "updates.parquet"  # the runs' own files of that name, below each other
@@ -36,11 +35,6 @@ MEASURED = "measured"  # what the comparison measured with weights or a clock
 CHAPTERS = "notebooks"  # executed chapters about one method, which load its weights
 SUMS = "SHA256SUMS"
 TEXT = ["set", "example_id", "label"]  # what names an evaluated text; the text itself is not published
-
-
-def from_records() -> bool:
-    """Whether runs are read from published records: `./run_all.sh --from-records`."""
-    return os.environ.get(FROM_RECORDS) == "1"
 
 
 def records_folder(experiment: Experiment) -> Path:

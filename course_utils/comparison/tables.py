@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from course_utils.code_identity import keeps_old_runs
-from course_utils.comparison.published import PublishedRun, from_records, published_runs, run_name
+from course_utils.code_identity import from_records, keeps_old_runs
+from course_utils.comparison.published import PublishedRun, published_runs, run_name
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import SST2_VALIDATION
