@@ -28,12 +28,13 @@ from course_utils.tasks.classification import scores_of
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
 
-RECORDS = "records.jsonl.gz"  # a line a run: its result.json
+RUN_RECORDS = "records.jsonl.gz"  # a line a run: its result.json
 PREDICTIONS = "predictions.parquet"  # a row an evaluated text, a column a run and class but the first
 OF_ALL = "updates.parquet"  # the runs' own files of that name, below each other
 MEASURED = "measured"  # what the comparison measured with weights or a clock
 CHAPTERS = "notebooks"  # executed chapters about one method, which load its weights
 SUMS = "SHA256SUMS"
+SEEDS_COMPARED = (0, 1)  # of the main runs: the directions of one with another method's, and with another seed's
 TEXT = ["set", "example_id", "label"]  # what names an evaluated text; the text itself is not published
 
 
@@ -78,10 +79,10 @@ def publish_records(results: ExperimentRuns) -> Path:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     lines = [json.dumps(json.loads((run.folder / "result.json").read_bytes())) + "\n" for run in results.runs]
-    (new / RECORDS).write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
+    (new / RUN_RECORDS).write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
     _write_floats(_scores(results.runs), new / PREDICTIONS)
-    facts = [own.assign(run=run_name(run.config)) for run in results.runs if (own := run.updates()) is not None]
-    _write_floats(pd.concat(facts) if facts else pd.DataFrame({"run": pd.Series(dtype=str)}), new / OF_ALL)
+    facts = [own for run in results.runs if len(own := _facts(run))] or [pd.DataFrame({"run": pd.Series(dtype=str)})]
+    _write_floats(pd.concat(facts, ignore_index=True), new / OF_ALL)
     if (kept := _measured_folder(results.experiment)).is_dir():
         shutil.copytree(kept, new / MEASURED)
     executed = sorted((folder.parent / "notebooks").glob("*.ipynb"))
@@ -93,6 +94,14 @@ def publish_records(results: ExperimentRuns) -> Path:
     (new / SUMS).write_text("".join(f"{sha256_of(path)}  {path.relative_to(new).as_posix()}\n" for path in files))
     shutil.rmtree(folder, ignore_errors=True)
     return new.rename(folder)
+
+
+def _facts(run: Run) -> pd.DataFrame:
+    """What `run` recorded of its update; directions, which are most of the bytes, where chapter 06 compares them."""
+    if (own := run.updates()) is None:
+        return pd.DataFrame()
+    compared = run.config.study == "main" and run.config.seed in SEEDS_COMPARED
+    return own.assign(run=run_name(run.config), directions=own["directions"] if compared else None)
 
 
 def _scores(runs: list[Run]) -> pd.DataFrame:
@@ -109,9 +118,9 @@ def _scores(runs: list[Run]) -> pd.DataFrame:
 
 def _write_floats(table: pd.DataFrame, file: Path) -> None:
     """Bytes of 32-bit floats apart, the first of all together: they compress better so, and lose nothing."""
-    floats = [name for name, kind in table.dtypes.items() if kind == np.float32]
-    options: Any = {"column_encoding": dict.fromkeys(floats, "BYTE_STREAM_SPLIT"), "use_dictionary": False}
-    table.to_parquet(file, index=False, compression="zstd", compression_level=19, **(options if floats else {}))
+    encoding = {name: "BYTE_STREAM_SPLIT" for name, kind in table.dtypes.items() if kind == np.float32}
+    options: Any = {"column_encoding": encoding, "use_dictionary": False}
+    table.to_parquet(file, index=False, compression="zstd", compression_level=19, **options)
 
 
 # ---------------------------------------------------------------- reading
@@ -123,7 +132,7 @@ def published_runs(experiment: Experiment) -> dict[str, PublishedRun]:
     check_files(folder)
     found = {}
     with explained(f"{relative_to_project(folder)} cannot be read", _again(folder)):
-        for line in gzip.decompress((folder / RECORDS).read_bytes()).decode().splitlines():
+        for line in gzip.decompress((folder / RUN_RECORDS).read_bytes()).decode().splitlines():
             read = json.loads(line)
             result = RunResult.model_validate(read)
             if result.checksum not in (None, checksum_of(read)):
@@ -147,19 +156,6 @@ def check_files(folder: Path) -> None:
 
 def _again(folder: Path) -> str:
     return f"restore it: git checkout {relative_to_project(folder)}"
-
-
-def check_records(experiment: Experiment) -> ExperimentRuns:
-    """The runs of `experiment` from its records; CourseError unless all are there and made by one code."""
-    from course_utils.comparison.tables import read_runs
-
-    results = read_runs(experiment)
-    for missing in results.missing:
-        raise CourseError(
-            f"{relative_to_project(records_folder(experiment))}: {run_name(missing.config)} cannot be bound:"
-            f" {missing.reason}; leave --from-records out to make the runs."
-        )
-    return results
 
 
 def published_chapter(experiment: Experiment, name: str) -> Path | None:

@@ -79,7 +79,7 @@ def subspace_overlaps(runs: dict[str, Run], directions: int = 4) -> tuple[pd.Dat
     At most as many directions as a run records can be asked for.
     """
     bases = {
-        name: [np.stack(leading)[:directions] for leading in facts["directions"]]
+        name: [np.stack(leading)[:directions].astype(float) for leading in facts["directions"]]
         for name, facts in common_updates(runs).items()
     }
     overlaps = {

@@ -26,7 +26,7 @@ from course_utils.paths import PROJECT, assets_folder, relative_to_project, repo
 from course_utils.report.bind import read_settings
 from course_utils.report.fonts import NOT_PRINTED
 from course_utils.text import and_joined, counted, duration
-from course_utils.workflow.check import check_folders, check_inputs, understood
+from course_utils.workflow.check import check_folders, check_inputs, check_records, understood
 from course_utils.workflow.estimates import expected_seconds, expected_total, gpus_a_run, processes_a_run
 from course_utils.workflow.fork_server import fork_server
 from course_utils.workflow.progress import Progress
@@ -74,8 +74,6 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
     if together > at_once(cores) and not elsewhere:
         raise CourseError(f"COURSE_PROCESSES: {together} is more than the {at_once(cores)} GPUs; set no more.")
     if from_records():
-        from course_utils.comparison.published import check_records  # with pandas, which takes long to import
-
         check_records(experiment)
     announce(experiment, cores)
     say_understood(check_inputs(experiment)["understood"] if dry_run else understood(experiment))

@@ -11,12 +11,14 @@ from made_up import write_run
 from small import ADAPTER, FULL, GATED, HEAD
 
 from course_utils import runs
+from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS
 from course_utils.comparison import published
 from course_utils.comparison.tables import comparison_frame, read_runs, summary_table, write_comparison
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT, reports_folder
 from course_utils.stats import compare_pairs
+from course_utils.workflow.check import check_records
 
 ACCURACY = {HEAD: 0.7, FULL: 0.9, ADAPTER: 0.85, GATED: 0.8}
 
@@ -37,18 +39,19 @@ def publish(experiment, monkeypatch):
     folder = published.publish_records(results)
     runs_in = runs.runs_folder()
     runs_in.rename(runs_in.with_name("gone"))
-    monkeypatch.setenv(published.FROM_RECORDS, "1")
+    monkeypatch.setenv(FROM_RECORDS, "1")
     return folder, results
 
 
 def test_records_say_what_the_runs_said(experiment, monkeypatch):
     published.measured(read_runs(experiment), "times", lambda: pd.DataFrame({"ms": {ADAPTER: 1.5}}))
     monkeypatch.setattr(runs, "code_of", lambda method: {"another": "code"})  # that of this checkout does not matter
-    monkeypatch.setenv("COURSE_KEEP_OLD_RUNS", "1")
+    monkeypatch.setenv(KEEP_OLD_RUNS, "1")
     predictions = [run.predictions().set_index("example_id") for run in read_runs(experiment).runs]
     folder, results = publish(experiment, monkeypatch)
-    monkeypatch.delenv("COURSE_KEEP_OLD_RUNS")
-    again = published.check_records(experiment)
+    monkeypatch.delenv(KEEP_OLD_RUNS)
+    check_records(experiment)
+    again = read_runs(experiment)
     pd.testing.assert_frame_equal(comparison_frame(again), comparison_frame(results))
     for run, own, other in zip(results.runs, predictions, again.runs, strict=True):
         published_ones = other.predictions().set_index("example_id").loc[own.index]
@@ -83,16 +86,16 @@ def change_a_code(folder, name):
     ("deed", "name", "said"),
     [
         (spoil, published.PREDICTIONS, "predictions.parquet is damaged; restore it: git checkout"),
-        (lambda folder, name: (folder / name).unlink(), published.RECORDS, "lacks records.jsonl.gz; restore it"),
+        (lambda folder, name: (folder / name).unlink(), published.RUN_RECORDS, "lacks records.jsonl.gz; restore it"),
         (lambda folder, name: (folder / name).unlink(), published.SUMS, "no published records; leave --from-records"),
-        (change_a_code, published.RECORDS, r"seed-0 cannot be bound: made by other code \(training.train\); leave"),
+        (change_a_code, published.RUN_RECORDS, r"seed-0 cannot be bound: made by other code \(training.train\); leave"),
     ],
 )
 def test_spoiled_records_are_refused_in_one_sentence(experiment, monkeypatch, deed, name, said):
     folder, _ = publish(experiment, monkeypatch)
     deed(folder, name)
     with pytest.raises(CourseError, match=said):
-        published.check_records(experiment)
+        check_records(experiment)
 
 
 def test_a_run_without_a_record_is_refused(experiment, monkeypatch):
@@ -100,7 +103,7 @@ def test_a_run_without_a_record_is_refused(experiment, monkeypatch):
     more = load_experiment("smoke", {"seeds": 4, "precision": "fp32", "methods": list(ACCURACY)})
     assert more.name == experiment.name
     with pytest.raises(CourseError, match=f"main/{HEAD}/seed-3 cannot be bound: no record"):
-        published.check_records(more)
+        check_records(more)
 
 
 @pytest.mark.slow
