@@ -85,11 +85,10 @@ def publish_records(results: ExperimentRuns) -> Path:
     _write_floats(pd.concat(facts, ignore_index=True), new / OF_ALL)
     if (kept := _measured_folder(results.experiment)).is_dir():
         shutil.copytree(kept, new / MEASURED)
-    executed = sorted((folder.parent / "notebooks").glob("*.ipynb"))
     (new / CHAPTERS).mkdir()
-    for chapter in executed:
+    for chapter in (folder.parent / "notebooks").glob("*.ipynb"):
         if chapter.stem.partition("_")[2] in METHODS:
-            shutil.copy(chapter, new / CHAPTERS)
+            (new / CHAPTERS / f"{chapter.name}.gz").write_bytes(gzip.compress(chapter.read_bytes(), mtime=0))
     files = sorted(path for path in new.rglob("*") if path.is_file())
     (new / SUMS).write_text("".join(f"{sha256_of(path)}  {path.relative_to(new).as_posix()}\n" for path in files))
     shutil.rmtree(folder, ignore_errors=True)
@@ -158,10 +157,10 @@ def _again(folder: Path) -> str:
     return f"restore it: git checkout {relative_to_project(folder)}"
 
 
-def published_chapter(experiment: Experiment, name: str) -> Path | None:
-    """The executed copy of the chapter `name` among the records, where runs are read from them and there is one."""
-    copy = records_folder(experiment) / CHAPTERS / f"{name}.ipynb"
-    return copy if from_records() and copy.is_file() else None
+def published_chapter(experiment: Experiment, name: str) -> bytes | None:
+    """What is in the executed copy of the chapter `name` among the records, where runs are read from them and there is one."""
+    copy = records_folder(experiment) / CHAPTERS / f"{name}.ipynb.gz"
+    return gzip.decompress(copy.read_bytes()) if from_records() and copy.is_file() else None
 
 
 # ---------------------------------------------------------------- what needs weights or a clock

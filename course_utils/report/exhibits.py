@@ -7,6 +7,7 @@ Where an experiment lacks what an exhibit needs, the exhibit says so.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -321,10 +322,15 @@ def audits(results: ExperimentRuns) -> None:
     example = pd.DataFrame([vars(finding) for finding in audit.audit_card(audit.EXAMPLE_CARD)])
     show_table(example.rename(columns=str.capitalize)[["Claim", "Verdict", "Found"]], say.audits_table())
     cards = [run.folder / CARD for run in results.runs if not run.method.is_baseline]
-    findings = measured(results, "audits", lambda: [vars(found) for card in cards for found in audit.audit_card(card)])
-    checked = sum(finding["verdict"] in (audit.HOLDS, audit.REFUTED) for finding in findings)
-    refuted = [finding["claim"] for finding in findings if finding["verdict"] == audit.REFUTED]
-    show_markdown(say.audits_text(len(cards), len(findings), checked, refuted))
+    found = measured(results, "audits", lambda: _audited(cards))
+    show_markdown(say.audits_text(len(cards), found["findings"], found["checked"], found["refuted"]))
+
+
+def _audited(cards: list[Path]) -> dict[str, Any]:
+    findings = [finding for card in cards for finding in audit.audit_card(card)]
+    checked = sum(finding.verdict in (audit.HOLDS, audit.REFUTED) for finding in findings)
+    refuted = [finding.claim for finding in findings if finding.verdict == audit.REFUTED]
+    return {"findings": len(findings), "checked": checked, "refuted": refuted}
 
 
 def side_studies(results: ExperimentRuns) -> None:

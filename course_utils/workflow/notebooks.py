@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +78,7 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(".unfinished.json")
     if copy := published_chapter(experiment, name):
-        shutil.copy(copy, unfinished)
+        unfinished.write_bytes(copy)
         return unfinished.replace(target)
     fitting = target.with_suffix(".fitting.json")
     nbformat.write(what_fits(nbformat.read(source, as_version=4), experiment), fitting)

@@ -53,10 +53,10 @@ def test_methods_are_compared_on_the_layers_that_all_of_them_change(deltas):
 
 def test_overlap_is_one_for_equal_half_for_shared_and_zero_for_orthogonal_subspaces(deltas):
     both, chance = weights.subspace_overlaps(deltas, directions=2)
-    assert both.loc[ADAPTER, FULL] == pytest.approx(1) and both.loc[ADAPTER, MULTIPLIED] == pytest.approx(0.5)
+    assert both.loc[ADAPTER, [FULL, MULTIPLIED]].tolist() == pytest.approx([1, 0.5], abs=0.001)  # of 16 bits
     assert chance == pytest.approx(0.2)
     first, _ = weights.subspace_overlaps({name: deltas[name] for name in (ADAPTER, MULTIPLIED)}, directions=1)
-    assert first.to_numpy() == pytest.approx(np.eye(2), abs=1e-6)
+    assert first.to_numpy() == pytest.approx(np.eye(2), abs=0.001)
 
 
 def test_random_subspaces_share_what_is_said_of_chance():
