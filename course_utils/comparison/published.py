@@ -158,7 +158,7 @@ def _again(folder: Path) -> str:
 
 
 def published_chapter(experiment: Experiment, name: str) -> bytes | None:
-    """What is in the executed copy of the chapter `name` among the records, where runs are read from them and there is one."""
+    """The executed copy of the chapter `name`, where records are read and hold one."""
     copy = records_folder(experiment) / CHAPTERS / f"{name}.ipynb.gz"
     return gzip.decompress(copy.read_bytes()) if from_records() and copy.is_file() else None
 
