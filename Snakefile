@@ -19,7 +19,8 @@ SHARED = EXPERIMENT.shared
 # Names begin at the project, which may have any: in a path Snakemake takes {x} and <x> for something to fill in.
 RUNS = Path(relative_to_project(runs_folder()))
 REPORT = Path(relative_to_project(reports_folder())) / EXPERIMENT.name
-CONFIGS = {RUNS / run.path / "result.json": run for run in EXPERIMENT.configs()}
+RECORDS = [REPORT / "records" / "SHA256SUMS"] if config.get("from_records") else []  # instead of the runs
+CONFIGS = {} if RECORDS else {RUNS / run.path / "result.json": run for run in EXPERIMENT.configs()}
 NOTEBOOKS = notebook_names(EXPERIMENT.methods)
 if config.get("without_missing"):  # the second try, after runs have failed: a report of the others
     CONFIGS = {path: run for path, run in CONFIGS.items() if path.exists()}
@@ -28,7 +29,7 @@ if config.get("without_missing"):  # the second try, after runs have failed: a r
 NOTEBOOKS = [name for name in NOTEBOOKS if name not in config.get("without_chapters", "").split(",")]
 
 RUNS /= EXPERIMENT.name
-BASELINES = [RUNS / "baselines.parquet"]
+BASELINES = [] if RECORDS else [RUNS / "baselines.parquet"]
 if config.get("without_missing"):
     BASELINES = [path for path in BASELINES if path.exists()]
 LOGS = f"logs/{EXPERIMENT.name}"
@@ -148,6 +149,7 @@ rule notebook:
         "notebooks/{notebook}.ipynb",
         RUNS / "inputs.json",
         lambda wildcards: results_for(wildcards.notebook),
+        RECORDS,
     output:
         REPORT / "notebooks" / "{notebook}.ipynb",
     params:
@@ -169,6 +171,7 @@ rule report:
         "reports/report.toml",
         expand(REPORT / "notebooks" / "{notebook}.ipynb", notebook=NOTEBOOKS),
         [*CONFIGS, *BASELINES],
+        RECORDS,
     output:
         REPORT / "report.html",
         REPORT / "report.pdf",

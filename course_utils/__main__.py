@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from course_utils.code_identity import KEEP_OLD_RUNS
+from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS, from_records
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError, check_writable, explained
 from course_utils.methods import METHODS
@@ -66,12 +66,13 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the steps that would be done, and do none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do everything again, up to date or not.")] = False,
     keep: Annotated[bool, typer.Option("--keep-old-runs", help="Take runs that other code made as they are.")] = False,
+    records: Annotated[bool, typer.Option("--from-records", help="Train nothing: bind the published records.")] = False,
 ) -> int:
     """Train, run the notebooks and bind the report; what is up to date is not done again (./run_all.sh)."""
     from course_utils.workflow import start
 
-    if keep:
-        os.environ[KEEP_OLD_RUNS] = "1"  # for all that is started
+    for variable in [KEEP_OLD_RUNS] * keep + [FROM_RECORDS] * records:
+        os.environ[variable] = "1"  # for all that is started
     pairs = overrides + ([f"seeds={seeds}"] if seeds is not None else [])
     return start.run(profile, pairs, cores, dry_run, force, context.obj)
 
@@ -199,12 +200,13 @@ def report(
     overrides: Overrides = [],  # noqa: B006
     figure: Annotated[Path | None, typer.Option(help="Write the figure of accuracies there too: .svg, .png.")] = None,
 ) -> None:
-    """Bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv and cards."""
+    """Bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv, cards and records."""
     experiment = load_experiment(profile, parse_overrides(overrides))
     check_writable(reports_folder(), "COURSE_REPORTS")
     if figure and (figure.suffix not in (".svg", ".png") or not figure.parent.is_dir()):
         raise CourseError(f"--figure {figure}: type the name of an .svg or .png file in a folder that exists.")
 
+    from course_utils.comparison.published import publish_records
     from course_utils.comparison.tables import read_runs, write_comparison
     from course_utils.report.bind import build_report, write_cards
 
@@ -212,7 +214,9 @@ def report(
     write_comparison(results)
     html, pdf = build_report(results)
     print(f"The report is in {html} and {pdf}.")
-    write_cards(results)
+    if not from_records():
+        write_cards(results)
+        print(f"Its records are in {publish_records(results)}.")
     if figure:
         from course_utils.report.exhibits import accuracy_figure
 

@@ -18,16 +18,22 @@ from course_utils.paths import PROJECT
 from course_utils.text import hash_of, hash_of_json
 
 KEEP_OLD_RUNS = "COURSE_KEEP_OLD_RUNS"
+FROM_RECORDS = "COURSE_FROM_RECORDS"
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 ROOMS = ("inputs", "tasks", "methods", "training")
 PASSED_THROUGH = ("config", "runs")  # lead from one room to another; what they hold is in the run's configuration
 # They record and publish what was computed. The registry of methods decides nothing about one of them.
-RECORDERS = {"training.card", "training.hub", "training.provenance", "methods"}
+RECORDERS = {"training.card", "training.hub", "training.provenance", "training.updates", "methods"}
 
 
 def keeps_old_runs() -> bool:
     """Whether runs that other code made are taken as they are: `./run_all.sh --keep-old-runs`."""
     return os.environ.get(KEEP_OLD_RUNS) == "1"
+
+
+def from_records() -> bool:
+    """Whether runs are read from published records, whatever code made them: `./run_all.sh --from-records`."""
+    return os.environ.get(FROM_RECORDS) == "1"
 
 
 @cache

@@ -25,6 +25,7 @@ from course_utils.text import hash_of, hash_of_json, is_class_name, plain_title
 
 SCHEMA_VERSION = 2
 SCHEMA_1_CLASSES = ("negative", "positive")  # the only ones that there were
+UPDATES = "updates.parquet"
 CARD = "adapter/README.md"  # written anew when the comparison is known: its first hash is not held against it
 
 
@@ -180,6 +181,11 @@ class Run:
     def history(self) -> pd.DataFrame:
         """What was logged during training: step, epoch, loss, learning_rate, validation accuracy…"""
         return pd.read_csv(self.folder / "history.csv")
+
+    def updates(self) -> pd.DataFrame | None:
+        """Facts of ΔW, a row a layer (`training.updates`); None where the run's record is older than these."""
+        file = self.folder / UPDATES
+        return pd.read_parquet(file) if file.is_file() else None
 
     def resources(self) -> pd.DataFrame:
         """What the run took, trained and stored: columns quantity, value."""

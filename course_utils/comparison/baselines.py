@@ -21,7 +21,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from course_utils.code_identity import code_of, digest, summary
+from course_utils.code_identity import code_of, digest, from_records, summary
+from course_utils.comparison.published import BASELINES as FILE
+from course_utils.comparison.published import records_folder
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import explained
 from course_utils.methods import FLOOR, METHODS
@@ -98,13 +100,17 @@ def shown(name: str) -> Method | Baseline:
     return METHODS.get(name) or BASELINES[name]
 
 
-def make_baselines(experiment: Experiment) -> pd.DataFrame:
+def make_baselines(experiment: Experiment) -> pd.DataFrame | None:
     """The predictions of `experiment`'s baselines on every evaluation set: found beside its runs, or computed there.
+
+    Where published records are read they are among these, or None.
 
     Columns baseline, set, example_id, label, scores (log-probabilities). `attrs` holds, by baseline, seconds (from the
     training texts to the classifier, the search for its penalty included) and penalty (C, chosen by the validation
     likelihood); and what they were computed from: data, base_model, settings, code.
     """
+    if from_records():
+        return read_baselines(experiment)
     config = experiment.shared
     data = config.load_data()
     made_from = {
@@ -138,7 +144,7 @@ def read_baselines(experiment: Experiment) -> pd.DataFrame | None:
 
 
 def _file(experiment: Experiment) -> Path:
-    return runs_folder() / experiment.name / "baselines.parquet"
+    return (records_folder(experiment) if from_records() else runs_folder() / experiment.name) / FILE
 
 
 def _code() -> str:

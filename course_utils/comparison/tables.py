@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from course_utils.code_identity import keeps_old_runs
+from course_utils.code_identity import from_records, keeps_old_runs
 from course_utils.comparison.baselines import BASELINES, MAJORITY, read_baselines
+from course_utils.comparison.published import PublishedRun, published_runs, run_name
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import SST2_VALIDATION
@@ -139,15 +140,20 @@ def read_runs(experiment: Experiment) -> ExperimentRuns:
     """All runs of `experiment`; one that cannot be used does not stop the others, and is listed with its reason.
 
     What is missing, damaged, of other settings, data or base model is not used; nor what other code made than today's,
-    or, where old runs are kept, than most of them. So no mean is taken over runs of different code.
+    or, where old runs are kept or records are read, than most of them. So no mean is taken over runs of different code.
+    Raises CourseError where published records are to be read that are missing or damaged.
     """
-    found = [_read(config) for config in experiment.configs()]
+    if from_records():
+        published = published_runs(experiment)
+        found = [_find(config, published) for config in experiment.configs()]
+    else:
+        found = [_read(config) for config in experiment.configs()]
     runs = [run for run in found if isinstance(run, Run)]
     missing = [run for run in found if isinstance(run, MissingRun)]
     studies = experiment.all_studies
     inputs = {study: [_inputs(run) for run in runs if run.config.study == study] for study in studies}
     usual = {study: Counter(of_study).most_common(1)[0][0] for study, of_study in inputs.items() if of_study}
-    code = _usual_code(runs) if keeps_old_runs() else {}
+    code = _usual_code(runs) if keeps_old_runs() or from_records() else None
     used = []
     for run in runs:
         if _inputs(run) != usual[run.config.study]:
@@ -167,9 +173,9 @@ def _usual_code(runs: list[Run]) -> dict[str, str]:
     return {name: values.mode().iloc[0] for name, values in found.items()}
 
 
-def _other_code(run: Run, usual: dict[str, str]) -> list[str]:
-    """In what the code of `run` differs from `usual`, or from today's where that is empty."""
-    if not usual:
+def _other_code(run: Run, usual: dict[str, str] | None) -> list[str]:
+    """In what the code of `run` differs from `usual`, or from today's where that is None."""
+    if usual is None:
         return run.changed_code
     return [name for name, value in run.result.code.items() if value != usual[name]]
 
@@ -186,6 +192,14 @@ def _read(config: RunConfig) -> Run | MissingRun:
         return MissingRun(config, "made with other settings")
     if sha256_of(folder / "predictions.parquet") != run.result.files["predictions.parquet"]:
         return MissingRun(config, "damaged: its predictions are not those that it recorded")
+    return run
+
+
+def _find(config: RunConfig, published: dict[str, PublishedRun]) -> Run | MissingRun:
+    if not (run := published.get(run_name(config))):
+        return MissingRun(config, "no record")
+    if run.config != config.model_copy(update={"precision": run.config.precision}):  # it may be this processor's
+        return MissingRun(config, "made with other settings")
     return run
 
 

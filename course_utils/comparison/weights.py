@@ -1,13 +1,13 @@
-"""What a method did to the weights: the size, spectrum and rank of ΔW, layer by layer."""
+"""What methods did to the weights, side by side: the size, rank and directions of ΔW on the layers that all change."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import entropy
 
 from course_utils.runs import Run, load_model
+from course_utils.training.updates import layer_facts
 
 
 def run_deltas(run: Run) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -15,75 +15,60 @@ def run_deltas(run: Run) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     return run.method.delta_weights(load_model(run, merged=False))
 
 
-def common_deltas(runs: dict[str, Run]) -> dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]]:
-    """Method → layer name → (W₀, ΔW), for the layers that all methods of `runs` change.
+def has_updates(run: Run) -> bool:
+    """Whether `updates_of` finds something: a record of ΔW, or weights to compute it from."""
+    return run.updates() is not None or any(run.folder.glob("**/*.safetensors"))
+
+
+def updates_of(run: Run) -> pd.DataFrame:
+    """`layer_facts` of a finished `run`: as it recorded them, else, where its record is older, from its weights.
+
+    Raises CourseError where there is neither.
+    """
+    recorded = run.updates()
+    return layer_facts(run_deltas(run)) if recorded is None else recorded
+
+
+def common_updates(runs: dict[str, Run]) -> dict[str, pd.DataFrame]:
+    """Method → its `layer_facts`, indexed by layer, for the layers that all methods of `runs` change.
 
     Full fine-tuning thus keeps the adapted layers alone, and a layer in which Sparse LoRA shut every gate goes for all.
     A method that changes no layer (head only) is left out. The keys of `runs` may be other names than methods', such as
     "LoRA, seed 1".
     """
-    changed = {
-        name: {layer: pair for layer, pair in run_deltas(run).items() if pair[1].any()} for name, run in runs.items()
-    }
-    changed = {name: layers for name, layers in changed.items() if layers}
-    first = next(iter(changed.values()), {})
-    common = [layer for layer in first if all(layer in layers for layers in changed.values())]
-    return {name: {layer: layers[layer] for layer in common} for name, layers in changed.items()}
+    facts = {name: updates_of(run).query("relative_norm > 0").set_index("layer") for name, run in runs.items()}
+    facts = {name: own for name, own in facts.items() if len(own)}
+    first = next(iter(facts.values()), pd.DataFrame())
+    common = [layer for layer in first.index if all(layer in own.index for own in facts.values())]
+    return {name: own.loc[common] for name, own in facts.items()}
 
 
-def spectrum(delta: torch.Tensor) -> torch.Tensor:
-    """Singular values of `delta`, the largest first."""
-    return torch.linalg.svdvals(delta.detach().double())
-
-
-def effective_rank(singular_values: torch.Tensor) -> float:
-    """exp of the entropy of the normalised singular values: how many directions the matrix really uses.
-
-    r equal singular values give r, a zero matrix 0.
-    """
-    return float(np.exp(entropy(singular_values))) if singular_values.any() else 0.0
-
-
-def numerical_rank(singular_values: torch.Tensor) -> int:
-    """Number of singular values above 1e-5 times the largest."""
-    return int((singular_values > 1e-5 * singular_values[0]).sum())
+def described(facts: pd.DataFrame) -> pd.DataFrame:
+    """`layer_facts` as tables show them: columns layer (short), relative norm, rank, effective rank."""
+    shown = facts[["layer", "relative_norm", "rank", "effective_rank"]]
+    return shown.assign(layer=facts["layer"].map(short_layer_name)).rename(columns=lambda name: name.replace("_", " "))
 
 
 def describe_deltas(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> pd.DataFrame:
     """One row a layer: layer (short), relative norm ‖ΔW‖/‖W₀‖ (Frobenius), rank and effective rank of ΔW."""
-    values = {name: spectrum(delta) for name, (_, delta) in deltas.items()}
-    return pd.DataFrame(
-        {
-            "layer": short_layer_name(name),
-            "relative norm": (delta.norm() / frozen.norm()).item(),
-            "rank": numerical_rank(values[name]),
-            "effective rank": effective_rank(values[name]),
-        }
-        for name, (frozen, delta) in deltas.items()
-    )
+    return described(layer_facts(deltas))
 
 
 def method_deltas(runs: dict[str, Run]) -> pd.DataFrame:
-    """`describe_deltas` of all `runs` below each other, on their common layers: columns method, layer, relative norm,
-    rank, effective rank."""
-    frames = [describe_deltas(layers).assign(method=name) for name, layers in common_deltas(runs).items()]
+    """The updates of all `runs` below each other, on their common layers: columns method, layer, relative norm, rank,
+    effective rank."""
+    frames = [described(facts.reset_index()).assign(method=name) for name, facts in common_updates(runs).items()]
     columns = ["method", "layer", "relative norm", "rank", "effective rank"]
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
 
-def left_subspace(delta: torch.Tensor, directions: int) -> torch.Tensor:
-    """Left singular vectors (out, k) of the `directions` largest singular values, or of all if `delta` has fewer."""
-    U, values, _ = torch.linalg.svd(delta.detach().double(), full_matrices=False)
-    return U[:, : min(directions, numerical_rank(values))]
-
-
-def subspace_overlap(first: torch.Tensor, second: torch.Tensor) -> float:
+def subspace_overlap(first: np.ndarray, second: np.ndarray) -> float:
     """Share of one subspace that lies in the other: 0 where they are orthogonal, 1 where one holds the other.
 
-    Both are orthonormal bases (out, k₁) and (out, k₂); the measure is φ of Hu et al. 2022 (section 7.2).
+    Both are orthonormal rows (k₁, out) and (k₂, out); the measure is φ of Hu et al. 2022 (section 7.2).
     """
-    cosines = first.T @ second  # U₁ᵀU₂  (k₁, k₂)
-    return float(cosines.square().sum() / min(cosines.shape))  # ‖U₁ᵀU₂‖²_F / min(k₁, k₂)
+    cosines = first @ second.T  # U₁ᵀU₂  (k₁, k₂)
+    return float(np.square(cosines).sum() / min(cosines.shape))  # ‖U₁ᵀU₂‖²_F / min(k₁, k₂)
 
 
 def subspace_overlaps(runs: dict[str, Run], directions: int = 4) -> tuple[pd.DataFrame, float]:
@@ -91,10 +76,11 @@ def subspace_overlaps(runs: dict[str, Run], directions: int = 4) -> tuple[pd.Dat
 
     The frame is square, method × method, with ones on its diagonal. The number beside it is what two random subspaces
     of k = `directions` dimensions share on average, k / d_out; as a scale's other end compare two seeds of a method.
+    At most as many directions as a run records can be asked for.
     """
-    deltas = common_deltas(runs)
     bases = {
-        name: [left_subspace(delta, directions) for _, delta in layers.values()] for name, layers in deltas.items()
+        name: [np.stack(leading)[:directions].astype(float) for leading in facts["directions"]]
+        for name, facts in common_updates(runs).items()
     }
     overlaps = {
         name: {
@@ -103,7 +89,7 @@ def subspace_overlaps(runs: dict[str, Run], directions: int = 4) -> tuple[pd.Dat
         }
         for name, own in bases.items()
     }
-    chance = float(np.mean([directions / len(basis) for own in bases.values() for basis in own]))
+    chance = float(np.mean([directions / basis.shape[1] for own in bases.values() for basis in own]))
     return pd.DataFrame(overlaps), chance
 
 

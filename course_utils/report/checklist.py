@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean
 
 from course_utils import stats
+from course_utils.code_identity import from_records
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import Experiment, as_typed
 from course_utils.methods import METHODS
@@ -38,6 +39,7 @@ def checklist(runs: ExperimentRuns) -> str:
         thread_hours=sum(seconds(run) * run.config.threads for run in runs.runs) / 3600,
         energy_counter=any(ENERGY_COUNTERS.glob("intel-rapl:*")),
         command=_command(experiment),
+        from_records=from_records(),
         processors=dict.fromkeys(record.environment.processor for record in records),
         base_models=dict.fromkeys((record.base_model.id, record.base_model.fingerprint) for record in records),
         versions=dict.fromkeys(
@@ -64,6 +66,7 @@ def _chapters_missing(experiment: Experiment) -> list[str]:
 
 def _command(experiment: Experiment) -> str:
     words = ["./run_all.sh", "--profile", experiment.profile_name]
+    words += ["--from-records"] * from_records()
     words += ["--seeds", str(experiment.seed_count)] if experiment.seed_count else []
     words += [word for name, value in experiment.overrides.items() for word in ("-p", f"{name}={as_typed(value)}")]
     return shlex.join(words)

@@ -7,6 +7,7 @@ Where an experiment lacks what an exhibit needs, the exhibit says so.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdic
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
 from course_utils.comparison.evaluation_time import MERGED, evaluation_times
 from course_utils.comparison.learning_rates import search_sentences, search_trials
+from course_utils.comparison.published import measured
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.comparison.weights import method_deltas, short_layer_name, subspace_overlaps
+from course_utils.comparison.weights import has_updates, method_deltas, short_layer_name, subspace_overlaps
 from course_utils.inputs.sources import side
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.methods.base import Method
@@ -199,6 +201,9 @@ def human_ceiling(results: ExperimentRuns) -> None:
 def weight_changes(results: ExperimentRuns) -> None:
     """Size, effective rank and directions of every method's update, on the layers that all of them change."""
     runs = {run.config.method: run for run in _first_seed(results) if run.method is not FLOOR}
+    if without := [run.method.title for run in runs.values() if not has_updates(run)]:
+        show_markdown(say.no_updates_text(without))
+        return
     table = method_deltas(runs)
     if table["method"].nunique() < 2:
         return
@@ -252,8 +257,13 @@ def _sparsity(results: ExperimentRuns, method: Method, control: Method) -> None:
     of_smaller["series"] = f"{control.title} of that rank"
     trained = pd.concat([of_gated, of_smaller], ignore_index=True)
     counts = trained["ranks"][trained["ranks"].between(1, layers * _setting(plain[0], "rank") - 1)]
-    pruned = controls.pruned_accuracy(plain[0], sorted(set(counts))).eval("accuracy = 100 * accuracy\nsetting = ranks")
-    pruned = pruned.assign(series=f"{control.title}, pruned by size", method=control.name)
+    ranks = sorted({*map(int, counts)})
+    found = measured(results, f"pruned_{control.name}", lambda: controls.pruned_accuracy(plain[0], ranks))
+    pruned = (
+        pd.DataFrame(found)
+        .eval("accuracy = 100 * accuracy\nsetting = ranks")
+        .assign(series=f"{control.title}, pruned by size", method=control.name)
+    )
     table = pd.concat([trained, pruned], ignore_index=True)
     figure = plots.accuracy_by_rank(table, "What is left of the accuracy when ranks go")
     show_figure(figure, say.sparsity_figure(method.title, control.title), say.sparsity_alt(table))
@@ -270,13 +280,16 @@ def quantised_base(results: ExperimentRuns) -> None:
     """What the base model alone loses when its weights go to four bits."""
     quantised = [name for name in results.experiment.methods if METHODS[name].four_bit_base]
     if quantised and results.of(FLOOR.name):
-        show_markdown(say.quantised_base_text(controls.quantised_base_accuracy(results.of(FLOOR.name)[0])))
+        head = results.of(FLOOR.name)[0]
+        found = measured(results, "quantised_base", lambda: vars(controls.quantised_base_accuracy(head)))
+        show_markdown(say.quantised_base_text(found))
 
 
 def costs(results: ExperimentRuns) -> None:
     """What the methods cost, and how surely no other beats them."""
     summary = results.summary[results.summary["seeds"] > 0]
-    times = evaluation_times({run.config.method: run for run in _first_seed(results)})
+    first = {run.config.method: run for run in _first_seed(results)}
+    times = pd.DataFrame(measured(results, "evaluation_times", lambda: evaluation_times(first)))
     table = tables.readable_summary(summary)
     sizes = ["Adapter (k)", "Head (k)", "Total (M)", "Adapter (MB)", "Head (MB)", "Base model (MB)"]
     show_table(table[["Method", *sizes]], say.sizes_table())
@@ -311,10 +324,15 @@ def audits(results: ExperimentRuns) -> None:
     example = pd.DataFrame([vars(finding) for finding in audit.audit_card(audit.EXAMPLE_CARD)])
     show_table(example.rename(columns=str.capitalize)[["Claim", "Verdict", "Found"]], say.audits_table())
     cards = [run.folder / CARD for run in results.runs if not run.method.is_baseline]
+    found = measured(results, "audits", lambda: _audited(cards))
+    show_markdown(say.audits_text(len(cards), found["findings"], found["checked"], found["refuted"]))
+
+
+def _audited(cards: list[Path]) -> dict[str, Any]:
     findings = [finding for card in cards for finding in audit.audit_card(card)]
     checked = sum(finding.verdict in (audit.HOLDS, audit.REFUTED) for finding in findings)
     refuted = [finding.claim for finding in findings if finding.verdict == audit.REFUTED]
-    show_markdown(say.audits_text(len(cards), len(findings), checked, refuted))
+    return {"findings": len(findings), "checked": checked, "refuted": refuted}
 
 
 def side_studies(results: ExperimentRuns) -> None:

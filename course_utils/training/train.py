@@ -32,7 +32,7 @@ from course_utils.methods.base import LowRankSettings
 from course_utils.methods.sizes import count_parameters, plain_model, weight_bytes
 from course_utils.paths import runs_folder
 from course_utils.tasks.classification import Classification, scores_of
-from course_utils.training import card, evaluation, provenance
+from course_utils.training import card, evaluation, provenance, updates
 from course_utils.training.trainer import adapted_model, last_checkpoint, make_trainer
 
 
@@ -131,6 +131,10 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
         files={},
     )
     shutil.rmtree(folder / "checkpoints")
+    if config.final:
+        del trained
+        saved = method.load(method.load_base(config.base, task, "fp32"), folder)
+        updates.layer_facts(method.delta_weights(saved)).to_parquet(folder / runs.UPDATES, index=False)
     if not method.is_baseline:
         card.write_card(runs.Run(folder, result))
     return from_first_process(runs.publish(folder, result))

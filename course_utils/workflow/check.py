@@ -10,7 +10,7 @@ from course_utils.errors import CourseError, explained
 from course_utils.inputs.sources import find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
-from course_utils.paths import runs_folder
+from course_utils.paths import relative_to_project, runs_folder
 from course_utils.text import and_joined, duration, one_line
 from course_utils.training.memory import expected_memory
 from course_utils.workflow.estimates import expected_seconds
@@ -33,6 +33,18 @@ def check_folders(config: RunConfig) -> None:
     config.source.check("data")
     if config.also_evaluate:
         find_source(config.also_evaluate).check("also_evaluate")
+
+
+def check_records(experiment: Experiment) -> None:
+    """Raise CourseError unless the published records hold every run of `experiment`, unchanged and made by one code."""
+    from course_utils.comparison.published import records_folder, run_name
+    from course_utils.comparison.tables import read_runs
+
+    for missing in read_runs(experiment).missing:
+        raise CourseError(
+            f"{relative_to_project(records_folder(experiment))}: {run_name(missing.config)} cannot be bound:"
+            f" {missing.reason}; leave --from-records out to make the runs."
+        )
 
 
 def check_inputs(experiment: Experiment) -> dict:

@@ -17,6 +17,7 @@ from typing import IO
 
 from filelock import Timeout
 
+from course_utils.code_identity import from_records
 from course_utils.config import Experiment, load_experiment
 from course_utils.errors import CourseError, check_writable
 from course_utils.host import at_once, has_gpu, locked, memory_mib, usable_cores
@@ -25,7 +26,7 @@ from course_utils.paths import PROJECT, assets_folder, relative_to_project, repo
 from course_utils.report.bind import read_settings
 from course_utils.report.fonts import NOT_PRINTED
 from course_utils.text import and_joined, counted, duration
-from course_utils.workflow.check import check_folders, check_inputs, understood
+from course_utils.workflow.check import check_folders, check_inputs, check_records, understood
 from course_utils.workflow.estimates import expected_seconds, expected_total
 from course_utils.workflow.fork_server import fork_server
 from course_utils.workflow.progress import Progress
@@ -73,6 +74,8 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
         )
     if together > at_once(cores) and not elsewhere:
         raise CourseError(f"COURSE_PROCESSES: {together} is more than the {at_once(cores)} GPUs; set no more.")
+    if from_records():
+        check_records(experiment)
     announce(experiment, cores)
     say_understood(check_inputs(experiment)["understood"] if dry_run else understood(experiment))
 
@@ -83,7 +86,7 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
     command += ["--logger", "course", "--scheduler", "greedy", "--nolock", "--nocolor", "--rerun-incomplete"]
     command += ["--keep-going", "--show-failed-logs", *["--dry-run"] * dry_run, *for_snakemake, *["--forceall"] * force]
     command += ["--config", f"profile={profile}", f"overrides={json.dumps(found, ensure_ascii=False)}"]
-    command += ["force=1"] * force
+    command += ["force=1"] * force + ["from_records=1"] * from_records()
 
     with only_one_at_a_time():
         end_marked_processes()  # left by a start that was killed
@@ -96,6 +99,10 @@ def announce(experiment: Experiment, cores: int) -> None:
     print(f"{profile.title} ({experiment.name}): {profile.description}")
     for name, takers in experiment.takers.items():
         print(f"  {name} = {experiment.overrides[name]}: {', '.join(takers)}")
+    if from_records():
+        records = relative_to_project(reports_folder() / experiment.name / "records")
+        print(f"  {runs}, from {records}; nothing is trained", flush=True)
+        return
     gpus = at_once(cores) if has_gpu() else 0
     on = counted(gpus, "GPU") if gpus else counted(cores, "core")
     all_of_it = duration(expected_total(experiment, cores))

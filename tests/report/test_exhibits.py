@@ -10,10 +10,10 @@ from made_up import write_run
 from sklearn.metrics import confusion_matrix as of_scikit_learn
 from small import ADAPTER, FULL, GATED
 
-from course_utils.comparison import weights
 from course_utils.comparison.tables import Predictions, confusion_matrix, read_runs
 from course_utils.config import load_experiment
 from course_utils.report import exhibits
+from course_utils.training.updates import layer_facts
 
 
 @pytest.fixture
@@ -25,17 +25,17 @@ def shown(monkeypatch):
     return captions
 
 
-def test_a_method_whose_gates_are_all_shut_is_left_out_of_the_weights(shown, monkeypatch):
+def test_a_method_whose_gates_are_all_shut_is_left_out_of_the_weights(shown):
     random = torch.Generator().manual_seed(0)
     changes = [torch.randn(8, 12, generator=random) for _ in range(3)]
     deltas = {ADAPTER: changes[0], FULL: changes[1], GATED: torch.zeros(8, 12)}
-    # a "run" is what it changed
-    monkeypatch.setattr(weights, "run_deltas", lambda run: {"layer.0.query": (torch.ones(8, 12), run.changed)})
-    runs = {
-        name: [SimpleNamespace(changed=delta, method=name, config=SimpleNamespace(method=name, seed=0))]
-        for name, delta in deltas.items()
-    }
-    runs[ADAPTER].append(SimpleNamespace(changed=changes[2], config=SimpleNamespace(method=ADAPTER, seed=1)))
+
+    def run(delta, method, seed=0):
+        facts = layer_facts({"layer.0.query": (torch.ones(8, 12), delta)})
+        return SimpleNamespace(updates=lambda: facts, method=method, config=SimpleNamespace(method=method, seed=seed))
+
+    runs = {name: [run(delta, name)] for name, delta in deltas.items()}
+    runs[ADAPTER].append(run(changes[2], ADAPTER, seed=1))
     exhibits.weight_changes(SimpleNamespace(experiment=SimpleNamespace(methods=list(deltas)), of=runs.get))
     assert len(shown) == 4 and "Full fine-tuning" in shown[-1] and "another seed" in shown[-1]
 

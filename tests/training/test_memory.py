@@ -15,8 +15,8 @@ from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.bases import Base
 from course_utils.inputs.splits import load_data
-from course_utils.tasks.classification import scores_of
 from course_utils.paths import PROJECT
+from course_utils.tasks.classification import scores_of
 from course_utils.training.evaluation import batches_by_tokens
 from course_utils.training.memory import expected_memory
 from course_utils.training.train import train

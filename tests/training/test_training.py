@@ -126,7 +126,8 @@ def test_what_a_run_leaves(small, runs_in):
     config = small(ADAPTER)
     run = train(config)
     result = json.loads((run.folder / "result.json").read_text())
-    assert {p.name for p in run.folder.iterdir()} == {"result.json", "predictions.parquet", "history.csv", "adapter"}
+    files = {"result.json", "predictions.parquet", "updates.parquet", "history.csv", "adapter"}
+    assert {p.name for p in run.folder.iterdir()} == files
     predictions = run.predictions()
     assert list(predictions.columns) == ["set", "example_id", "label", "scores"]
     for name, metrics in result["metrics"].items():

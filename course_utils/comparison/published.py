@@ -1,0 +1,191 @@
+"""Published records: what is known of every run of an experiment, without its weights, beside its report.
+
+Whoever has them binds the report, and computes its numbers again, without training. `docs/contract.md` describes the
+files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from course_utils.code_identity import from_records
+from course_utils.config import Experiment, RunConfig
+from course_utils.errors import CourseError, explained
+from course_utils.methods import METHODS
+from course_utils.paths import relative_to_project, reports_folder, runs_folder, sha256_of
+from course_utils.runs import Run, RunResult, checksum_of
+from course_utils.tasks.classification import scores_of
+
+if TYPE_CHECKING:
+    from course_utils.comparison.tables import ExperimentRuns
+
+RUN_RECORDS = "records.jsonl.gz"  # a line a run: its result.json
+PREDICTIONS = "predictions.parquet"  # a row an evaluated text, a column a run and class but the first
+OF_ALL = "updates.parquet"  # the runs' own files of that name, below each other
+BASELINES = "baselines.parquet"  # as the workflow computed them
+MEASURED = "measured"  # what the comparison measured with weights or a clock
+CHAPTERS = "notebooks"  # executed chapters about one method, which load its weights
+SUMS = "SHA256SUMS"
+SEEDS_COMPARED = (0, 1)  # of the main runs: the directions of one with another method's, and with another seed's
+TEXT = ["set", "example_id", "label"]  # what names an evaluated text; the text itself is not published
+
+
+def records_folder(experiment: Experiment) -> Path:
+    """Where the records of `experiment` are published."""
+    return reports_folder() / experiment.name / "records"
+
+
+def run_name(config: RunConfig) -> str:
+    """A run's name among the records: the end of its folder's, such as "main/METHOD/seed-0"."""
+    return config.path.removeprefix(f"{config.experiment}/")
+
+
+def _columns(config: RunConfig, classes: int) -> list[str]:
+    return [f"{run_name(config)}:{label}" for label in range(1, classes)]
+
+
+@dataclass(frozen=True)
+class PublishedRun(Run):
+    """A run of which there is the record alone; `folder` is that of all records."""
+
+    def predictions(self) -> pd.DataFrame:
+        """As any run's, but every score is given less that of the first class."""
+        columns = _columns(self.config, len(self.result.data.class_names))
+        table = pd.read_parquet(self.folder / PREDICTIONS, columns=[*TEXT, *columns]).dropna()
+        scores = np.column_stack([np.zeros(len(table), np.float32), table[columns]])
+        return table[TEXT].assign(scores=list(scores))
+
+    def updates(self) -> pd.DataFrame | None:
+        own = [("run", "==", run_name(self.config))]
+        table = pd.read_parquet(self.folder / OF_ALL, filters=own).drop(columns="run")
+        return table if len(table) or self.method.baseline == "floor" else None
+
+
+# ---------------------------------------------------------------- writing
+
+
+def publish_records(results: ExperimentRuns) -> Path:
+    """Write the records of all usable runs, whole or not at all, and with them what the comparison measured."""
+    folder = records_folder(results.experiment)
+    new = folder.with_name(".records.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    lines = [json.dumps(json.loads((run.folder / "result.json").read_bytes())) + "\n" for run in results.runs]
+    (new / RUN_RECORDS).write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
+    _write_floats(_scores(results.runs), new / PREDICTIONS)
+    facts = [own for run in results.runs if len(own := _facts(run))] or [pd.DataFrame({"run": pd.Series(dtype=str)})]
+    _write_floats(pd.concat(facts, ignore_index=True), new / OF_ALL)
+    if (kept := _measured_folder(results.experiment)).is_dir():
+        shutil.copytree(kept, new / MEASURED)
+    if (baselines := runs_folder() / results.experiment.name / BASELINES).is_file():
+        shutil.copy(baselines, new)
+    (new / CHAPTERS).mkdir()
+    for chapter in (folder.parent / "notebooks").glob("*.ipynb"):
+        if chapter.stem.partition("_")[2] in METHODS:
+            (new / CHAPTERS / f"{chapter.name}.gz").write_bytes(gzip.compress(chapter.read_bytes(), mtime=0))
+    files = sorted(path for path in new.rglob("*") if path.is_file())
+    (new / SUMS).write_text("".join(f"{sha256_of(path)}  {path.relative_to(new).as_posix()}\n" for path in files))
+    shutil.rmtree(folder, ignore_errors=True)
+    return new.rename(folder)
+
+
+def _facts(run: Run) -> pd.DataFrame:
+    """What `run` recorded of its update; directions, which are most of the bytes, where chapter 06 compares them."""
+    if (own := run.updates()) is None:
+        return pd.DataFrame()
+    compared = run.config.study == "main" and run.config.seed in SEEDS_COMPARED
+    return own.assign(run=run_name(run.config), directions=own["directions"] if compared else None)
+
+
+def _scores(runs: list[Run]) -> pd.DataFrame:
+    tables = [run.predictions() for run in runs]
+    columns = {}
+    for run, table in zip(runs, tables, strict=True):
+        scores = scores_of(table)
+        relative = (scores - scores[:, :1])[:, 1:]  # all that classes and probabilities depend on, in half the bytes
+        for name, values in zip(_columns(run.config, scores.shape[1]), relative.T, strict=True):
+            columns[name] = pd.Series(values.astype(np.float32), pd.MultiIndex.from_frame(table[TEXT]))
+    order = pd.concat([table[TEXT] for table in tables]).drop_duplicates()
+    return pd.DataFrame(columns).loc[pd.MultiIndex.from_frame(order)].reset_index()
+
+
+def _write_floats(table: pd.DataFrame, file: Path) -> None:
+    """Bytes of 32-bit floats apart, the first of all together: they compress better so, and lose nothing."""
+    encoding = {name: "BYTE_STREAM_SPLIT" for name, kind in table.dtypes.items() if kind == np.float32}
+    options: Any = {"column_encoding": encoding, "use_dictionary": False}
+    table.to_parquet(file, index=False, compression="zstd", compression_level=19, **options)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def published_runs(experiment: Experiment) -> dict[str, PublishedRun]:
+    """Name → run, of every run in the records of `experiment`; CourseError where they are missing or damaged."""
+    folder = records_folder(experiment)
+    check_files(folder)
+    found = {}
+    with explained(f"{relative_to_project(folder)} cannot be read", _again(folder)):
+        for line in gzip.decompress((folder / RUN_RECORDS).read_bytes()).decode().splitlines():
+            read = json.loads(line)
+            result = RunResult.model_validate(read)
+            if result.checksum not in (None, checksum_of(read)):
+                raise CourseError(f"{relative_to_project(folder)}: a record was changed; {_again(folder)}.")
+            found[run_name(result.config)] = PublishedRun(folder, result)
+    return found
+
+
+def check_files(folder: Path) -> None:
+    """Raise CourseError unless every file of published records in `folder` is the one that was written."""
+    name = relative_to_project(folder)
+    if not (folder / SUMS).is_file():
+        raise CourseError(f"{name} holds no published records; leave --from-records out to make the runs.")
+    for line in (folder / SUMS).read_text("utf-8").splitlines():
+        recorded, _, file = line.partition("  ")
+        if not (folder / file).is_file():
+            raise CourseError(f"{name} lacks {file}; {_again(folder)}.")
+        if sha256_of(folder / file) != recorded:
+            raise CourseError(f"{name}/{file} is damaged; {_again(folder)}.")
+
+
+def _again(folder: Path) -> str:
+    return f"restore it: git checkout {relative_to_project(folder)}"
+
+
+def published_chapter(experiment: Experiment, name: str) -> bytes | None:
+    """The executed copy of the chapter `name`, where records are read and hold one."""
+    copy = records_folder(experiment) / CHAPTERS / f"{name}.ipynb.gz"
+    return gzip.decompress(copy.read_bytes()) if from_records() and copy.is_file() else None
+
+
+# ---------------------------------------------------------------- what needs weights or a clock
+
+
+def measured(results: ExperimentRuns, name: str, measure: Callable[[], Any]) -> Any:
+    """What `measure` returns, as JSON holds it; kept under `name` to be published, and read where records are read.
+
+    For what a comparison cannot compute from records alone. Frames and series become dicts, by column and by index.
+    """
+    place = f"{name}.json"
+    if from_records():
+        file = records_folder(results.experiment) / MEASURED / place
+        if not file.is_file():
+            raise CourseError(f"{relative_to_project(file)} is missing; leave --from-records out to measure it.")
+        return json.loads(file.read_text("utf-8"))
+    text = json.dumps(measure(), default=lambda table: table.to_dict(), ensure_ascii=False, indent=1)
+    folder = _measured_folder(results.experiment)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / place).write_text(text + "\n", encoding="utf-8")
+    return json.loads(text)
+
+
+def _measured_folder(experiment: Experiment) -> Path:
+    return runs_folder() / experiment.name / MEASURED

@@ -1,0 +1,134 @@
+"""Published records say what the runs said, are refused where they are spoiled, and are enough for the main table."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from made_up import write_run
+from small import ADAPTER, FULL, GATED, HEAD
+
+from course_utils import runs
+from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS
+from course_utils.comparison import published
+from course_utils.comparison.tables import comparison_frame, read_runs, summary_table, write_comparison
+from course_utils.config import load_experiment
+from course_utils.errors import CourseError
+from course_utils.paths import PROJECT, reports_folder
+from course_utils.stats import compare_pairs
+from course_utils.workflow.check import check_records
+
+ACCURACY = {HEAD: 0.7, FULL: 0.9, ADAPTER: 0.85, GATED: 0.8}
+
+
+@pytest.fixture
+def experiment(runs_in, tmp_path, monkeypatch):
+    """Three seeds of four methods."""
+    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
+    experiment = load_experiment("smoke", {"seeds": 3, "precision": "fp32", "methods": list(ACCURACY)})
+    for config in experiment.configs():
+        write_run(config, ACCURACY[config.method] + 0.02 * (config.seed - 1))
+    return experiment
+
+
+def publish(experiment, monkeypatch):
+    """The folder of the records of `experiment`, and its runs, which are then taken away."""
+    results = read_runs(experiment)
+    folder = published.publish_records(results)
+    runs_in = runs.runs_folder()
+    runs_in.rename(runs_in.with_name("gone"))
+    monkeypatch.setenv(FROM_RECORDS, "1")
+    return folder, results
+
+
+def test_records_say_what_the_runs_said(experiment, monkeypatch):
+    published.measured(read_runs(experiment), "times", lambda: pd.DataFrame({"ms": {ADAPTER: 1.5}}))
+    monkeypatch.setattr(runs, "code_of", lambda method: {"another": "code"})  # that of this checkout does not matter
+    monkeypatch.setenv(KEEP_OLD_RUNS, "1")
+    predictions = [run.predictions().set_index("example_id") for run in read_runs(experiment).runs]
+    folder, results = publish(experiment, monkeypatch)
+    monkeypatch.delenv(KEEP_OLD_RUNS)
+    check_records(experiment)
+    again = read_runs(experiment)
+    pd.testing.assert_frame_equal(comparison_frame(again), comparison_frame(results))
+    for run, own, other in zip(results.runs, predictions, again.runs, strict=True):
+        published_ones = other.predictions().set_index("example_id").loc[own.index]
+        assert run.result == other.result and (own["label"] == published_ones["label"]).all()
+        assert [score[1] - score[0] for score in own["scores"]] == [score[1] for score in published_ones["scores"]]
+    assert published.measured(again, "times", None) == {"ms": {ADAPTER: 1.5}}
+    with pytest.raises(CourseError, match="pruned.json is missing"):
+        published.measured(again, "pruned", None)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert len(before) == 5 and all(b"sentence 1" not in content for content in before.values())
+
+
+def spoil(folder, name):
+    """Change one byte of a file of the records."""
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+
+
+def change_a_code(folder, name):
+    """Let one run be of other code than the others, and everything else fit."""
+    lines = [json.loads(line) for line in gzip.decompress((folder / name).read_bytes()).splitlines()]
+    lines[0]["code"]["training.train"] = "0" * 16
+    lines[0]["checksum"] = runs.checksum_of(lines[0])
+    (folder / name).write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
+    sums = (folder / published.SUMS).read_text().splitlines()
+    sums = [f"{published.sha256_of(folder / name)}  {name}" if line.endswith(name) else line for line in sums]
+    (folder / published.SUMS).write_text("\n".join(sums))
+
+
+@pytest.mark.parametrize(
+    ("deed", "name", "said"),
+    [
+        (spoil, published.PREDICTIONS, "predictions.parquet is damaged; restore it: git checkout"),
+        (lambda folder, name: (folder / name).unlink(), published.RUN_RECORDS, "lacks records.jsonl.gz; restore it"),
+        (lambda folder, name: (folder / name).unlink(), published.SUMS, "no published records; leave --from-records"),
+        (change_a_code, published.RUN_RECORDS, r"seed-0 cannot be bound: made by other code \(training.train\); leave"),
+    ],
+)
+def test_spoiled_records_are_refused_in_one_sentence(experiment, monkeypatch, deed, name, said):
+    folder, _ = publish(experiment, monkeypatch)
+    deed(folder, name)
+    with pytest.raises(CourseError, match=said):
+        check_records(experiment)
+
+
+def test_a_run_without_a_record_is_refused(experiment, monkeypatch):
+    publish(experiment, monkeypatch)
+    more = load_experiment("smoke", {"seeds": 4, "precision": "fp32", "methods": list(ACCURACY)})
+    assert more.name == experiment.name
+    with pytest.raises(CourseError, match=f"main/{HEAD}/seed-3 cannot be bound: no record"):
+        check_records(more)
+
+
+@pytest.mark.slow
+def test_the_script_recomputes_the_main_table(experiment, monkeypatch):
+    folder, results = publish(experiment, monkeypatch)
+    write_comparison(results)
+    script = [sys.executable, PROJECT / "docs" / "recompute.py", reports_folder() / experiment.name]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    again = read_runs(experiment)
+    summary = summary_table(again).set_index("method")
+    for method in ACCURACY:
+        row = summary.loc[method]
+        values = " ".join(f"{100 * row[name]:.2f}" for name in ("accuracy", "accuracy_low", "accuracy_high"))
+        assert f"{method} 3 {values}" in squeezed(done.stdout)
+    for pair in compare_pairs(again.predictions.correct):
+        values = [100 * value for value in (pair.difference.estimate, *pair.difference.ends)]
+        line = f"{pair.first} - {pair.second} {' '.join(f'{value:+.2f}' for value in values)} {pair.p_holm:.4f}"
+        assert line in squeezed(done.stdout)
+    assert "agrees with comparison.csv: 12 of 12" in done.stdout
+
+    path = reports_folder() / experiment.name / "comparison.csv"
+    path.write_text(path.read_text().replace("0.87", "0.88"))
+    assert subprocess.run(script, capture_output=True).returncode == 1
+
+
+def squeezed(text):
+    """`text` with single spaces."""
+    return " ".join(text.split())
