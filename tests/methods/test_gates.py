@@ -25,7 +25,14 @@ def watched(tmp_path_factory):
         patch.setenv("COURSE_RUNS", str(tmp_path_factory.mktemp("runs")))
         callbacks = METHOD.callbacks
         patch.setattr(type(METHOD), "callbacks", lambda self, *given: [*callbacks(*given), Watch()])
-        settings = {"max_train": 96, "max_validation": 32, "max_test": 32, "max_other": 16, "epochs": 4}
+        settings = {
+            "max_train": 96,
+            "max_validation": 32,
+            "max_test": 32,
+            "max_other": 16,
+            "epochs": 4,
+            "sparsity": 1.0,
+        }
         base = tiny_base(tmp_path_factory.mktemp("base")).name
         config = load_experiment("smoke", settings | {"base_model": base}).config(METHOD.name)
         yield train(config), torch.stack(seen)
