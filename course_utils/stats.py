@@ -223,9 +223,12 @@ def expanded_interval(
 
 def holm(p_values: list[float]) -> list[float]:
     """p-values adjusted for their number by Holm's step-down method (Holm 1979)."""
-    from statsmodels.stats.multitest import multipletests
-
-    return multipletests(p_values, method="holm")[1].tolist() if p_values else []
+    # not statsmodels' multipletests, which collects garbage at every call: .1 s, in simulations by the thousand
+    ascending = np.argsort(p_values)
+    steps = np.arange(len(p_values), 0, -1) * np.sort(p_values)
+    adjusted = np.empty(len(p_values))
+    adjusted[ascending] = np.maximum.accumulate(steps).clip(max=1)
+    return adjusted.tolist()
 
 
 @dataclass(frozen=True)
