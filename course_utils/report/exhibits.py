@@ -59,7 +59,7 @@ def learning_rates(results: ExperimentRuns) -> None:
         return
     best = trials[trials["best"]].eval("per_cent = 100 * accuracy")
     figure = plots.search_curves(trials, say.learning_rates_title(best["learning_rate"]))
-    show_figure(figure, say.learning_rates_figure(), say.learning_rates_alt(best))
+    show_figure(figure, say.learning_rates_figure(results.experiment.profile.search), say.learning_rates_alt(best))
     _show_sentences(search_sentences(trials, results.experiment))
 
 
