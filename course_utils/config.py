@@ -191,11 +191,12 @@ class Study(BaseModel):
 
 
 class Search(BaseModel):
-    """A search for each method's learning rate: one trial a rate, judged on validation alone."""
+    """A search for each method's learning rate: one trial a rate and seed, judged on validation alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(ge=1)
+    seeds: int = Field(1, ge=1)  # the same for every method
     rates: dict[MethodName, list[Annotated[float, Field(gt=0, le=1)]]]  # method → grid
     methods: dict[MethodName, dict[str, Any]] = {}  # method → what differs in its trials from its main runs
 
@@ -206,7 +207,7 @@ class Search(BaseModel):
         return {
             _name_of(rate): Study(
                 title=f"Trial of the learning rate {rate:g}",
-                seeds=1,
+                seeds=self.seeds,
                 final=False,
                 settings={"epochs": self.epochs},
                 methods={

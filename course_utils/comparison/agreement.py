@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 import pandas as pd
 
-from course_utils.comparison.tables import Predictions
+from course_utils.comparison.tables import ExperimentRuns, Predictions
 from course_utils.inputs.embedded import SENTENCES, embedded_sentences
 from course_utils.inputs.sources import CLEAR_RATING, side
 
 RATING_BINS = (0.0, CLEAR_RATING, 1.0, 1.5, 2.0, 2.5, 3.0)  # lower ends, of the absolute mean rating
 HUMAN = "human"  # one rater, in a column that otherwise names methods
+PANELS = 200  # of as many raters, drawn from those of a sentence
 
 
 def cohens_kappa(predicted: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -54,6 +56,35 @@ def with_ratings(sentences: pd.DataFrame) -> pd.DataFrame:
     domains = pd.concat([embedded_sentences(name, ["text", "mean_rating", "ratings"]) for name in SENTENCES])
     rated = domains.drop_duplicates(["text", "mean_rating"])
     return sentences.merge(rated, how="left", on=["text", "mean_rating"], validate="many_to_one")
+
+
+@cache
+def test_sentences(results: ExperimentRuns) -> pd.DataFrame:
+    """The test sentences of an experiment, with the ratings of each where people rated them."""
+    test = results.experiment.shared.load_data().sets["test"]
+    return with_ratings(test) if "mean_rating" in test else test
+
+
+def judged_as(results: ExperimentRuns) -> Callable[[float], int | None]:
+    """How one rating of an experiment's sentences is compared with others."""
+    return getattr(results.experiment.shared.source, "judged_as", side)
+
+
+@cache
+def variance_by_raters(results: ExperimentRuns) -> float:
+    """The variance that other raters would give to an accuracy on the test set; 0 where nobody rated the sentences.
+
+    As many raters are drawn again, with replacement, from those of every sentence: its label may turn, and with it
+    whether a method is right.
+    """
+    sentences, judge = test_sentences(results), judged_as(results)
+    if "ratings" not in sentences:
+        return 0.0
+    random, turned = np.random.default_rng(0), []
+    for ratings in sentences["ratings"]:
+        means, counts = np.unique(random.choice(ratings, (PANELS, len(ratings))).mean(axis=1), return_counts=True)
+        turned.append(sum(counts[[judge(mean) != judge(ratings.mean()) for mean in means]]) / PANELS)
+    return float(np.sum(np.multiply(turned, np.subtract(1, turned))) / len(turned) ** 2)
 
 
 def human_ceiling(sentences: pd.DataFrame, judged_as: Callable[[float], int | None] = side) -> float:

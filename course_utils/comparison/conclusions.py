@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from course_utils.comparison.agreement import variance_by_raters
 from course_utils.comparison.baselines import BASELINES, FITTED, shown
 from course_utils.methods import FLOOR, METHODS
-from course_utils.stats import DIFFERENCES, MARGIN, PairedComparison, Power, compare_pairs
+from course_utils.stats import (
+    DIFFERENCES,
+    SIGNIFICANCE,
+    PairedComparison,
+    Power,
+    compare_pairs,
+    equivalence_margin,
+    family_wise_error,
+)
 from course_utils.text import counted, in_sentence, signed_points, template
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns, MissingRun
 
 MINIMUM_SEEDS = 3
+SIMULATED_SEEDS = (3, 5)
+SPREADS = (1.0, 3.0)  # between seeds, in multiples of the observed one
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,7 @@ class Judgement:
     baselines: list[str]  # likewise
     best: str  # the most accurate adapter method; of those with few seeds where none has enough; empty where none ran
     accuracy: float  # its mean
+    margin: float  # within which two methods are equivalent
     pairs: list[PairedComparison]  # of all methods with enough seeds
 
     @property
@@ -48,12 +62,16 @@ class Judgement:
         return [pair for pair in turned if pair.first == first and pair.second in others]
 
 
-def judge(correct: Mapping[str, pd.DataFrame]) -> Judgement:
-    """Judge methods by their answers: `correct` maps a method to booleans, a row a seed, a column a sentence."""
+def judge(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Judgement:
+    """Judge methods by their answers: `correct` maps a method to booleans, a row a seed, a column a sentence.
+
+    `by_raters` is the variance that other raters would give to an accuracy.
+    """
     accuracy = {name: float(frame.to_numpy().mean()) for name, frame in correct.items()}
     enough = {name: frame for name, frame in correct.items() if len(frame) >= MINIMUM_SEEDS}
     adapters = [name for name in correct if not METHODS[name].is_baseline]
     judged = [name for name in adapters if name in enough]
+    margin = equivalence_margin(enough, by_raters)
     best = max(judged or adapters, key=lambda name: accuracy[name], default="")
     return Judgement(
         seeds={name: len(frame) for name, frame in correct.items()},
@@ -61,14 +79,22 @@ def judge(correct: Mapping[str, pd.DataFrame]) -> Judgement:
         baselines=[name for name in enough if name not in adapters],
         best=best,
         accuracy=accuracy.get(best, 0.0),
-        pairs=compare_pairs(enough),
+        margin=margin,
+        pairs=compare_pairs(enough, margin),
     )
+
+
+@cache
+def judge_experiment(results: ExperimentRuns) -> Judgement:
+    """`judge` the main runs of an experiment on the test set."""
+    return judge(results.predictions.correct, variance_by_raters(results))
 
 
 def experiment_verdicts(results: ExperimentRuns) -> list[str]:
     """The verdicts on the test set of the main runs, as far as these are there, and what fine-tuning buys."""
     missing = [run for run in results.missing if run.config.study == "main"]
-    return verdicts(results.predictions.correct, missing) + bought_sentences(results)
+    told = verdicts(results.predictions.correct, missing, variance_by_raters(results))
+    return told + bought_sentences(results)
 
 
 @dataclass(frozen=True)
@@ -96,7 +122,7 @@ def bought(results: ExperimentRuns) -> list[Bought]:
         name: pd.concat([baselines[name] == results.predictions.labels] * len(tuned[best])).set_axis(tuned[best].index)
         for name in fitted
     }
-    pairs = compare_pairs({best: tuned[best]} | answers)
+    pairs = compare_pairs({best: tuned[best]} | answers, margin=0.0)  # nobody asks whether they are equivalent
     return [Bought(pair, seconds[best], seconds[pair.second]) for pair in pairs if pair.first == best]
 
 
@@ -116,16 +142,16 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
     return sentences
 
 
-def verdicts(correct: Mapping[str, pd.DataFrame], missing: Sequence[MissingRun] = ()) -> list[str]:
-    """What may be said of methods with these answers, a sentence each.
+def verdicts(
+    correct: Mapping[str, pd.DataFrame], missing: Sequence[MissingRun] = (), by_raters: float = 0.0
+) -> list[str]:
+    """What may be said of methods with these answers, a sentence each; arguments as `judge` takes them.
 
-    `correct` maps a method to a frame of booleans, a row a seed, a column a sentence. Differences count where they
-    are significant after Holm's correction and their crossed-bootstrap interval excludes zero; equivalence
-    where the 90% interval lies within ±`MARGIN`. What stays inconclusive comes with the differences that the design
-    would have seen, and the last sentence gives the design's power. A method with fewer than three seeds is left out
-    of every conclusion, and a sentence says so.
+    What stays inconclusive comes with the differences that the design would have seen; the last sentences give the
+    design's power and how often it finds a difference where there is none. A method with fewer than three seeds is
+    left out of every conclusion, and a sentence says so.
     """
-    judged = judge(correct)
+    judged = judge(correct, by_raters)
     filters: dict[str, Any] = {"in_points": difference_in_points, "sight": _sight, "typical": _typical}
     filters |= {"titled": lambda name: METHODS[name].title}
     text = template(Path(__file__).with_name("verdicts.txt.jinja"), filters).render(
@@ -138,13 +164,29 @@ def verdicts(correct: Mapping[str, pd.DataFrame], missing: Sequence[MissingRun] 
             if judged.pairs
         ],
         minimum_seeds=MINIMUM_SEEDS,
-        margin=_points(MARGIN),
+        margin=f"{100 * judged.margin:.1f} points",
+        errors=error_rates({name: frame for name, frame in correct.items() if name not in judged.few}),
+        level=SIGNIFICANCE,
     )
     return [line for line in text.splitlines() if line]
 
 
+def error_rates(correct: Mapping[str, pd.DataFrame]) -> dict[int, list[float]]:
+    """How often the rule finds a difference where there is none: number of seeds → a share for each of `SPREADS`.
+
+    The first is the number that all methods of `correct` have, then the others of `SIMULATED_SEEDS`.
+    """
+    if len(correct) < 2:
+        return {}
+    seeds = sorted(set.intersection(*(set(frame.index) for frame in correct.values())))
+    columns = next(iter(correct.values())).columns
+    answers = np.stack([frame.loc[seeds, columns].to_numpy(float) for frame in correct.values()])
+    numbers = dict.fromkeys([len(seeds), *SIMULATED_SEEDS])
+    return {number: [family_wise_error(answers, number, times) for times in SPREADS] for number in numbers}
+
+
 def difference_in_points(pair: PairedComparison) -> str:
-    """The difference of a pair with its interval: "+1.4 points, 95% interval +0.6 to +2.1"."""
+    """The difference of a pair with its simultaneous interval: "+1.4 points, 95% interval +0.6 to +2.1"."""
     estimate, low, high = map(signed_points, (pair.difference.estimate, *pair.difference.ends))
     return f"{estimate} points, 95% interval {low} to {high}"
 

@@ -8,14 +8,18 @@ from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import Experiment
 from course_utils.methods import METHODS
 from course_utils.tasks.classification import METRICS
+from course_utils.text import counted
+
+COLLAPSE = 0.15  # of accuracy: a method that loses so much at another rate has stopped learning
 
 
 def search_trials(runs: ExperimentRuns) -> pd.DataFrame:
-    """One row a finished trial: method, learning_rate, accuracy and nll on validation, fingerprint, best.
+    """One row a rate that was tried: method, learning_rate, nll and accuracy on validation, fingerprint, best.
 
-    A method's best has the best accuracy; of equals, the best loss.
+    Means over the seeds of the search; the fingerprint is that of the first. A method's best has the best likelihood;
+    of equals, the best accuracy.
     """
-    judged_by = ["accuracy", "nll"]
+    judged_by = ["nll", "accuracy"]
     rows = [
         {
             "method": run.config.method,
@@ -27,7 +31,8 @@ def search_trials(runs: ExperimentRuns) -> pd.DataFrame:
         if not run.config.final
     ]
     columns = ["method", "learning_rate", *judged_by, "fingerprint"]
-    trials = pd.DataFrame(rows, columns=columns).sort_values(["method", "learning_rate"], ignore_index=True)
+    over_seeds = dict.fromkeys(judged_by, "mean") | {"fingerprint": "first"}
+    trials = pd.DataFrame(rows, columns=columns).groupby(["method", "learning_rate"], as_index=False).agg(over_seeds)
     ranked = trials.sort_values(judged_by, ascending=[not METRICS[metric].higher_is_better for metric in judged_by])
     return trials.assign(best=trials.index.isin(ranked.groupby("method").head(1).index))
 
@@ -47,11 +52,38 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
         if used[name] != rate
     ]
     on_edge = f"On the edge of its grid, where a better rate may lie beyond: {', '.join(edge)}."
+    lost = trials[trials["method"].isin(best.index)].pivot(index="method", columns="learning_rate", values="accuracy")
+    collapsed = [
+        f"{METHODS[name].title} at {rate:g}"
+        for name in best.index
+        for rate, accuracy in lost.loc[name].dropna().items()
+        if rate > best[name] and accuracy < lost.loc[name].max() - COLLAPSE
+    ]
     return [
         f"The best rates on validation are: {', '.join(named.values())}.",
         on_edge if edge else "No best rate lies on the edge of its grid.",
+        *(
+            [f"Above its best rate a method lost more than {100 * COLLAPSE:.0f} points: {'; '.join(collapsed)}."]
+            * bool(collapsed)
+        ),
+        *_departures(experiment, list(best.index)),
         *([f"The main runs do not use every winner: {'; '.join(other)}."] if other else []),
     ]
+
+
+def _departures(experiment: Experiment, methods: list[str]) -> list[str]:
+    """In what else than its learning rate a trial differs from its main run."""
+    search = experiment.profile.search
+    if search is None:
+        return []
+    main = {name: experiment.config(name).settings for name in methods}
+    own = [
+        f"{METHODS[name].title} has {setting} {value:g} instead of {getattr(main[name], setting):g}"
+        for name in methods
+        for setting, value in search.methods.get(name, {}).items()
+    ]
+    epochs = f"A trial takes {counted(search.epochs, 'epoch')}, a main run {experiment.shared.epochs}"
+    return [f"{'; '.join([epochs, *own])}."]
 
 
 def winners_as_toml(trials: pd.DataFrame) -> str:

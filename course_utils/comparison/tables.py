@@ -41,6 +41,12 @@ COLUMNS = {
     "status": Column("finished, or why there is no usable run"),
     "learning_rate": Column("peak learning rate of AdamW"),
     "weight_decay": Column("decoupled weight decay of AdamW"),
+    **{
+        name: Column(field.description or "")
+        for method in METHODS.values()
+        for name, field in method.Settings.model_fields.items()
+        if name not in ("learning_rate", "weight_decay")
+    },
     "epochs": Column("passes over the training set"),
     "precision": Column("bf16 or fp32: precision of the matrix products"),
     "threads": Column("processor threads of the run"),
@@ -255,8 +261,8 @@ def comparison_frame(results: ExperimentRuns) -> pd.DataFrame:
             "method": config.method,
             "seed": config.seed,
             "status": reasons.get(config.path, "finished"),
-            "learning_rate": config.settings.learning_rate,
-            "weight_decay": config.settings.weight_decay,
+            **config.settings.model_dump(exclude={"target_modules"}),
+            "target_modules": ",".join(getattr(config.settings, "target_modules", ())),
             "epochs": config.epochs,
             "precision": config.precision,
             "threads": config.threads,

@@ -8,11 +8,10 @@ from statistics import mean
 from typing import Any
 
 from course_utils.comparison.baselines import shown
-from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, difference_in_points, judge
+from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, difference_in_points, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.display import TEMPLATES
-from course_utils.stats import MARGIN
 from course_utils.text import one_line, signed_points, template
 
 
@@ -34,7 +33,7 @@ def _filled(name: str, results: ExperimentRuns) -> str:
 @lru_cache(maxsize=1)  # finding and abstract are asked for one after the other
 def _facts(results: ExperimentRuns) -> dict[str, Any]:
     """What the two templates say, by name."""
-    experiment, judged = results.experiment, judge(results.predictions.correct)
+    experiment, judged = results.experiment, judge_experiment(results)
     best, summary = judged.best, results.summary.set_index("method")
     trained = summary["parameters_trainable"].dropna()
     share = trained.get(best, 0) / trained.get(CEILING.name, inf)
@@ -59,5 +58,5 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
             if metrics and name in metrics[0]
         ],
         "minimum_seeds": MINIMUM_SEEDS,
-        "within": f"within {100 * MARGIN:g} points",
+        "within": f"within {100 * judged.margin:.1f} points",
     }

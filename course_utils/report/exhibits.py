@@ -6,7 +6,6 @@ Where an experiment lacks what an exhibit needs, the exhibit says so.
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,19 @@ from matplotlib.figure import Figure
 from course_utils.audit import audit
 from course_utils.comparison import agreement, calibration, controls, tables
 from course_utils.comparison.baselines import BASELINES, shown
-from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts
+from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
 from course_utils.comparison.evaluation_time import MERGED, evaluation_times
 from course_utils.comparison.learning_rates import search_sentences, search_trials
 from course_utils.comparison.published import measured
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import has_updates, method_deltas, short_layer_name, subspace_overlaps
-from course_utils.inputs.sources import side
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.methods.base import Method
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
 from course_utils.runs import CARD, Run
-from course_utils.stats import Interval, compare_pairs
+from course_utils.stats import Interval, ranks
 from course_utils.tasks.classification import METRICS
 from course_utils.text import escape_markdown, one_line, signed_points, template
 
@@ -65,7 +63,7 @@ def learning_rates(results: ExperimentRuns) -> None:
         return
     best = trials[trials["best"]].eval("per_cent = 100 * accuracy")
     figure = plots.search_curves(trials, say.learning_rates_title(best["learning_rate"]))
-    show_figure(figure, say.learning_rates_figure(), say.learning_rates_alt(best))
+    show_figure(figure, say.learning_rates_figure(results.experiment.profile.search), say.learning_rates_alt(best))
     _show_sentences(search_sentences(trials, results.experiment))
 
 
@@ -115,20 +113,26 @@ def accuracy_figure(results: ExperimentRuns) -> Figure:
 
 
 def conclusions(results: ExperimentRuns) -> None:
-    """The differences between all pairs, and the sentences that they allow."""
+    """The differences between all pairs, the ranks, and the sentences that they allow."""
+    judged = judge_experiment(results)
     differences = pd.DataFrame(
         {
             "Pair": f"{_title(pair.first)} − {_title(pair.second)}",
             "Difference [95%]": "{} [{}, {}]".format(*map(signed_points, vars(pair.difference).values())),
             "p (Holm)": "< 0.001" if pair.p_holm < 0.001 else f"{pair.p_holm:.3f}",
             "Would see 1 / 1.5 / 2 (%)": " / ".join(f"{100 * seen:.0f}" for seen in pair.power.of_difference.values()),
-            "Within 1.5": "yes" if pair.equivalent else "not shown",
+            "Equivalent": "yes" if pair.equivalent else "not shown",
             "Would show it (%)": f"{100 * pair.power.of_equivalence:.0f}",
         }
-        for pair in compare_pairs(results.predictions.correct)
+        for pair in judged.pairs
     )
     if len(differences):
-        show_table(differences, say.conclusions_table())
+        show_table(differences, say.conclusions_table(judged.margin))
+    if len(judged.adapters) > 1:
+        places = ranks({name: results.predictions.correct[name] for name in judged.adapters})
+        shown = (100 * places).rename(index=_title, columns="Rank {}".format).rename_axis("Method")
+        show_table(shown.reset_index(), say.ranks_table(), dict.fromkeys(shown, "{:.0f}"))
+        show_markdown(say.ranks_text(places[1].sort_values(ascending=False, kind="stable")))
     _show_sentences(experiment_verdicts(results))
 
 
@@ -172,7 +176,7 @@ def agreements(results: ExperimentRuns) -> None:
         first, second = map(_title, others.idxmax())
         figure = plots.overlap_map(kappa, f"{first} and {second} agree most", "Cohen's kappa")
         show_figure(figure, say.kappa_figure(), say.kappa_alt(others))
-    missed = agreement.missed_by_all(predictions, _test_sentences(results))
+    missed = agreement.missed_by_all(predictions, agreement.test_sentences(results))
     show_markdown(say.missed_text(len(missed), len(predictions.labels)))
     if len(missed):
         classes = results.experiment.shared.task.labels
@@ -186,11 +190,11 @@ def agreements(results: ExperimentRuns) -> None:
 
 def human_ceiling(results: ExperimentRuns) -> None:
     """One rater against the others, overall and by how strongly a sentence was rated, beside the methods."""
-    sentences = _test_sentences(results)
+    sentences = agreement.test_sentences(results)
     if "ratings" not in sentences:
         show_markdown(say.no_ratings_text())
         return
-    judged_as = getattr(results.experiment.shared.source, "judged_as", side)
+    judged_as = agreement.judged_as(results)
     table = agreement.accuracy_by_rating(results.predictions, sentences, judged_as)
     person = table[table["method"] == agreement.HUMAN].set_index("rating")["accuracy"]
     figure = plots.accuracy_by_rating(table, "Weakly rated sentences are hard for people, too")
@@ -363,13 +367,6 @@ def _setting(run: Run, name: str) -> float:
 
 def _first_seed(results: ExperimentRuns) -> list[Run]:
     return [own[0] for name in results.experiment.methods if (own := results.of(name))]
-
-
-@cache
-def _test_sentences(results: ExperimentRuns) -> pd.DataFrame:
-    """The test sentences, with the ratings of each where people rated them."""
-    test = results.experiment.shared.load_data().sets["test"]
-    return agreement.with_ratings(test) if "mean_rating" in test else test
 
 
 def _in_order(wide: pd.DataFrame) -> list[str]:

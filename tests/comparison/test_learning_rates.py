@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 from made_up import write_run
-from small import ADAPTER, MULTIPLIED
+from small import ADAPTER, FULL, MULTIPLIED
 
 from course_utils.comparison.learning_rates import search_sentences, search_trials, winners_as_toml
 from course_utils.comparison.tables import read_runs
@@ -19,7 +19,7 @@ def trials(runs_in):
     for config in experiment.configs():
         if not config.final:
             position = grids[config.method].index(config.settings.learning_rate)
-            best = 3 if config.method == MULTIPLIED else 2
+            best = 4 if config.method == MULTIPLIED else 2
             write_run(config, 0.8 - 0.1 * abs(position - best), set_name="validation")
     return experiment, search_trials(read_runs(experiment))
 
@@ -27,8 +27,8 @@ def trials(runs_in):
 def test_every_method_has_the_same_number_of_trials_on_validation_alone():
     experiment = load_experiment("full")
     searched = [config for config in experiment.configs() if not config.final]
-    assert pd.Series([config.method for config in searched]).value_counts().eq(4).all()
-    assert {config.seed for config in searched} == {0} and {config.epochs for config in searched} == {1}
+    assert pd.Series([config.method for config in searched]).value_counts().eq(10).all()
+    assert {config.seed for config in searched} == {0, 1} and {config.epochs for config in searched} == {1}
     assert {config.method for config in searched} == set(experiment.methods)
 
 
@@ -36,10 +36,15 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
     experiment, table = trials
     grids = experiment.profile.search.rates
     best = table[table["best"]].set_index("method")["learning_rate"]
-    assert best.to_dict() == {name: grid[3 if name == MULTIPLIED else 2] for name, grid in grids.items()}
-    said, last = " ".join(search_sentences(table, experiment)), grids[MULTIPLIED][3]
+    assert best.to_dict() == {name: grid[4 if name == MULTIPLIED else 2] for name, grid in grids.items()}
+    said, last = " ".join(search_sentences(table, experiment)), grids[MULTIPLIED][4]
     assert f"On the edge of its grid, where a better rate may lie beyond: {METHODS[MULTIPLIED].title} {last:g}." in said
-    assert f"[methods.{ADAPTER}]\nlearning_rate = {grids[ADAPTER][2]:g}" in winners_as_toml(table)
+    assert (
+        "Above its best rate a method lost more than 15 points: " in said
+        and f"; {METHODS[FULL].title} at 0.001" in said
+    )
+    assert "A trial takes 1 epoch, a main run 2; Sparse LoRA has sparsity 1.25 instead of 5." in said
+    assert len(table) == 30 and f"[methods.{ADAPTER}]\nlearning_rate = {grids[ADAPTER][2]:g}" in winners_as_toml(table)
 
 
 def test_smoke_quick_and_full_use_the_same_winners():

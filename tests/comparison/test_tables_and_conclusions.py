@@ -133,8 +133,12 @@ def test_published_figures_stand_beside_sst2(runs_in):
 # ---------------------------------------------------------------- verdicts
 
 
-def answers(accuracy, seeds=5, noise=0.02, sentences=2_000, seed=0):
-    """Answers of a method: the harder sentences are wrong for every seed, a share `noise` by chance."""
+def answers(accuracy, seeds=5, noise=0.02, sentences=2_000, seed=0, apart=0.005):
+    """Answers of a method: the harder sentences are wrong for every seed, a share `noise` by chance.
+
+    The accuracies of successive seeds lie `apart`, for all methods alike.
+    """
+    accuracy = accuracy + apart * (np.arange(seeds)[:, None] - (seeds - 1) / 2)
     random = np.random.default_rng(seed)
     difficulty = np.linspace(0, 1, sentences)
     own = random.random((seeds, sentences))
@@ -156,7 +160,7 @@ def test_a_clear_winner_is_called_one():
 def test_a_tie_is_equivalence_and_names_no_winner():
     said = verdicts({ADAPTER: answers(0.85, seed=1), QUANTISED: answers(0.85, seed=2)})
     assert "it is not shown to be better than" in said[0]
-    assert saying(said, "Equivalent within 1.5 points: LoRA and QLoRA") and not saying(said, "ignificant")
+    assert saying(said, "Equivalent within 2.2 points: LoRA and QLoRA") and not saying(said, "ignificant")
 
 
 def test_a_difference_within_the_noise_is_inconclusive():
@@ -171,7 +175,7 @@ def test_a_difference_within_the_noise_is_inconclusive():
 def test_an_inconclusive_verdict_says_what_would_have_been_seen():
     close = {FULL: answers(0.86, sentences=1_000, noise=0.05, seed=1)}
     close[ADAPTER] = answers(0.85, sentences=1_000, noise=0.05, seed=2)
-    (pair,) = compare_pairs(close)
+    (pair,) = compare_pairs(close, margin=0.01)
     assert pair.power.of_difference[0.015] > 0.8 > pair.power.of_difference[0.01]
     said = saying(verdicts(close), "LoRA against full fine-tuning")
     assert said[0].endswith("; inconclusive: this design would see 1.5 points, not 1.")
@@ -185,9 +189,9 @@ def test_one_seed_allows_no_conclusion():
 
 def test_the_last_sentence_is_the_power_of_the_design():
     correct = {HEAD: answers(0.70, seed=1), ADAPTER: answers(0.86, seed=2), MULTIPLIED: answers(0.80, seed=3)}
-    powers = sorted(pair.power.of_difference[0.015] for pair in compare_pairs(correct))
+    powers = sorted(pair.power.of_difference[0.015] for pair in compare_pairs(correct, margin=0.01))
     least, median, most = (f"{100 * power:.0f}" for power in powers)
-    assert f"of 1.5 points in {median}% ({least} to {most})" in verdicts(correct)[-1]
+    assert f"of 1.5 points in {median}% ({least} to {most})" in saying(verdicts(correct), "Power")[0]
     alone = verdicts({ADAPTER: answers(0.85, seed=1), MULTIPLIED: answers(0.5, seeds=1)})
     assert not saying(alone, "Power")
 
@@ -205,7 +209,7 @@ def test_a_seventh_method_is_judged_like_the_others(monkeypatch):
 
     monkeypatch.setitem(METHODS, "seventh", Seventh())
     said = verdicts({ADAPTER: answers(0.85, seed=1), "seventh": answers(0.85, seed=2)})
-    assert saying(said, "Equivalent within 1.5 points: LoRA and Seventh")
+    assert saying(said, "Equivalent within 2.2 points: LoRA and Seventh")
 
 
 def test_a_difference_shows_which_side_of_zero_it_is_on():
