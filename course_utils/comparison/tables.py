@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from course_utils.code_identity import keeps_old_runs
+from course_utils.comparison.axes import refuse_strays
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import SST2_VALIDATION
@@ -83,11 +84,18 @@ class MissingRun:
 
 @dataclass(frozen=True, eq=False)
 class ExperimentRuns:
-    """The usable runs of an experiment, in its order, and the others."""
+    """The usable runs of an experiment, in its order, and the others.
+
+    Raises CourseError where the runs of a study differ in more than method and seed: no exhibit can mix them.
+    """
 
     experiment: Experiment
     runs: list[Run]
     missing: list[MissingRun]
+
+    def __post_init__(self) -> None:
+        for study in self.experiment.all_studies:
+            refuse_strays(run for run in self.runs if run.config.study == study)
 
     def of(self, method: str, study: str = "main") -> list[Run]:
         """Usable runs of `method`, a seed each."""

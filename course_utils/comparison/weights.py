@@ -44,6 +44,18 @@ def effective_rank(singular_values: torch.Tensor) -> float:
     return float(np.exp(entropy(singular_values))) if singular_values.any() else 0.0
 
 
+def directions_needed(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]], share: float = 0.99) -> dict[str, int]:
+    """Layer → directions of its ΔW among the strongest of all layers that together hold `share` of Σ‖ΔW‖².
+
+    Their sum is the effective size of an adapter: what is stored beyond it hardly adds to the update.
+    """
+    values = {name: spectrum(delta) for name, (_, delta) in deltas.items()}
+    energies = torch.cat([own.square() for own in values.values()]).sort(descending=True).values
+    number = int((energies.cumsum(0) < share * energies.sum()).sum()) + 1
+    least = energies[number - 1].sqrt() if energies.any() else torch.inf
+    return {name: int((own >= least).sum()) for name, own in values.items()}
+
+
 def numerical_rank(singular_values: torch.Tensor) -> int:
     """Number of singular values above 1e-5 times the largest."""
     return int((singular_values > 1e-5 * singular_values[0]).sum())
