@@ -31,7 +31,8 @@ from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
 from course_utils.text import and_joined, signed_points, template
 
-LAYERS: dict[tuple[str, ...], str] = {("query-value",): "query and value", ("all-linear",): "all linear layers"}
+QUERY_VALUE, EVERYTHING = "query and value", "everything"
+LAYERS: dict[tuple[str, ...], str] = {("query-value",): QUERY_VALUE, ("all-linear",): "all linear layers"}
 
 
 def _with_interval(contrast: Contrast) -> str:
@@ -112,16 +113,17 @@ def placements(results: ExperimentRuns) -> None:
     """Adapters on query and value and on all linear layers, beside full fine-tuning of the same and of everything."""
     adapted, trained = read_axis(results, "target_modules"), read_axis(results, "trained_modules")
     if not adapted:
-        held = [_layers("", value) for value in _held(results, "target_modules")]
+        held = [_layers(value) for value in _held(results, "target_modules")]
         show_markdown(say.one_value_text("choice of adapted layers", held, "full"))
         return
     table = accuracy_table([*adapted, *trained])
     table["rate"] = [
         own.points[value][0].config.settings.learning_rate for own in [*adapted, *trained] for value in own.points
     ]
-    table["value"] = [_layers(*row) for row in zip(table["method"], table["value"], strict=True)]
+    usual = {CEILING.name: EVERYTHING}
+    table["value"] = [_layers(row.value, usual.get(row.method, QUERY_VALUE)) for row in table.itertuples()]
     table["series"] = table["method"].map(_title)
-    order = {name: place for place, name in enumerate([*LAYERS.values(), "everything"])}
+    order = {name: place for place, name in enumerate([*LAYERS.values(), EVERYTHING])}
     table = table.sort_values("value", key=lambda values: values.map(order).fillna(1), kind="stable")
     moved = contrasts({own.method: _last_less_first(own) for own in adapted})
     whole = answers(results.of(CEILING.name, adapted[0].beside))
@@ -137,10 +139,9 @@ def _last_less_first(series: Series) -> pd.DataFrame:
     return less(series.correct[max(series.points)], series.correct[min(series.points)])
 
 
-def _layers(method: str, value: tuple[str, ...]) -> str:
-    if not value:
-        return "everything" if METHODS[method] is CEILING else LAYERS["query-value",]
-    return LAYERS.get(value, and_joined([*value]))
+def _layers(value: tuple[str, ...], none: str = QUERY_VALUE) -> str:
+    """The layers that a setting names, in words; `none` where it names none."""
+    return LAYERS.get(value, and_joined([*value])) if value else none
 
 
 def _held(results: ExperimentRuns, setting: str) -> list[Any]:
@@ -203,16 +204,16 @@ def sparsities(results: ExperimentRuns) -> None:
         show_markdown(say.one_value_text("strength of the gates", _held(results, "sparsity"), "full"))
         return
     gated, points = found
-    show_sparsities(gated, points)
+    show_sparsities(gated.method, points, next(iter(gated.points.values()))[0].result.data.sizes["train"])
     first = {f"{strength:g}": runs[0].result.method["ranks"] for strength, runs in gated.points.items()}
     left = pd.DataFrame(first)
     figure = plots.rank_map(left.T.rename(columns=short_layer_name), "Where ranks survive", "strength of the pull")
     show_figure(figure, say.survivors_figure(gated.seeds[0]), say.survivors_alt(left.sum()))
 
 
-def show_sparsities(gated: Series, points: list[sparsity.Sized]) -> None:
+def show_sparsities(gated: str, points: list[sparsity.Sized], texts: int) -> None:
     """The figure and the sentences of accuracy against effective size."""
-    method = METHODS[gated.method]
+    method = METHODS[gated]
     control = METHODS[method.control or ""]
     labels = say.ways(method.title, control.title).strip().splitlines()
     named = dict(
@@ -220,12 +221,14 @@ def show_sparsities(gated: Series, points: list[sparsity.Sized]) -> None:
     )
     table = pd.DataFrame(
         {"series": named[point.way], "numbers": point.numbers, **accuracy_in_per_cent(point.correct)}
-        | {"method": gated.method if point.way == sparsity.GATED else control.name}
+        | {"method": gated if point.way == sparsity.GATED else control.name}
         for point in points
     )
     cut, lot = (sparsity.against_cut(points, way) for way in (sparsity.CUT, sparsity.BY_LOT))
     figure = plots.accuracy_by_numbers(table, say.sparsities_title(cut, method.title), "numbers that store it (k)")
-    show_figure(figure, say.sparsities_figure(gated, named), say.sparsities_alt(table.to_dict("records")))
+    show_figure(
+        figure, say.sparsities_figure([*points[0].correct.index], texts), say.sparsities_alt(table.to_dict("records"))
+    )
     show_markdown(say.sparsities_text(method.title, control.title, cut, lot))
 
 
