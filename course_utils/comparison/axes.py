@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from course_utils.comparison.conclusions import MINIMUM_SEEDS
 from course_utils.config import SharedSettings, differing_settings
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from course_utils.runs import Run
 
 _draw = cache(CrossedBootstrap.draw)  # the same seeds and texts again for every contrast
-MINIMUM_SEEDS = 3  # with fewer, a difference between two points cannot be told from one between seeds
 
 
 def differences(run: Run, other: Run) -> list[str]:

@@ -31,8 +31,8 @@ from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
 from course_utils.text import and_joined, signed_points, template
 
-QUERY_VALUE, EVERYTHING = "query and value", "everything"
-LAYERS: dict[tuple[str, ...], str] = {("query-value",): QUERY_VALUE, ("all-linear",): "all linear layers"}
+QUERY_AND_VALUE, EVERYTHING = "query and value", "everything"
+LAYERS: dict[tuple[str, ...], str] = {("query-value",): QUERY_AND_VALUE, ("all-linear",): "all linear layers"}
 
 
 def _with_interval(contrast: Contrast) -> str:
@@ -121,7 +121,7 @@ def placements(results: ExperimentRuns) -> None:
         own.points[value][0].config.settings.learning_rate for own in [*adapted, *trained] for value in own.points
     ]
     usual = {CEILING.name: EVERYTHING}
-    table["value"] = [_layers(row.value, usual.get(row.method, QUERY_VALUE)) for row in table.itertuples()]
+    table["value"] = [_layers(row.value, usual.get(row.method, QUERY_AND_VALUE)) for row in table.itertuples()]
     table["series"] = table["method"].map(_title)
     order = {name: place for place, name in enumerate([*LAYERS.values(), EVERYTHING])}
     table = table.sort_values("value", key=lambda values: values.map(order).fillna(1), kind="stable")
@@ -139,7 +139,7 @@ def _last_less_first(series: Series) -> pd.DataFrame:
     return less(series.correct[max(series.points)], series.correct[min(series.points)])
 
 
-def _layers(value: tuple[str, ...], none: str = QUERY_VALUE) -> str:
+def _layers(value: tuple[str, ...], none: str = QUERY_AND_VALUE) -> str:
     """The layers that a setting names, in words; `none` where it names none."""
     return LAYERS.get(value, and_joined([*value])) if value else none
 
