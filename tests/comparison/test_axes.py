@@ -1,10 +1,12 @@
 """An axis holds runs that differ in its factor alone; what it says follows from answers that are known."""
 
 import inspect
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from jinja2 import Environment, nodes
 from made_up import write_axes, write_run
 from small import ADAPTER, FULL, GATED, MULTIPLIED
 
@@ -17,6 +19,7 @@ from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError
 from course_utils.report import dependence, exhibits
 from course_utils.report.abstract import finding
+from course_utils.report.display import TEMPLATES
 
 EXPERIMENT = load_experiment("full", {"precision": "fp32"})
 
@@ -200,3 +203,24 @@ def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
     said = "\n".join(word for word in shown if isinstance(word, str))
     assert "A cut of the same size is shown to beat Sparse LoRA at 2 of 2" in shown[2].get_title(loc="left")
     assert "less accurate" in said and "equivalent within 1.5 points" in said
+
+
+COMPARATIVE = re.compile(
+    r"\b(better|worse|(more|less) accurate|higher|lower|above|below|hardly|gains?|loses?|beats?)\b"
+)
+
+
+def unbranched(node):
+    """The text of a Jinja template that stands in no branch."""
+    if isinstance(node, nodes.TemplateData):
+        yield node.data
+    elif not isinstance(node, nodes.If):
+        for child in node.iter_child_nodes():
+            yield from unbranched(child)
+
+
+def test_a_comparative_word_stands_in_a_branch():
+    source = (TEMPLATES / "dependence.md.jinja").read_text("utf-8")
+    assert not [text for text in unbranched(Environment().parse(source)) if COMPARATIVE.search(text)]
+    caught = unbranched(Environment().parse("A is better{% if b %} lower{% endif %}"))
+    assert [text for text in caught if COMPARATIVE.search(text)] == ["A is better"]
