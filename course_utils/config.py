@@ -178,8 +178,26 @@ class RunConfig(SharedSettings):
         return hash_of_json(self.model_dump(mode="json"))
 
 
+def differing_settings(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Setting → its two values, where two runs differ; of two methods' own settings those that both have.
+
+    Which run it is (experiment, study, method, seed) is no setting.
+    """
+    first, second = ({**dict(config), **dict(config.settings)} for config in (one, other))
+    named = ("experiment", "study", "method", "seed", "settings")
+    return {
+        name: (value, second[name])
+        for name, value in first.items()
+        if name not in named and name in second and value != second[name]
+    }
+
+
 class Study(BaseModel):
-    """Runs beside the main ones: what they change, and for which methods and how many seeds."""
+    """Runs beside the main ones: what they change, and for which methods and how many seeds.
+
+    A study that `varies` some settings is a point of an axis. Its runs differ from those of the study `beside` in
+    these settings, the factor first, and in nothing else.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -188,6 +206,8 @@ class Study(BaseModel):
     final: bool = True
     settings: dict[SharedName, Any] = {}
     methods: dict[MethodName, dict[str, Any]]
+    varies: tuple[str, ...] = ()
+    beside: str = "main"
 
 
 class Search(BaseModel):
@@ -328,6 +348,9 @@ class Experiment:
 
     def configs(self) -> list[RunConfig]:
         """Configurations of every run, those of side studies included."""
+        for study, spec in self.studies.items():
+            if spec.varies:
+                self._check_varies(study, spec)
         main = [self.config(m, s) for s in self.seeds for m in self.methods]
         beside = [
             self.config(method, seed, study)
@@ -337,6 +360,16 @@ class Experiment:
             if method in spec.methods
         ]
         return main + beside
+
+    def _check_varies(self, study: str, spec: Study) -> None:
+        """Refuse a study that differs from the one beside it in more than it says."""
+        for method in (name for name in self.methods if name in spec.methods):
+            own, other = self.config(method, study=study), self.config(method, study=spec.beside)
+            if more := [name for name in differing_settings(own, other) if name not in spec.varies]:
+                raise CourseError(
+                    f"studies.{study}: {method} differs from {spec.beside} in {', '.join(more)}, too; "
+                    f"take that out, or name it in varies."
+                )
 
     @cached_property
     def takers(self) -> dict[str, list[str]]:

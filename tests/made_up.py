@@ -5,12 +5,26 @@ import pandas as pd
 
 from course_utils import runs
 from course_utils.code_identity import code_of
+from course_utils.config import load_experiment
 from course_utils.tasks.classification import METRICS
 
 SENTENCES = 200
+STUDIES = load_experiment("full").profile.studies.items()
+AXES = {name for study, spec in STUDIES if spec.varies for name in (study, spec.beside)}
 
 
-def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="test"):
+def write_axes(experiment, accuracy, seeds=3):
+    """Runs of all axes of `experiment`: `accuracy` takes a configuration and gives its accuracy, seeds aside."""
+    written = []
+    for config in experiment.configs():
+        if config.study in AXES and config.seed < seeds:
+            size = config.max_train
+            shift = 0.01 * (config.seed - 1) + 0.005 * (len(config.method + config.study) % 3 - 1) * (config.seed - 1)
+            written.append(write_run(config, accuracy(config) + shift, data=f"{size:064}", train=size))
+    return written
+
+
+def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="test", train=1_000):
     """A whole run folder whose first sentences, as many as `accuracy` says, are classified correctly."""
     labels = np.tile([0, 1], SENTENCES // 2)
     right = np.arange(SENTENCES) < round(accuracy * SENTENCES)
@@ -34,7 +48,7 @@ def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="tes
             "fingerprint": "f" * 64,
             "data": {
                 "source": config.data,
-                "sizes": {"train": 1_000, "test": SENTENCES},
+                "sizes": {"train": train, "test": SENTENCES},
                 "titles": {"train": "training", "test": title},
                 "fingerprint": data,
             },
@@ -53,4 +67,6 @@ def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="tes
             "git": None,
             "files": {},
         }  # fmt: skip
+        if config.study in AXES:  # where validation chooses between two rates
+            result["metrics"]["validation"] = metrics
         return runs.publish(folder, runs.RunResult.model_validate(result))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from torch import nn
 
 from course_utils.comparison.weights import short_layer_name
 from course_utils.config import RunConfig
-from course_utils.errors import CourseError
 from course_utils.inputs.nf4 import dequantise, quantisation_error
 from course_utils.methods.gates import lora_layers
 from course_utils.runs import Run, load_model
@@ -20,41 +19,50 @@ from course_utils.training.evaluation import predict_as_trained
 
 
 @torch.no_grad()
-def prune_ranks(model: nn.Module, keep: int) -> dict[str, int]:
-    """Set to zero, in place, all ranks of a LoRA `model` but the `keep` largest; layer name → ranks that are left.
+def cut_directions(model: nn.Module, keep: int) -> None:
+    """Keep, in place, the `keep` strongest directions of a LoRA `model`'s updates: the largest singular values of ΔW.
 
-    A rank is as large as the matrix that it adds, ‖bᵢaᵢ‖ = ‖bᵢ‖·‖aᵢ‖ (Frobenius), and ranks of all layers compete: the
-    freedom that the gates of Sparse LoRA have. Raises CourseError where the model has fewer ranks than `keep`.
+    The directions of all layers compete, which is the freedom that the gates of Sparse LoRA have. Of all matrices of
+    so many directions, these are the nearest to the updates (Eckart and Young 1936).
     """
-    layers = lora_layers(model)
-    sizes = {
-        name: layer.lora_B["default"].weight.norm(dim=0) * layer.lora_A["default"].weight.norm(dim=1)  # (r,)
-        for name, layer in layers.items()
-    }
-    everything = torch.cat(list(sizes.values()))
-    if keep > len(everything):
-        raise CourseError(f"The adapter has {len(everything)} ranks; {keep} cannot be kept.")
-    kept = torch.zeros_like(everything)
-    kept[everything.argsort(descending=True)[:keep]] = 1
-    masks = kept.split([len(size) for size in sizes.values()])
-    for layer, mask in zip(layers.values(), masks, strict=True):
-        layer.lora_B["default"].weight.mul_(mask)  # (out, r) · (r,)
-    return {name: int(mask.sum()) for name, mask in zip(layers, masks, strict=True)}
+    layers = lora_layers(model).values()
+    parts = [torch.linalg.svd(layer.get_delta_weight("default"), full_matrices=False) for layer in layers]
+    strengths = torch.cat([values for _, values, _ in parts])
+    least = strengths.sort(descending=True).values[keep - 1] if keep else torch.inf
+    for layer, (U, values, V) in zip(layers, parts, strict=True):
+        A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        kept = (values * (values >= least))[: len(A)] / layer.scaling["default"]
+        B.copy_(U[:, : len(A)] * kept)  # ΔW = s·(U·diag(σ)/s)·V  (out, in)
+        A.copy_(V[: len(A)])
 
 
-def pruned_accuracy(run: Run, ranks: Sequence[int]) -> pd.DataFrame:
-    """Test accuracy of a finished LoRA `run` of which only so many ranks are kept, without any retraining.
+@torch.no_grad()
+def keep_random_ranks(model: nn.Module, keep: int, seed: int) -> None:
+    """Keep, in place, `keep` ranks of a LoRA `model` that are drawn by lot, and set all others to zero."""
+    factors = [layer.lora_B["default"].weight for layer in lora_layers(model).values()]  # each (out, r)
+    total = sum(B.shape[1] for B in factors)
+    kept = torch.zeros(total)
+    kept[torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:keep]] = 1
+    for B, mask in zip(factors, kept.split([B.shape[1] for B in factors]), strict=True):
+        B.mul_(mask.to(B))
 
-    The control for Sparse LoRA: one row for each number in `ranks`, columns ranks and accuracy. With all ranks the
-    accuracy is the run's own.
-    """
-    test = FinalSet(run.config)
-    rows = []
-    for keep in ranks:
-        model = load_model(run, merged=False)
-        prune_ranks(model, keep)
-        rows.append({"ranks": keep, "accuracy": test.correct(model.merge_and_unload()).mean()})
-    return pd.DataFrame(rows)
+
+@torch.no_grad()
+def prune_entries(model: nn.Module, share: float) -> None:
+    """Set to zero, in place, the `share` of a LoRA `model`'s entries of A and B that are smallest in magnitude."""
+    layers = lora_layers(model).values()
+    for side in ("lora_A", "lora_B"):  # each among its own, as B begins at zero and stays the smaller one
+        factors = [getattr(layer, side)["default"].weight for layer in layers]
+        least = torch.cat([factor.abs().flatten() for factor in factors]).quantile(share)
+        for factor in factors:
+            factor.mul_(factor.abs() >= least)
+
+
+def answers_after(run: Run, change: Callable[[nn.Module], None], test: FinalSet) -> pd.Series:
+    """Which sentences of `test` a finished adapter `run` gets right after `change` of its model, without retraining."""
+    model = load_model(run, merged=False)
+    change(model)
+    return pd.Series(test.correct(model.merge_and_unload()), index=test.frame["example_id"])
 
 
 @dataclass(frozen=True)

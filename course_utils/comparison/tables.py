@@ -14,6 +14,7 @@ import pandas as pd
 from course_utils.code_identity import from_records, keeps_old_runs
 from course_utils.comparison.baselines import BASELINES, MAJORITY, read_baselines
 from course_utils.comparison.published import PublishedRun, published_runs, run_name
+from course_utils.comparison.strays import refuse_strays
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import SST2_VALIDATION
@@ -97,11 +98,18 @@ class MissingRun:
 
 @dataclass(frozen=True, eq=False)
 class ExperimentRuns:
-    """The usable runs of an experiment, in its order, and the others."""
+    """The usable runs of an experiment, in its order, and the others.
+
+    Raises CourseError where the runs of a study differ in more than method and seed: no exhibit can mix them.
+    """
 
     experiment: Experiment
     runs: list[Run]
     missing: list[MissingRun]
+
+    def __post_init__(self) -> None:
+        for study in self.experiment.all_studies:
+            refuse_strays(run for run in self.runs if run.config.study == study)
 
     def of(self, method: str, study: str = "main") -> list[Run]:
         """Usable runs of `method`, a seed each."""

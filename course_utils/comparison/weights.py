@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from course_utils.runs import Run, load_model
-from course_utils.training.updates import layer_facts
+from course_utils.training.updates import layer_facts, spectrum
 
 
 def run_deltas(run: Run) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -47,6 +47,18 @@ def described(facts: pd.DataFrame) -> pd.DataFrame:
     """`layer_facts` as tables show them: columns layer (short), relative norm, rank, effective rank."""
     shown = facts[["layer", "relative_norm", "rank", "effective_rank"]]
     return shown.assign(layer=facts["layer"].map(short_layer_name)).rename(columns=lambda name: name.replace("_", " "))
+
+
+def directions_needed(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]], share: float = 0.99) -> dict[str, int]:
+    """Layer → directions of its ΔW among the strongest of all layers that together hold `share` of Σ‖ΔW‖².
+
+    Their sum is the effective size of an adapter: what is stored beyond it hardly adds to the update.
+    """
+    values = {name: spectrum(delta) for name, (_, delta) in deltas.items()}
+    energies = torch.cat([own.square() for own in values.values()]).sort(descending=True).values
+    number = int((energies.cumsum(0) < share * energies.sum()).sum()) + 1
+    least = energies[number - 1].sqrt() if energies.any() else torch.inf
+    return {name: int((own >= least).sum()) for name, own in values.items()}
 
 
 def describe_deltas(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> pd.DataFrame:

@@ -66,6 +66,7 @@ FACTS = {
     ),
 }
 EMBEDDED_FOLDERS = {"embedded": embedded_model, "embedded-decoder": embedded_decoder}
+QUERY_VALUE, ALL_LINEAR = "query-value", "all-linear"  # layers that settings name by a word
 OWN_TARGETS = {  # query and value, or what holds them, where PEFT's own table says nothing
     "distilbert": ["q_lin", "v_lin"],
     "albert": ["query", "value"],
@@ -357,8 +358,16 @@ def usual_targets(model_type: str) -> list[str] | None:
     return OWN_TARGETS.get(model_type) or OF_PEFT.get(model_type)
 
 
-def target_modules(model: nn.Module) -> list[str]:
-    """The usual targets of `model`'s architecture; CourseError, listing its layers, where they are not known."""
+def target_modules(model: nn.Module, names: tuple[str, ...] = ()) -> list[str]:
+    """Names of the layers of `model` that settings mean by `names`: a layer's own name stands for itself.
+
+    "all-linear" stands for the encoder's linear layers, none of the head, by their full names; "query-value", or no
+    name at all, for the usual targets of the architecture. CourseError, listing its layers, where these are not known.
+    """
+    if names == (ALL_LINEAR,):
+        return list(linear_layers(model))
+    if names not in ((), (QUERY_VALUE,)):
+        return list(names)
     if (usual := usual_targets(model.config.model_type)) is None:
         raise CourseError(
             f"Which layers of a {model.config.model_type!r} model to adapt is not known; "
@@ -386,17 +395,17 @@ def _listed(names: Iterable[str]) -> str:
 
 def first_target(model: nn.Module, names: tuple[str, ...] = ()) -> tuple[str, nn.Linear]:
     """Name and layer of the first of `model`'s linear layers called one of `names`; none: query and value."""
-    endings = tuple(f".{name}" for name in names or target_modules(model))
+    endings = tuple(f".{name}" for name in target_modules(model, names))
     return next((name, module) for name, module in model.named_modules() if name.endswith(endings))
 
 
-def check_targets(model: nn.Module, names: tuple[str, ...], rank: int) -> None:
+def check_targets(model: nn.Module, names: tuple[str, ...], rank: int, setting: str = "target_modules") -> None:
     """Raise CourseError unless every one of `names` is a linear layer of `model` wide enough for `rank`."""
     linear = linear_layers(model)
-    for wanted in names or target_modules(model):
+    for wanted in target_modules(model, names):
         matching = [layer for name, layer in linear.items() if f".{name}".endswith(f".{wanted}")]
         if not matching:
-            raise CourseError(f"target_modules: the model has no layer {wanted!r}; it has {_listed(linear)}.")
+            raise CourseError(f"{setting}: the model has no layer {wanted!r}; it has {_listed(linear)}.")
         if rank > (width := min(min(_widths(layer)) for layer in matching)):
             raise CourseError(
                 f"rank: {rank} is more than the width {width} of layer {wanted!r}; type -p rank={width} or less."

@@ -42,7 +42,7 @@ class LowRankSettings(Settings):
 
     rank: int = Field(8, ge=1, le=4096, description="rank r of the factors")
     target_modules: Names = Field(
-        (), description="names of the adapted linear layers, comma-separated; empty: query and value"
+        (), description="names of the adapted linear layers, comma-separated, or all-linear; empty: query and value"
     )
 
 

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from course_utils.methods.base import Baseline, base_again
+from pydantic import Field
+
+from course_utils.methods.base import Baseline, Names, Settings, base_again
 from course_utils.methods.head import Head
+
+
+class FullSettings(Settings):
+    """What every method has, and what is trained at all: a ceiling for updates of some layers trains these alone."""
+
+    trained_modules: Names = Field(
+        (),
+        description="linear layers whose weights alone are trained beside the head: names, comma-separated,"
+        " query-value or all-linear; empty: every parameter",
+    )
 
 
 class Full(Head):
@@ -18,12 +30,22 @@ class Full(Head):
     color = "#000000"
     baseline: ClassVar[Baseline] = "ceiling"
     relative_cost = 1.7
+    Settings: ClassVar[type[Settings]] = FullSettings
 
     def trained_numbers(self, out, into, settings):
         return out * into
 
     def adapt(self, model, settings):
-        return model.requires_grad_(True)
+        from course_utils.inputs.bases import check_targets, head_modules, in_head, target_modules
+
+        if not settings.trained_modules:
+            return model.requires_grad_(True)
+        check_targets(model, settings.trained_modules, rank=1, setting="trained_modules")
+        weights = tuple(f".{name}.weight" for name in target_modules(model, settings.trained_modules))
+        heads = head_modules(model)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.endswith(weights) or in_head(name, heads))
+        return model
 
     def delta_weights(self, model):
         """The linear layers' difference to the base model that the run started from."""

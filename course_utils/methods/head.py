@@ -17,7 +17,7 @@ class Head(Method):
     color = "#7f7f7f"
     baseline: ClassVar[Baseline] = "floor"
     relative_cost = 0.45
-    Settings = Settings
+    Settings: ClassVar[type[Settings]] = Settings
 
     def trained_numbers(self, out, into, settings):
         return 0

@@ -45,7 +45,7 @@ class Hira(Method):
         return HiraConfig(
             task_type="SEQ_CLS",
             r=settings.rank,
-            target_modules=list(settings.target_modules) or target_modules(model),
+            target_modules=target_modules(model, settings.target_modules),
             modules_to_save=head_modules(model),
         )
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from course_utils.methods.base import LoraSettings, Method
+
+
+class ScaledLoraSettings(LoraSettings):
+    """LoRA's settings and the law of its scale (rsLoRA: Kalajdzievski 2023)."""
+
+    use_rslora: bool = Field(False, description="scale the update by alpha / √rank instead of alpha / rank")
 
 
 class Lora(Method):
@@ -15,7 +23,7 @@ class Lora(Method):
     description = "A low-rank update BA, scaled by s = alpha / rank, is added to frozen weights."
     marker = "o"
     color = "#0072b2"
-    Settings: ClassVar[type[LoraSettings]] = LoraSettings
+    Settings: ClassVar[type[LoraSettings]] = ScaledLoraSettings
 
     def trained_numbers(self, out, into, settings):
         return settings.rank * (out + into)
@@ -30,7 +38,8 @@ class Lora(Method):
             r=settings.rank,
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
-            target_modules=list(settings.target_modules) or target_modules(model),
+            use_rslora=getattr(settings, "use_rslora", False),  # gates set the scale of each layer by alpha
+            target_modules=target_modules(model, settings.target_modules),
             modules_to_save=head_modules(model),
         )
 

@@ -11,6 +11,7 @@ from course_utils.comparison.baselines import shown
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, difference_in_points, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
+from course_utils.report.dependence import size_regime
 from course_utils.report.display import TEMPLATES
 from course_utils.text import one_line, signed_points, template
 
@@ -37,6 +38,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     best, summary = judged.best, results.summary.set_index("method")
     trained = summary["parameters_trainable"].dropna()
     share = trained.get(best, 0) / trained.get(CEILING.name, inf)
+    data = [run.result.data for run in results.of(best)]
     metrics = [run.result.metrics for run in results.of(best)]
     return {
         "results": results,
@@ -57,6 +59,8 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
             for name, title in experiment.shared.source.further.items()
             if metrics and name in metrics[0]
         ],
+        "trained_on": data[0].sizes["train"] if data else 0,
+        "regime": size_regime(results, best) if len(judged.adapters) > 1 else "",
         "minimum_seeds": MINIMUM_SEEDS,
         "within": f"within {100 * judged.margin:.1f} points",
     }

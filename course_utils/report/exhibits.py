@@ -22,9 +22,8 @@ from course_utils.comparison.evaluation_time import MERGED, evaluation_times
 from course_utils.comparison.learning_rates import search_sentences, search_trials
 from course_utils.comparison.published import measured
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.comparison.weights import has_updates, method_deltas, short_layer_name, subspace_overlaps
+from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
-from course_utils.methods.base import Method
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
 from course_utils.runs import CARD, Run
@@ -230,56 +229,6 @@ def weight_changes(results: ExperimentRuns) -> None:
     show_markdown(say.overlaps_text(between, chance, PLAIN.title, of_seeds))
 
 
-def sparsities(results: ExperimentRuns) -> None:
-    """Every method that drops ranks, over its strengths, beside two controls: a pruned LoRA and one of smaller rank."""
-    for method in (METHODS[name] for name in results.experiment.methods):
-        if method.picture.gated and method.control:
-            _sparsity(results, method, METHODS[method.control])
-
-
-def _sparsity(results: ExperimentRuns, method: Method, control: Method) -> None:
-    main = results.experiment.config(method.name).settings
-    # the strength is what varies, nothing else: not the rate of a replication
-    gated = [
-        run
-        for run in results.runs
-        if run.method is method
-        and run.config.final
-        and run.config.settings == main.model_copy(update={"sparsity": _setting(run, "sparsity")})
-    ]
-    gated.sort(key=lambda run: _setting(run, "sparsity"))
-    plain = results.of(control.name)
-    if len({_setting(run, "sparsity") for run in gated}) < 2 or not plain:
-        show_markdown(say.one_strength_text())
-        return
-    smaller = [run for run in results.runs if run.method is control and run.config.study.startswith("rank-")]
-    layers = len(gated[0].result.method["ranks"])
-    of_gated = _accuracies(gated, "sparsity").assign(
-        ranks=[sum(run.result.method["ranks"].values()) for run in gated], series=method.title
-    )
-    of_smaller = _accuracies(plain + smaller, "rank").eval("ranks = @layers * setting")
-    of_smaller["series"] = f"{control.title} of that rank"
-    trained = pd.concat([of_gated, of_smaller], ignore_index=True)
-    counts = trained["ranks"][trained["ranks"].between(1, layers * _setting(plain[0], "rank") - 1)]
-    ranks = sorted({*map(int, counts)})
-    found = measured(results, f"pruned_{control.name}", lambda: controls.pruned_accuracy(plain[0], ranks))
-    pruned = (
-        pd.DataFrame(found)
-        .eval("accuracy = 100 * accuracy\nsetting = ranks")
-        .assign(series=f"{control.title}, pruned by size", method=control.name)
-    )
-    table = pd.concat([trained, pruned], ignore_index=True)
-    figure = plots.accuracy_by_rank(table, "What is left of the accuracy when ranks go")
-    show_figure(figure, say.sparsity_figure(method.title, control.title), say.sparsity_alt(table))
-    first_seed = [run for run in gated if run.config.seed == 0]
-    left = pd.DataFrame({f"{_setting(run, 'sparsity'):g}": run.result.method["ranks"] for run in first_seed})
-    figure = plots.rank_map(left.T.rename(columns=short_layer_name), "Where ranks survive", "strength of the pull")
-    show_figure(figure, say.survivors_figure(), say.survivors_alt(left.sum()))
-    fewest, smallest = (rows.sort_values("ranks").iloc[0] for rows in (of_gated, of_smaller))
-    nearest = pruned.iloc[(pruned["ranks"] - fewest["ranks"]).abs().argmin()]
-    show_markdown(say.sparsity_text(method.title, control.title, fewest, nearest, smallest))
-
-
 def quantised_base(results: ExperimentRuns) -> None:
     """What the base model alone loses when its weights go to four bits."""
     quantised = [name for name in results.experiment.methods if METHODS[name].four_bit_base]
@@ -353,16 +302,6 @@ def side_studies(results: ExperimentRuns) -> None:
 
 def _in_ms(interval: Interval) -> str:
     return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def _accuracies(runs: list[Run], setting: str) -> pd.DataFrame:
-    """Columns method, setting, accuracy (%): a row for each of `runs`."""
-    rows = ((run.config.method, _setting(run, setting), 100 * run.result.metrics["test"].accuracy) for run in runs)
-    return pd.DataFrame(rows, columns=["method", "setting", "accuracy"])
-
-
-def _setting(run: Run, name: str) -> float:
-    return getattr(run.config.settings, name)
 
 
 def _first_seed(results: ExperimentRuns) -> list[Run]:

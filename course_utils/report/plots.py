@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Number
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -306,23 +307,48 @@ def _heat_map(values: pd.DataFrame, height: float, label: str, form: str, **limi
     return figure, axis
 
 
-def accuracy_by_rank(table: pd.DataFrame, title: str) -> Figure:
-    """Accuracy against the ranks that are left: columns series, method, setting, ranks, accuracy (%); a row a run.
+def accuracy_by_factor(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
+    """Accuracy (%) with its interval at each value of a factor, a line a series; values are evenly spaced.
 
-    Each run is a dot; a line joins the means of the settings (strength, number of ranks) of a series. `method` gives a
-    series its colour and marker; the second series of a method is dashed, its markers hollow.
+    Columns series, method, value, estimate, low, high; values stand in the order of the rows. `method` gives a series
+    its colour and marker; further series of a method are dashed, their markers hollow.
     """
-    figure, axis = _figure(title=title, xlabel="ranks left, over all layers", ylabel=f"test {ACCURACY}")
-    seen = []
-    for (name, method), rows in table.groupby(["series", "method"], sort=False):
-        style = _line(METHODS[method]) | {"label": name}
-        again = {"ls": "--", "mfc": "white"} if method in seen else {}
-        axis.plot(rows["ranks"], rows["accuracy"], **style | {"ls": "", "ms": 3, "alpha": 0.5, "label": None})
-        means = rows.groupby("setting")[["ranks", "accuracy"]].mean().sort_values("ranks")
-        axis.plot(means["ranks"], means["accuracy"], lw=1, ms=7, **style | again)
-        seen.append(method)
-    axis.legend()
+    figure, axis = _figure(3.2, title=title, xlabel=xlabel, ylabel=f"test {ACCURACY}")
+    places = {value: place for place, value in enumerate(table["value"].unique())}
+    shift = 0.4 / table["series"].nunique()
+    for number, (style, rows) in enumerate(_styles(table)):
+        at = rows["value"].map(places) + shift * (number - (table["series"].nunique() - 1) / 2)
+        spans = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
+        axis.errorbar(at, rows["estimate"], yerr=spans, lw=1, ms=6, **style)
+    axis.set_xticks(range(len(places)), [f"{value:,}" if isinstance(value, Number) else value for value in places])
+    axis.grid(axis="x", visible=False)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
+
+
+def accuracy_by_numbers(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
+    """Accuracy (%) with its interval against a size: columns series, method, numbers, estimate, low, high."""
+    figure, axis = _figure(3.4, title=title, xlabel=xlabel, ylabel=f"test {ACCURACY}")
+    for style, rows in _styles(table):
+        rows = rows.sort_values("numbers")
+        spans = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
+        axis.errorbar(rows["numbers"] / 1e3, rows["estimate"], yerr=spans, lw=1, ms=6, **style)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def _styles(table: pd.DataFrame):
+    """The style and the rows of each series of `table`."""
+    again: list[dict[str, Any]] = [
+        {},
+        {"ls": "--", "mfc": "white"},
+        {"ls": ":", "mfc": "white"},
+        {"ls": "-.", "alpha": 0.6},
+    ]
+    seen: list[str] = []
+    for (name, method), rows in table.groupby(["series", "method"], sort=False):
+        yield _line(METHODS[method]) | {"label": name} | again[seen.count(method) % len(again)], rows
+        seen.append(method)
 
 
 def reliability_diagram(bins: pd.DataFrame, title: str) -> Figure:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.config import Experiment, RunConfig, as_typed, load_experiment
 from course_utils.errors import CourseError
-from course_utils.inputs.bases import usual_targets
+from course_utils.inputs.bases import target_modules
 from course_utils.inputs.facts import Facts
 from course_utils.inputs.sources import SST2, Files
 from course_utils.inputs.splits import SST2_VALIDATION
@@ -22,7 +22,7 @@ from course_utils.methods.base import Settings
 from course_utils.paths import BIBLIOGRAPHY
 from course_utils.runs import CARD, Run, RunResult
 from course_utils.stats import Interval
-from course_utils.tasks.classification import metric_intervals, metrics_of, scores_of
+from course_utils.tasks.classification import Classification, metric_intervals, metrics_of, scores_of
 from course_utils.text import template
 from course_utils.training.trainer import warmup_steps
 
@@ -221,10 +221,13 @@ def _adapter_settings(result: RunResult) -> list[tuple[str, str, str]]:
         if name in Settings.model_fields:
             continue
         value = getattr(settings, name)
+        if value is False:  # a switch that is off needs no line
+            continue
         if name == "target_modules":
             # not from the saved adapter: a layer without surviving ranks is no longer in it
-            named = value or usual_targets(result.config.base.config().model_type) or []
-            value = ", ".join(f"`{module}`" for module in named)
+            model = result.config.base.without_weights(Classification(result.data.class_names))
+            short = dict.fromkeys(module.rpartition(".")[2] for module in target_modules(model, value))
+            value = ", ".join(f"`{module}`" for module in short)
         elif isinstance(value, float):
             value = f"{value:g}"
         lines.append((_titled(name), str(value), (field.description or "").partition(", ")[0]))

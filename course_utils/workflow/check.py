@@ -131,17 +131,18 @@ def _said_of_base(experiment: Experiment, model: nn.Module, tokenizer) -> str:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
 
-    from course_utils.inputs.bases import linear_layers, usual_targets
+    from course_utils.inputs.bases import linear_layers, target_modules
 
     kind = model.config.model_type
     kind += ", a decoder" if kind in CAUSAL and kind not in MASKED else ", an encoder"
     settings = [experiment.config(method).settings for method in experiment.methods]
-    named = next((own.target_modules for own in settings if isinstance(own, LowRankSettings)), ())
-    targets = named or usual_targets(model.config.model_type) or []
+    named = next((own.target_modules for own in settings if isinstance(own, LowRankSettings)), None)
+    targets = [] if named is None else target_modules(model, named)
     adapted = [name for name in linear_layers(model) if f".{name}".endswith(tuple(f".{target}" for target in targets))]
+    short = list(dict.fromkeys(target.rpartition(".")[2] for target in targets))
     return (
         f"base model: {experiment.shared.base.facts.name} ({kind}), {model.num_parameters() / 1e6:,.1f} M parameters;"
-        f" adapted: {len(adapted)} layers, {and_joined([*targets]) if targets else 'none'};"
+        f" adapted: {len(adapted)} layers, {and_joined(short) if short else 'none'};"
         f" padding token {one_line(tokenizer.pad_token)}"
     )
 

@@ -8,7 +8,6 @@ from small import ADAPTER, FULL, HEAD, MULTIPLIED
 from course_utils.comparison import controls, weights
 from course_utils.comparison.evaluation_time import MERGED, evaluation_times
 from course_utils.config import load_experiment
-from course_utils.errors import CourseError
 from course_utils.methods.gates import lora_layers
 from course_utils.runs import load_model
 from course_utils.training.train import train
@@ -88,31 +87,43 @@ def test_a_run_records_of_its_update_what_its_weights_say(tiny_run, method):
 
 
 @pytest.mark.slow
-def test_pruning_keeps_the_largest_ranks_of_all_layers_and_no_other(tiny_run):
-    model = load_model(tiny_run(ADAPTER), merged=False)
-    sizes = {
-        name: np.array([
-            torch.outer(b, a).norm().item()
-            for b, a in zip(layer.lora_B["default"].weight.T, layer.lora_A["default"].weight, strict=True)
-        ])
-        for name, layer in lora_layers(model).items()
-    }  # fmt: skip
-    left = controls.prune_ranks(model, 20)
-    threshold = np.sort(np.concatenate(list(sizes.values())))[-20]
-    assert left == {name: (own >= threshold).sum() for name, own in sizes.items()} and sum(left.values()) == 20
-    for name, layer in lora_layers(model).items():
-        assert np.array_equal(layer.lora_B["default"].weight.detach().any(dim=0).numpy(), sizes[name] >= threshold)
-    with pytest.raises(CourseError, match="has 96 ranks; 97"):
-        controls.prune_ranks(model, 97)
+def test_the_cut_keeps_the_strongest_directions_of_all_layers_and_no_other(tiny_run):
+    before, after = (load_model(tiny_run(ADAPTER), merged=False) for _ in range(2))
+    controls.cut_directions(after, 20)
+    parts = {name: torch.linalg.svd(layer.get_delta_weight("default")) for name, layer in lora_layers(before).items()}
+    least = np.sort(np.concatenate([values.detach().numpy() for _, values, _ in parts.values()]))[-20]
+    kept = 0
+    for name, layer in lora_layers(after).items():
+        U, values, V = parts[name]
+        strong = values >= least
+        kept += int(strong.sum())
+        nearest = U[:, : len(values)] @ torch.diag(values * strong) @ V[: len(values)]
+        torch.testing.assert_close(layer.get_delta_weight("default"), nearest, atol=1e-5, rtol=1e-4)
+    assert kept == 20
 
 
 @pytest.mark.slow
-def test_with_all_ranks_kept_the_accuracy_is_the_runs_own(tiny_run):
+def test_with_nothing_cut_the_answers_are_the_runs_own_and_by_lot_or_by_entry_as_many_are_left(tiny_run):
     run = tiny_run(ADAPTER)
-    table = controls.pruned_accuracy(run, [96, 0]).set_index("ranks")
-    assert table.loc[96, "accuracy"] == run.result.metrics["test"].accuracy
-    bare = controls.FinalSet(run.config).correct(load_model(run, merged=False).unload())
-    assert table.loc[0, "accuracy"] == bare.mean()
+    test = controls.FinalSet(run.config)
+    whole = controls.answers_after(run, lambda model: controls.cut_directions(model, 96), test)
+    assert whole.mean() == run.result.metrics["test"].accuracy
+    bare = test.correct(load_model(run, merged=False).unload())
+    assert (controls.answers_after(run, lambda model: controls.cut_directions(model, 0), test) == bare).all()
+    model = load_model(run, merged=False)
+    controls.keep_random_ranks(model, 20, seed=0)
+    assert sum(layer.lora_B["default"].weight.any(dim=0).sum() for layer in lora_layers(model).values()) == 20
+    controls.prune_entries(model, 0.5)
+    A = torch.cat([layer.lora_A["default"].weight.flatten() for layer in lora_layers(model).values()])
+    assert (A != 0).float().mean().item() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_the_effective_size_counts_the_directions_that_hold_the_update():
+    deltas = {"a": torch.diag(torch.tensor([10.0, 1.0, 0.1])), "b": torch.diag(torch.tensor([0.5, 0.0, 0.0]))}
+    pairs = {name: (torch.eye(3), delta) for name, delta in deltas.items()}
+    assert weights.directions_needed(pairs, 0.98) == {"a": 1, "b": 0}
+    assert weights.directions_needed(pairs, 0.999) == {"a": 2, "b": 1}
+    assert weights.directions_needed({"a": (torch.eye(3), torch.zeros(3, 3))}) == {"a": 0}
 
 
 @pytest.mark.slow

@@ -47,8 +47,9 @@ def said(experiment):
 def test_a_clear_winner(made):
     sentence, paragraph = said(made(CLEAR))
     assert sentence == (
-        "LoRA has the highest mean accuracy of the 4 adapter methods (90.0% of 200 test texts), significantly "
-        "above each of the others; it trains 1.5% as many parameters as full fine-tuning and is 5.0 points below it."
+        "Trained on 1,000 texts, LoRA has the highest mean accuracy of the 4 adapter methods "
+        "(90.0% of 200 test texts), significantly above each of the others; it trains 1.5% as many parameters as "
+        "full fine-tuning and is 5.0 points below it."
     )
     assert "in 18 runs, with 3 seeds for each method" in paragraph
     assert "learn from 1,000 texts and are judged on 200 of the set *movie test*" in paragraph
@@ -97,7 +98,8 @@ def test_missing_methods_are_missing_from_the_conclusions(made):
         shutil.rmtree(runs.runs_folder() / experiment.config(method, 1).path)
     sentence, _ = said(experiment)
     assert sentence == (
-        "LoRA is the only adapter method with 3 finished seeds and classifies 90.0% of 200 test texts correctly."
+        "Trained on 1,000 texts, LoRA is the only adapter method with 3 finished seeds and classifies 90.0% of 200 "
+        "test texts correctly."
     )
 
 

@@ -1,0 +1,226 @@
+"""What a result depends on: runs that differ in one declared factor and in nothing else, compared in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from course_utils.comparison.conclusions import MINIMUM_SEEDS
+from course_utils.comparison.strays import refuse_strays
+from course_utils.errors import CourseError
+from course_utils.methods import METHODS
+from course_utils.stats import SIGNIFICANCE, CrossedBootstrap, Interval, SeedVariance, holm, standard_error
+from course_utils.tasks.classification import scores_of
+
+if TYPE_CHECKING:
+    from course_utils.comparison.tables import ExperimentRuns
+    from course_utils.config import RunConfig
+    from course_utils.runs import Run
+
+_draw = cache(CrossedBootstrap.draw)  # the same seeds and texts again for every contrast
+
+
+def answers(runs: Iterable[Run]) -> pd.DataFrame:
+    """Which test texts each of `runs` got right: a row a seed, a column a text."""
+    rows = {}
+    for run in runs:
+        frame = run.predictions().query("set == 'test'").set_index("example_id").sort_index()
+        rows[run.config.seed] = pd.Series(scores_of(frame).argmax(axis=1) == frame["label"], index=frame.index)
+    return pd.DataFrame(rows).T.astype(bool)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One method along one factor: value of the factor → its runs, a seed each; all points have the same seeds.
+
+    `beside` is the study that they all stand beside, `varies` the settings that differ between the points, the factor
+    first.
+    """
+
+    method: str
+    beside: str
+    varies: tuple[str, ...]
+    points: dict[Any, list[Run]]
+
+    @cached_property
+    def correct(self) -> dict[Any, pd.DataFrame]:
+        """Value → booleans, a row a seed, a column a test text."""
+        return {value: answers(runs) for value, runs in self.points.items()}
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of every point."""
+        return [run.config.seed for run in next(iter(self.points.values()))]
+
+
+def read_axis(results: ExperimentRuns, factor: str) -> list[Series]:
+    """The series of `factor`: for each method, the points of the studies that vary it and of the study beside these.
+
+    Empty where the experiment has no such study, or not two points of it are there. Of several studies at one value,
+    which try several learning rates, the one with the best validation accuracy counts. Raises CourseError where a run
+    differs from the others in a setting that its study does not declare, in its data, base model or code.
+    """
+    studies = {name: study for name, study in results.experiment.studies.items() if study.varies[:1] == (factor,)}
+    laws: dict[Hashable, Series] = {}  # what varies together with the factor, a rate tried beside it apart
+    for name, study in studies.items():
+        for method in (method for method in results.experiment.methods if method in study.methods):
+            key = method, study.beside, frozenset(study.varies) - {"learning_rate"}
+            before = laws.get(key, Series(method, study.beside, (), {}))
+            points = before.points
+            for runs in filter(None, (results.of(method, study.beside), results.of(method, name))):
+                value = _value(runs[0], factor)
+                points[value] = max(points.get(value, runs), runs, key=_validation_accuracy)
+            laws[key] = Series(method, study.beside, (*dict.fromkeys(before.varies + study.varies),), points)
+    return [series for law in laws.values() if (series := _on_shared_seeds(law))]
+
+
+def _on_shared_seeds(series: Series) -> Series | None:
+    """`series` with the seeds that all its points have; None where these are none, or it has one point."""
+    points = series.points
+    refuse_strays([run for runs in points.values() for run in runs], series.varies)
+    shared = set.intersection(*({run.config.seed for run in runs} for runs in points.values())) if points else set()
+    if len(points) < 2 or not shared:
+        return None
+    kept = {value: [run for run in points[value] if run.config.seed in shared] for value in sorted(points)}
+    return replace(series, points=kept)
+
+
+def factor_of(config: RunConfig, factor: str) -> Any:
+    """The value of a method's own setting."""
+    return getattr(config.settings, factor)
+
+
+def _value(run: Run, factor: str) -> Any:
+    """Where a run stands on an axis: at the training texts that there were, or at the value of a method's setting."""
+    return run.result.data.sizes["train"] if factor == "max_train" else factor_of(run.config, factor)
+
+
+def _validation_accuracy(runs: list[Run]) -> float:
+    return float(np.mean([run.result.metrics["validation"].accuracy for run in runs]))
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A difference of accuracies, judged by the rule of `stats.compare_pairs` among the contrasts of its exhibit.
+
+    `difference` has the simultaneous 95% interval; `p` and `p_equivalent`, of a difference beyond ±`margin`, are
+    adjusted by Holm's method.
+    """
+
+    difference: Interval
+    p: float
+    p_equivalent: float
+    margin: float
+    seeds: int
+
+    @property
+    def verdict(self) -> str:
+        """ "above" or "below" where a difference is shown, "equivalent" within the margin, else "open"."""
+        if self.seeds < MINIMUM_SEEDS:
+            return "open"
+        if self.p < SIGNIFICANCE:
+            return "above" if self.difference.estimate > 0 else "below"
+        return "equivalent" if self.p_equivalent < SIGNIFICANCE else "open"
+
+    def negated(self) -> Contrast:
+        """The contrast of the opposite difference."""
+        return replace(self, difference=self.difference.negated())
+
+
+def contrasts(values: Mapping[Any, pd.DataFrame], margin: float = 0.0) -> dict[Any, Contrast]:
+    """Key → contrast of its `values`: differences, a row a seed, a column a text.
+
+    A contrast's variance between seeds is its own or the mean of all, whichever is larger.
+    """
+    arrays = {key: frame.to_numpy(float) for key, frame in values.items()}
+    several = [array for array in arrays.values() if len(array) > 1]
+    shared = several and SeedVariance(
+        np.mean([array.mean(axis=1).var(ddof=1) for array in several]), min(map(len, several)) - 1
+    )
+    errors = {key: standard_error(array, shared or None) for key, array in arrays.items()}
+    estimates = {key: float(array.mean()) for key, array in arrays.items()}
+    p_values = holm([min(1.0, 2 * error.beyond(abs(estimates[key]))) for key, error in errors.items()])
+    equivalence = holm([error.beyond(margin - abs(estimates[key])) for key, error in errors.items()])
+    found = {}
+    for (key, error), p, p_equivalent in zip(errors.items(), p_values, equivalence, strict=True):
+        half_width = error.half_width(1 - SIGNIFICANCE / len(errors))
+        interval = Interval(estimates[key], estimates[key] - half_width, estimates[key] + half_width)
+        found[key] = Contrast(interval, p, p_equivalent, margin, len(arrays[key]))
+    return found
+
+
+def less(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """`one` less `other` on the seeds that both have; CourseError where they are not of the same texts."""
+    if set(one.columns) != set(other.columns):
+        raise CourseError("Two points of a comparison were tested on other texts; delete these runs and run again.")
+    seeds = one.index.intersection(other.index)
+    return one.loc[seeds].astype(int) - other.loc[seeds, one.columns].astype(int)
+
+
+def accuracy_table(series: Iterable[Series]) -> pd.DataFrame:
+    """Columns method, value, estimate, low, high (accuracy in %, 95% interval): a row a point."""
+    rows = []
+    for own in series:
+        for value, frame in own.correct.items():
+            rows.append({"method": own.method, "value": value} | accuracy_in_per_cent(frame))
+    return pd.DataFrame(rows)
+
+
+def accuracy_in_per_cent(correct: pd.DataFrame) -> dict[str, float]:
+    """Estimate, low and high (95% interval) of the accuracy of `correct`, a row a seed, a column a text."""
+    found = _draw(*correct.shape).mean_interval(correct.to_numpy(float))
+    return {name: 100 * end for name, end in vars(found).items()}
+
+
+def interactions(series: list[Series], reference: Any) -> dict[tuple[str, str, Any], Contrast]:
+    """(method, other, value) → how the difference of two methods changes from that value to the `reference`.
+
+    The interaction of method and factor: (method − other) at the reference less the same at `value`, on shared seeds
+    and texts; p corrected over all pairs and values.
+    """
+    values = {}
+    for one, other in combinations([own for own in series if reference in own.correct], 2):
+        there = less(one.correct[reference], other.correct[reference])
+        for value in one.correct.keys() & other.correct.keys() - {reference}:
+            values[one.method, other.method, value] = less(there, less(one.correct[value], other.correct[value]))
+    return contrasts(values)
+
+
+@dataclass(frozen=True)
+class Leaders:
+    """The adapter method with the highest mean at each value of a factor, and whether a change of it is shown.
+
+    `turns` maps each value at which another method leads than at the `reference` to how far the reference's leader
+    gains on that other from there to the reference.
+    """
+
+    reference: Any
+    best: dict[Any, str]
+    turns: dict[Any, Contrast]
+
+
+def leaders(
+    series: list[Series], changes: Mapping[tuple[str, str, Any], Contrast], reference: Any, favourite: str = ""
+) -> Leaders | None:
+    """Who leads where, of the adapter methods that have every value; None where not two of them have all.
+
+    `changes` are the `interactions` of all of them. `favourite` leads at the reference, where more seeds than these
+    have shown it.
+    """
+    adapters = {own.method: own for own in series if not METHODS[own.method].is_baseline}
+    values = max((list(own.points) for own in adapters.values()), key=len, default=[])
+    whole = {name: own for name, own in adapters.items() if list(own.points) == values}
+    if len(whole) < 2 or reference not in values:
+        return None
+    best = {value: max(whole, key=lambda name: whole[name].correct[value].to_numpy().mean()) for value in values}
+    best[reference] = favourite if favourite in whole else best[reference]
+    turned = {(other, name, value): found.negated() for (name, other, value), found in changes.items()}
+    changes = {**changes, **turned}
+    others = {value: name for value, name in best.items() if name != best[reference]}
+    return Leaders(reference, best, {value: changes[best[reference], name, value] for value, name in others.items()})

@@ -1,0 +1,129 @@
+"""Ways to a smaller adapter at equal effective size: gates, cuts of a finished one, a smaller rank from the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from course_utils.comparison import controls
+from course_utils.comparison.axes import Contrast, Series, answers, contrasts, less, read_axis
+from course_utils.comparison.strays import refuse_strays
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.weights import directions_needed, run_deltas
+from course_utils.methods import METHODS
+from course_utils.runs import Run
+
+PRUNED = 0.5  # share of entries that are set to zero
+GATED, SMALLER, CUT, BY_LOT, ENTRIES = "gates", "smaller rank", "cut", "by lot", "entries"
+
+
+@dataclass(frozen=True)
+class Sized:
+    """Runs at one setting of one way to a smaller adapter.
+
+    `numbers` are those that store its effective size (`directions_needed`), mean over seeds: each direction of a layer
+    (out, in) takes out + in. `correct` holds booleans, a row a seed, a column a test text.
+    """
+
+    way: str
+    setting: float
+    numbers: float
+    correct: pd.DataFrame
+
+    def kept(self, texts: pd.Index) -> dict[str, Any]:
+        """As JSON holds it: a seed's answers to `texts`, in their order, as a text of ones and zeros."""
+        rows = self.correct[texts].astype(int).iterrows()
+        return vars(self) | {"correct": {str(seed): "".join(map(str, row)) for seed, row in rows}}
+
+    @classmethod
+    def read(cls, kept: dict[str, Any], texts: pd.Index) -> Sized:
+        """What `kept` gave for `texts`."""
+        rows = {int(seed): [answer == "1" for answer in row] for seed, row in kept["correct"].items()}
+        return cls(**kept | {"correct": pd.DataFrame.from_dict(rows, orient="index", columns=texts)})
+
+
+def ways_to_less(results: ExperimentRuns) -> tuple[Series, list[Sized]] | None:
+    """The gated method over its strengths and its rivals, of the same seeds; None without a study of the strength.
+
+    A finished adapter of the gated method's control is cut to the effective size of each gated run of its seed: by the
+    singular values of ΔW, and by lot. Its entries are pruned by magnitude. The control of smaller rank is trained with
+    the scale of the main runs. Raises CourseError where the runs differ in anything else.
+    """
+    gated = next(iter(read_axis(results, "sparsity")), None)
+    if gated is None:
+        return None
+    control = METHODS[gated.method].control or ""
+    plain = {run.config.seed: run for run in results.of(control, gated.beside)}
+    whole = {seed: plain[seed] for seed in gated.seeds if seed in plain}
+    if not whole:
+        return None
+    smaller = [own for own in read_axis(results, "rank") if own.method == control and keeps_scale(own)]
+    at_ranks = {rank: runs for own in smaller for rank, runs in own.points.items()} or {0: [*whole.values()]}
+    compared = [run for runs in (*gated.points.values(), *at_ranks.values()) for run in runs]
+    refuse_strays(compared, ("sparsity", "rank", "alpha"))
+    texts = next(iter(gated.correct.values())).columns
+
+    def points() -> Iterator[Sized]:
+        yield from (_trained(GATED, strength, runs) for strength, runs in gated.points.items())
+        yield from (_trained(SMALLER, rank, runs) for rank, runs in at_ranks.items())
+        test = controls.FinalSet(next(iter(whole.values())).config)
+        for strength, runs in gated.points.items():
+            pairs = [(run, whole[run.config.seed]) for run in runs if run.config.seed in whole]
+            yield from (_cut(way, strength, pairs, test) for way in (CUT, BY_LOT))
+        yield _pruned([*whole.values()], test)
+
+    kept = measured(results, "ways_to_less", lambda: [point.kept(texts) for point in points()])
+    return gated, [Sized.read(point, texts) for point in kept]
+
+
+def keeps_scale(series: Series) -> bool:
+    """Whether all points of a series over ranks have the scale s of the update in common."""
+    return len({round(scale_of(run), 6) for runs in series.points.values() for run in runs}) == 1
+
+
+def scale_of(run: Run) -> float:
+    """The scale s of the update of a run that has ranks: alpha / rank, or alpha / √rank."""
+    own: Any = run.config.settings
+    return own.alpha / (own.rank**0.5 if getattr(own, "use_rslora", False) else own.rank)
+
+
+def against_cut(points: list[Sized], way: str, margin: float) -> dict[float, Contrast]:
+    """Strength → the gated runs less those of `way` at the same effective size."""
+    gated = {point.setting: point.correct for point in points if point.way == GATED}
+    cut = {point.setting: point.correct for point in points if point.way == way}
+    return contrasts({strength: less(gated[strength], frame) for strength, frame in cut.items()}, margin)
+
+
+def _trained(way: str, setting: float, runs: list[Run]) -> Sized:
+    return Sized(way, setting, float(np.mean([_effective(run)[1] for run in runs])), answers(runs))
+
+
+def _cut(way: str, strength: float, pairs: list[tuple[Run, Run]], test: controls.FinalSet) -> Sized:
+    rows, numbers = {}, []
+    for gated, plain in pairs:
+        keep, size = _effective(gated)
+        seed = gated.config.seed
+        lot = partial(controls.keep_random_ranks, keep=keep, seed=seed)
+        change = partial(controls.cut_directions, keep=keep) if way == CUT else lot
+        rows[seed] = controls.answers_after(plain, change, test)
+        numbers.append(size)
+    return Sized(way, strength, float(np.mean(numbers)), pd.DataFrame(rows).T)
+
+
+def _pruned(runs: list[Run], test: controls.FinalSet) -> Sized:
+    change = partial(controls.prune_entries, share=PRUNED)
+    rows = {run.config.seed: controls.answers_after(run, change, test) for run in runs}
+    numbers = np.mean([run.result.parameters.adapter for run in runs]) * (1 - PRUNED)
+    return Sized(ENTRIES, PRUNED, float(numbers), pd.DataFrame(rows).T)
+
+
+def _effective(run: Run) -> tuple[int, int]:
+    """Directions that a run's update needs, over all layers, and the numbers that store them."""
+    deltas = run_deltas(run)
+    needed = directions_needed(deltas)
+    return sum(needed.values()), sum(number * sum(deltas[name][1].shape) for name, number in needed.items())

@@ -1,0 +1,245 @@
+"""What the result depends on: one exhibit a factor, each computed, drawn and said.
+
+An exhibit takes the runs of one declared factor (`comparison.axes`), which refuses runs that differ in anything else.
+Its words are those of templates/dependence.md.jinja: each comparative one has a branch for each outcome.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from course_utils.comparison import sparsity
+from course_utils.comparison.axes import (
+    Contrast,
+    Series,
+    accuracy_in_per_cent,
+    accuracy_table,
+    answers,
+    contrasts,
+    factor_of,
+    interactions,
+    leaders,
+    less,
+    read_axis,
+)
+from course_utils.comparison.conclusions import judge_experiment
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.weights import short_layer_name
+from course_utils.methods import CEILING, FLOOR, METHODS
+from course_utils.report import plots
+from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
+from course_utils.text import and_joined, signed_points, template
+
+QUERY_AND_VALUE, EVERYTHING = "query and value", "everything"
+LAYERS: dict[tuple[str, ...], str] = {("query-value",): QUERY_AND_VALUE, ("all-linear",): "all linear layers"}
+
+
+def _with_interval(contrast: Contrast) -> str:
+    """A contrast as a cell of a table shows it: "+1.4 [+0.6, +2.1]"."""
+    return "{} [{}, {}]".format(*map(signed_points, vars(contrast.difference).values()))
+
+
+def _p(contrast: Contrast) -> str:
+    return "< 0.001" if contrast.p < 0.001 else f"= {contrast.p:.3f}"
+
+
+say: Any = template(
+    TEMPLATES / "dependence.md.jinja",
+    {"titled": lambda name: METHODS[name].title, "measured": _with_interval, "p_value": _p},
+).module
+
+
+def training_sizes(results: ExperimentRuns) -> None:
+    """Accuracy of every method against the number of training texts, and whether who leads depends on it."""
+    series = read_axis(results, "max_train")
+    if not series:
+        show_markdown(say.one_value_text("number of training texts", _sizes(results), "full"))
+        return
+    reference = _sizes(results)[0]
+    changes = size_changes(series, reference)
+    found = leaders(series, changes, reference)
+    table = accuracy_table(series).sort_values("value", kind="stable")
+    table["series"] = table["method"].map(_title)
+    figure = plots.accuracy_by_factor(table, say.sizes_title(found), "training texts")
+    show_figure(figure, say.sizes_figure(series[0].seeds), say.sizes_alt(_by_series(table)))
+    least = table["value"].min()
+    shown = {pair[:2]: change for pair, change in changes.items() if pair[2] == least}
+    show_table(_pairs(series, shown, least, reference), say.sizes_table(least, reference, len(changes)))
+    show_markdown(say.sizes_text(found, shown, least, reference))
+
+
+def size_regime(results: ExperimentRuns, best: str) -> str:
+    """How far the lead of the adapter method `best` holds at other training sizes, to end a sentence; or nothing."""
+    series = read_axis(results, "max_train")
+    if not series:
+        return ""
+    reference = _sizes(results)[0]
+    found = leaders(series, size_changes(series, reference), reference, best)
+    return say.in_finding(found).strip()
+
+
+def size_changes(series: list[Series], reference: int) -> dict[Any, Contrast]:
+    """The interactions of method and training size, the floor left out."""
+    return interactions([own for own in series if METHODS[own.method] is not FLOOR], reference)
+
+
+def _sizes(results: ExperimentRuns) -> list[int]:
+    """Numbers of training texts of the main runs."""
+    mains = (run for run in results.runs if run.config.study == "main")
+    return [*dict.fromkeys(run.result.data.sizes["train"] for run in mains)]
+
+
+def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, reference: Any) -> pd.DataFrame:
+    correct = {own.method: own.correct for own in series}
+
+    def difference(first: str, second: str, value: Any) -> str:
+        return signed_points(float(less(correct[first][value], correct[second][value]).to_numpy().mean()))
+
+    rows = (
+        {
+            "Pair": f"{_title(first)} − {_title(second)}",
+            f"With {least:,}": difference(first, second, least),
+            f"With {reference:,}": difference(first, second, reference),
+            "Change [95%]": _with_interval(change),
+            "p (Holm)": _p(change).removeprefix("= "),
+        }
+        for (first, second), change in shown.items()
+    )
+    return pd.DataFrame(rows)
+
+
+def placements(results: ExperimentRuns) -> None:
+    """Adapters on query and value and on all linear layers, beside full fine-tuning of the same and of everything."""
+    adapted, trained = read_axis(results, "target_modules"), read_axis(results, "trained_modules")
+    if not adapted:
+        held = [_layers(value) for value in _held(results, "target_modules")]
+        show_markdown(say.one_value_text("choice of adapted layers", held, "full"))
+        return
+    table = accuracy_table([*adapted, *trained])
+    table["rate"] = [
+        own.points[value][0].config.settings.learning_rate for own in [*adapted, *trained] for value in own.points
+    ]
+    usual = {CEILING.name: EVERYTHING}
+    table["value"] = [_layers(row.value, usual.get(row.method, QUERY_AND_VALUE)) for row in table.itertuples()]
+    table["series"] = table["method"].map(_title)
+    order = {name: place for place, name in enumerate([*LAYERS.values(), EVERYTHING])}
+    table = table.sort_values("value", key=lambda values: values.map(order).fillna(1), kind="stable")
+    margin = judge_experiment(results).margin
+    moved = contrasts({own.method: _last_less_first(own) for own in adapted}, margin)
+    whole = answers(results.of(CEILING.name, adapted[0].beside))
+    last = {own.method: own.correct[max(own.points)] for own in adapted}
+    alone = {own.method: own.correct[max(own.points)] for own in trained}
+    gaps = contrasts({name: less(frame, whole) for name, frame in (last | alone).items()}, margin) if len(whole) else {}
+    figure = plots.accuracy_by_factor(table, say.placements_title(moved), "layers that are adapted or trained")
+    show_figure(figure, say.placements_figure(adapted[0]), say.placements_alt(_by_series(table)))
+    show_markdown(say.placements_text(moved, gaps, CEILING, _rates(table)))
+
+
+def _last_less_first(series: Series) -> pd.DataFrame:
+    return less(series.correct[max(series.points)], series.correct[min(series.points)])
+
+
+def _layers(value: tuple[str, ...], none: str = QUERY_AND_VALUE) -> str:
+    """The layers that a setting names, in words; `none` where it names none."""
+    return LAYERS.get(value, and_joined([*value])) if value else none
+
+
+def _held(results: ExperimentRuns, setting: str) -> list[Any]:
+    """The values that the main runs have of a setting that some methods have."""
+    settings = (results.experiment.config(name).settings for name in results.experiment.methods)
+    return [*dict.fromkeys(getattr(own, setting) for own in settings if hasattr(own, setting))]
+
+
+def _rates(table: pd.DataFrame) -> dict[str, list[tuple[str, float]]]:
+    """Method → its layers with the rate that they were trained at."""
+    return {
+        name: [*zip(rows["value"], rows["rate"], strict=True)] for name, rows in table.groupby("method", sort=False)
+    }
+
+
+def ranks(results: ExperimentRuns) -> None:
+    """Accuracy against the rank, by the law of the scale, beside the other adapters at the rank of the main runs."""
+    laws = read_axis(results, "rank")
+    if not laws:
+        show_markdown(say.one_value_text("rank", _held(results, "rank"), "full"))
+        return
+    names = {id(own): f"{_title(own.method)}, {_law(own)}" for own in laws}
+    table = pd.concat([accuracy_table([own]).assign(series=names[id(own)]) for own in laws])
+    others = _at_one_rank(results, laws[0])
+    table = pd.concat([table, others]).sort_values("value", kind="stable")
+    usual = factor_of(results.experiment.config(laws[0].method, study=laws[0].beside), "rank")
+    found = contrasts(
+        {
+            (names[id(own)], rank): less(own.correct[rank], own.correct[usual])
+            for own in laws
+            for rank in dict.fromkeys((min(own.points), max(own.points)))
+            if rank != usual and usual in own.points
+        },
+        judge_experiment(results).margin,
+    )
+    figure = plots.accuracy_by_factor(table, say.ranks_title(found), "rank")
+    show_figure(figure, say.ranks_figure(laws[0]), say.ranks_alt(_by_series(table)))
+    show_markdown(say.ranks_text(found, usual))
+
+
+def _law(series: Series) -> str:
+    """How the scale s of the update follows the rank, along a series."""
+    if sparsity.keeps_scale(series):
+        return f"s = {sparsity.scale_of(next(iter(series.points.values()))[0]):g}"
+    return "s = α/√r" if "use_rslora" in series.varies else "s = α/r"
+
+
+def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
+    """The other adapters of the study beside a law of the rank, as rows of an `accuracy_table`."""
+    runs = {name: results.of(name, law.beside) for name in results.experiment.methods if name != law.method}
+    adapters = {name: own for name, own in runs.items() if own and not METHODS[name].is_baseline}
+    points = [Series(name, law.beside, (), {factor_of(own[0].config, "rank"): own}) for name, own in adapters.items()]
+    table = accuracy_table(points)
+    return table.assign(series=[_title(name) for name in adapters])
+
+
+def sparsities(results: ExperimentRuns) -> None:
+    """Accuracy against effective size: gates over their strengths, and what is simpler than gates."""
+    found = sparsity.ways_to_less(results)
+    if found is None:
+        show_markdown(say.one_value_text("strength of the gates", _held(results, "sparsity"), "full"))
+        return
+    gated, points = found
+    texts = next(iter(gated.points.values()))[0].result.data.sizes["train"]
+    show_sparsities(gated.method, points, texts, judge_experiment(results).margin)
+    first = {f"{strength:g}": runs[0].result.method["ranks"] for strength, runs in gated.points.items()}
+    left = pd.DataFrame(first)
+    figure = plots.rank_map(left.T.rename(columns=short_layer_name), "Where ranks survive", "strength of the pull")
+    show_figure(figure, say.survivors_figure(gated.seeds[0]), say.survivors_alt(left.sum()))
+
+
+def show_sparsities(gated: str, points: list[sparsity.Sized], texts: int, margin: float) -> None:
+    """The figure and the sentences of accuracy against effective size."""
+    method = METHODS[gated]
+    control = METHODS[method.control or ""]
+    labels = say.ways(method.title, control.title).strip().splitlines()
+    named = dict(
+        zip((sparsity.GATED, sparsity.SMALLER, sparsity.CUT, sparsity.BY_LOT, sparsity.ENTRIES), labels, strict=True)
+    )
+    table = pd.DataFrame(
+        {"series": named[point.way], "numbers": point.numbers, **accuracy_in_per_cent(point.correct)}
+        | {"method": gated if point.way == sparsity.GATED else control.name}
+        for point in points
+    )
+    cut, lot = (sparsity.against_cut(points, way, margin) for way in (sparsity.CUT, sparsity.BY_LOT))
+    figure = plots.accuracy_by_numbers(table, say.sparsities_title(cut, method.title), "numbers that store it (k)")
+    show_figure(
+        figure, say.sparsities_figure([*points[0].correct.index], texts), say.sparsities_alt(table.to_dict("records"))
+    )
+    show_markdown(say.sparsities_text(method.title, control.title, cut, lot))
+
+
+def _title(name: str) -> str:
+    return METHODS[name].title
+
+
+def _by_series(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """Series → its rows, as alt texts list them."""
+    return {name: rows.to_dict("records") for name, rows in table.groupby("series", sort=False)}

@@ -1,0 +1,226 @@
+"""An axis holds runs that differ in its factor alone; what it says follows from answers that are known."""
+
+import inspect
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from jinja2 import Environment, nodes
+from made_up import write_axes, write_run
+from small import ADAPTER, FULL, GATED, MULTIPLIED
+
+from course_utils import config as configuration
+from course_utils import runs
+from course_utils.comparison import sparsity
+from course_utils.comparison.axes import contrasts, interactions, leaders, read_axis
+from course_utils.comparison.tables import read_runs
+from course_utils.config import PROFILES, load_experiment
+from course_utils.errors import CourseError
+from course_utils.report import dependence, exhibits
+from course_utils.report.abstract import finding
+from course_utils.report.display import TEMPLATES
+
+EXPERIMENT = load_experiment("full", {"precision": "fp32"})
+
+
+def accuracy_of(config):
+    """With few texts one adapter is ahead, with many another; on all layers adapters reach the ceiling."""
+    if config.method == MULTIPLIED:
+        return 0.6 if config.max_train < 3_500 else 0.7 if config.max_train < 7_000 else 0.9
+    if config.method == FULL:
+        return 0.8 if config.settings.trained_modules else 0.9
+    ahead = 0.1 if getattr(config.settings, "target_modules", ()) else 0.0
+    return {ADAPTER: 0.8, GATED: 0.7}.get(config.method, 0.75) + ahead
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What the exhibits show: captions, alt texts, tables and sentences."""
+    said = []
+    monkeypatch.setattr(dependence, "show_figure", lambda figure, *words: said.extend([*words, figure.axes[0]]))
+    monkeypatch.setattr(dependence, "show_markdown", said.append)
+    monkeypatch.setattr(dependence, "show_table", lambda frame, caption: said.extend([frame, caption]))
+    return said
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A folder with the runs of all axes."""
+    folder = tmp_path_factory.mktemp("axes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_RUNS", str(folder))
+        write_axes(EXPERIMENT, accuracy_of)
+    return folder
+
+
+@pytest.fixture
+def results(written, monkeypatch):
+    monkeypatch.setenv("COURSE_RUNS", str(written))
+    return read_runs(EXPERIMENT)
+
+
+def test_the_main_runs_are_a_point_of_the_size_axis_and_all_points_have_the_same_seeds(results):
+    series = {own.method: own for own in read_axis(results, "max_train")}
+    assert [*series] == EXPERIMENT.methods
+    assert all([*own.points] == [500, 1_500, 3_500, 7_000] and own.seeds == [0, 1, 2] for own in series.values())
+    assert {run.config.study for run in series[ADAPTER].points[7_000]} == {"main"}
+    laws = read_axis(results, "rank")
+    assert [[*own.points] for own in laws] == [[1, 2, 4, 8, 16], [1, 8, 16], [1, 8, 16]]
+    assert [sparsity.keeps_scale(own) for own in laws] == [True, False, False]
+
+
+@pytest.mark.slow
+def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown):
+    dependence.training_sizes(results)
+    said = "\n".join(word for word in shown if isinstance(word, str))
+    assert "LoRA has the highest mean accuracy with 500, 1,500 and 3,500, HiRA" in said
+    assert "From 500 to 7,000 texts, HiRA against LoRA changes by +30.0" in said and "the lead depends on" in said
+    sentence = finding(results)
+    assert sentence.startswith("Trained on 7,000 texts, HiRA has the highest mean accuracy")
+    assert "; with 500, 1,500 and 3,500 texts it is LoRA, and that the lead changes is significant." in sentence
+
+
+@pytest.mark.slow
+def test_placement_and_rank_are_said_as_they_are(results, shown):
+    dependence.placements(results)
+    said = "\n".join(word for word in shown if isinstance(word, str))
+    assert "LoRA on all linear layers against query and value: +10.0" in said and "more accurate." in said
+    assert "then has 0.0 [" in said and "alone, the ceiling of any update there, has −10.0" in said
+    shown.clear()
+    dependence.ranks(results)
+    said = "\n".join(word for word in shown if isinstance(word, str))
+    assert "No effect of the rank is shown" in shown[2].get_title(loc="left")
+    assert said.count("against rank 8, 0.0") == 6 and "less accurate" not in said
+
+
+def test_an_experiment_without_an_axis_says_what_it_holds_and_leaves_out(runs_in, shown):
+    smoke = load_experiment("smoke", {"precision": "fp32"})
+    write_run(smoke.config(ADAPTER), 0.8)
+    for exhibit in (dependence.training_sizes, dependence.placements, dependence.ranks, dependence.sparsities):
+        exhibit(read_runs(smoke))
+    assert [text.partition(".")[0] for text in shown] == [
+        "This experiment holds one number of training texts: 1,000",
+        "This experiment holds one choice of adapted layers: query and value",
+        "This experiment holds one rank: 8",
+        "This experiment holds one strength of the gates: 1",
+    ]
+
+
+STRAYS = {
+    "the data": lambda result: result["data"].update(fingerprint="0" * 64),
+    "the base model": lambda result: result["base_model"].update(fingerprint="c" * 64),
+    "the code of methods.base": lambda result: result["code"].update({"methods.base": "0" * 16}),
+    "epochs": lambda result: result["config"].update(epochs=9),
+    "learning_rate": lambda result: result["config"]["settings"].update(learning_rate=0.5),
+}
+EXHIBITS = [
+    function
+    for module in (exhibits, dependence)
+    for name, function in inspect.getmembers(module, inspect.isfunction)
+    if function.__module__ == module.__name__ and [*inspect.signature(function).parameters] == ["results"]
+    and not name.startswith("_")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("what", STRAYS)
+def test_no_exhibit_gets_runs_of_which_one_differs(results, what):
+    """Every exhibit takes an ExperimentRuns, and none with a stray can be made."""
+    assert len(EXHIBITS) > 15
+    for study, method in (("main", ADAPTER), ("size-500", ADAPTER), ("sparsity-3.0", GATED), ("rank-1", ADAPTER)):
+        run = next(run for run in results.of(method, study) if run.config.seed == 1)
+        record = run.result.model_dump()
+        STRAYS[what](record)
+        stray = runs.Run(run.folder, runs.RunResult.model_validate(record))
+        with pytest.raises(CourseError, match=f"differs from .* in {what}"):
+            type(results)(EXPERIMENT, [stray if other is run else other for other in results.runs], [])
+
+
+def test_a_run_of_another_rate_is_in_no_axis(results, shown):
+    """As the replication at the published card's rate, which was once drawn among the strengths."""
+    before = {factor: read_axis(results, factor) for factor in ("max_train", "rank", "sparsity", "target_modules")}
+    for method in EXPERIMENT.methods:
+        write_run(EXPERIMENT.config(method, 0, "card-lr"), 0.5)
+    again = read_runs(EXPERIMENT)
+    assert len(again.runs) == len(results.runs) + len(EXPERIMENT.methods)
+    for factor, series in before.items():
+        after = read_axis(again, factor)
+        assert [own.points.keys() for own in after] == [own.points.keys() for own in series]
+        assert not [
+            run for own in after for group in own.points.values() for run in group if "card" in run.config.study
+        ]
+
+
+def test_a_whole_study_of_other_code_is_refused_where_it_meets_the_others(results):
+    for run in results.of(ADAPTER, "rank-1"):
+        run.result.code["methods.base"] = "0" * 16
+    with pytest.raises(CourseError, match=r"differs from .* in the code of methods\.base"):
+        read_axis(results, "rank")
+
+
+def test_a_study_that_varies_more_than_it_says_is_refused_by_name(tmp_path, monkeypatch):
+    text = (PROFILES / "full.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(text.replace("{ rank = 1 }", "{ rank = 1, dropout = 0.5 }"), encoding="utf-8")
+    monkeypatch.setattr(configuration, "PROFILES", tmp_path)
+    with pytest.raises(CourseError, match="studies.rank-1-alpha-16: .* differs from size-3500 in dropout, too"):
+        load_experiment("mine")
+
+
+def frame(mean, seeds=3, texts=400):
+    drawn = np.random.default_rng(0).normal(0, 0.3, (seeds, texts))
+    return pd.DataFrame(drawn - drawn.mean() + mean)
+
+
+def test_a_contrast_has_a_verdict_for_each_outcome():
+    found = contrasts({"up": frame(0.1), "down": frame(-0.1), "open": frame(0.01)})
+    assert {name: contrast.verdict for name, contrast in found.items()} == {
+        "up": "above", "down": "below", "open": "open"
+    }  # fmt: skip
+    assert contrasts({0: frame(0.0, texts=3_000)})[0].verdict == "equivalent"
+    assert contrasts({0: frame(0.1, seeds=2)})[0].verdict == "open"  # too few seeds
+    assert found["up"].negated().verdict == "below"
+
+
+def test_the_interaction_is_a_difference_of_differences(results):
+    series = [own for own in read_axis(results, "max_train") if own.method in (ADAPTER, MULTIPLIED)]
+    changes = interactions(series, 7_000)
+    assert changes[ADAPTER, MULTIPLIED, 500].difference.estimate == pytest.approx(-0.3)
+    found = leaders(series, changes, 7_000)
+    assert found.best == {500: ADAPTER, 1_500: ADAPTER, 3_500: ADAPTER, 7_000: MULTIPLIED}
+    assert found.turns[500].difference.estimate == pytest.approx(0.3)
+    assert leaders(series, changes, 7_000, favourite=ADAPTER).turns == {}
+
+
+def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
+    right = pd.DataFrame(np.arange(400) < 340, columns=[0]).T
+    correct = pd.concat([right] * 3, ignore_index=True)
+    worse = correct & (np.arange(400) >= 40)
+    points = [sparsity.Sized(sparsity.GATED, s, 1_000 * s, worse) for s in (1.0, 2.0)]
+    points += [sparsity.Sized(sparsity.CUT, s, 1_000 * s, correct) for s in (1.0, 2.0)]
+    points += [sparsity.Sized(sparsity.BY_LOT, s, 1_000 * s, worse) for s in (1.0, 2.0)]
+    points += [sparsity.Sized(sparsity.SMALLER, 8, 9_000, correct), sparsity.Sized(sparsity.ENTRIES, 0.5, 5_000, worse)]
+    dependence.show_sparsities(GATED, points, texts=3_500)
+    said = "\n".join(word for word in shown if isinstance(word, str))
+    assert "A cut of the same size is shown to beat Sparse LoRA at 2 of 2" in shown[2].get_title(loc="left")
+    assert "less accurate" in said and "equivalent within 1.5 points" in said
+
+
+COMPARATIVE = re.compile(
+    r"\b(better|worse|(more|less) accurate|higher|lower|above|below|hardly|gains?|loses?|beats?)\b"
+)
+
+
+def unbranched(node):
+    """The text of a Jinja template that stands in no branch."""
+    if isinstance(node, nodes.TemplateData):
+        yield node.data
+    elif not isinstance(node, nodes.If):
+        for child in node.iter_child_nodes():
+            yield from unbranched(child)
+
+
+def test_a_comparative_word_stands_in_a_branch():
+    source = (TEMPLATES / "dependence.md.jinja").read_text("utf-8")
+    assert not [text for text in unbranched(Environment().parse(source)) if COMPARATIVE.search(text)]
+    caught = unbranched(Environment().parse("A is better{% if b %} lower{% endif %}"))
+    assert [text for text in caught if COMPARATIVE.search(text)] == ["A is better"]
