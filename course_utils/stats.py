@@ -378,7 +378,8 @@ def _shared_variance(of_pairs: np.ndarray, of_methods: np.ndarray, seeds: int) -
     methods = of_methods.shape[-1]
     shares = of_methods / np.maximum(of_methods.sum(axis=-1, keepdims=True), np.finfo(float).tiny)
     counted = 1 / np.maximum((shares**2).sum(axis=-1, keepdims=True), 1 / methods)  # 1 to methods
-    return SeedVariance(of_pairs.mean(axis=-1, keepdims=True), (seeds - 1) * (methods - 1) / methods * counted)
+    degrees = (seeds - 1) * np.maximum((methods - 1) / methods * counted, 1)  # no fewer than one pair's own
+    return SeedVariance(of_pairs.mean(axis=-1, keepdims=True), degrees)
 
 
 def family_wise_error(answers: np.ndarray, seeds: int, times: float = 1.0) -> float:

@@ -160,12 +160,12 @@ def test_a_clear_winner_is_called_one():
 def test_a_tie_is_equivalence_and_names_no_winner():
     said = verdicts({ADAPTER: answers(0.85, seed=1), QUANTISED: answers(0.85, seed=2)})
     assert "it is not shown to be better than" in said[0]
-    assert saying(said, "Equivalent within 2.2 points: LoRA and QLoRA") and not saying(said, "ignificant")
+    assert saying(saying(said, "Equivalent within 2."), " points: LoRA and QLoRA") and not saying(said, "ignificant")
 
 
 def test_a_difference_within_the_noise_is_inconclusive():
-    few = {ADAPTER: answers(0.86, sentences=150, noise=0.3, seed=1)}
-    few[QUANTISED] = answers(0.84, sentences=150, noise=0.3, seed=2)
+    few = {ADAPTER: answers(0.86, sentences=150, noise=0.1, seed=1, apart=0)}
+    few[QUANTISED] = answers(0.84, sentences=150, noise=0.1, seed=2, apart=0)
     said = verdicts(few)
     (open_,) = saying(said, "Inconclusive, neither different nor equivalent: LoRA and QLoRA")
     assert open_.endswith("; this design would not see even 2 points).")
@@ -173,8 +173,8 @@ def test_a_difference_within_the_noise_is_inconclusive():
 
 
 def test_an_inconclusive_verdict_says_what_would_have_been_seen():
-    close = {FULL: answers(0.86, sentences=1_000, noise=0.05, seed=1)}
-    close[ADAPTER] = answers(0.85, sentences=1_000, noise=0.05, seed=2)
+    close = {FULL: answers(0.86, sentences=1_000, noise=0.05, seed=1, apart=0)}
+    close[ADAPTER] = answers(0.85, sentences=1_000, noise=0.05, seed=2, apart=0)
     (pair,) = compare_pairs(close, margin=0.01)
     assert pair.power.of_difference[0.015] > 0.8 > pair.power.of_difference[0.01]
     said = saying(verdicts(close), "LoRA against full fine-tuning")
@@ -209,7 +209,7 @@ def test_a_seventh_method_is_judged_like_the_others(monkeypatch):
 
     monkeypatch.setitem(METHODS, "seventh", Seventh())
     said = verdicts({ADAPTER: answers(0.85, seed=1), "seventh": answers(0.85, seed=2)})
-    assert saying(said, "Equivalent within 2.2 points: LoRA and Seventh")
+    assert saying(saying(said, "Equivalent within 2."), " points: LoRA and Seventh")
 
 
 def test_a_difference_shows_which_side_of_zero_it_is_on():
