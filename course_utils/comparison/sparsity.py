@@ -12,6 +12,7 @@ import pandas as pd
 
 from course_utils.comparison import controls
 from course_utils.comparison.axes import Contrast, Series, answers, contrasts, less, read_axis
+from course_utils.comparison.published import measured
 from course_utils.comparison.strays import refuse_strays
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import directions_needed, run_deltas
