@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np  # what pandas and SciPy are made of
 import pandas as pd
-from scipy.signal import convolve
-from scipy.stats import binom, norm, t
+from scipy.stats import norm, t
 
 
 def correct_answers(folder: Path) -> dict[str, pd.DataFrame]:
@@ -51,29 +50,37 @@ def with_interval(values: np.ndarray) -> list[float]:
     return [100 * values.mean(), *(100 * ends)]
 
 
-def standard_error(values: np.ndarray) -> tuple[float, float]:
-    """Of the mean of a two-way layout with random effects, with Satterthwaite's degrees of freedom."""
+def standard_error(values: np.ndarray, shared: float = 0.0, shared_degrees: float = 0.0) -> tuple[float, float]:
+    """Of the mean of a two-way layout with random effects, a variance between seeds perhaps shared by several means."""
     seeds, texts = values.shape
     by_text = values.mean(axis=0).var(ddof=1) / texts
     if seeds == 1:
         return by_text**0.5, texts - 1
-    by_seed = values.mean(axis=1).var(ddof=1) / seeds
+    by_seed = max(values.mean(axis=1).var(ddof=1), shared) / seeds
     residual = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     variance = by_text + max(by_seed - (residual**2).sum() / ((seeds - 1) * (texts - 1)) / values.size, 0.0)
-    degrees = variance**2 / (by_seed**2 / (seeds - 1) + by_text**2 / (texts - 1)) if variance else np.inf
-    return variance**0.5, degrees
+    spent = by_seed**2 / (shared_degrees or seeds - 1) + by_text**2 / (texts - 1)
+    return variance**0.5, variance**2 / spent if spent else np.inf
 
 
-def sign_flip(difference: np.ndarray) -> float:
-    """Exact two-sided p-value that the signs of the differences (seeds, texts), summed by text, are fair coins."""
-    by_text = difference.sum(axis=0).astype(int)
-    distribution = np.ones(1)
-    for size, count in zip(*np.unique(np.abs(by_text[by_text != 0]), return_counts=True), strict=True):
-        part = np.zeros(size * count + 1)
-        part[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
-        distribution = convolve(distribution, part, method="direct")
-    sums = 2 * np.arange(len(distribution)) - np.abs(by_text).sum()
-    return min(1.0, distribution[np.abs(sums) >= abs(by_text.sum())].sum())
+def compared(correct: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Difference of every pair with its simultaneous interval, in per cent, and Holm's p-value of its t statistic."""
+    values = {}
+    for first, second in combinations([name for name, own in correct.items() if len(own) > 2], 2):
+        one, other = correct[first].align(correct[second], join="inner", axis=0)
+        values[first, second] = one.to_numpy(float) - other.to_numpy(float)
+    own = np.array([correct[name].mean(axis=1).var() for name in {*sum(values, ())}])  # a method's, between seeds
+    counted = 1 / max(((own / own.sum()) ** 2).sum(), 1 / len(own)) if own.any() else len(own)
+    degrees = (min(map(len, values.values())) - 1) * max((len(own) - 1) / len(own) * counted, 1)
+    shared = np.mean([difference.mean(axis=1).var(ddof=1) for difference in values.values()])
+    rows = {}
+    for (first, second), difference in values.items():
+        error, df = standard_error(difference, shared, degrees)
+        mean, width = difference.mean(), t.ppf(1 - 0.025 / len(values), df) * error
+        p = 2 * t.sf(abs(mean) / error, df) if error else float(mean == 0)
+        rows[f"{first} - {second}"] = [100 * mean, 100 * (mean - width), 100 * (mean + width), p]
+    table = pd.DataFrame.from_dict(rows, "index", columns=["difference", "low", "high", "p"]).sort_values("p")
+    return table.assign(p=(table["p"] * np.arange(len(table), 0, -1)).cummax().clip(upper=1))
 
 
 def main(report: Path) -> int:
@@ -81,15 +88,8 @@ def main(report: Path) -> int:
     means = {method: [len(own), *with_interval(own.to_numpy(float))] for method, own in correct.items()}
     table = pd.DataFrame.from_dict(means, "index", columns=["seeds", "accuracy", "low", "high"])
     print(table.to_string(float_format="%.2f"), end="\n\n")
-    pairs = {}
-    for first, second in combinations(correct, 2):
-        one, other = correct[first].align(correct[second], join="inner", axis=0)
-        difference = one.to_numpy(float) - other.to_numpy(float)
-        pairs[f"{first} - {second}"] = [*with_interval(difference), sign_flip(difference)]
-    table = pd.DataFrame.from_dict(pairs, "index", columns=["difference", "low", "high", "p"]).sort_values("p")
-    table["p"] = (table["p"] * np.arange(len(table), 0, -1)).cummax().clip(upper=1)  # Holm's
-    form = dict.fromkeys(table, "{:+.2f}".format) | {"p": "{:.4f}".format}
-    print(table.to_string(formatters=form), end="\n\n")
+    table = compared(correct)
+    print(table.to_string(formatters=dict.fromkeys(table, "{:+.2f}".format) | {"p": "{:.4f}".format}), end="\n\n")
     said = pd.read_csv(report / "comparison.csv").query("study == 'main' and status == 'finished'")
     same = [abs(correct[run.method].loc[run.seed].mean() - run.test_accuracy) < 1e-9 for run in said.itertuples()]
     print(f"agrees with comparison.csv: {sum(same)} of {len(same)} runs")

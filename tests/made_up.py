@@ -20,11 +20,11 @@ def write_axes(experiment, accuracy, seeds=3):
         if config.study in AXES and config.seed < seeds:
             size = config.max_train
             shift = 0.01 * (config.seed - 1) + 0.005 * (len(config.method + config.study) % 3 - 1) * (config.seed - 1)
-            written.append(write_run(config, accuracy(config) + shift, data=f"{size:064}", train=size))
+            written.append(write_run(config, accuracy(config) + shift, data=f"{size:064}", train=size, validated=True))
     return written
 
 
-def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="test", train=1_000):
+def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="test", train=1_000, validated=False):
     """A whole run folder whose first sentences, as many as `accuracy` says, are classified correctly."""
     labels = np.tile([0, 1], SENTENCES // 2)
     right = np.arange(SENTENCES) < round(accuracy * SENTENCES)
@@ -49,7 +49,7 @@ def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="tes
             "data": {
                 "source": config.data,
                 "sizes": {"train": train, "test": SENTENCES},
-                "titles": {"train": "training", "test": title},
+                "titles": {"train": "training", "validation": "validation", "test": title},
                 "fingerprint": data,
             },
             "base_model": {"id": "embedded", "fingerprint": "b" * 64},
@@ -67,6 +67,6 @@ def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="tes
             "git": None,
             "files": {},
         }  # fmt: skip
-        if config.study in AXES:  # where validation chooses between two rates
+        if validated:  # where validation chooses between two rates
             result["metrics"]["validation"] = metrics
         return runs.publish(folder, runs.RunResult.model_validate(result))

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from course_utils.code_identity import code_of, digest, from_records, summary
-from course_utils.comparison.published import OF_BASELINES, records_folder
+from course_utils.comparison.published import BASELINE_PREDICTIONS, records_folder
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import explained
 from course_utils.methods import FLOOR, METHODS
@@ -143,7 +143,7 @@ def read_baselines(experiment: Experiment) -> pd.DataFrame | None:
 
 
 def _file(experiment: Experiment) -> Path:
-    return (records_folder(experiment) if from_records() else runs_folder() / experiment.name) / OF_BASELINES
+    return (records_folder(experiment) if from_records() else runs_folder() / experiment.name) / BASELINE_PREDICTIONS
 
 
 def _code() -> str:

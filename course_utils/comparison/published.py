@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 RUN_RECORDS = "records.jsonl.gz"  # a line a run: its result.json
 PREDICTIONS = "predictions.parquet"  # a row an evaluated text, a column a run and class but the first
 OF_ALL = "updates.parquet"  # the runs' own files of that name, below each other
-OF_BASELINES = "baselines.parquet"  # as the workflow computed them
+BASELINE_PREDICTIONS = "baselines.parquet"  # as the workflow computed them
 MEASURED = "measured"  # what the comparison measured with weights or a clock
 CHAPTERS = "notebooks"  # executed chapters about one method, which load its weights
 SUMS = "SHA256SUMS"
@@ -86,7 +86,7 @@ def publish_records(results: ExperimentRuns) -> Path:
     _write_floats(pd.concat(facts, ignore_index=True), new / OF_ALL)
     if (kept := _measured_folder(results.experiment)).is_dir():
         shutil.copytree(kept, new / MEASURED)
-    if (baselines := runs_folder() / results.experiment.name / OF_BASELINES).is_file():
+    if (baselines := runs_folder() / results.experiment.name / BASELINE_PREDICTIONS).is_file():
         shutil.copy(baselines, new)
     (new / CHAPTERS).mkdir()
     for chapter in (folder.parent / "notebooks").glob("*.ipynb"):

@@ -413,11 +413,12 @@ def test_no_text_makes_it_stumble(tmp_path, text):
     assert all(finding.claim.isprintable() for finding in findings)
 
 
-def test_the_chapter_shows_an_audit_and_sums_up_those_of_its_runs(run, monkeypatch):
+def test_the_chapter_shows_an_audit_and_sums_up_those_of_its_runs(run, runs_in, monkeypatch):
     shown = []
     monkeypatch.setattr(exhibits, "show_table", lambda frame, caption, *_: shown.append(frame))
     monkeypatch.setattr(exhibits, "show_markdown", shown.append)
-    results = type("Results", (), {"runs": [run]})()
+    experiment = load_experiment("smoke")
+    results = type("Results", (), {"runs": [run], "experiment": experiment})()
     exhibits.audits(results)
     table, sentence = shown
     assert set(table["Verdict"]) == {HOLDS, REFUTED, UNCHECKED, MISSING}

@@ -35,7 +35,7 @@ def watched(tmp_path_factory):
         }
         base = tiny_base(tmp_path_factory.mktemp("base")).name
         config = load_experiment("smoke", settings | {"base_model": base}).config(METHOD.name)
-        yield train(config), torch.stack(seen)
+        return train(config), torch.stack(seen)
 
 
 def test_a_gate_that_was_shut_stays_shut(watched):
