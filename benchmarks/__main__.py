@@ -30,10 +30,11 @@ import typer
 from torch.nn.functional import dropout
 
 from benchmarks import shapes
+from benchmarks.rivals import OURS, RIVALS, measure
 from benchmarks.steps import SCRIPT, compare_steps, contender
 from course_utils.comparison.tables import read_runs, summary_table, write_comparison
 from course_utils.config import load_experiment
-from course_utils.methods import FLOOR, METHODS, PLAIN
+from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.paths import PROJECT, runs_folder
 from course_utils.runs import Run, checksum_of, find_run
 from course_utils.stats import CrossedBootstrap, compare_pairs
@@ -86,6 +87,51 @@ def steps() -> str:
             f"{machine:.0f} GFLOP/s in the run's precision.\n\n{table(rows)}"
         )
     return "\n\n".join(parts)
+
+
+def rivals() -> str:
+    """Rivals: other ways to make training fast"""
+    parts = []
+    with tempfile.TemporaryDirectory() as folder:
+        shapes.write_random(shapes.PUBLISHED, folder, tokenizer=True)
+        cases = {
+            "MiniLM's shape, movie sentences": ({"max_train": 192}, 3),
+            "distilbert-base's shape, random weights": ({"max_train": 96, "base_model": folder}, 2),
+            "SmolLM2-135M": ({"max_train": 64, "base_model": "embedded-decoder"}, 2),
+        }
+        for case, (overrides, turns) in cases.items():
+            for method in (PLAIN.name, CEILING.name):
+                parts.append(f"**{case}, {title(method)}**\n\n{_rivals(method, overrides, turns)}")
+    return (
+        "Each rival in a process of its own, one thread, turn after turn: ms a step over the second epoch of the same "
+        "texts, the seconds that the first epoch took longer (compiling, first kernels), and the peak memory of the "
+        "process; medians over the turns. The allocator is oneTBB's, the only one that the package index has.\n\n"
+        + "\n\n".join(parts)
+    )
+
+
+def _rivals(method: str, overrides: dict, turns: int) -> str:
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in RIVALS}
+    failed: dict[str, str] = {}
+    for _ in range(turns):
+        for name in (name for name in RIVALS if name not in failed):
+            one = measure(name, method, overrides, ENVIRONMENT)
+            if isinstance(one, str):
+                failed[name] = one
+            else:
+                found[name].append(one)
+    medians = {name: pd.DataFrame(own).median() for name, own in found.items() if own}
+    rows = [
+        {
+            "rival": name,
+            "ms / step": f"{own['ms']:.0f}",
+            "times as long as ours": f"{own['ms'] / medians[OURS]['ms']:.2f}",
+            "first epoch, s more": f"{own['first']:.1f}",
+            "peak, MB": f"{own['peak_mb']:.0f}",
+        }
+        for name, own in medians.items()
+    ]
+    return table(rows) + "".join(f"\n\n{name}: {why}" for name, why in failed.items())
 
 
 def tricks() -> str:
@@ -395,7 +441,8 @@ def table(rows) -> str:
 
 
 SECTIONS = {
-    f.__name__: f for f in (steps, tricks, evaluations, memory, starts, stages, growth, accuracy, many, gpu, audit)
+    f.__name__: f
+    for f in (steps, rivals, tricks, evaluations, memory, starts, stages, growth, accuracy, many, gpu, audit)
 }
 
 

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from course_utils.config import load_experiment
+from course_utils.inputs.bases import Base
 from course_utils.methods import METHODS
 from course_utils.training.trainer import adapted_model
 
@@ -39,7 +40,7 @@ def step_of(method: str, shape: PreTrainedConfig, tokens: int, batch: int = 16, 
     adapts = "target_modules" in METHODS[method].Settings.model_fields
     overrides = {"target_modules": TARGETS[shape.model_type], **overrides} if adapts else overrides
     with tempfile.TemporaryDirectory() as folder:
-        _write_random(shape, folder)
+        write_random(shape, folder)
         config = load_experiment("quick", {"base_model": folder, "methods": [method], **overrides}).config(method)
         base = METHODS[method].load_base(config.base, config.task, config.precision)
         model = adapted_model(config, base).to(device).train()
@@ -61,7 +62,9 @@ def step_of(method: str, shape: PreTrainedConfig, tokens: int, batch: int = 16, 
     return {"ms": statistics.median(times[1:]), "peak_mb": peak}
 
 
-def _write_random(shape: PreTrainedConfig, folder: str) -> None:
-    """A checkpoint of `shape` with random weights in `folder`."""
+def write_random(shape: PreTrainedConfig, folder: str, tokenizer: bool = False) -> None:
+    """A checkpoint of `shape` with random weights in `folder`, and perhaps the embedded base's `tokenizer`."""
+    if tokenizer:
+        Base("embedded").tokenizer().save_pretrained(folder)
     shape = AutoConfig.for_model(**{**shape.to_dict(), "num_labels": 2})
     AutoModelForSequenceClassification.from_config(shape).save_pretrained(folder)
