@@ -16,10 +16,11 @@ OF_NF4 = 0.6  # bytes of a number in 4 bits, with the constants of its block and
 OF_A_VECTOR, OF_A_PAIR = 10, 2.2
 
 
-def expected_memory(config: RunConfig, processes: int = 1, longest: int | None = None) -> int:
+def expected_memory(config: RunConfig, processes: int = 1) -> int:
     """Peak memory, in MB, of one of the `processes` that train the run of `config` together on a CPU.
 
-    longest: tokens of its longest text, where they are known; else as many as the settings allow.
+    Texts are taken to be as long as the settings allow. Runs on shorter ones of many lengths were measured to take as
+    much, since memory that is freed in pieces of many sizes is not all used again.
     """
     method, shape = METHODS[config.method], config.base.shape
     width = HALF_PRECISION if config.precision == "bf16" else FULL_PRECISION
@@ -29,7 +30,7 @@ def expected_memory(config: RunConfig, processes: int = 1, longest: int | None =
     elif method.four_bit_base:
         weights += shape.parameters * OF_NF4
 
-    tokens = min(config.max_length, longest or config.max_length)
+    tokens = config.max_length
     texts = ceil(config.batch_size / processes / config.gradient_accumulation)
     if config.tokens_at_once:
         texts = min(texts, max(1, config.tokens_at_once // tokens))

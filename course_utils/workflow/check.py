@@ -80,7 +80,7 @@ def check_inputs(experiment: Experiment) -> dict:
             _said_of_speed(shared, model),
             *_said_of_data(data),
             _said_of_texts(shared, tokens, unknown),
-            _said_of_costs(experiment, max(map(len, tokens))),
+            _said_of_costs(experiment),
         ],
     }
 
@@ -178,9 +178,9 @@ def _said_of_texts(config: RunConfig, tokens: list[list[int]], unknown: float) -
     )
 
 
-def _said_of_costs(experiment: Experiment, longest: int) -> str:
+def _said_of_costs(experiment: Experiment) -> str:
     configs = [experiment.config(method) for method in experiment.methods]
-    memory = [expected_memory(config, longest=longest) / 1000 for config in configs]
+    memory = [expected_memory(config) / 1000 for config in configs]
     seconds = [expected_seconds(config) for config in configs]
     return (
         f"a run takes roughly {min(memory):.1f} to {max(memory):.1f} GB of memory, and {duration(min(seconds))} to"
