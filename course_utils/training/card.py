@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.config import Experiment, RunConfig, as_typed, load_experiment
 from course_utils.errors import CourseError
-from course_utils.inputs.bases import target_modules
+from course_utils.inputs.bases import ALL_LINEAR, target_modules, usual_targets
 from course_utils.inputs.facts import Facts
 from course_utils.inputs.sources import SST2, Files
 from course_utils.inputs.splits import SST2_VALIDATION
@@ -225,9 +225,7 @@ def _adapter_settings(result: RunResult) -> list[tuple[str, str, str]]:
             continue
         if name == "target_modules":
             # not from the saved adapter: a layer without surviving ranks is no longer in it
-            model = result.config.base.without_weights(Classification(result.data.class_names))
-            short = dict.fromkeys(module.rpartition(".")[2] for module in target_modules(model, value))
-            value = ", ".join(f"`{module}`" for module in short)
+            value = ", ".join(f"`{module}`" for module in _layers_named(result, value))
         elif isinstance(value, float):
             value = f"{value:g}"
         lines.append((_titled(name), str(value), (field.description or "").partition(", ")[0]))
@@ -257,6 +255,14 @@ def _title_of(result: RunResult, name: str) -> str:
     """Title of the evaluation set `name`, as a line starts with it."""
     title = result.data.titles[name]
     return title[:1].upper() + title[1:]
+
+
+def _layers_named(result: RunResult, names: tuple[str, ...]) -> list[str]:
+    """The layers' own names, without the blocks that they are in, of which `names` speaks."""
+    if names == (ALL_LINEAR,):
+        model = result.config.base.without_weights(Classification(result.data.class_names))
+        return [*dict.fromkeys(layer.rpartition(".")[2] for layer in target_modules(model, names))]
+    return [*names] or usual_targets(result.config.base.config().model_type) or []
 
 
 def _titled(name: str) -> str:

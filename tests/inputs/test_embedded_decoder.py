@@ -30,7 +30,7 @@ def test_it_is_a_base_like_any_other():
     base = Base("embedded-decoder")
     assert base.fingerprint() == Base("embedded-decoder").fingerprint() and base.facts.license == "apache-2.0"
     model = base.without_weights(SENTIMENT)
-    assert abs(model.num_parameters() - base.parameters) < 0.01 * base.parameters
+    assert abs(model.num_parameters() - base.shape.parameters) < 0.01 * base.shape.parameters
     adapted = PLAIN.adapt(model, PLAIN.Settings(learning_rate=1e-3, rank=8))
     layers = {name.split(".")[-1] for name, module in adapted.named_modules() if hasattr(module, "get_delta_weight")}
     assert layers == {"q_proj", "v_proj"} and model.config.pad_token_id == base.tokenizer().pad_token_id
