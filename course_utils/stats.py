@@ -108,7 +108,9 @@ def _satterthwaite(by_sentences, of_seeds, shared: SeedVariance, in_both, seeds:
     variance = by_sentences + np.maximum(by_seeds - in_both, 0)
     spent = by_seeds**2 / shared.degrees_of_freedom + by_sentences**2 / (sentences - 1)
     # without any variance, every seed answers every sentence alike
-    return np.sqrt(variance), np.divide(variance**2, spent, out=np.full_like(variance, np.inf), where=spent > 0)
+    degrees = np.divide(variance**2, spent, out=np.full_like(variance, np.inf), where=spent > 0)
+    # the part that is taken off can leave less than one, and intervals of any width
+    return np.sqrt(variance), np.maximum(degrees, np.minimum(shared.degrees_of_freedom, sentences - 1))
 
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:

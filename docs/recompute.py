@@ -2,9 +2,8 @@
 
     python docs/recompute.py reports/full
 
-Nothing of the project is imported. Printed are the accuracy of every method on the test set with its 95% interval, and
-for every pair of methods the difference with its interval and Holm's p-value, in per cent. The exit status is 1 where
-the accuracy of a run is not the one in comparison.csv.
+Printed are, in per cent, the accuracy of every method on the test set with its 95% interval, and the difference of every
+pair with its interval and Holm's p-value. The exit status is 1 where the accuracy of a run is not comparison.csv's.
 """
 
 import sys
@@ -60,7 +59,8 @@ def standard_error(values: np.ndarray, shared: float = 0.0, shared_degrees: floa
     residual = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     variance = by_text + max(by_seed - (residual**2).sum() / ((seeds - 1) * (texts - 1)) / values.size, 0.0)
     spent = by_seed**2 / (shared_degrees or seeds - 1) + by_text**2 / (texts - 1)
-    return variance**0.5, variance**2 / spent if spent else np.inf
+    least = min(shared_degrees or seeds - 1, texts - 1)
+    return variance**0.5, max(variance**2 / spent, least) if spent else np.inf
 
 
 def compared(correct: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -88,8 +88,8 @@ def main(report: Path) -> int:
     means = {method: [len(own), *with_interval(own.to_numpy(float))] for method, own in correct.items()}
     table = pd.DataFrame.from_dict(means, "index", columns=["seeds", "accuracy", "low", "high"])
     print(table.to_string(float_format="%.2f"), end="\n\n")
-    table = compared(correct)
-    print(table.to_string(formatters=dict.fromkeys(table, "{:+.2f}".format) | {"p": "{:.4f}".format}), end="\n\n")
+    form = dict.fromkeys(["difference", "low", "high"], "{:+.2f}".format) | {"p": "{:.4f}".format}
+    print(compared(correct).to_string(formatters=form), end="\n\n")
     said = pd.read_csv(report / "comparison.csv").query("study == 'main' and status == 'finished'")
     same = [abs(correct[run.method].loc[run.seed].mean() - run.test_accuracy) < 1e-9 for run in said.itertuples()]
     print(f"agrees with comparison.csv: {sum(same)} of {len(same)} runs")

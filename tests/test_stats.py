@@ -80,6 +80,13 @@ def test_standard_error_where_one_of_the_two_does_not_vary(random):
     assert standard_error(np.ones((3, 7))).half_width(0.95) == 0
 
 
+def test_no_interval_is_wider_than_the_seeds_alone_would_make_it(random):
+    """Where seeds hardly differ beyond chance, a difference of variances must not leave less than their freedom."""
+    for _ in range(200):
+        answers = random.random((3, 200)) < 0.53
+        assert standard_error(answers.astype(float)).degrees_of_freedom >= 2
+
+
 def test_expanded_interval_keeps_the_shape_and_takes_the_width(random):
     skewed = random.exponential(size=100_000)
     interval = expanded_interval(1.0, skewed, StandardError(2.0, 4))
