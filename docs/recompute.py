@@ -2,7 +2,7 @@
 
     python docs/recompute.py reports/full
 
-Printed are, in per cent, the accuracy of every method on the test set with its 95% interval, and how every pair differs,
+Printed are, in per cent, the accuracy of every method on the test set with its 95% interval, and how pairs differ,
 with interval and Holm's p-value. The exit status is 1 where the accuracy of a run is not the one in comparison.csv.
 """
 
