@@ -218,7 +218,6 @@ class Search(BaseModel):
     epochs: int = Field(ge=1)
     seeds: int = Field(1, ge=1)  # the same for every method
     rates: dict[MethodName, list[Annotated[float, Field(gt=0, le=1)]]]  # method → grid
-    methods: dict[MethodName, dict[str, Any]] = {}  # method → what differs in its trials from its main runs
 
     @property
     def studies(self) -> dict[str, Study]:
@@ -230,11 +229,7 @@ class Search(BaseModel):
                 seeds=self.seeds,
                 final=False,
                 settings={"epochs": self.epochs},
-                methods={
-                    name: self.methods.get(name, {}) | {"learning_rate": rate}
-                    for name, grid in self.rates.items()
-                    if rate in grid
-                },
+                methods={name: {"learning_rate": rate} for name, grid in self.rates.items() if rate in grid},
             )
             for rate in every_rate
         }

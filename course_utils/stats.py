@@ -282,24 +282,22 @@ def power_of_design(error: StandardError, margin: float, pairs: int = 1) -> Powe
     )
 
 
-@dataclass(frozen=True)
-class PairedComparison:
-    """Two methods on the same seeds and sentences; the difference is first less second, in accuracy.
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A difference of accuracies, judged among the others of its family.
 
     One statistic decides everything: the difference over its `standard_error`, in which seeds and sentences are both
     samples. `p_holm` is its p-value and `p_equivalent` that of two one-sided tests of a difference of ±`margin`, both
-    adjusted over the `pairs` of the comparison by Holm. `difference` has the t interval that holds together with
-    those of all other pairs in 95% of repetitions (Bonferroni's, the first step of Holm's).
+    adjusted by Holm over the `family`, which has so many differences. `difference` has the t interval that holds
+    together with those of all others in 95% of repetitions (Bonferroni's, the first step of Holm's).
     """
 
-    first: str
-    second: str
     difference: Interval
     standard_error: StandardError
     p_holm: float
     p_equivalent: float
     margin: float
-    pairs: int
+    family: int
 
     @property
     def differs(self) -> bool:
@@ -308,7 +306,7 @@ class PairedComparison:
 
     @property
     def above(self) -> bool:
-        """Whether the first method is shown to be more accurate than the second."""
+        """Whether a difference is shown, and above zero."""
         return self.differs and self.difference.estimate > 0
 
     @property
@@ -316,10 +314,43 @@ class PairedComparison:
         """Whether any difference is shown to be smaller than the margin."""
         return self.p_equivalent < SIGNIFICANCE
 
+
+def judge_differences(
+    differences: Mapping[Any, np.ndarray], shared: SeedVariance | None, margin: float
+) -> dict[Any, dict[str, Any]]:
+    """Key → the fields of `Judged`, of a family of `differences`, each (seeds, sentences).
+
+    `shared` is the variance between seeds that they have in common, None where each has but its own.
+    """
+    errors = {key: standard_error(values, shared) for key, values in differences.items()}
+    estimates = {key: float(values.mean()) for key, values in differences.items()}
+    p_values = holm([min(1.0, 2 * error.beyond(abs(estimates[key]))) for key, error in errors.items()])
+    equivalence = holm([error.beyond(margin - abs(estimates[key])) for key, error in errors.items()])
+    family, found = len(errors), {}
+    for (key, error), p_holm, p_equivalent in zip(errors.items(), p_values, equivalence, strict=True):
+        half_width = error.half_width(1 - SIGNIFICANCE / family)
+        found[key] = {
+            "difference": Interval(estimates[key], estimates[key] - half_width, estimates[key] + half_width),
+            "standard_error": error,
+            "p_holm": p_holm,
+            "p_equivalent": p_equivalent,
+            "margin": margin,
+            "family": family,
+        }
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedComparison(Judged):
+    """Two methods on the same seeds and sentences; the difference is first less second, in accuracy."""
+
+    first: str
+    second: str
+
     @cached_property
     def power(self) -> Power:
         """What a comparison of these two methods by this design would show."""
-        return power_of_design(self.standard_error, self.margin, self.pairs)
+        return power_of_design(self.standard_error, self.margin, self.family)
 
     def swapped(self) -> PairedComparison:
         """The same comparison, second less first."""
@@ -357,18 +388,8 @@ def compare_pairs(correct: Mapping[str, pd.DataFrame], margin: float) -> list[Pa
     of_methods = np.array([correct[name].mean(axis=1).var() for name in {*sum(differences, ())}])
     of_pairs = np.array([values.mean(axis=1).var(ddof=1) for values in differences.values()])
     shared = _shared_variance(of_pairs, of_methods, min(map(len, differences.values())))
-    errors = {pair: standard_error(values, shared) for pair, values in differences.items()}
-    estimates = {pair: float(values.mean()) for pair, values in differences.items()}
-    p_values = holm([min(1.0, 2 * errors[pair].beyond(abs(estimates[pair]))) for pair in errors])
-    equivalence = holm([errors[pair].beyond(margin - abs(estimates[pair])) for pair in errors])
-    comparisons = []
-    for (pair, error), p_holm, p_equivalent in zip(errors.items(), p_values, equivalence, strict=True):
-        estimate, half_width = estimates[pair], error.half_width(1 - SIGNIFICANCE / len(errors))
-        difference = Interval(estimate, estimate - half_width, estimate + half_width)
-        comparisons.append(
-            PairedComparison(*pair, difference, error, p_holm, p_equivalent, margin=margin, pairs=len(errors))
-        )
-    return comparisons
+    judged = judge_differences(differences, shared, margin)
+    return [PairedComparison(first=pair[0], second=pair[1], **found) for pair, found in judged.items()]
 
 
 def _shared_variance(of_pairs: np.ndarray, of_methods: np.ndarray, seeds: int) -> SeedVariance:

@@ -15,19 +15,11 @@ from course_utils.comparison.conclusions import MINIMUM_SEEDS
 from course_utils.comparison.strays import refuse_strays
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
-from course_utils.stats import (
-    SIGNIFICANCE,
-    CrossedBootstrap,
-    Interval,
-    SeedVariance,
-    holm,
-    standard_error,
-)
+from course_utils.stats import CrossedBootstrap, Judged, SeedVariance, judge_differences
 from course_utils.tasks.classification import scores_of
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
-    from course_utils.config import RunConfig
     from course_utils.runs import Run
 
 _draw = cache(CrossedBootstrap.draw)  # the same seeds and texts again for every contrast
@@ -98,32 +90,19 @@ def _on_shared_seeds(series: Series) -> Series | None:
     return replace(series, points=kept)
 
 
-def factor_of(config: RunConfig, factor: str) -> Any:
-    """The value of a method's own setting."""
-    return getattr(config.settings, factor)
-
-
 def _value(run: Run, factor: str) -> Any:
     """Where a run stands on an axis: at the training texts that there were, or at the value of a method's setting."""
-    return run.result.data.sizes["train"] if factor == "max_train" else factor_of(run.config, factor)
+    return run.result.data.sizes["train"] if factor == "max_train" else getattr(run.config.settings, factor)
 
 
 def _validation_accuracy(runs: list[Run]) -> float:
     return float(np.mean([run.result.metrics["validation"].accuracy for run in runs]))
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """A difference of accuracies, judged by the rule of `stats.compare_pairs` among the contrasts of its exhibit.
+@dataclass(frozen=True, kw_only=True)
+class Contrast(Judged):
+    """A difference of accuracies among the contrasts of its exhibit."""
 
-    `difference` has the simultaneous 95% interval; `p` and `p_equivalent`, of a difference beyond ±`margin`, are
-    adjusted by Holm's method.
-    """
-
-    difference: Interval
-    p: float
-    p_equivalent: float
-    margin: float
     seeds: int
 
     @property
@@ -131,9 +110,9 @@ class Contrast:
         """ "above" or "below" where a difference is shown, "equivalent" within the margin, else "open"."""
         if self.seeds < MINIMUM_SEEDS:
             return "open"
-        if self.p < SIGNIFICANCE:
-            return "above" if self.difference.estimate > 0 else "below"
-        return "equivalent" if self.p_equivalent < SIGNIFICANCE else "open"
+        if self.differs:
+            return "above" if self.above else "below"
+        return "equivalent" if self.equivalent else "open"
 
     def negated(self) -> Contrast:
         """The contrast of the opposite difference."""
@@ -159,16 +138,8 @@ def contrasts(
         counted = of_seeds.sum() ** 2 / (of_seeds**2).sum() if of_seeds.any() else len(several)
         degrees = (min(map(len, several)) - 1) * max(min(counted, independent or len(several)), 1)
         shared = SeedVariance(of_seeds.mean(), degrees)
-    errors = {key: standard_error(array, shared) for key, array in arrays.items()}
-    estimates = {key: float(array.mean()) for key, array in arrays.items()}
-    p_values = holm([min(1.0, 2 * error.beyond(abs(estimates[key]))) for key, error in errors.items()])
-    equivalence = holm([error.beyond(margin - abs(estimates[key])) for key, error in errors.items()])
-    found = {}
-    for (key, error), p, p_equivalent in zip(errors.items(), p_values, equivalence, strict=True):
-        half_width = error.half_width(1 - SIGNIFICANCE / len(errors))
-        interval = Interval(estimates[key], estimates[key] - half_width, estimates[key] + half_width)
-        found[key] = Contrast(interval, p, p_equivalent, margin, len(arrays[key]))
-    return found
+    judged = judge_differences(arrays, shared, margin)
+    return {key: Contrast(seeds=len(arrays[key]), **found) for key, found in judged.items()}
 
 
 def less(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:

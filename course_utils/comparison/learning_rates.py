@@ -66,24 +66,13 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
             [f"Above its best rate a method lost more than {100 * COLLAPSE:.0f} points: {'; '.join(collapsed)}."]
             * bool(collapsed)
         ),
-        *_departures(experiment, list(best.index)),
+        *(
+            [f"A trial takes {counted(search.epochs, 'epoch')}, a main run {experiment.shared.epochs}."]
+            if (search := experiment.profile.search)
+            else []
+        ),
         *([f"The main runs do not use every winner: {'; '.join(other)}."] if other else []),
     ]
-
-
-def _departures(experiment: Experiment, methods: list[str]) -> list[str]:
-    """In what else than its learning rate a trial differs from its main run."""
-    search = experiment.profile.search
-    if search is None:
-        return []
-    main = {name: experiment.config(name).settings for name in methods}
-    own = [
-        f"{METHODS[name].title} has {setting} {value:g} instead of {getattr(main[name], setting):g}"
-        for name in methods
-        for setting, value in search.methods.get(name, {}).items()
-    ]
-    epochs = f"A trial takes {counted(search.epochs, 'epoch')}, a main run {experiment.shared.epochs}"
-    return [f"{'; '.join([epochs, *own])}."]
 
 
 def winners_as_toml(trials: pd.DataFrame) -> str:

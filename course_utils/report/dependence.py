@@ -18,7 +18,6 @@ from course_utils.comparison.axes import (
     accuracy_table,
     answers,
     contrasts,
-    factor_of,
     interactions,
     leaders,
     less,
@@ -27,6 +26,7 @@ from course_utils.comparison.axes import (
 from course_utils.comparison.conclusions import judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
+from course_utils.config import RunConfig
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
@@ -42,7 +42,7 @@ def _with_interval(contrast: Contrast) -> str:
 
 
 def _p(contrast: Contrast) -> str:
-    return "< 0.001" if contrast.p < 0.001 else f"= {contrast.p:.3f}"
+    return "< 0.001" if contrast.p_holm < 0.001 else f"= {contrast.p_holm:.3f}"
 
 
 say: Any = template(
@@ -169,7 +169,7 @@ def ranks(results: ExperimentRuns) -> None:
     table = pd.concat([accuracy_table([own]).assign(series=names[id(own)]) for own in laws])
     others = _at_one_rank(results, laws[0])
     table = pd.concat([table, others]).sort_values("value", kind="stable")
-    usual = factor_of(results.experiment.config(laws[0].method, study=laws[0].beside), "rank")
+    usual = _rank(results.experiment.config(laws[0].method, study=laws[0].beside))
     found = contrasts(
         {
             (names[id(own)], rank): less(own.correct[rank], own.correct[usual])
@@ -184,6 +184,11 @@ def ranks(results: ExperimentRuns) -> None:
     show_markdown(say.ranks_text(found, usual))
 
 
+def _rank(config: RunConfig) -> int:
+    own: Any = config.settings
+    return own.rank
+
+
 def _law(series: Series) -> str:
     """How the scale s of the update follows the rank, along a series."""
     if sparsity.keeps_scale(series):
@@ -195,7 +200,7 @@ def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
     """The other adapters of the study beside a law of the rank, as rows of an `accuracy_table`."""
     runs = {name: results.of(name, law.beside) for name in results.experiment.methods if name != law.method}
     adapters = {name: own for name, own in runs.items() if own and not METHODS[name].is_baseline}
-    points = [Series(name, law.beside, (), {factor_of(own[0].config, "rank"): own}) for name, own in adapters.items()]
+    points = [Series(name, law.beside, (), {_rank(own[0].config): own}) for name, own in adapters.items()]
     table = accuracy_table(points)
     return table.assign(series=[_title(name) for name in adapters])
 

@@ -289,9 +289,9 @@ def _audited(cards: list[Path]) -> dict[str, Any]:
 
 
 def side_studies(results: ExperimentRuns) -> None:
-    """The accuracy of the side studies that are of all methods, such as the replication at the card's rate."""
+    """The accuracy of the side studies that are points of no axis, such as the replication at the card's rate."""
     for study, spec in results.experiment.studies.items():
-        if not spec.final or len(spec.methods) < 2:
+        if not spec.final or spec.varies or len(spec.methods) < 2:
             continue
         summary = tables.summary_table(results, study)
         if (summary["seeds"] > 0).any():
