@@ -86,6 +86,9 @@ class SharedSettings(BaseModel):
     truncation: Literal["head", "head_and_tail"] = Field(
         "head", description="what is kept of a longer text: its beginning, or a quarter of it and the end"
     )
+    head_learning_rate: float | None = Field(
+        None, gt=0, le=1, description="peak learning rate of the head; none: the same as the rest's"
+    )
     warmup_steps: float = Field(0.06, ge=0, description="steps of linear warm-up; below 1, a share of all steps")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto is bf16 where the processor has it")
     threads: int = Field(1, ge=1, le=256, description="threads of one run; runs go side by side")
@@ -215,7 +218,7 @@ class Search(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(ge=1)
+    settings: dict[SharedName, Any] = {}  # in which a trial differs from the main runs
     seeds: int = Field(1, ge=1)  # the same for every method
     rates: dict[MethodName, list[Annotated[float, Field(gt=0, le=1)]]]  # method → grid
 
@@ -228,7 +231,7 @@ class Search(BaseModel):
                 title=f"Trial of the learning rate {rate:g}",
                 seeds=self.seeds,
                 final=False,
-                settings={"epochs": self.epochs},
+                settings=self.settings,
                 methods={name: {"learning_rate": rate} for name, grid in self.rates.items() if rate in grid},
             )
             for rate in every_rate

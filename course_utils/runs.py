@@ -88,6 +88,14 @@ class Memory(Record):
     measured_as: Title
 
 
+class Forgetting(Record):
+    """How often a text's nearest neighbour is of the text's own domain, by the base model and by what became of it."""
+
+    texts: int
+    before: float
+    after: float
+
+
 if TYPE_CHECKING:
     Metrics = Any
 else:  # one field a metric of the task: adding one there is enough
@@ -127,6 +135,7 @@ class RunResult(Record):
     memory: Memory
     metrics: dict[Title, Metrics]
     method: dict[str, Any]
+    forgetting: Forgetting | None = None  # of main runs whose source has sets of other domains
     environment: Environment
     code: dict[str, str] = {}  # module or package → hash or version; older records have none
     git: GitState | None

@@ -13,13 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
 from course_utils.code_identity import code_of, digest, from_records, summary
 from course_utils.comparison.published import BASELINE_PREDICTIONS, records_folder
@@ -28,7 +26,7 @@ from course_utils.errors import explained
 from course_utils.methods import FLOOR, METHODS
 from course_utils.methods.base import Method
 from course_utils.paths import relative_to_project, runs_folder
-from course_utils.training.evaluation import predict
+from course_utils.training.evaluation import MeanPooled, predict
 
 PENALTIES = [10.0**power for power in range(-3, 3)]  # scikit-learn's C, the inverse strength of the L2 penalty
 
@@ -71,20 +69,6 @@ def frozen_features(config: RunConfig, train: pd.DataFrame) -> Any:
     if torch.cuda.is_available():
         model.cuda()
     return make_pipeline(FunctionTransformer(lambda texts: predict(config, model, tokenizer, texts)), StandardScaler())
-
-
-class MeanPooled(nn.Module):
-    """A base model that answers with the mean of its last hidden states over all tokens but padding."""
-
-    def __init__(self, base: nn.Module):
-        super().__init__()
-        self.base = base
-        self.config = SimpleNamespace(num_labels=base.config.hidden_size)  # how many numbers `predict` is given
-
-    def forward(self, attention_mask: torch.Tensor, **tokens: torch.Tensor) -> SimpleNamespace:
-        states = self.base(attention_mask=attention_mask, **tokens).last_hidden_state.float()  # (texts, tokens, width)
-        weights = attention_mask.unsqueeze(-1)  # (texts, tokens, 1)
-        return SimpleNamespace(logits=(states * weights).sum(dim=1) / weights.sum(dim=1))
 
 
 MAJORITY = Baseline("majority", "Majority class", "d", "#7f7f7f")

@@ -8,7 +8,7 @@ from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import Experiment
 from course_utils.methods import METHODS
 from course_utils.tasks.classification import METRICS
-from course_utils.text import counted
+from course_utils.text import and_joined
 
 COLLAPSE = 0.15  # of accuracy: a method that loses so much at another rate has stopped learning
 
@@ -67,12 +67,19 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
             * bool(collapsed)
         ),
         *(
-            [f"A trial takes {counted(search.epochs, 'epoch')}, a main run {experiment.shared.epochs}."]
-            if (search := experiment.profile.search)
+            [f"A trial differs from a main run in {differences}."]
+            if (differences := trial_differences(experiment))
             else []
         ),
         *([f"The main runs do not use every winner: {'; '.join(other)}."] if other else []),
     ]
+
+
+def trial_differences(experiment: Experiment) -> str:
+    """In which settings a trial of the search differs from a main run, with both values; empty if in none."""
+    settings = experiment.profile.search.settings if experiment.profile.search else {}
+    main = experiment.shared
+    return and_joined([f"{name} ({value:,} and not {getattr(main, name):,})" for name, value in settings.items()])
 
 
 def winners_as_toml(trials: pd.DataFrame) -> str:

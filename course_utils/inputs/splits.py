@@ -33,7 +33,7 @@ class Data:
     `sets` maps a set's name to a DataFrame of example_id (16 hex digits, from the normalised text), text, perhaps
     text_pair, label (place in `class_names`) and, where people rated the sentences, mean_rating; `titles` maps it to
     what a report calls it; `removed` counts the texts that were left out, by reason; `understood` says how the source
-    was read, and `revision` at which commit of the hub.
+    was read, and `revision` at which commit of the hub; `further` names the sets of other domains.
     """
 
     source: str
@@ -43,6 +43,7 @@ class Data:
     class_names: tuple[str, ...]
     understood: list[str] = field(default_factory=list)
     revision: str | None = None
+    further: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -128,8 +129,9 @@ def load_data(
     }
     sets |= _cut(further, origin.name, removed, max_other=max_other)
     left_out = {reason: n for reason, n in removed.items() if n}
+    titles |= own.is_like.further
     return Data(
-        origin.name, sets, titles | own.is_like.further, left_out, own.class_names, own.understood, own.revision
+        origin.name, sets, titles, left_out, own.class_names, own.understood, own.revision, (*own.is_like.further,)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import datasets
 import evaluate
@@ -71,6 +72,20 @@ def predict_as_trained(config: RunConfig, model: nn.Module, tokenizer, frame: pd
     if config.speedups:
         speed_up(model, METHODS[config.method], config.precision)
     return predict(config, model, tokenizer, frame)
+
+
+class MeanPooled(nn.Module):
+    """A base model that answers with the mean of its last hidden states over all tokens but padding."""
+
+    def __init__(self, base: nn.Module):
+        super().__init__()
+        self.base = base
+        self.config = SimpleNamespace(num_labels=base.config.hidden_size)  # how many numbers `predict` is given
+
+    def forward(self, attention_mask: torch.Tensor, **tokens: torch.Tensor) -> SimpleNamespace:
+        states = self.base(attention_mask=attention_mask, **tokens).last_hidden_state.float()  # (texts, tokens, width)
+        weights = attention_mask.unsqueeze(-1)  # (texts, tokens, 1)
+        return SimpleNamespace(logits=(states * weights).sum(dim=1) / weights.sum(dim=1))
 
 
 class ClassificationMetrics(evaluate.Metric):

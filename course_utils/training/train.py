@@ -33,6 +33,7 @@ from course_utils.methods.sizes import count_parameters, plain_model, weight_byt
 from course_utils.paths import runs_folder
 from course_utils.tasks.classification import Classification, scores_of
 from course_utils.training import card, evaluation, provenance, updates
+from course_utils.training.forgetting import measure_forgetting
 from course_utils.training.trainer import adapted_model, last_checkpoint, make_trainer
 
 
@@ -84,12 +85,15 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
 
     model = method.finish(model)
     method.save(model, folder)
-    sets = [name for name in data.sets if name != "train" and (config.final or name == "validation")]
+    sets = ["validation", *(_evaluation_sets(config, data) if config.final else [])]
     parameters, stored = count_parameters(model), _stored_bytes(folder, model)
     measured, state = method.measurements(model, config.settings), trainer.state
     del base, model, trainer
     give_memory_back()
     trained = method.load_merged(method.load_base(config.base, task, "fp32"), folder)
+    forgetting = None
+    if config.study == "main" and data.further:  # before it is sped up for the tokens that a head reads
+        forgetting = measure_forgetting(config, config.base.load(task), trained, tokenizer, data)
     predictions, eval_seconds = _predict(config, trained, tokenizer, data, sets)
     predictions.to_parquet(folder / "predictions.parquet", index=False)
     metrics = {
@@ -125,6 +129,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
         memory=provenance.peak_memory(),
         metrics=metrics,
         method=measured,
+        forgetting=forgetting,
         code=code_of(config.method),
         environment=provenance.surroundings(config.threads, load_before),
         git=provenance.git_state(),
@@ -138,6 +143,12 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     if not method.is_baseline:
         card.write_card(runs.Run(folder, result))
     return from_first_process(runs.publish(folder, result))
+
+
+def _evaluation_sets(config: RunConfig, data: Data) -> list[str]:
+    """What a finished run is evaluated on: a side study on the final evaluation sets alone, a main run on all."""
+    seen = ("train", "validation", *(() if config.study == "main" else data.further))
+    return [name for name in data.sets if name not in seen]
 
 
 def _as_logged(metrics: dict[str, float], state: transformers.TrainerState) -> dict:

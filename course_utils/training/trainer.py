@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 import zipfile
+from collections.abc import Container
 from math import ceil, gcd
 from pathlib import Path
 
@@ -28,8 +29,10 @@ from transformers.trainer_pt_utils import safe_globals
 
 from course_utils.config import RunConfig
 from course_utils.host import processes
+from course_utils.inputs.bases import head_modules, in_head
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
+from course_utils.methods.sizes import plain_model
 from course_utils.tasks.classification import Classification, score
 from course_utils.training.evaluation import batches_by_tokens
 from course_utils.training.speed import speed_up
@@ -98,9 +101,16 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
     # The head's loss is a mean over what it is given, whatever it is told of the whole batch.
     trainer.model_accepts_loss_kwargs = False
     trainer.tokens_at_once = config.tokens_at_once
-    trainer.own_rates = method.learning_rates(model, settings, warmup, total_steps)
+    trainer.undecayed = method.learning_rates(model, settings, warmup, total_steps)
+    trainer.own_rates = _head_rates(model, config.head_learning_rate) | trainer.undecayed
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _head_rates(model, rate: float | None) -> dict[str, float]:
+    """Trained parameter of the head → `rate`, where the head has a rate of its own."""
+    heads = head_modules(plain_model(model)) if rate else []
+    return {name: rate for name, p in model.named_parameters() if rate and p.requires_grad and in_head(name, heads)}
 
 
 def _validation_metrics(prediction) -> dict[str, float]:
@@ -144,11 +154,13 @@ class GroupedByLength(Sampler[int]):
 class CourseTrainer(Trainer):
     """Trainer with our data order, whose checkpoints hold what is trained and nothing else.
 
-    `own_rates` maps a parameter's name to its learning rate where that is not the run's. A batch of more than
-    `tokens_at_once` tokens is computed in parts, each with its share of the loss: their gradient is the batch's.
+    `own_rates` maps a parameter's name to its learning rate where that is not the run's; those in `undecayed` have no
+    weight decay. A batch of more than `tokens_at_once` tokens is computed in parts, each with its share of the loss:
+    their gradient is the batch's.
     """
 
     own_rates: dict[str, float] = {}
+    undecayed: Container[str] = ()
     tokens_at_once: int | None = None
     share = 1.0  # of the batch that is being computed
 
@@ -170,12 +182,16 @@ class CourseTrainer(Trainer):
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
         own = {self.model.get_parameter(name): rate for name, rate in self.own_rates.items()}
-        for group in optimizer.param_groups:
+        for group in [*optimizer.param_groups]:
+            theirs = [p for p in group["params"] if p in own]
             group["params"] = [p for p in group["params"] if p not in own]
-        for rate in sorted(set(own.values())):
-            parameters = [p for p, own_rate in own.items() if own_rate == rate]
-            optimizer.add_param_group({"params": parameters, "lr": rate, "weight_decay": 0.0})
+            for rate in sorted({own[p] for p in theirs}):
+                parameters = [p for p in theirs if own[p] == rate]
+                optimizer.add_param_group({"params": parameters, "lr": rate, "weight_decay": group["weight_decay"]})
         return optimizer
+
+    def get_decay_parameter_names(self, model):
+        return [name for name in super().get_decay_parameter_names(model) if name not in self.undecayed]
 
     @property
     def whole_batch(self) -> int:

@@ -166,7 +166,7 @@ def test_a_study_that_varies_more_than_it_says_is_refused_by_name(tmp_path, monk
     text = (PROFILES / "full.toml").read_text(encoding="utf-8")
     (tmp_path / "mine.toml").write_text(text.replace("{ rank = 1 }", "{ rank = 1, dropout = 0.5 }"), encoding="utf-8")
     monkeypatch.setattr(configuration, "PROFILES", tmp_path)
-    with pytest.raises(CourseError, match="studies.rank-1-alpha-16: .* differs from size-3500 in dropout, too"):
+    with pytest.raises(CourseError, match="studies.rank-1-alpha-16: .* differs from size-1500 in dropout, too"):
         load_experiment("mine")
 
 
