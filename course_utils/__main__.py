@@ -15,8 +15,8 @@ from course_utils.config import load_experiment
 from course_utils.errors import CourseError, check_writable, explained
 from course_utils.methods import METHODS
 from course_utils.options import INTERRUPTED, Overrides, Profile, exit_status, parse_overrides
-from course_utils.paths import reports_folder
-from course_utils.text import and_joined, one_line
+from course_utils.paths import reports_folder, runs_folder
+from course_utils.text import and_joined, counted, one_line
 from course_utils.workflow import fork_server
 
 SCRIPT = "peft-course"
@@ -221,6 +221,18 @@ def report(
         from course_utils.report.exhibits import accuracy_figure
 
         accuracy_figure(results).savefig(figure, metadata={"Date": None})
+
+
+@app.command()
+def restore(profile: Profile = "full", overrides: Overrides = []) -> None:  # noqa: B006
+    """Take what published records hold as finished runs, so that ./run_all.sh goes on from there."""
+    experiment = load_experiment(profile, parse_overrides(overrides))
+    check_writable(runs_folder(), "COURSE_RUNS")
+
+    from course_utils.comparison.published import restore_runs
+
+    restored, wanted = restore_runs(experiment), len(experiment.configs())
+    print(f"Restored {len(restored)} of {counted(wanted, 'run')}; ./run_all.sh --profile {profile} makes the others.")
 
 
 @app.command()

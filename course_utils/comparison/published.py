@@ -22,7 +22,17 @@ from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError, explained
 from course_utils.methods import METHODS
 from course_utils.paths import relative_to_project, reports_folder, runs_folder, sha256_of
-from course_utils.runs import Run, RunResult, checksum_of
+from course_utils.runs import (
+    UPDATES,
+    Run,
+    RunResult,
+    checksum_of,
+    find_run,
+    fingerprint,
+    held,
+    publish,
+    workspace,
+)
 from course_utils.tasks.classification import scores_of
 
 if TYPE_CHECKING:
@@ -164,6 +174,52 @@ def published_chapter(experiment: Experiment, name: str) -> bytes | None:
     """The executed copy of the chapter `name`, where records are read and hold one."""
     copy = records_folder(experiment) / CHAPTERS / f"{name}.ipynb.gz"
     return gzip.decompress(copy.read_bytes()) if from_records() and copy.is_file() else None
+
+
+# ---------------------------------------------------------------- going on from records
+
+
+def restore_runs(experiment: Experiment) -> list[RunConfig]:
+    """Put every run of `experiment` that the published records hold among the runs, without its weights.
+
+    Returns what was restored. Only what the same command would make is: of today's settings, data, base model and
+    code. Not restored: a run that is there, and those whose weights a chapter or the comparison reads. Raises
+    CourseError where the records are missing or damaged.
+    """
+    restored = []
+    published = published_runs(experiment)
+    inputs: dict[str, tuple[str, str]] = {}  # a study's data and base model
+    for config in experiment.configs():
+        run = published.get(run_name(config))
+        if run is None or run.config != config or run.changed_code or _weights_are_read(experiment, config):
+            continue
+        if config.study not in inputs:
+            inputs[config.study] = config.load_data().fingerprint, config.base.fingerprint()
+        if run.result.fingerprint == fingerprint(config, *inputs[config.study], run.result.code):
+            with held(config):
+                if not find_run(config):
+                    _restore(run)
+                    restored.append(config)
+    return restored
+
+
+def _restore(run: PublishedRun) -> None:
+    folder = workspace(run.config, run.result.fingerprint)
+    run.predictions().to_parquet(folder / "predictions.parquet", index=False)
+    if run.config.final and (own := run.updates()) is not None:
+        own.to_parquet(folder / UPDATES, index=False)
+    publish(folder, run.result)
+
+
+def _weights_are_read(experiment: Experiment, config: RunConfig) -> bool:
+    """Whether more than the record of a run is wanted: a chapter shows it, or the comparison cuts its update."""
+    gated = [
+        (METHODS[name].control, study.beside)
+        for study in experiment.studies.values()
+        for name in study.methods
+        if study.varies[:1] == ("sparsity",)
+    ]
+    return (config.study, config.seed) == ("main", 0) or (config.method, config.study) in gated
 
 
 # ---------------------------------------------------------------- what needs weights or a clock

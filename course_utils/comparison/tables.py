@@ -88,6 +88,9 @@ PUBLISHED = {
 }
 
 
+NO_RECORD = "no record"  # why a run is missing, among published ones
+
+
 @dataclass(frozen=True)
 class MissingRun:
     """A run that the experiment wants and that cannot be used."""
@@ -211,7 +214,7 @@ def _read(config: RunConfig) -> Run | MissingRun:
 
 def _find(config: RunConfig, published: dict[str, PublishedRun]) -> Run | MissingRun:
     if not (run := published.get(run_name(config))):
-        return MissingRun(config, "no record")
+        return MissingRun(config, NO_RECORD)
     if run.config != config.model_copy(update={"precision": run.config.precision}):  # it may be this processor's
         return MissingRun(config, "made with other settings")
     return run

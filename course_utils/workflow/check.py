@@ -11,7 +11,7 @@ from course_utils.inputs.sources import find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
 from course_utils.paths import relative_to_project, runs_folder
-from course_utils.text import and_joined, duration, one_line
+from course_utils.text import and_joined, counted, duration, one_line
 from course_utils.training.memory import expected_memory
 from course_utils.workflow.estimates import expected_seconds
 
@@ -36,15 +36,22 @@ def check_folders(config: RunConfig) -> None:
 
 
 def check_records(experiment: Experiment) -> None:
-    """Raise CourseError unless the published records hold every run of `experiment`, unchanged and made by one code."""
-    from course_utils.comparison.published import records_folder, run_name
-    from course_utils.comparison.tables import read_runs
+    """Say how many runs of `experiment` the published records lack; CourseError unless the others are unchanged.
 
-    for missing in read_runs(experiment).missing:
-        raise CourseError(
-            f"{relative_to_project(records_folder(experiment))}: {run_name(missing.config)} cannot be bound:"
-            f" {missing.reason}; leave --from-records out to make the runs."
-        )
+    They have to be of the experiment's settings and made by one code.
+    """
+    from course_utils.comparison.published import records_folder, run_name
+    from course_utils.comparison.tables import NO_RECORD, read_runs
+
+    folder, missing = relative_to_project(records_folder(experiment)), read_runs(experiment).missing
+    for run in missing:
+        if run.reason != NO_RECORD:
+            raise CourseError(
+                f"{folder}: {run_name(run.config)} cannot be bound: {run.reason}; leave --from-records out to make"
+                " the runs."
+            )
+    if missing:
+        print(f"  {counted(len(missing), 'run')} without a record in {folder}: the report leaves them out", flush=True)
 
 
 def check_inputs(experiment: Experiment) -> dict:
