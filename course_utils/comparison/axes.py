@@ -91,7 +91,10 @@ def _on_shared_seeds(series: Series) -> Series | None:
 
 
 def _value(run: Run, factor: str) -> Any:
-    """Where a run stands on an axis: at the training texts that there were, or at the value of a method's setting."""
+    """Where a run stands on an axis: at the training texts that there were, at the rate that its head was trained at,
+    or at the value of a method's setting."""
+    if factor == "head_learning_rate":
+        return run.config.head_learning_rate or run.config.settings.learning_rate
     return run.result.data.sizes["train"] if factor == "max_train" else getattr(run.config.settings, factor)
 
 
@@ -148,6 +151,23 @@ def less(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
         raise CourseError("Two points of a comparison were tested on other texts; delete these runs and run again.")
     seeds = one.index.intersection(other.index)
     return one.loc[seeds].astype(int) - other.loc[seeds, one.columns].astype(int)
+
+
+def across(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """`one` less `other` on the seeds that both have, where they are of different texts.
+
+    The frame has the columns of both. Its row means are the differences of theirs, and its columns vary about their
+    mean as each set's texts do about their own, weighted by the sets' sizes: the standard error of a mean is then that
+    of a difference of two independent means.
+    """
+    seeds = one.index.intersection(other.index)
+    one, other = one.loc[seeds].astype(float), other.loc[seeds].astype(float)
+    size, means = one.shape[1] + other.shape[1], (one.to_numpy().mean(), other.to_numpy().mean())
+    parts = [
+        sign * size / frame.shape[1] * (frame - mean)
+        for frame, mean, sign in ((one, means[0], 1), (other, means[1], -1))
+    ]
+    return pd.concat(parts, axis=1) + (means[0] - means[1])
 
 
 def accuracy_table(series: Iterable[Series]) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import comb
+
 import pandas as pd
 
 from course_utils.comparison.tables import ExperimentRuns
@@ -10,6 +12,7 @@ from course_utils.methods import METHODS
 from course_utils.tasks.classification import METRICS
 from course_utils.text import and_joined
 
+JUDGED_BY = ["nll", "accuracy"]  # of equals by the second
 COLLAPSE = 0.15  # of accuracy: a method that loses so much at another rate has stopped learning
 
 
@@ -19,22 +22,49 @@ def search_trials(runs: ExperimentRuns) -> pd.DataFrame:
     Means over the seeds of the search; the fingerprint is that of the first. A method's best has the best likelihood;
     of equals, the best accuracy.
     """
-    judged_by = ["nll", "accuracy"]
     rows = [
         {
             "method": run.config.method,
             "learning_rate": run.config.settings.learning_rate,
-            **{metric: getattr(run.result.metrics["validation"], metric) for metric in judged_by},
+            **{metric: getattr(run.result.metrics["validation"], metric) for metric in JUDGED_BY},
             "fingerprint": run.result.fingerprint,
         }
         for run in runs.runs
         if not run.config.final
     ]
-    columns = ["method", "learning_rate", *judged_by, "fingerprint"]
-    over_seeds = dict.fromkeys(judged_by, "mean") | {"fingerprint": "first"}
+    columns = ["method", "learning_rate", *JUDGED_BY, "fingerprint"]
+    over_seeds = dict.fromkeys(JUDGED_BY, "mean") | {"fingerprint": "first"}
     trials = pd.DataFrame(rows, columns=columns).groupby(["method", "learning_rate"], as_index=False).agg(over_seeds)
-    ranked = trials.sort_values(judged_by, ascending=[not METRICS[metric].higher_is_better for metric in judged_by])
-    return trials.assign(best=trials.index.isin(ranked.groupby("method").head(1).index))
+    return trials.assign(best=trials.index.isin(_best_first(trials).groupby("method").head(1).index))
+
+
+def _best_first(trials: pd.DataFrame) -> pd.DataFrame:
+    return trials.sort_values(JUDGED_BY, ascending=[not METRICS[metric].higher_is_better for metric in JUDGED_BY])
+
+
+def search_table(trials: pd.DataFrame) -> pd.DataFrame:
+    """A row a method: best rate, accuracies at the next lower rate, at the best and at the next higher one, and the
+    accuracy to expect of the best of 1, 2, … trials.
+
+    That is the mean over all choices of so many of the method's trials, of which the likelihood picks one (Dodge et al.
+    2019, section 3, there with replacement). Accuracies are of the validation texts, in per cent; nan where there is no
+    such trial.
+    """
+    rows = {}
+    for method, own in trials.groupby("method"):
+        by_rate = own.sort_values("learning_rate").reset_index(drop=True)
+        place, accuracy = int(by_rate["best"].idxmax()), 100 * by_rate["accuracy"]
+        ranked = 100 * _best_first(own)["accuracy"].to_numpy()
+        n = len(ranked)
+        chosen = {k: [comb(n - 1 - i, k - 1) / comb(n, k) for i in range(n)] for k in range(1, n + 1)}
+        rows[method] = {
+            "rate": by_rate["learning_rate"][place],
+            "below": accuracy.get(place - 1),
+            "at": accuracy[place],
+            "above": accuracy.get(place + 1),
+            **{k: float(ranked @ shares) for k, shares in chosen.items()},
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").reindex([name for name in METHODS if name in rows])
 
 
 def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:

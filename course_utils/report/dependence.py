@@ -205,6 +205,24 @@ def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
     return table.assign(series=[_title(name) for name in adapters])
 
 
+def head_rates(results: ExperimentRuns) -> None:
+    """What changes where the head has a learning rate of its own, the same for all methods."""
+    series = read_axis(results, "head_learning_rate")
+    if not series:
+        show_markdown(say.shared_head_rate_text())
+        return
+    own, found, rates = {}, {}, set()
+    for method in series:
+        given = {rate: runs[0].config.head_learning_rate for rate, runs in method.points.items()}
+        apart = next(rate for rate, own_rate in given.items() if own_rate)
+        usual = next(rate for rate, own_rate in given.items() if not own_rate)
+        found[method.method] = less(method.correct[apart], method.correct[usual])
+        own[method.method] = usual
+        rates.add(apart)
+    judged = contrasts(found, judge_experiment(results).margin)
+    show_markdown(say.head_rates_text(judged, own, sorted(rates), series[0]))
+
+
 def sparsities(results: ExperimentRuns) -> None:
     """Accuracy against effective size: gates over their strengths, and what is simpler than gates."""
     found = sparsity.ways_to_less(results)

@@ -18,8 +18,9 @@ from course_utils.comparison import agreement, calibration, controls, tables
 from course_utils.comparison.baselines import BASELINES, shown
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
+from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.evaluation_time import MERGED, evaluation_times
-from course_utils.comparison.learning_rates import search_sentences, search_trials
+from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
 from course_utils.comparison.published import measured
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
@@ -63,6 +64,10 @@ def learning_rates(results: ExperimentRuns) -> None:
     best = trials[trials["best"]].eval("per_cent = 100 * accuracy")
     figure = plots.search_curves(trials, say.learning_rates_title(best["learning_rate"]))
     show_figure(figure, say.learning_rates_figure(results.experiment.profile.search), say.learning_rates_alt(best))
+    table = search_table(trials).rename(index=_title).rename_axis("Method").reset_index()
+    shown = table.rename(columns={"rate": "Best rate", "below": "Next lower", "at": "Best", "above": "Next higher"})
+    formats = {name: "{:g}" if name == "Best rate" else "{:.1f}" for name in shown.columns[1:]}
+    show_table(shown.rename(columns=str), say.search_table(), {str(name): form for name, form in formats.items()})
     _show_sentences(search_sentences(trials, results.experiment))
 
 
@@ -164,6 +169,29 @@ def other_domains(results: ExperimentRuns) -> None:
     figure = plots.accuracy_by_set(by_set, f"The drop is largest on {drop.idxmax()}")
     show_figure(figure, say.other_domains_figure(), say.other_domains_alt(drop))
     show_markdown(say.other_domains_text(drop))
+    if domains := read_domains(results):
+        show_markdown(say.domains_text(domains, CEILING))
+
+
+def forgetting(results: ExperimentRuns) -> None:
+    """How far the base model's own skill, to tell domains apart, is gone after training."""
+    found = forgetting_table(results)
+    if found.empty:
+        show_markdown(say.no_forgetting_text())
+        return
+    shown = pd.DataFrame(
+        {
+            "Method": found["method"].map(_title),
+            "Before (%)": found["before"].map("{:.1f}".format),
+            "After (%)": found["after"].map("{:.1f}".format),
+            "Change [95%]": [
+                f"{row.change:+.1f}" + (f" [{row.low:+.1f}, {row.high:+.1f}]" if row.low == row.low else "")
+                for row in found.itertuples()
+            ],
+        }
+    )
+    show_table(shown, say.forgetting_table(int(found["texts"].iloc[0])))
+    show_markdown(say.forgetting_text(found.set_index("method")))
 
 
 def agreements(results: ExperimentRuns) -> None:

@@ -98,6 +98,13 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
     assert said.count("against rank 8, 0.0") == 6 and "less accurate" not in said
 
 
+def test_a_head_with_a_rate_of_its_own_is_compared_with_the_same_method(results, shown):
+    dependence.head_rates(results)
+    (said,) = shown
+    assert said.count("0.0 [") == len(EXPERIMENT.studies["head-rate"].methods) and "a head that learns at 0.001" in said
+    assert "LoRA (head at 0.003 before)" in said and "No change is shown" in said
+
+
 def test_an_experiment_without_an_axis_says_what_it_holds_and_leaves_out(runs_in, shown):
     smoke = load_experiment("smoke", {"precision": "fp32"})
     write_run(smoke.config(ADAPTER), 0.8)

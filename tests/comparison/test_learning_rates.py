@@ -1,11 +1,13 @@
 """The learning-rate search: its trials, its winners, and that the profiles use them."""
 
+from itertools import combinations
+
 import pandas as pd
 import pytest
 from made_up import write_run
 from small import ADAPTER, FULL, MULTIPLIED
 
-from course_utils.comparison.learning_rates import search_sentences, search_trials, winners_as_toml
+from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials, winners_as_toml
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
@@ -43,8 +45,22 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
         "Above its best rate a method lost more than 15 points: " in said
         and f"; {METHODS[FULL].title} at 0.001" in said
     )
-    assert "A trial takes 1 epoch, a main run 2." in said
+    assert "A trial differs from a main run in max_train (2,500 and not 7,000) and epochs (1 and not 2)." in said
     assert len(table) == 30 and f"[methods.{ADAPTER}]\nlearning_rate = {grids[ADAPTER][2]:g}" in winners_as_toml(table)
+
+
+def test_the_table_says_the_neighbours_and_what_fewer_trials_would_have_found(trials):
+    experiment, table = trials
+    rows = search_table(table)
+    assert [*rows.index] == experiment.methods
+    own = rows.loc[ADAPTER]  # accuracies 60, 70, 80, 70, 60 over its grid
+    assert own[["rate", "below", "at", "above"]].to_list() == pytest.approx(
+        [experiment.profile.search.rates[ADAPTER][2], 70, 80, 70]
+    )
+    assert own[1] == pytest.approx(68) and own[5] == pytest.approx(80)
+    pairs = [max(pair) for pair in combinations([60, 70, 80, 70, 60], 2)]
+    assert own[2] == pytest.approx(sum(pairs) / len(pairs))
+    assert pd.isna(rows.loc[MULTIPLIED, "above"])
 
 
 def test_smoke_quick_and_full_use_the_same_winners():

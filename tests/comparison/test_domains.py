@@ -1,0 +1,79 @@
+"""Other domains: the same rule there, changes of a lead between sets of other texts, and what was forgotten."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import write_run
+from small import ADAPTER, FULL, GATED, HEAD
+
+from course_utils import runs
+from course_utils.comparison import domains
+from course_utils.comparison.axes import across, contrasts
+from course_utils.comparison.tables import Predictions, read_runs
+from course_utils.config import load_experiment
+from course_utils.methods import CEILING
+from course_utils.report import exhibits
+from course_utils.training.forgetting import share_of_own
+
+METHODS = [HEAD, FULL, ADAPTER, GATED]
+
+
+def answers(accuracy, texts, seed):
+    return pd.DataFrame(np.random.default_rng(seed).random((3, texts)) < accuracy).astype(int)
+
+
+def test_a_difference_across_sets_has_the_error_of_two_independent_means():
+    one = pd.concat([answers(0.8, 500, 0).head(1)] * 3, ignore_index=True)  # no spread between seeds
+    other = pd.concat([answers(0.6, 300, 1).head(1)] * 3, ignore_index=True)
+    both = across(one, other)
+    assert both.mean(axis=1).to_numpy() == pytest.approx((one.mean(axis=1) - other.mean(axis=1)).to_numpy())
+    expected = np.sqrt(one.loc[0].var() / 500 + other.loc[0].var() / 300)
+    assert contrasts({"": both})[""].standard_error.value == pytest.approx(expected, rel=0.01)
+
+
+@pytest.fixture
+def results(runs_in):
+    experiment = load_experiment("smoke", {"seeds": 3, "precision": "fp32", "methods": METHODS})
+    for config in experiment.configs():
+        write_run(config, 0.7)
+    return read_runs(experiment)
+
+
+@pytest.mark.parametrize(("elsewhere", "said"), [
+    ({FULL: 0.9, ADAPTER: 0.8, GATED: 0.8}, "LoRA on tweets and Sparse LoRA on tweets, and less accurate than none."),
+    ({FULL: 0.7, ADAPTER: 0.8, GATED: 0.7}, "no adapter method, and less accurate than LoRA on tweets."),
+    ({FULL: 0.8, ADAPTER: 0.8, GATED: 0.8}, "no adapter method, and less accurate than none."),
+])  # fmt: skip
+def test_who_is_ahead_elsewhere_is_computed(results, monkeypatch, elsewhere, said):
+    """In domain, full fine-tuning is ten points ahead."""
+    accuracy = {"test": {FULL: 0.9, ADAPTER: 0.8, GATED: 0.8}, "tweets": elsewhere}
+
+    def read(results, of):
+        labels = pd.Series(1, range(2_000))
+        return Predictions(labels, {name: answers(share, 2_000, 7) for name, share in accuracy[of].items()})
+
+    monkeypatch.setattr(domains, "read_predictions", read)
+    monkeypatch.setattr(domains, "evaluation_sets", lambda results: {"test": "movie test", "tweets": "tweets"})
+    found = domains.read_domains(results)
+    text = exhibits.say.domains_text(found, CEILING)
+    assert f"is shown to be more accurate than {said}" in text and len(found) == 2 and not found[0].moved
+    lost = [name for name in (ADAPTER, GATED) if elsewhere[FULL] - elsewhere[name] < 0.09]
+    assert [name for name, change in found[1].moved.items() if change.verdict == "below"] == lost
+    assert f"is shown to change in {len(lost) or 'none'} of 2 cases" in text
+
+
+def test_what_was_forgotten_is_the_fall_of_the_share_of_own_neighbours(results, monkeypatch):
+    states = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [1, 0.3]])
+    assert share_of_own(states, np.array(list("aabbb"))) == pytest.approx(4 / 5)
+    falls = {FULL: 0.2, ADAPTER: 0.0, HEAD: 0.0, GATED: 0.01}
+    measured = [
+        runs.Run(run.folder, run.result.model_copy(update={"forgetting": runs.Forgetting(
+            texts=600, before=0.8, after=0.8 - falls[run.config.method] + 0.01 * (run.config.seed - 1))}))
+        for run in results.runs
+    ]  # fmt: skip
+    table = domains.forgetting_table(type(results)(results.experiment, measured, []))
+    changes = table.set_index("method")["change"]
+    assert {name: round(-changes[name] / 100, 3) for name in METHODS} == falls
+    text = exhibits.say.forgetting_text(table.set_index("method"))
+    assert "is shown, with an interval below zero, for Full fine-tuning. The lowest share" in text
+    assert domains.forgetting_table(results).empty
