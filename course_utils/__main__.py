@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS, from_records
-from course_utils.config import load_experiment
+from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError, check_writable, explained
+from course_utils.host import usable_cores
 from course_utils.methods import METHODS
 from course_utils.options import INTERRUPTED, Overrides, Profile, exit_status, parse_overrides
-from course_utils.paths import reports_folder, runs_folder
-from course_utils.text import and_joined, counted, one_line
+from course_utils.paths import relative_to_project, reports_folder, runs_folder
+from course_utils.text import and_joined, counted, duration, one_line
 from course_utils.workflow import fork_server
 
 SCRIPT = "peft-course"
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def command_names() -> list[str]:
     """Names of all commands."""
-    return [command.callback.__name__ for command in app.registered_commands if command.callback]
+    return [command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback]
 
 
 def _command(arguments: list[str]) -> int | None:
@@ -236,12 +237,37 @@ def restore(profile: Profile = "full", overrides: Overrides = []) -> None:  # no
 
 
 @app.command()
-def rates(profile: Profile = "full", overrides: Overrides = []) -> None:  # noqa: B006
-    """Say which learning rates an experiment's search found, as lines for a profile."""
+def new_report(
+    name: Annotated[str, typer.Option(prompt="A name for the report")],
+    data: Annotated[str, typer.Option(prompt="The data (embedded, hub:OWNER/NAME, a file or a folder)")],
+    base_model: Annotated[str, typer.Option(prompt="The base model (embedded, a hub id or a folder)")],
+    minutes: Annotated[float, typer.Option(prompt="How many minutes may it take", min=1)],
+) -> None:
+    """Write a profile for your data, your base model and your time; asks for what is not given."""
+    from course_utils.workflow.estimates import expected_total
+    from course_utils.workflow.new_report import new_profile
+
+    file, experiment = new_profile(name, parse_overrides([f"data={data}", f"base_model={base_model}"]), minutes)
+    took = duration(expected_total(experiment, usable_cores()))
+    print(f"{relative_to_project(file)}: {experiment.profile.description}")
+    print(f"Type ./run_all.sh --profile {name}; it takes roughly {took}.")
+    if experiment.profile.search:
+        print(f"Then {PROGRAM} rates --profile {name} --write {name} takes the learning rates that its search found,")
+        print("and the same ./run_all.sh makes the runs again whose rate has changed.")
+
+
+@app.command()
+def rates(
+    profile: Profile = "full",
+    overrides: Overrides = [],  # noqa: B006
+    write: Annotated[list[str], typer.Option(help="Put them into this profile; may be repeated.")] = [],  # noqa: B006
+) -> None:
+    """Say which learning rates an experiment's search found, as lines for a profile, or write them into one."""
     experiment = load_experiment(profile, parse_overrides(overrides))
 
     from course_utils.comparison.learning_rates import search_sentences, search_trials, winners_as_toml
     from course_utils.comparison.tables import read_runs
+    from course_utils.workflow.new_report import with_rates
 
     trials = search_trials(read_runs(experiment))
     if trials.empty:
@@ -249,6 +275,11 @@ def rates(profile: Profile = "full", overrides: Overrides = []) -> None:  # noqa
     print(trials.drop(columns="fingerprint").to_string(index=False), end="\n\n")
     print("\n".join(search_sentences(trials, experiment)), end="\n\n")
     print(winners_as_toml(trials))
+    best = trials[trials["best"]].set_index("method")
+    for name in write:
+        load_experiment(name)  # it is there, and can be read
+        with_rates(PROFILES / f"{name}.toml", best["learning_rate"].to_dict(), best["fingerprint"].to_dict())
+        print(f"Written into the profile {name}.")
 
 
 @app.command()
