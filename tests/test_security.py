@@ -482,8 +482,8 @@ def test_the_pdf_reads_no_file_beside_it(tmp_path, monkeypatch):
     settings = {"title": "T", "subtitle": "", "author": "", "course": "", "date": "2026-01-01"}
     for address in ("/etc/passwd", "../secret.txt", str(tmp_path / "secret.txt")):
         monkeypatch.setattr(bind, "_pandoc", lambda *_, address=address: f"#read({json.dumps(address)})")
-        with pytest.raises(CourseError, match="could not be set as a PDF"):
-            bind._write_pdf("", settings, tmp_path / "scratch")
+        with pytest.raises(CourseError, match=r"report\.pdf could not be set"):
+            bind.set_pdf("", settings, tmp_path / "scratch", "report", "book.typ")
     # What lies below its folder can be read: it is the folder that keeps the rest out.
     (tmp_path / "scratch" / "secret.txt").write_text("secret")
     (tmp_path / "scratch" / "report.typ").write_text('#read("/secret.txt")')
