@@ -109,7 +109,8 @@ def trial_differences(experiment: Experiment) -> str:
     """In which settings a trial of the search differs from a main run, with both values; empty if in none."""
     settings = experiment.profile.search.settings if experiment.profile.search else {}
     main = experiment.shared
-    return and_joined([f"{name} ({value:,} and not {getattr(main, name):,})" for name, value in settings.items()])
+    said = [f"{name} ({value:,} and not {getattr(main, name):,})" for name, value in settings.items()]
+    return and_joined(said) if said else ""
 
 
 def winners_as_toml(trials: pd.DataFrame) -> str:
