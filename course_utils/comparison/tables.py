@@ -15,7 +15,7 @@ from course_utils.code_identity import from_records, keeps_old_runs
 from course_utils.comparison.baselines import BASELINES, MAJORITY, read_baselines
 from course_utils.comparison.published import PublishedRun, published_runs, run_name
 from course_utils.comparison.strays import refuse_strays
-from course_utils.config import Experiment, RunConfig
+from course_utils.config import Experiment, RunConfig, SharedSettings
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import SST2_VALIDATION
 from course_utils.methods import METHODS
@@ -48,9 +48,7 @@ COLUMNS = {
         for name, field in method.Settings.model_fields.items()
         if name not in ("learning_rate", "weight_decay")
     },
-    "epochs": Column("passes over the training set"),
-    "precision": Column("bf16 or fp32: precision of the matrix products"),
-    "threads": Column("processor threads of the run"),
+    **{name: Column(field.description or "") for name, field in SharedSettings.model_fields.items()},
     "parameters_adapter": Column("trained parameters outside the head", "mean", "Adapter (k)", 1e3, ",.1f"),
     "parameters_head": Column("trained parameters of the classification head", "mean", "Head (k)", 1e3, ",.1f"),
     "parameters_trainable": Column("all trained parameters", "mean"),
@@ -65,6 +63,9 @@ COLUMNS = {
     "peak_memory_bytes": Column("peak memory in bytes", "median", "Peak memory (MB)", 1e6, ",.0f"),
     "peak_memory_measured_as": Column("what the peak memory is a measurement of"),
     "fingerprint": Column("hash of settings, data, base model and code"),
+    "forgetting_texts": Column("texts whose nearest neighbour was looked for before training and after it"),
+    "forgetting_before": Column("share of them whose nearest neighbour is of their own domain, before training"),
+    "forgetting_after": Column("the same share after training"),
 }
 OF_BASELINES = {
     "baseline": Column("name of a baseline that fine-tunes nothing"),
@@ -272,12 +273,10 @@ def comparison_frame(results: ExperimentRuns) -> pd.DataFrame:
             "method": config.method,
             "seed": config.seed,
             "status": reasons.get(config.path, "finished"),
-            **config.settings.model_dump(exclude={"target_modules"}),
-            "target_modules": ",".join(getattr(config.settings, "target_modules", ())),
-            "epochs": config.epochs,
-            "precision": config.precision,
-            "threads": config.threads,
+            **dict(config.settings),
+            **{name: getattr(config, name) for name in SharedSettings.model_fields},
         }
+        row = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in row.items()}
         rows.append(row | (_measured(finished[config.path]) if config.path in finished else {}))
     frame = pd.DataFrame(rows)
     counts = frame.columns[frame.columns.str.fullmatch("(parameters|bytes)_.*|.*_(n|bytes)")]
@@ -294,6 +293,7 @@ def _measured(run: Run) -> dict:
         "peak_memory_bytes": result.memory.peak_bytes,
         "peak_memory_measured_as": result.memory.measured_as,
         "fingerprint": result.fingerprint,
+        **({f"forgetting_{name}": value for name, value in result.forgetting} if result.forgetting else {}),
         **{f"{name}_{metric}": value for name, metrics in result.metrics.items() for metric, value in metrics},
     }
 

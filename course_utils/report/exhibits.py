@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from course_utils.audit import audit
 from course_utils.comparison import agreement, calibration, controls, tables
+from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, shown
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
@@ -298,6 +299,26 @@ def costs(results: ExperimentRuns) -> None:
     show_table(fronts, say.fronts_table(), dict.fromkeys(fronts, "{:.0%}"))
     sure, open_ = (shares >= SURE).sum(axis=1), ((shares > 1 - SURE) & (shares < SURE)).sum(axis=1)
     _show_sentences([say.costs_text(len(axes), sure, open_, len(results.experiment.seeds) < MINIMUM_SEEDS)])
+
+
+def arithmetic(results: ExperimentRuns) -> None:
+    """What a training step computes and keeps, beside full fine-tuning: why an adapter saves less than one expects."""
+    table = step_table(results)
+    whole = table.loc[CEILING.name] if CEILING.name in table.index else None
+    shown = pd.DataFrame(
+        {
+            "Method": table.index.map(_title),
+            "Forward (GFLOPs)": (table["forward"] / 1e9).map("{:.2f}".format),
+            "Backward (GFLOPs)": (table["backward"] / 1e9).map("{:.2f}".format),
+            "Weights (MB)": (table["weights"] / 1e6).map("{:.1f}".format),
+            "Gradients (MB)": (table["gradients"] / 1e6).map("{:.1f}".format),
+            "Moments (MB)": (table["moments"] / 1e6).map("{:.1f}".format),
+            "Step (ms)": table["step"].map("{:.0f}".format),
+        }
+    )
+    show_table(shown.replace("nan", "not counted"), say.arithmetic_table(TOKENS))
+    if whole is not None and PLAIN.name in table.index and table["forward"].notna().all():
+        show_markdown(say.arithmetic_text(table.loc[PLAIN.name], whole, PLAIN.title, CEILING.title))
 
 
 def audits(results: ExperimentRuns) -> None:

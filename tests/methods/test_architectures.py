@@ -1,5 +1,6 @@
 """Every architecture × every method on tiny random weights: what holds for the default base holds for all of them."""
 
+from math import isnan
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,6 +33,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
+from course_utils.comparison.arithmetic import flops_of_a_text
 from course_utils.comparison.baselines import frozen_features
 from course_utils.config import load_experiment
 from course_utils.inputs import nf4
@@ -61,6 +63,7 @@ SIZES = {
     GPT2Config: {"n_embd": 64, "n_layer": 2, "n_head": 4},
     GPTNeoXConfig: USUAL,
 }  # fmt: skip
+UNCOUNTED = ("gpt2", "deberta-v2")  # they look at a value, which the meta device does not have
 ENCODERS = ("bert", "roberta", "xlm-roberta", "electra", "albert", "deberta-v2", "mpnet", "modernbert", "distilbert")
 
 
@@ -138,6 +141,15 @@ def test_every_architecture_can_be_adapted_trained_saved_and_merged(base, name, 
     if not method.is_baseline:  # with nothing of ours
         assert deltas
         assert_close(logits(PeftModel.from_pretrained(load(), tmp_path / "adapter")), expected)
+
+
+def test_the_arithmetic_of_a_step_is_counted_where_nothing_looks_at_a_value(base):
+    config = load_experiment("smoke", {"precision": "fp32", "base_model": base.name}).config(ADAPTER)
+    found = flops_of_a_text(config, tokens=8)
+    if base.config().model_type in UNCOUNTED:
+        assert isnan(found["forward"]) and isnan(found["backward"])
+    else:
+        assert found["forward"] > 0 and 0.3 < found["backward"] / found["forward"] < 1.5
 
 
 def heads_of(model):

@@ -1,0 +1,60 @@
+"""The arithmetic of a training step, counted on the meta device: no weight is loaded, nothing is multiplied."""
+
+from __future__ import annotations
+
+from math import nan
+
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from course_utils.comparison.published import measured
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.config import RunConfig
+from course_utils.methods import METHODS
+
+TOKENS = 26  # of a text: the median of the embedded sentences
+MOMENTS = 2  # that AdamW keeps for a trained number
+
+
+def flops_of_a_text(config: RunConfig, tokens: int = TOKENS) -> dict[str, float]:
+    """Floating-point operations of the matrix products for one text of so many tokens: forward and backward.
+
+    As PyTorch counts them while the adapted model computes on the meta device, without our speed-ups; putting four bits
+    back into a matrix is no product, and not counted. Both are nan for the few architectures that look at a value on
+    their way, which the meta device does not have.
+    """
+    model = METHODS[config.method].adapt(config.base.without_weights(config.task), config.settings).to("meta")
+    texts = torch.zeros(2, tokens, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        try:
+            loss = model(input_ids=texts, labels=texts[:, 0]).loss
+        except RuntimeError:
+            return {"forward": nan, "backward": nan}
+        forward = counter.get_total_flops()
+        loss.backward()
+        both = counter.get_total_flops()
+    return {"forward": forward / len(texts), "backward": (both - forward) / len(texts)}
+
+
+def step_table(results: ExperimentRuns) -> pd.DataFrame:
+    """A row a method with runs: forward, backward (operations a text), weights, gradients, moments (bytes), step (ms).
+
+    Gradients and moments are of the trained numbers, in 32 bits; the step is the runs' median.
+    """
+    first = {run.config.method: run for name in results.experiment.methods for run in results.of(name)[:1]}
+    counted = measured(
+        results, "arithmetic", lambda: {name: flops_of_a_text(run.config) for name, run in first.items()}
+    )
+    summary = results.summary.set_index("method")
+    rows = {
+        name: counted[name]
+        | {
+            "weights": summary.loc[name, "bytes_base_model"],
+            "gradients": 4 * summary.loc[name, "parameters_trainable"],
+            "moments": 4 * MOMENTS * summary.loc[name, "parameters_trainable"],
+            "step": summary.loc[name, "step_ms_median"],
+        }
+        for name in first
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").astype(float).rename_axis("method")

@@ -1,0 +1,100 @@
+"""Which method when: the answers of an experiment to the questions of somebody who has to choose."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from course_utils.comparison import tables
+from course_utils.comparison.axes import leaders, read_axis
+from course_utils.comparison.baselines import shown
+from course_utils.comparison.conclusions import Judgement, bought, judge_experiment
+from course_utils.comparison.domains import forgetting_table, read_domains
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.methods import FLOOR, METHODS
+from course_utils.report.dependence import size_changes
+from course_utils.report.display import TEMPLATES, show_markdown, show_table
+from course_utils.stats import PairedComparison
+from course_utils.text import template
+
+# What may count beside accuracy: a column of `summary_table`, and what a table calls it.
+COSTS = {
+    "bytes_adapter": "Bytes to store and send for each task",
+    "peak_memory_bytes": "Memory in training",
+    "train_seconds": "Time to train",
+    "bytes_base_model": "Memory of the base model",
+}
+
+
+class Unbeaten(NamedTuple):
+    """The most accurate method, those that are not shown to be worse, and how much of a cost each of them has."""
+
+    best: str
+    others: list[PairedComparison]  # the best less each of these
+    costs: pd.DataFrame  # a row a method, a column a cost
+
+    def cheapest(self, cost: str) -> str:
+        """The one of them with the least of a cost; of equals the more accurate."""
+        return str(self.costs[cost].astype(float).idxmin())
+
+
+def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
+    """Of all methods that train more than a head, and have enough seeds; None where there are not two of them."""
+    summary = results.summary.set_index("method")
+    names = {name for pair in judged.pairs for name in (pair.first, pair.second)} - {FLOOR.name}
+    if len(names) < 2:
+        return None
+    order = summary.loc[[*names], "accuracy"].astype(float).sort_values(ascending=False)
+    best = str(order.index[0])
+    others = [pair for pair in judged.against(best, names) if not pair.differs]
+    kept = [best, *(name for name in order.index if name in {pair.second for pair in others})]
+    return Unbeaten(best, others, summary.loc[kept, [*COSTS]])
+
+
+def which_when(results: ExperimentRuns) -> None:
+    """A table of what may count and the method that these runs would choose for it, then where the answers end."""
+    judged = judge_experiment(results)
+    found = unbeaten(results, judged)
+    if found is None:
+        show_markdown(say.nothing_text())
+        return
+    show_markdown(say.unbeaten_text(found))
+    show_table(_choices(results, found), say.choices_table(found.best))
+    show_markdown(say.limits_text(results.experiment, results.runs[0].result, bought(results)))
+
+
+def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
+    rows = []
+    readable = tables.readable_summary(results.summary).set_index(results.summary["method"])
+    for cost, title in COSTS.items():
+        name, column = found.cheapest(cost), tables.COLUMNS[cost].title
+        rows.append((title, name, f"{column}: {readable.loc[name, column]} against {readable.loc[found.best, column]}"))
+    if least := _with_few_texts(results):
+        size, name = least
+        rows.append((f"Few training texts ({size:,})", name, "the highest mean of the adapter methods there"))
+    for domain in read_domains(results)[1:]:
+        share = f"{100 * domain.accuracy[domain.best]:.1f}%, the highest mean of the adapter methods there"
+        rows.append((f"Texts like these: {domain.title}", domain.best, share))
+    kept = forgetting_table(results)
+    kept = kept[kept["method"].isin(found.costs.index)]
+    if len(kept):
+        most = kept.loc[kept["after"].idxmax()]
+        share = f"{most.after:.1f}% of the neighbours are of the text's own domain, {most.before:.1f}% before training"
+        rows.append(("What the base model knew", most.method, share))
+    return pd.DataFrame(
+        [(what, METHODS[name].title, why) for what, name, why in rows], columns=["What counts", "Take", "Because"]
+    )
+
+
+def _with_few_texts(results: ExperimentRuns) -> tuple[int, str] | None:
+    """The least number of training texts of the axis, and the adapter method with the highest mean there."""
+    series = read_axis(results, "max_train")
+    if not series:
+        return None
+    reference = max(series[0].points)
+    led = leaders(series, size_changes(series, reference), reference)
+    return (least, led.best[least]) if led and (least := min(led.best)) != reference else None
+
+
+say: Any = template(TEMPLATES / "choice.md.jinja", {"titled": lambda name: shown(name).title}).module
