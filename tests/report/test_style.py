@@ -67,7 +67,7 @@ def measures(notebook):
     code = cells(notebook, "code")
     lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code]
     shown = [count for count, cell in zip(lines, code, strict=True) if not tags(cell) & NOT_SHOWN]
-    words = len(prose(notebook).split())
+    words = len(re.sub(r'\]\(\S+( "@\w+")?\)', "]", prose(notebook)).split())  # not where a link leads
     return {
         "code cells": len(code),
         "median lines": median(shown),
