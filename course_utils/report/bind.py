@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from course_utils.errors import CourseError
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, reports_folder
 from course_utils.report import fonts
-from course_utils.report.chapters import elements, parse_markdown, read_chapter
+from course_utils.report.chapters import elements, make_citations, parse_markdown, read_chapter
 from course_utils.report.display import TEMPLATES
 from course_utils.text import escape_markdown
 
@@ -54,6 +54,7 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
             print(said)
             appendix += f"\n## Characters\n\n{escape_markdown(said)}\n"
         chapters["appendix"] = parse_markdown(appendix)
+        make_citations(chapters["appendix"], "the appendix")
         document = _joined(chapters, settings, front)
         html = _write_html(document, scratch)
         pdf = set_pdf(document, settings, scratch, "report", "book.typ")

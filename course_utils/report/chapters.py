@@ -10,8 +10,9 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from course_utils.errors import CourseError
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, assets_folder, reports_folder, runs_folder
@@ -37,7 +38,7 @@ def read_chapter(path: Path, figures_folder: Path) -> list[dict]:
     """The blocks of pandoc's syntax tree of one executed notebook; its figures go to a folder.
 
     Raises CourseError, naming the notebook, when it failed or did not run to its end, has no title,
-    cites what references.bib lacks, shows a picture without alt text or a path of this machine.
+    cites otherwise than `make_citations` reads, shows a picture without alt text or a path of this machine.
     """
     import nbformat
 
@@ -52,7 +53,7 @@ def read_chapter(path: Path, figures_folder: Path) -> list[dict]:
         if "document" in div["c"][0][1]:
             for heading in elements(div, "Header"):
                 heading.update(t="Para", c=[{"t": "Strong", "c": heading["c"][2]}])
-    _check_citations(blocks, path.name)
+    make_citations(blocks, path.name)
     for image in elements(blocks, "Image"):
         if image["c"][2][0] not in figures:
             raise CourseError(
@@ -82,8 +83,67 @@ def bibliography_keys() -> list[str]:
     return re.findall(r"^@\w+\{([^,\s]+)", BIBLIOGRAPHY.read_text("utf-8"), re.M)
 
 
+class Paper(NamedTuple):
+    """An entry of references.bib as a citation shows it."""
+
+    authors: str
+    year: int
+    address: str
+
+    def forms(self) -> tuple[str, str]:
+        """What a citation says in parentheses, and what it says within a sentence."""
+        return f"({self.authors}, {self.year})", f"{self.authors} ({self.year})"
+
+
+@cache
+def papers() -> dict[str, Paper]:
+    """Key of references.bib → its entry."""
+    import pypandoc
+
+    found = {}
+    text = BIBLIOGRAPHY.read_text("utf-8")
+    for entry in json.loads(pypandoc.convert_text(text, "csljson", format="biblatex")):
+        first, *others = [author.get("family") or author["literal"] for author in entry["author"]]
+        pair = len(others) == 1 and others != ["others"]
+        authors = f"{first} and {others[0]}" if pair else f"{first} et al." if others else first
+        address = entry.get("URL") or f"https://doi.org/{entry['DOI']}"
+        found[entry["id"]] = Paper(authors, entry["issued"]["date-parts"][0][0], address)
+    return found
+
+
+def citation(key: str) -> str:
+    """The Markdown that cites `key`: a link to the paper with authors and year, whose title is the key."""
+    paper = papers()[key]
+    return f'[{paper.forms()[0]}]({paper.address} "@{key}")'
+
+
+def make_citations(blocks: list[dict], name: str) -> None:
+    """Turn the links to papers in pandoc's `blocks` into pandoc's citations.
+
+    A link is one to a paper where its title is a key, as `citation` writes it. Raises CourseError, naming the notebook
+    `name`, where references.bib lacks the key or says otherwise, and where a citation is none that JupyterLab shows.
+    """
+    for cite in elements(blocks, "Cite"):
+        for cited in cite["c"][0]:
+            _check_key(key := cited["citationId"], name)
+            raise CourseError(f"{name} cites @{key}, which JupyterLab shows as it stands; type {citation(key)}")
+    for link in elements(blocks, "Link"):
+        _, words, (address, title) = link["c"]
+        if not title.startswith("@"):
+            continue
+        _check_key(key := title[1:], name)
+        said, paper = "".join(word["c"] if word["t"] == "Str" else " " for word in words), papers()[key]
+        said = said.replace("\N{NO-BREAK SPACE}", " ")  # which pandoc puts behind an abbreviation
+        if said not in paper.forms() or address != paper.address:
+            within = f"or {paper.forms()[1]} within a sentence"
+            raise CourseError(f"{name} cites {title} as [{said}]({address}); type {citation(key)}, {within}")
+        mode = "NormalCitation" if said == paper.forms()[0] else "AuthorInText"
+        about = {"citationPrefix": [], "citationSuffix": [], "citationNoteNum": 0, "citationHash": 0}
+        link.update(t="Cite", c=[[about | {"citationId": key, "citationMode": {"t": mode}}], words])
+
+
 def show_references(name: str) -> None:
-    """Show what the notebook `name` cites as a list, each entry behind its key; the report has one list for all."""
+    """Show what the notebook `name` cites as a list, in the order of the authors; the report has one list for all."""
     import nbformat
     import pypandoc
 
@@ -93,8 +153,8 @@ def show_references(name: str) -> None:
     folder = str(BIBLIOGRAPHY.parent)  # in LC_ALL=C pandoc reads no path with letters beyond ASCII
     listed = pypandoc.convert_text(nocite, "gfm", format="markdown", extra_args=options, cworkdir=folder)
     listed = re.sub(r"</?span[^>]*>", "", listed)
-    entries = dict(re.findall(r'<div id="ref-(\w+)"[^>]*>\s*(.*?)\s*</div>', listed, re.S))
-    show_markdown("\n".join(f"- `{key}`: {entries[key]}" for key in keys))
+    entries = re.findall(r'<div id="ref-\w+"[^>]*>\s*(.*?)\s*</div>', listed, re.S)
+    show_markdown("\n".join(f"- {entry}" for entry in entries))
 
 
 def elements(node: Any, kind: str) -> Iterator[dict]:
@@ -123,15 +183,12 @@ def _check_executed(notebook: NotebookNode, name: str) -> None:
             raise CourseError(unfinished)
 
 
-def _check_citations(blocks: list[dict], name: str) -> None:
-    known = bibliography_keys()
-    for cite in elements(blocks, "Cite"):
-        for citation in cite["c"][0]:
-            if (key := citation["citationId"]) not in known:
-                raise CourseError(
-                    f"{name} cites @{key}, which course_utils/references.bib lacks; "
-                    r"add it there, mend the key, or write \@ for the mere sign"
-                )
+def _check_key(key: str, name: str) -> None:
+    if key not in papers():
+        raise CourseError(
+            f"{name} cites @{key}, which course_utils/references.bib lacks; "
+            r"add it there, mend the key, or write \@ for the mere sign"
+        )
 
 
 def _check_paths(markdown: str, name: str) -> None:

@@ -18,7 +18,7 @@ from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.paths import reports_folder
 from course_utils.report.abstract import abstract, finding
 from course_utils.report.bind import read_settings, references, set_pdf, with_front
-from course_utils.report.chapters import parse_markdown
+from course_utils.report.chapters import citation, make_citations, parse_markdown
 from course_utils.report.display import TEMPLATES
 from course_utils.text import escape_markdown, template
 
@@ -46,6 +46,7 @@ def build_paper(results: ExperimentRuns) -> Path:
         filters = {"titled": lambda name: shown(name).title, "in_points": difference_in_points}
         text = template(TEMPLATES / "paper.md.jinja", filters).render(_facts(results, exhibits))
         blocks = parse_markdown(text)
+        make_citations(blocks, "the paper")
         front = {"finding": finding(results), "abstract": abstract(results)}
         document = with_front([*blocks, *references()], settings, front)
         return set_pdf(document, settings, scratch, "paper", "paper.typ").replace(folder / "paper.pdf")
@@ -101,6 +102,7 @@ def _facts(results: ExperimentRuns, exhibits: dict[str, dict[str, list[str]]]) -
         "table": partial(_placed, exhibits, "table"),
         "text": lambda name, number=0: (exhibits[name]["text"] or [""])[number],
         "has": lambda name, kind: bool(exhibits[name][kind]),
+        "citation": citation,
         "finding": finding(results),
         "experiment": experiment,
         "methods": [METHODS[name] for name in experiment.methods],

@@ -26,6 +26,7 @@ from course_utils.errors import CourseError
 from course_utils.inputs.splits import Data
 from course_utils.paths import PROJECT
 from course_utils.report import bind
+from course_utils.report.chapters import citation
 from course_utils.workflow import start
 
 pytestmark = pytest.mark.slow
@@ -34,7 +35,7 @@ HTML = "{http://www.w3.org/1999/xhtml}"
 MATH = "{http://www.w3.org/1998/Math/MathML}"
 
 FIRST = """# Sentences & labels
-What it shows [@hutto2014vader], as [HiRA](05_hira.ipynb#proof) does.[^1]
+What it shows HUTTO, as [HiRA](05_hira.ipynb#proof) does.[^1]
 - see [below](#Proof) and [a file](../docs/contract.md)
 
 [^1]: The first note.
@@ -45,16 +46,16 @@ Raw <script>alert(1)</script> <b>bold</b> \\input{x} #read("x") [go](javascript:
 | a | b |
 |---|--:|
 | x | 1 |
-"""
+""".replace("HUTTO", citation("hutto2014vader"))
 HIRA = """# HiRA
-After @huang2025hira, $\\Delta W = W_0 \\odot BA$, and[^1]
+After HUANG, $\\Delta W = W_0 \\odot BA$, and[^1]
 
 $$\\hat W = W_0 \\odot (1 + BA), \\quad g \\leftarrow \\max(|g| - \\|\\Delta W\\|_F, 0)$$
 
 [^1]: The second note.
 
 ## Proof
-Done."""
+Done.""".replace("HUANG", citation("huang2025hira"))
 DRAW = (
     f"hostile = {HOSTILE!r}"
     + """
@@ -67,7 +68,8 @@ from course_utils.report.display import show_figure
 from course_utils.report.display import show_markdown
 from course_utils.report.display import show_table
 figure, axes = plt.subplots(figsize=(12, 3)); axes.plot([1, 2])
-show_figure(figure, "A line of $W_0$, see [@hu2022lora].", 'It "rises" \\\\ to 2.')
+paper = '[(Hu et al., 2022)](https://arxiv.org/abs/2106.09685 "@hu2022lora")'
+show_figure(figure, f"A line of $W_0$, see {paper}.", 'It "rises" \\\\ to 2.')
 show_table(pd.DataFrame({"text": hostile, "n": range(len(hostile))}), "Hostile.")
 show_markdown(escape_markdown(" / ".join(hostile)))
 print("\\n".join(hostile))
@@ -277,7 +279,8 @@ def test_same_notebooks_give_the_same_bytes(reports, monkeypatch):
         (["# T", ran("1/0", new_output("error", ename="ZeroDivisionError", evalue="by zero"))],
          "stopped with ZeroDivisionError: by zero"),
         (["# T", new_code_cell("1")], "did not run to its end"),
-        (["# T\n[@hu2022lora; @nobody1999]"], "cites @nobody1999"),
+        (["# T\n[x](https://example.org '@nobody1999')"], "cites @nobody1999"),
+        (["# T\n[@hu2022lora]"], 'type [(Hu et al., 2022)](https://arxiv.org/abs/2106.09685 "@hu2022lora")'),
         (["# T", ran("x", printed(f"saved {PROJECT}/runs/a"))], f"path {PROJECT}/runs/a of this"),
         (["# T\n\n![x](https://example.org/x.png)"], "shows the image https://example.org/x.png"),
         (["# T", ran("x", new_output("display_data", {"image/png": "AA=="}))], "without alt text"),

@@ -1,6 +1,7 @@
 """What opens and closes a chapter: how long it takes, the references, and a sentence of the reader's own."""
 
 import json
+import re
 
 import nbformat
 import pandas as pd
@@ -9,9 +10,17 @@ from small import ADAPTER
 
 from course_utils.__main__ import main
 from course_utils.config import load_experiment
+from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.report import chapters
-from course_utils.report.chapters import cited_keys, show_references
+from course_utils.report.chapters import (
+    citation,
+    cited_keys,
+    elements,
+    make_citations,
+    parse_markdown,
+    show_references,
+)
 from course_utils.report.playground import classify, playground, trained_runs
 from course_utils.training.train import train
 from course_utils.workflow.notebooks import NOTEBOOKS, time_needed
@@ -84,5 +93,21 @@ def test_references_are_what_the_chapter_cites(monkeypatch):
     (listed,) = shown
     keys = cited_keys(nbformat.read(NOTEBOOKS / "05_hira.ipynb", as_version=4))
     assert keys[0] == "huang2025hira" and "hira2025issue7" in keys
-    assert [line.split("`")[1] for line in listed.splitlines() if line.startswith("- `")] == keys
-    assert "Huang, Qiushi" in listed and "<" not in listed.replace("<https://", "")
+    assert len(listed.splitlines()) == len(keys) and listed.splitlines() == sorted(listed.splitlines())
+    assert "- Huang, Qiushi" in listed and "<" not in listed.replace("<https://", "")
+
+
+def test_a_link_to_a_paper_is_a_citation_and_says_what_the_bibliography_says():
+    assert chapters.papers()["card2020power"].forms() == ("(Card et al., 2020)", "Card et al. (2020)")
+    authors = {key: paper.authors for key, paper in chapters.papers().items()}
+    assert authors["owen2007pigeonhole"] == "Owen" and authors["hutto2014vader"] == "Hutto and Gilbert"
+    assert authors["khaki2025sparselora"] == "Khaki et al." and authors["hira2025issue7"] == "HiRA repository, issue 7"
+
+    right = citation("hu2022lora")
+    blocks = parse_markdown(f"It is low {right}, as {right.replace('(Hu et al., 2022)', 'Hu et al. (2022)')} say.")
+    make_citations(blocks, "a notebook")
+    modes = [cite["c"][0][0]["citationMode"]["t"] for cite in elements(blocks, "Cite")]
+    assert modes == ["NormalCitation", "AuthorInText"] and not [*elements(blocks, "Link")]
+    for wrong in ("[@hu2022lora]", right.replace("2022)", "2021)"), right.replace("2106", "2107")):
+        with pytest.raises(CourseError, match=re.escape(f"type {right}")):
+            make_citations(parse_markdown(wrong), "a notebook")
