@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 BESIDE = "base"  # folder of the base model beside an exported adapter
-TEMPLATES = Path(__file__).parent
 
 
 def write_exports(run: Run, folders: dict[str, Path]) -> None:
@@ -47,7 +46,7 @@ def loading_code(run: Run, form: str, place: str) -> str:
     """Python that loads an export of `run` in this form from `place`, a folder or a name on the hub, and uses it."""
     base, names = run.config.base, run.task.labels
     return (
-        template(TEMPLATES / "loading.py.jinja")
+        template(Path(__file__).with_name("loading.py.jinja"))
         .render(
             form=form,
             place=place,
@@ -158,7 +157,7 @@ WRITERS: dict[str, Callable[[Run, nn.Module, Path], None]] = {
 
 
 def _write_readme(run: Run, form: str, folder: Path) -> None:
-    text = template(TEMPLATES / "export.md.jinja").render(
+    text = template(Path(__file__).with_name("export.md.jinja")).render(
         form=form,
         method=run.method,
         base=_facts(run),
@@ -176,7 +175,7 @@ def _write_readme(run: Run, form: str, folder: Path) -> None:
 def _usage(run: Run, form: str) -> str:
     """The section of a README that says how to load this form."""
     base = run.config.base
-    return template(TEMPLATES / "usage.md.jinja").render(
+    return template(Path(__file__).with_name("usage.md.jinja")).render(
         form=form,
         hub_id=None if base.is_local else base.name,
         base=_facts(run),
