@@ -131,15 +131,15 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --to jsonl.")] = False,
 ) -> None:
     """Classify texts with a trained run; texts that begin with a dash come after --."""
-    from course_utils.runs import check_unchanged, read_run
+    from course_utils.runs import read_run
 
     if as_json and to not in (None, "jsonl"):
         raise CourseError(f"--json and --to {to} exclude each other; type one of them.")
     trained = read_run(run)
-    check_unchanged(trained)
 
     from course_utils.training import prediction
 
+    prediction.check_usable(trained)
     form = prediction.form_of("jsonl" if as_json else to, output, file)
     texts = prediction.read_texts(trained, text or [], file, (column, pair_column), pair)
     prediction.write(prediction.classify(trained, texts), form, output)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from course_utils.errors import CourseError, explained
 from course_utils.inputs.bases import head_modules
 from course_utils.inputs.facts import Facts
-from course_utils.runs import Run, check_unchanged, load_model
+from course_utils.runs import Run, load_model
 from course_utils.tasks.classification import METRICS
 from course_utils.text import code_span, template
-from course_utils.training.card import command
 from course_utils.training.hub import adapter_files
+from course_utils.training.prediction import check_usable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,13 +73,7 @@ def _check(run: Run, folders: dict[str, Path]) -> None:
             raise CourseError(f"--{form} {folder}: another form goes there; type a folder of its own for each.")
     if "adapter" in folders and run.method.is_baseline:
         raise CourseError(f"{run.name} is a run of {run.method.title}, which has no adapter; type --merged FOLDER.")
-    weights = "weights.safetensors" if run.method.is_baseline else "adapter/adapter_model.safetensors"
-    if not (run.folder / weights).is_file():
-        raise CourseError(
-            f"{run.name} has no weights, as a run that was restored from published records; to train it, type"
-            f" {command(run.config)} --force."
-        )
-    check_unchanged(run)
+    check_usable(run)
     if "onnx" in folders and not importlib.util.find_spec("onnxscript"):
         raise CourseError("--onnx needs two packages that are not here; type pip install onnxscript onnxruntime.")
 

@@ -17,13 +17,25 @@ from tqdm import tqdm
 from course_utils.errors import CourseError, explained
 from course_utils.inputs.columns import ANY_NUMBER, LABEL_COLUMNS, PAIR_COLUMNS, TEXT_COLUMNS
 from course_utils.inputs.tables import READERS, read_table
-from course_utils.runs import Run, load_model
+from course_utils.runs import Run, check_unchanged, load_model
 from course_utils.text import and_joined, one_line
+from course_utils.training.card import command
 from course_utils.training.evaluation import predict_as_trained
 from course_utils.training.trainer import somebody_watches
 
 NO_UTF_8 = re.compile("[\ud800-\udfff]")  # how Python holds bytes that are no text
 Named = tuple[str | None, str | None]  # the column of the texts, and that of what each is paired with
+
+
+def check_usable(run: Run) -> None:
+    """Raise CourseError unless the weights of `run` are there, and all its files as it recorded them."""
+    weights = "weights.safetensors" if run.method.is_baseline else "adapter/adapter_model.safetensors"
+    if not (run.folder / weights).is_file():
+        raise CourseError(
+            f"{run.name} has no weights, as a run that was restored from published records; to train it, type"
+            f" {command(run.config)} --force."
+        )
+    check_unchanged(run)
 
 
 def classify(run: Run, texts: pd.DataFrame) -> pd.DataFrame:
@@ -59,17 +71,17 @@ def read_texts(
     Columns text and, for a run on pairs, text_pair: `pair` for every text, or a column of the table. `columns` names
     the table's; what it leaves open is guessed. Raises CourseError where these do not fit each other or the run.
     """
-    is_table = file is not None and file.suffix.lower() in READERS
-    _check_fit(run, typed, file, columns, pair, is_table)
-    if is_table:
-        texts = _of_table(run, file, columns if run.result.data.pairs and pair is None else columns[:1])
+    table = file if file is not None and file.suffix.lower() in READERS else None
+    _check_fit(run, typed, file, columns, pair, table is not None)
+    if table:
+        texts = _of_table(run, table, columns if run.result.data.pairs and pair is None else columns[:1])
     else:
         texts = pd.DataFrame({"text": typed or _lines(file)}, dtype=object)
     if pair is not None:
         texts["text_pair"] = pair
     for place, *row in texts.itertuples():
         if found := next(filter(NO_UTF_8.search, row), None):
-            where = f"{file}, {place}: " if is_table else ""
+            where = f"{table}, {place}: " if table else ""
             raise CourseError(f"{where}{found[:100]!r} is not UTF-8; write it in that encoding.")
     return texts.reset_index(drop=True)
 

@@ -171,7 +171,7 @@ def test_predict_takes_texts_as_the_page_says(tmp_path, monkeypatch, capsys):
         asked.append(texts.to_numpy().tolist())
         return texts.assign(label="yes", probability=1.0)
 
-    monkeypatch.setattr("course_utils.runs.check_unchanged", lambda run: None)
+    monkeypatch.setattr("course_utils.training.prediction.check_usable", lambda run: None)
     monkeypatch.setattr("course_utils.training.prediction.classify", classify)
     [commands] = [body for kind, _, body in BLOCKS if kind == "bash"]
     for command in commands.splitlines():

@@ -11,6 +11,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from made_up import write_run
 from peft import AutoPeftModelForSequenceClassification
 from small import ADAPTER, FULL, QUANTISED
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -143,4 +144,8 @@ def test_what_cannot_be_exported_is_refused_in_one_sentence(run_of, tmp_path, mo
     content = weights.read_bytes()
     weights.write_bytes(content[:-4] + b"1234")
     assert main(["export", str(bare), "--merged", new]) == 2 and "is damaged" in capsys.readouterr().err
+    for method in (FULL, ADAPTER):  # as the records of a run give it back
+        restored = write_run(load_experiment("smoke", {"methods": [method]}).config(method, seed=7), 0.5)
+        for command in (["export", str(restored.folder), "--merged", new], ["predict", str(restored.folder), "eins"]):
+            assert main(command) == 2 and "--seed 7 --force" in capsys.readouterr().err
     assert not Path(new).exists()
