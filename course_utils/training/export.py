@@ -75,7 +75,7 @@ def _check(run: Run, folders: dict[str, Path]) -> None:
         raise CourseError(f"{run.name} is a run of {run.method.title}, which has no adapter; type --merged FOLDER.")
     check_usable(run)
     if "onnx" in folders and not importlib.util.find_spec("onnxscript"):
-        raise CourseError("--onnx needs two packages that are not here; type pip install onnxscript onnxruntime.")
+        raise CourseError("--onnx needs the package onnxscript, which is not here; type pip install onnxscript.")
 
 
 @contextmanager
