@@ -51,7 +51,7 @@ def loading_code(run: Run, form: str, place: str) -> str:
             form=form,
             place=place,
             hub_id=None if base.is_local else base.name,
-            revision=base.revision,
+            revision=run.result.base_model.fingerprint.rpartition("@")[2],  # the hub's may have moved on since
             labels=names,
             id2label=f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in names.items())}}}",
             skipped=head_modules(base.without_weights(run.task)) if run.method.four_bit_base else [],
