@@ -395,7 +395,7 @@ def test_a_stranger_s_run_is_data(foreign, planted, capsys):
     weights.unlink()
     seal()
     assert main(["predict", str(folder), "good"]) == 2
-    assert "lacks adapter/adapter_model.safetensors" in capsys.readouterr().err
+    assert "has no weights" in capsys.readouterr().err
     record = json.loads((folder / "result.json").read_text())
     for title in ("<b>x</b>", "[x](javascript:alert(1))", "=1+1"):
         seal(data=record["data"] | {"titles": record["data"]["titles"] | {"test": title}})

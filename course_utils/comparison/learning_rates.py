@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import comb
+from typing import Any
 
 import pandas as pd
 
@@ -50,7 +51,7 @@ def search_table(trials: pd.DataFrame) -> pd.DataFrame:
     2019, section 3, there with replacement). Accuracies are of the validation texts, in per cent; nan where there is no
     such trial.
     """
-    rows = {}
+    rows: dict[Any, dict[Any, Any]] = {}
     for method, own in trials.groupby("method"):
         by_rate = own.sort_values("learning_rate").reset_index(drop=True)
         place, accuracy = int(by_rate["best"].idxmax()), 100 * by_rate["accuracy"]
