@@ -68,19 +68,21 @@ def read_exhibits(notebook: Path, scratch: Path) -> dict[str, dict[str, list[str
     """
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
-        call = CALL.search("".join(cell["source"])) if cell["cell_type"] == "code" else None
-        for number, output in enumerate(cell.get("outputs", []) if call else []):
+        call = CALL.search("".join(cell["source"]))
+        if call is None or cell["cell_type"] != "code":
+            continue
+        of_call = found[call[1]]
+        for number, output in enumerate(cell["outputs"]):
             course, data = output.get("metadata", {}).get("course", {}), output.get("data", {})
             match course.get("kind"):
                 case "figure":
                     image = f"{call[1]}-{number}.svg"
                     (scratch / image).write_text("".join(data["image/svg+xml"]), encoding="utf-8")
-                    shown_as = f"![{escape_markdown(course['alt'])}]({image})\n\n{course['caption']}"
-                    found[call[1]]["figure"].append(shown_as)
+                    of_call["figure"].append(f"![{escape_markdown(course['alt'])}]({image})\n\n{course['caption']}")
                 case "table":
-                    found[call[1]]["table"].append(f"{''.join(data['text/markdown'])}\n\n{course['caption']}")
+                    of_call["table"].append(f"{''.join(data['text/markdown'])}\n\n{course['caption']}")
                 case None if "text/markdown" in data:
-                    found[call[1]]["text"].append("".join(data["text/markdown"]))
+                    of_call["text"].append("".join(data["text/markdown"]))
     return found
 
 
