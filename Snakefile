@@ -8,6 +8,7 @@ from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.options import experiment_options, parse_overrides
 from course_utils.paths import relative_to_project, reports_folder, runs_folder
+from course_utils.report.bind import read_settings
 from course_utils.training.memory import expected_memory
 from course_utils.workflow.estimates import expected_seconds, training_priority
 from course_utils.workflow.notebooks import notebook_names, subject
@@ -29,6 +30,7 @@ if config.get("without_missing"):  # the second try, after runs have failed: a r
 NOTEBOOKS = [name for name in NOTEBOOKS if name not in config.get("without_chapters", "").split(",")]
 
 RUNS /= EXPERIMENT.name
+PAPER = [REPORT / "paper.pdf"] if read_settings()["paper"] and "06_comparison" in NOTEBOOKS else []
 BASELINES = [] if RECORDS else [RUNS / "baselines.parquet"]
 if config.get("without_missing"):
     BASELINES = [path for path in BASELINES if path.exists()]
@@ -46,11 +48,10 @@ def record_of(method, wildcards):
 
 
 def results_for(notebook):
-    """Runs that a notebook reads: those of its method, none if it comes before all methods, else all."""
+    """Runs that a notebook reads: those of its method, all where it compares them, else none."""
     if subject(notebook) in METHODS:
         return [path for path, run in CONFIGS.items() if run.method == subject(notebook)]
-    taught = [name for name in NOTEBOOKS if subject(name) in METHODS]
-    return [] if taught and notebook < taught[0] else [*CONFIGS, *BASELINES]
+    return [*CONFIGS, *BASELINES] if subject(notebook) == "comparison" else []
 
 
 wildcard_constraints:
@@ -68,6 +69,7 @@ rule all:
         REPORT / "report.html",
         REPORT / "report.pdf",
         REPORT / "comparison.csv",
+        PAPER,
         list(CONFIGS),
 
 
@@ -176,6 +178,7 @@ rule report:
         REPORT / "report.html",
         REPORT / "report.pdf",
         REPORT / "comparison.csv",
+        PAPER,
     params:
         code=code_digest(),
         content=content(Path("reports/report.toml")),

@@ -6,17 +6,18 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS, from_records
-from course_utils.config import load_experiment
-from course_utils.errors import CourseError, check_writable, explained
+from course_utils.config import PROFILES, load_experiment
+from course_utils.errors import CourseError, check_writable
+from course_utils.host import usable_cores
 from course_utils.methods import METHODS
 from course_utils.options import INTERRUPTED, Overrides, Profile, exit_status, parse_overrides
-from course_utils.paths import reports_folder, runs_folder
-from course_utils.text import and_joined, counted, one_line
+from course_utils.paths import relative_to_project, reports_folder, runs_folder
+from course_utils.text import and_joined, counted, duration
 from course_utils.workflow import fork_server
 
 SCRIPT = "peft-course"
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def command_names() -> list[str]:
     """Names of all commands."""
-    return [command.callback.__name__ for command in app.registered_commands if command.callback]
+    return [command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback]
 
 
 def _command(arguments: list[str]) -> int | None:
@@ -113,46 +114,61 @@ def predict(
     text: Annotated[
         list[str] | None, typer.Argument(help="Texts to classify; none: one a line of what is piped.")
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="A file of texts, one a line; - is what is piped.")] = None,
-    pair: Annotated[str | None, typer.Option(help="The second text, where the run was trained on pairs.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a text.")] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="A table (.csv, .tsv, .jsonl, .json, .parquet), or texts, one a line; - is piped."),
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The table's column of texts, if not clear.")
+    ] = None,
+    pair_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column of second texts, where the run was trained on pairs.")
+    ] = None,
+    pair: Annotated[str | None, typer.Option(help="One second text for all, where it was trained on pairs.")] = None,
+    to: Annotated[
+        Literal["text", "csv", "jsonl"] | None, typer.Option(help="How to answer; else as the name of --output ends.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --to jsonl.")] = False,
 ) -> None:
     """Classify texts with a trained run; texts that begin with a dash come after --."""
-    from course_utils.runs import is_unchanged, read_run
+    from course_utils.runs import read_run
 
-    texts = _texts(text or [], file)
+    if as_json and to not in (None, "jsonl"):
+        raise CourseError(f"--json and --to {to} exclude each other; type one of them.")
     trained = read_run(run)
-    if not is_unchanged(trained):
-        raise CourseError(
-            f"{trained.name} is damaged: a file is not what the run recorded; delete the folder, run again."
-        )
 
-    from course_utils.training.evaluation import classifier
+    from course_utils.training import prediction
 
-    for sentence, label, probability in classifier(trained)(texts, pair):
-        if as_json:
-            print(json.dumps({"text": sentence, "label": label, "probability": probability}))
-        else:
-            print(f"{label} ({probability:.3f})  {one_line(sentence)}")
+    prediction.check_usable(trained)
+    form = prediction.form_of("jsonl" if as_json else to, output, file)
+    texts = prediction.read_texts(trained, text or [], file, (column, pair_column), pair)
+    prediction.write(prediction.classify(trained, texts), form, output)
 
 
-def _texts(typed: list[str], file: Path | None) -> list[str]:
-    """What was typed, the lines of `file`, or else of what is piped."""
-    if typed and file:
-        raise CourseError("--file and texts exclude each other; type one of them.")
-    for text in typed:
-        if any("\ud800" <= character <= "\udfff" for character in text):  # how Python holds bytes that are no text
-            raise CourseError(f"{text!r} is not UTF-8; type it in that encoding.")
-        if Path(text).is_file():
-            raise CourseError(f"{text} is a file; type --file {text} to classify its lines.")
-    if typed:
-        return typed
-    with explained(f"{file} cannot be read as lines of UTF-8", "type the name of a text file", (OSError, ValueError)):
-        typed_file = None if file is None or str(file) == "-" else file
-        lines = (typed_file.read_text("utf-8-sig") if typed_file else sys.stdin.read()).split("\n")
-    if not (texts := [line for line in lines if line.strip()]):
-        raise CourseError("there is no text to classify; type one, --file FILE, or pipe one a line.")
-    return texts
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="Folder of a run: runs/quick/main/METHOD/seed-0.")],
+    merged: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="A plain model of transformers: ΔW added to W₀.")
+    ] = None,
+    onnx: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The same for onnxruntime: model.onnx.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="What push sends, with a base model that nobody else has.")
+    ] = None,
+) -> None:
+    """Write a run's model into new folders, to be used without this project; their READMEs say how to load it."""
+    from course_utils.runs import read_run
+
+    wanted = {"merged": merged, "onnx": onnx, "adapter": adapter}
+    folders = {form: folder for form, folder in wanted.items() if folder is not None}
+    trained = read_run(run)
+
+    from course_utils.training.export import write_exports
+
+    write_exports(trained, folders)
+    for folder in folders.values():
+        print(f"{folder} is written; {folder / 'README.md'} says how to load it.")
 
 
 @app.command()
@@ -209,11 +225,14 @@ def report(
     from course_utils.comparison.published import publish_records
     from course_utils.comparison.tables import read_runs, write_comparison
     from course_utils.report.bind import build_report, write_cards
+    from course_utils.report.paper import build_paper, wants_paper
 
     results = read_runs(experiment)
     write_comparison(results)
     html, pdf = build_report(results)
     print(f"The report is in {html} and {pdf}.")
+    if wants_paper(experiment):
+        print(f"The paper is in {build_paper(results)}.")
     if not from_records():
         write_cards(results)
         print(f"Its records are in {publish_records(results)}.")
@@ -236,12 +255,37 @@ def restore(profile: Profile = "full", overrides: Overrides = []) -> None:  # no
 
 
 @app.command()
-def rates(profile: Profile = "full", overrides: Overrides = []) -> None:  # noqa: B006
-    """Say which learning rates an experiment's search found, as lines for a profile."""
+def new_report(
+    name: Annotated[str, typer.Option(prompt="A name for the report")],
+    data: Annotated[str, typer.Option(prompt="The data (embedded, hub:OWNER/NAME, a file or a folder)")],
+    base_model: Annotated[str, typer.Option(prompt="The base model (embedded, a hub id or a folder)")],
+    minutes: Annotated[float, typer.Option(prompt="How many minutes may it take", min=1)],
+) -> None:
+    """Write a profile for your data, your base model and your time; asks for what is not given."""
+    from course_utils.workflow.estimates import expected_total
+    from course_utils.workflow.new_report import new_profile
+
+    file, experiment = new_profile(name, parse_overrides([f"data={data}", f"base_model={base_model}"]), minutes)
+    took = duration(expected_total(experiment, usable_cores()))
+    print(f"{relative_to_project(file)}: {experiment.profile.description}")
+    print(f"Type ./run_all.sh --profile {name}; it takes roughly {took}.")
+    if experiment.profile.search:
+        print(f"Then {PROGRAM} rates --profile {name} --write {name} takes the learning rates that its search found,")
+        print("and the same ./run_all.sh makes the runs again whose rate has changed.")
+
+
+@app.command()
+def rates(
+    profile: Profile = "full",
+    overrides: Overrides = [],  # noqa: B006
+    write: Annotated[list[str], typer.Option(help="Put them into this profile; may be repeated.")] = [],  # noqa: B006
+) -> None:
+    """Say which learning rates an experiment's search found, as lines for a profile, or write them into one."""
     experiment = load_experiment(profile, parse_overrides(overrides))
 
     from course_utils.comparison.learning_rates import search_sentences, search_trials, winners_as_toml
     from course_utils.comparison.tables import read_runs
+    from course_utils.workflow.new_report import with_rates
 
     trials = search_trials(read_runs(experiment))
     if trials.empty:
@@ -249,6 +293,11 @@ def rates(profile: Profile = "full", overrides: Overrides = []) -> None:  # noqa
     print(trials.drop(columns="fingerprint").to_string(index=False), end="\n\n")
     print("\n".join(search_sentences(trials, experiment)), end="\n\n")
     print(winners_as_toml(trials))
+    best = trials[trials["best"]].set_index("method")
+    for name in write:
+        load_experiment(name)  # it is there, and can be read
+        with_rates(PROFILES / f"{name}.toml", best["learning_rate"].to_dict(), best["fingerprint"].to_dict())
+        print(f"Written into the profile {name}.")
 
 
 @app.command()
@@ -265,7 +314,10 @@ def push(
     trained = read_run(run)
     hub.check_pushable(trained, repo)
     if yes:
-        print(f"Pushed: {hub.push(trained, repo, private)}")
+        from course_utils.training.export import loading_code
+
+        print(f"Pushed: {hub.push(trained, repo, private)}\n\nThis loads it:\n")
+        print(loading_code(trained, "adapter", repo))
         return
     print(f"Would write to {repo}, a {trained.method.title} adapter of {trained.config.base_model}:")
     for path in hub.adapter_files(trained):

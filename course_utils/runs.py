@@ -276,6 +276,12 @@ def is_unchanged(run: Run) -> bool:
     return all(sha256_of(run.folder / name) == recorded for name, recorded in run.result.files.items() if name != CARD)
 
 
+def check_unchanged(run: Run) -> None:
+    """Raise CourseError unless the files of `run`, its card aside, are those that it recorded."""
+    if not is_unchanged(run):
+        raise CourseError(f"{run.name} is damaged: a file is not what the run recorded; delete the folder, run again.")
+
+
 def held(config: RunConfig) -> AbstractContextManager:
     """Keep other processes from making the run of `config`; the system frees it when this one ends."""
     target = runs_folder() / config.path

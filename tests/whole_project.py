@@ -102,7 +102,8 @@ def outcome(project: Path) -> dict:
     assert not list(project.glob("runs/**/.*.unfinished")), "a run that is neither finished nor gone"
     report = project / "reports" / "smoke"
     assert (report / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
-    assert (report / "report.pdf").read_bytes().rstrip().endswith(b"%%EOF")
+    for name in ("report.pdf", "paper.pdf"):
+        assert (report / name).read_bytes().rstrip().endswith(b"%%EOF")
     for path in sorted((report / "notebooks").glob("*.ipynb")):
         papermill = nbformat.read(path, as_version=4).metadata.papermill
         assert papermill.end_time and papermill.exception is None, path

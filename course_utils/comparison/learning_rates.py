@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import comb
+from typing import Any
 
 import pandas as pd
 
@@ -50,7 +51,7 @@ def search_table(trials: pd.DataFrame) -> pd.DataFrame:
     2019, section 3, there with replacement). Accuracies are of the validation texts, in per cent; nan where there is no
     such trial.
     """
-    rows = {}
+    rows: dict[Any, dict[Any, Any]] = {}
     for method, own in trials.groupby("method"):
         by_rate = own.sort_values("learning_rate").reset_index(drop=True)
         place, accuracy = int(by_rate["best"].idxmax()), 100 * by_rate["accuracy"]
@@ -109,7 +110,8 @@ def trial_differences(experiment: Experiment) -> str:
     """In which settings a trial of the search differs from a main run, with both values; empty if in none."""
     settings = experiment.profile.search.settings if experiment.profile.search else {}
     main = experiment.shared
-    return and_joined([f"{name} ({value:,} and not {getattr(main, name):,})" for name, value in settings.items()])
+    said = [f"{name} ({value:,} and not {getattr(main, name):,})" for name, value in settings.items()]
+    return and_joined(said) if said else ""
 
 
 def winners_as_toml(trials: pd.DataFrame) -> str:

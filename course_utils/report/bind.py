@@ -57,7 +57,7 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
         make_citations(chapters["appendix"], "the appendix")
         document = _joined(chapters, settings, front)
         html = _write_html(document, scratch)
-        pdf = _write_pdf(document, settings, scratch)
+        pdf = set_pdf(document, settings, scratch, "report", "book.typ")
         return html.replace(folder / "report.html"), pdf.replace(folder / "report.pdf")
 
 
@@ -77,7 +77,7 @@ def write_cards(results: ExperimentRuns) -> None:
 
 
 def read_settings() -> dict[str, Any]:
-    """Title, subtitle, author, course and date of reports/report.toml, the date as a date.
+    """Title, subtitle, author, course and date of reports/report.toml, the date as a date, and whether to set a paper.
 
     "today" is the day of SOURCE_DATE_EPOCH where that is set, so that a report can be made again to
     the byte. Raises CourseError when the file or a setting is missing or wrong.
@@ -86,7 +86,9 @@ def read_settings() -> dict[str, Any]:
     try:
         found = tomllib.loads(path.read_text("utf-8"))
         names = ("title", "subtitle", "author", "course", "date")
-        settings = {name: str(found[name]) for name in names}
+        settings: dict[str, Any] = {name: str(found[name]) for name in names} | {"paper": found.get("paper", False)}
+        if not isinstance(settings["paper"], bool):
+            raise CourseError(f"reports/report.toml: paper is {settings['paper']!r}; write paper = true or false")
         if settings["date"] != "today":
             day = datetime.date.fromisoformat(settings["date"])
         elif epoch := os.environ.get("SOURCE_DATE_EPOCH"):
@@ -126,15 +128,22 @@ def _joined(chapters: dict[str, list[Any]], settings: dict[str, Any], front: dic
                 address[0] = f"#{target}"
             else:  # a file of the project, which a report alone does not hold
                 link.update(t="Span", c=[["", [], []], link["c"][1]])
+    *parts, appendix = chapters.values()
+    return with_front([block for part in (*parts, references(), appendix) for block in part], settings, front)
+
+
+def references() -> list[dict]:
+    """The heading of the references, and where pandoc puts the entries."""
+    return [*parse_markdown("# References {.unnumbered}"), {"t": "Div", "c": [["refs", [], []], []]}]
+
+
+def with_front(blocks: list[dict], settings: dict[str, Any], front: dict[str, str]) -> str:
+    """A pandoc document of `blocks`; `settings` and the paragraphs of `front` are its metadata."""
     day = settings["date"]
     meta = settings | {"day": f"{day.day} {day:%B %Y}", "lang": "en-GB"}
     meta = {name: {"t": "MetaString", "c": str(value)} for name, value in meta.items() if value}
     meta |= {name: {"t": "MetaInlines", "c": parse_markdown(text)[0]["c"]} for name, text in front.items()}
     meta["link-citations"] = {"t": "MetaBool", "c": True}
-    *parts, appendix = chapters.values()
-    references = parse_markdown("# References {.unnumbered}")
-    references.append({"t": "Div", "c": [["refs", [], []], []]})  # pandoc puts the entries here
-    blocks = [block for part in (*parts, references, appendix) for block in part]
     return json.dumps({"pandoc-api-version": [1, 23, 1], "meta": meta, "blocks": blocks})
 
 
@@ -157,15 +166,18 @@ def _write_html(document: str, scratch: Path) -> Path:
     return path
 
 
-def _write_pdf(document: str, settings: dict[str, Any], scratch: Path) -> Path:
-    """Typst refuses what PDF/UA-1 forbids: a figure without alt text, a skipped heading level."""
+def set_pdf(document: str, settings: dict[str, Any], scratch: Path, name: str, look: str) -> Path:
+    """Set `document` as name.pdf, by the template `look`, in `scratch`.
+
+    Typst refuses what PDF/UA-1 forbids: a figure without alt text, a skipped heading level.
+    """
     import typst
 
-    text = _pandoc(document, "typst", scratch, "--template=book.typ")
-    source = scratch / "report.typ"
+    text = _pandoc(document, "typst", scratch, f"--template={look}")
+    source = scratch / f"{name}.typ"
     source.write_text(fonts.printable(text), "utf-8")  # so would it a character that no font has
     inputs = {name: fonts.printable(str(value)) for name, value in settings.items()}
-    path = scratch / "report.pdf"
+    path = scratch / f"{name}.pdf"
     try:
         typst.compile(  # type: ignore[call-overload]  # its stub lags behind and knows no ua-1
             source,
@@ -176,7 +188,7 @@ def _write_pdf(document: str, settings: dict[str, Any], scratch: Path) -> Path:
             sys_inputs=inputs | {"fonts": ",".join(fonts.families(text))},
         )
     except typst.TypstError as error:
-        raise CourseError(f"the report could not be set as a PDF: {error}; mend the notebook that holds it") from None
+        raise CourseError(f"{name}.pdf could not be set: {error}; mend the notebook that holds it") from None
     return path
 
 

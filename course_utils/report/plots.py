@@ -124,6 +124,15 @@ def layer_bars(values: pd.Series, title: str, ylabel: str, color: str, ceiling: 
     return figure
 
 
+def bars(values: pd.Series, title: str, xlabel: str) -> Figure:
+    """One horizontal bar an entry, the first at the top, with its number behind it."""
+    figure, axis = _figure(0.9 + 0.21 * len(values), title=title, xlabel=xlabel)
+    axis.bar_label(axis.barh(values.index, values, color=sns.color_palette("colorblind")[0]), fmt="%.1f", padding=3)
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
 def gate_history(histories: dict[int, pd.DataFrame], trained_ranks: int, method: Method, title: str) -> Figure:
     """Gates that are not zero by step, a line a seed, out of `trained_ranks`."""
     figure, axis = _figure(title=title, xlabel="step", ylabel="ranks with a gate ≠ 0", ylim=(0, trained_ranks * 1.05))

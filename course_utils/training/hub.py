@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from course_utils.errors import CourseError
-from course_utils.runs import Run, is_unchanged
+from course_utils.runs import Run, check_unchanged
 
 
 def check_pushable(run: Run, repo: str) -> None:
@@ -26,8 +26,7 @@ def check_pushable(run: Run, repo: str) -> None:
             f"{run.name} adapts the base model {base.name!r}, {where}: nobody could load the adapter from the hub."
             " Train on a base that is there, for example -p base_model=distilbert-base-uncased, and push that run."
         )
-    if not is_unchanged(run):
-        raise CourseError(f"{run.name} is damaged: a file is not what the run recorded; delete the folder, run again.")
+    check_unchanged(run)
 
 
 def adapter_files(run: Run) -> list[Path]:

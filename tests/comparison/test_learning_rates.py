@@ -46,6 +46,7 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
         and f"; {METHODS[FULL].title} at 0.001" in said
     )
     assert "A trial differs from a main run in max_train (2,500 and not 7,000) and epochs (1 and not 2)." in said
+    assert "A trial differs" not in " ".join(search_sentences(table, load_experiment("quick")))  # which has no search
     assert len(table) == 30 and f"[methods.{ADAPTER}]\nlearning_rate = {grids[ADAPTER][2]:g}" in winners_as_toml(table)
 
 

@@ -71,15 +71,20 @@ def spoil(folder, name):
     (folder / name).write_bytes(content)
 
 
-def change_a_code(folder, name):
-    """Let one run be of other code than the others, and everything else fit."""
-    lines = [json.loads(line) for line in gzip.decompress((folder / name).read_bytes()).splitlines()]
-    lines[0]["code"]["training.train"] = "0" * 16
-    lines[0]["checksum"] = runs.checksum_of(lines[0])
+def write_lines(folder, name, lines):
+    """Let the records hold these runs, and everything else fit."""
     (folder / name).write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
     sums = (folder / published.SUMS).read_text().splitlines()
     sums = [f"{published.sha256_of(folder / name)}  {name}" if line.endswith(name) else line for line in sums]
     (folder / published.SUMS).write_text("\n".join(sums))
+
+
+def change_a_code(folder, name):
+    """Let one run be of other code than the others."""
+    lines = [json.loads(line) for line in gzip.decompress((folder / name).read_bytes()).splitlines()]
+    lines[0]["code"]["training.train"] = "0" * 16
+    lines[0]["checksum"] = runs.checksum_of(lines[0])
+    write_lines(folder, name, lines)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +93,7 @@ def change_a_code(folder, name):
         (spoil, published.PREDICTIONS, "predictions.parquet is damaged; restore it: git checkout"),
         (lambda folder, name: (folder / name).unlink(), published.RUN_RECORDS, "lacks records.jsonl.gz; restore it"),
         (lambda folder, name: (folder / name).unlink(), published.SUMS, "no published records; leave --from-records"),
+        (lambda folder, name: write_lines(folder, name, []), published.RUN_RECORDS, "holds no main run yet; leave"),
         (change_a_code, published.RUN_RECORDS, r"seed-0 cannot be bound: made by other code \(training.train\); leave"),
     ],
 )

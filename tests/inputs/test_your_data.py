@@ -4,6 +4,7 @@ import io
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas
 import pytest
@@ -160,28 +161,35 @@ def test_a_pickle_is_converted_as_the_page_says(tmp_path, monkeypatch):
 
 
 def test_predict_takes_texts_as_the_page_says(tmp_path, monkeypatch, capsys):
-    """Everything but the model: that is the identity of the texts here."""
+    """Everything but the model: that answers yes to every text here."""
     asked = []
     monkeypatch.chdir(tmp_path)
     Path("new.txt").write_text("one\ntwo\n")
-    monkeypatch.setattr("course_utils.runs.read_run", lambda run: run)
-    monkeypatch.setattr("course_utils.runs.is_unchanged", lambda run: True)
-    monkeypatch.setattr(
-        "course_utils.training.evaluation.classifier",
-        lambda run: lambda texts, pair: asked.append((texts, pair)) or [(text, "yes", 1.0) for text in texts],
-    )
+    Path("new.csv").write_text("id,review\n1,three\n")
+
+    def classify(run, texts):
+        asked.append(texts.to_numpy().tolist())
+        return texts.assign(label="yes", probability=1.0)
+
+    monkeypatch.setattr("course_utils.training.prediction.check_usable", lambda run: None)
+    monkeypatch.setattr("course_utils.training.prediction.classify", classify)
     [commands] = [body for kind, _, body in BLOCKS if kind == "bash"]
     for command in commands.splitlines():
         piped, _, called = command.rpartition(" | ")
         monkeypatch.setattr("sys.stdin", io.StringIO(Path("new.txt").read_text() if piped else ""))
         words = shlex.split(called)
         monkeypatch.setattr("sys.argv", words[2:])
+        config = SimpleNamespace(text_column=None, text_pair_column=None, label_column=None)
+        result = SimpleNamespace(data=SimpleNamespace(pairs="--pair" in words))
+        run = SimpleNamespace(name="RUN", config=config, result=result)
+        monkeypatch.setattr("course_utils.runs.read_run", lambda folder, run=run: run)
         status = run_main(words[words.index("course_utils") + 1 :])
         assert status == 0, (command, capsys.readouterr().err)
     assert asked == [
-        (["It does what it should."], None), (["one", "two"], None), (["one", "two"], None),
-        (["It rains."], "The street is wet."),
+        [["It does what it should."]], [["one"], ["two"]], [["one"], ["two"]],
+        [["It rains.", "The street is wet."]], [["three"]], [["three"]],
     ]  # fmt: skip
+    assert Path("answers.csv").read_text() == "text,label,probability\nthree,yes,1.0\n"
 
 
 def run_main(words):

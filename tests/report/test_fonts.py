@@ -40,7 +40,7 @@ def pdf_of(markdown, scratch):
     """The bytes of a small document that is set as the report is, its streams unpacked."""
     front = {"finding": {"t": "MetaString", "c": "F"}, "abstract": {"t": "MetaString", "c": "A"}}
     document = {"pandoc-api-version": [1, 23, 1], "meta": front, "blocks": parse_markdown(markdown)}
-    content = bind._write_pdf(json.dumps(document), SETTINGS, scratch).read_bytes()
+    content = bind.set_pdf(json.dumps(document), SETTINGS, scratch, "report", "book.typ").read_bytes()
     streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL)
     unpacked = [zlib.decompressobj().decompress(stream) for stream in streams if stream[:1] == b"x"]
     return b"\n".join([content, *unpacked])

@@ -9,6 +9,7 @@ import pandas
 import pytest
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
+from scipy.special import softmax
 from small import ADAPTER
 
 from course_utils.__main__ import main
@@ -93,6 +94,69 @@ def test_predict_takes_texts_as_people_have_them(three, place, capsys, monkeypat
         assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_a_table_is_answered_row_by_row_as_the_run_was_evaluated(three, place, capsys, tmp_path):
+    """Column and probabilities are those of the run's own data and record; CSV, JSON lines and Parquet alike."""
+    rows = three.predictions().query("set == 'test'")
+    texts = three.config.load_data().sets["test"].set_index("example_id").text[rows.example_id]
+    table = pandas.DataFrame({"nr": range(len(texts)), "Inhalt": texts.to_list()})
+    recorded = softmax(scores_of(rows), axis=1)
+    table.to_csv(tmp_path / "in.csv", index=False)
+    table.to_csv(tmp_path / "in.tsv", index=False, sep="\t")
+    table.to_json(tmp_path / "in.jsonl", orient="records", lines=True)
+    table.to_parquet(tmp_path / "in.parquet")
+    for ending in ("csv", "tsv", "jsonl", "parquet"):
+        words = ["predict", str(three.folder), "--file", str(tmp_path / f"in.{ending}")]
+        assert main([*words, "--output", str(tmp_path / "out.csv")]) == 0
+        answers = pandas.read_csv(tmp_path / "out.csv")
+        assert answers.columns.to_list() == ["text", "label", "probability", *(f"probability_{name}" for name in NAMES)]
+        np.testing.assert_allclose(answers.iloc[:, 3:], recorded, atol=1e-6)
+        assert answers.text.to_list() == table.Inhalt.to_list()
+        assert answers.label.to_list() == [NAMES[label] for label in recorded.argmax(axis=1)]
+        np.testing.assert_allclose(answers.probability, recorded.max(axis=1), atol=1e-6)
+    assert main([*words, "--column", "nr", "--to", "jsonl"]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["text"] for answer in said] == [str(number) for number in table.nr]
+
+
+def test_what_predict_writes_is_shown_as_text_and_whole_or_not_there(three, capsys, tmp_path, monkeypatch):
+    texts = ["=1+1", "-5", "zwei\nZeilen\x1b[31m", "x" * 300]  # the last can be no file's name
+    table = tmp_path / "in.jsonl"
+    assert main(["predict", str(three.folder), "--to", "csv", "--", *texts]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and printed.count("\n") == 5
+    shown = pandas.read_csv(io.StringIO(printed), dtype=str).text.to_list()
+    assert shown == ["'=1+1", "-5", "zwei Zeilen [31m", "x" * 300]
+    table.write_text("".join(f"{json.dumps({'sentence': text, 'label': 0})}\n" for text in texts))
+    words = ["predict", str(three.folder), "--file", str(table)]
+    (tmp_path / "out.jsonl").write_text("mine")
+    monkeypatch.setattr("pathlib.Path.replace", None)  # an end before it is whole
+    with pytest.raises(TypeError):
+        main([*words, "--output", str(tmp_path / "out.jsonl")])
+    assert (tmp_path / "out.jsonl").read_text() == "mine"
+    monkeypatch.undo()
+    assert main([*words, "--output", str(tmp_path / "out.jsonl")]) == 0
+    answers = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [answer["text"] for answer in answers] == texts  # JSON keeps them as they are
+    capsys.readouterr()
+
+    (tmp_path / "two.csv").write_text("Wort,Laut\na,b\n")
+    (tmp_path / "gap.csv").write_text("text,n\na,1\n,2\n")
+    for wrong, said in (
+        ([*words, "--output", str(table)], "the texts are read from there"),
+        ([*words, "--output", str(tmp_path / "nowhere" / "out.csv")], "--output"),
+        ([*words, "--column", "Satz"], "no such column; type one of 'sentence' and 'label'"),
+        ([*words, "--pair-column", "label"], "leave --pair and --pair-column out"),
+        ([*words[:3], str(tmp_path / "two.csv")], "type --column NAME with 'Wort' and 'Laut'"),
+        ([*words[:3], str(tmp_path / "gap.csv")], "gap.csv, line 3: there is no text"),
+        ([*words[:2], "--column", "Satz", "eins"], "are of a table"),
+        ([*words, "--json", "--to", "csv"], "exclude each other"),
+        ([*words[:2], "\ud800"], "is not UTF-8"),
+    ):
+        assert main(wrong) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and said in error, error
+
+
 def test_pairs_are_trained_on_and_asked_for(place, capsys):
     run = trained(place, "pairs.jsonl", class_names="dry,wet")
     assert run.result.data.pairs and run.task.class_names == ("dry", "wet")
@@ -101,6 +165,12 @@ def test_pairs_are_trained_on_and_asked_for(place, capsys):
     assert capsys.readouterr().out.startswith(("dry", "wet"))
     assert main(["predict", str(run.folder), "It rains."]) == 2
     assert "--pair" in capsys.readouterr().err
+    table = place / "asked.csv"
+    pandas.DataFrame({"premise": ["It rains."], "hypothesis": ["It is wet."], "other": [""]}).to_csv(table, index=False)
+    asked = ["predict", str(run.folder), "--file", str(table), "--json"]
+    guessed, named, one = [], ["--column", "Premise", "--pair-column", "hypothesis"], ["--pair", "It is wet."]
+    answers = [main([*asked, *words]) or capsys.readouterr().out for words in (guessed, named, [*one, *named[:2]])]
+    assert len({*answers}) == 1 and json.loads(answers[0])["text_pair"] == "It is wet."
 
 
 def test_another_base_than_the_recorded_one_predicts_nothing(three, place, capsys):

@@ -106,16 +106,11 @@ def test_from_the_hub_and_back_to_it(hub, command, tmp_path):
     written = [path for path in (run / "adapter").rglob("*") if path.is_file()]
     assert there == {path.relative_to(run / "adapter").as_posix(): path.read_bytes() for path in written}
 
-    loads = (
-        "import torch; from peft import AutoPeftModelForSequenceClassification as Auto; import transformers, numpy\n"
-        "model = Auto.from_pretrained('me/adapter').eval()\n"
-        f"tokenizer = transformers.AutoTokenizer.from_pretrained('{BASE}')\n"
-        "logits = model(**tokenizer('A fine film.', return_tensors='pt')).logits\n"
-        "print('LOGITS', *logits[0].softmax(0).tolist())"
-    )
+    code = pushed.stdout.partition("This loads it:\n")[2].replace('"A dull one."', '"A fine film."')
+    loads = code + "print('LOGITS', *logits[0].softmax(0).tolist())"
     environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "another cache")}
     loaded = subprocess.run([sys.executable, "-c", loads], env=environment, capture_output=True, text=True)
-    probabilities = [float(word) for word in loaded.stdout.split()[1:]]
+    probabilities = [float(word) for word in loaded.stdout.partition("LOGITS")[2].split()]
     predicted = json.loads(command("predict", str(run), "A fine film.", "--json").stdout)
     np.testing.assert_allclose(max(probabilities), predicted["probability"], atol=1e-5)
 

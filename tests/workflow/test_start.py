@@ -213,7 +213,7 @@ def test_a_parameter_that_a_notebook_does_not_take_is_refused(tmp_path):
 
 
 def test_notebooks_of_methods_that_a_profile_lacks_are_left_out():
-    assert set(notebook_names(["head", "full", ADAPTER])) == {"01_data", "02_lora", "06_comparison"}
+    assert set(notebook_names(["head", "full", ADAPTER])) == {"01_data", "02_lora", "06_comparison", "07_pitfalls"}
 
 
 def test_changed_files_of_the_readers_own_are_noticed(tmp_path):

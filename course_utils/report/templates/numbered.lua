@@ -71,13 +71,21 @@ local function Table(table)
   return table
 end
 
+-- In two columns, what is wide spans both.
+local function spanning(div, block)
+  if typst and div.classes:includes "wide" then
+    return { pandoc.RawBlock("typst", "#wide["), block, pandoc.RawBlock("typst", "]") }
+  end
+  return block
+end
+
 local function Div(div)
   local caption = { table.unpack(div.content, 2) }
   if div.classes:includes "figure" then
-    return pandoc.Figure(div.content[1], numbered("Figure", caption))
+    return spanning(div, pandoc.Figure(div.content[1], numbered("Figure", caption)))
   elseif div.classes:includes "table" then
     div.content[1].caption = { long = caption }
-    return div.content[1]
+    return spanning(div, div.content[1])
   elseif typst and div.classes:includes "document" then
     local frame = pandoc.Blocks { pandoc.RawBlock("typst", "#framed[") }
     frame:extend(div.content)

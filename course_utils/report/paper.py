@@ -1,0 +1,118 @@
+"""paper.pdf: the comparison on a few pages in two columns, from the exhibits that chapter 06 has drawn."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_utils.comparison.baselines import BASELINES, shown
+from course_utils.comparison.conclusions import difference_in_points, judge_experiment
+from course_utils.comparison.tables import evaluation_sets
+from course_utils.errors import CourseError
+from course_utils.methods import CEILING, FLOOR, METHODS
+from course_utils.paths import reports_folder
+from course_utils.report.abstract import abstract, finding
+from course_utils.report.bind import read_settings, references, set_pdf, with_front
+from course_utils.report.chapters import citation, make_citations, parse_markdown
+from course_utils.report.display import TEMPLATES
+from course_utils.text import escape_markdown, template
+
+if TYPE_CHECKING:
+    from course_utils.comparison.tables import ExperimentRuns
+    from course_utils.config import Experiment
+
+CHAPTER = "06_comparison"
+CALL = re.compile(r"^(?:exhibits\.|dependence\.)?(\w+)\(results\)", re.MULTILINE)
+
+
+def build_paper(results: ExperimentRuns) -> Path:
+    """Set reports/<experiment>/paper.pdf: abstract, methods, experiments, results, discussion, limits, references.
+
+    Its words are those of templates/paper.md.jinja; figures, tables and computed sentences are those that the executed
+    chapter 06 shows. Raises CourseError where that chapter was not made.
+    """
+    folder, notebook = reports_folder() / results.experiment.name, _notebook(results.experiment)
+    if not notebook.is_file():
+        raise CourseError(f"no executed notebook {CHAPTER} in {notebook.parent}; make it with ./run_all.sh")
+    settings = read_settings()
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".paper-") as name:
+        scratch = Path(name)
+        exhibits = read_exhibits(notebook, scratch)
+        filters = {"titled": lambda name: shown(name).title, "in_points": difference_in_points}
+        text = template(TEMPLATES / "paper.md.jinja", filters).render(_facts(results, exhibits))
+        blocks = parse_markdown(text)
+        make_citations(blocks, "the paper")
+        front = {"finding": finding(results), "abstract": abstract(results)}
+        document = with_front([*blocks, *references()], settings, front)
+        return set_pdf(document, settings, scratch, "paper", "paper.typ").replace(folder / "paper.pdf")
+
+
+def wants_paper(experiment: Experiment) -> bool:
+    """Whether reports/report.toml asks for a paper, and there is the chapter that it is made from."""
+    return read_settings()["paper"] and _notebook(experiment).is_file()
+
+
+def _notebook(experiment: Experiment) -> Path:
+    return reports_folder() / experiment.name / "notebooks" / f"{CHAPTER}.ipynb"
+
+
+def read_exhibits(notebook: Path, scratch: Path) -> dict[str, dict[str, list[str]]]:
+    """Exhibit → kind ("figure", "table", "text") → what an executed notebook shows of it, as Markdown, in its order.
+
+    The pictures go into `scratch`.
+    """
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
+        call = CALL.search("".join(cell["source"]))
+        if call is None or cell["cell_type"] != "code":
+            continue
+        of_call = found[call[1]]
+        for number, output in enumerate(cell["outputs"]):
+            course, data = output.get("metadata", {}).get("course", {}), output.get("data", {})
+            match course.get("kind"):
+                case "figure":
+                    image = f"{call[1]}-{number}.svg"
+                    (scratch / image).write_text("".join(data["image/svg+xml"]), encoding="utf-8")
+                    of_call["figure"].append(f"![{escape_markdown(course['alt'])}]({image})\n\n{course['caption']}")
+                case "table":
+                    of_call["table"].append(f"{''.join(data['text/markdown'])}\n\n{course['caption']}")
+                case None if "text/markdown" in data:
+                    of_call["text"].append("".join(data["text/markdown"]))
+    return found
+
+
+def _placed(
+    exhibits: dict[str, dict[str, list[str]]], kind: str, name: str, number: int = 0, wide: bool = False
+) -> str:
+    """A figure or a table of an exhibit, over one column or both; nothing where the experiment has no such exhibit."""
+    of_kind = exhibits[name][kind]
+    if number >= len(of_kind):
+        return ""
+    return f"::::: {{.{kind}{' .wide' if wide else ''}}}\n{of_kind[number]}\n:::::\n"
+
+
+def _facts(results: ExperimentRuns, exhibits: dict[str, dict[str, list[str]]]) -> dict[str, Any]:
+    """What the template says, by name."""
+    experiment = results.experiment
+    return {
+        "figure": partial(_placed, exhibits, "figure"),
+        "table": partial(_placed, exhibits, "table"),
+        "text": lambda name, number=0: (exhibits[name]["text"] or [""])[number],
+        "has": lambda name, kind: bool(exhibits[name][kind]),
+        "citation": citation,
+        "finding": finding(results),
+        "experiment": experiment,
+        "methods": [METHODS[name] for name in experiment.methods],
+        "floor": FLOOR,
+        "ceiling": CEILING,
+        "baselines": list(BASELINES.values()),
+        "run": results.runs[0].result,
+        "sets": evaluation_sets(results),
+        "judged": judge_experiment(results),
+        "missing": results.missing,
+    }

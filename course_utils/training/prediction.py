@@ -1,0 +1,220 @@
+"""`predict`: a reader's texts, put to a trained run, and its answers as text, CSV or JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import log_softmax
+from tqdm import tqdm
+
+from course_utils.errors import CourseError, explained
+from course_utils.inputs.columns import ANY_NUMBER, LABEL_COLUMNS, PAIR_COLUMNS, TEXT_COLUMNS
+from course_utils.inputs.tables import READERS, read_table
+from course_utils.runs import Run, check_unchanged, load_model
+from course_utils.text import and_joined, one_line
+from course_utils.training.card import command
+from course_utils.training.evaluation import predict_as_trained
+from course_utils.training.trainer import somebody_watches
+
+NO_UTF_8 = re.compile("[\ud800-\udfff]")  # how Python holds bytes that are no text
+Named = tuple[str | None, str | None]  # the column of the texts, and that of what each is paired with
+
+
+def check_usable(run: Run) -> None:
+    """Raise CourseError unless the weights of `run` are there, and all its files as it recorded them."""
+    weights = "weights.safetensors" if run.method.is_baseline else "adapter/adapter_model.safetensors"
+    if not (run.folder / weights).is_file():
+        raise CourseError(
+            f"{run.name} has no weights, as a run that was restored from published records; to train it, type"
+            f" {command(run.config)} --force."
+        )
+    check_unchanged(run)
+
+
+def classify(run: Run, texts: pd.DataFrame) -> pd.DataFrame:
+    """`texts` (columns text, perhaps text_pair), and what `run` makes of each, in the same order.
+
+    Columns label, the name of a class; probability, that of this class; probability_NAME, that of each class. The
+    batches are those of the run's evaluation. Shows a progress bar where a person watches. Raises CourseError where
+    the run's base model is no longer the one that it was trained on.
+    """
+    model, tokenizer, names = load_model(run), run.config.base.tokenizer(), run.task.class_names
+    with tqdm(total=len(texts), unit=" texts", leave=False, disable=not somebody_watches()) as bar:
+
+        def count(module, inputs, output) -> None:
+            bar.update(len(output.logits))
+
+        model.register_forward_hook(count)
+        logits = predict_as_trained(run.config, model, tokenizer, texts.assign(label=0))
+    probabilities = np.exp(log_softmax(logits, axis=1))
+    answers = texts.assign(label=np.array(names)[logits.argmax(axis=1)], probability=probabilities.max(axis=1))
+    return answers.assign(
+        **{f"probability_{name}": column for name, column in zip(names, probabilities.T, strict=True)}
+    )
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+def read_texts(
+    run: Run, typed: list[str], file: Path | None = None, columns: Named = (None, None), pair: str | None = None
+) -> pd.DataFrame:
+    """The texts for `run`: what was `typed`, the rows of a table, the lines of another `file`, or of what is piped.
+
+    Columns text and, for a run on pairs, text_pair: `pair` for every text, or a column of the table. `columns` names
+    the table's; what it leaves open is guessed. Raises CourseError where these do not fit each other or the run.
+    """
+    table = file if file is not None and file.suffix.lower() in READERS else None
+    _check_fit(run, typed, file, columns, pair, table is not None)
+    if table:
+        texts = _of_table(run, table, columns if run.result.data.pairs and pair is None else columns[:1])
+    else:
+        texts = pd.DataFrame({"text": typed or _lines(file)}, dtype=object)
+    if pair is not None:
+        texts["text_pair"] = pair
+    for place, *row in texts.itertuples():
+        if found := next(filter(NO_UTF_8.search, row), None):
+            where = f"{table}, {place}: " if table else ""
+            raise CourseError(f"{where}{found[:100]!r} is not UTF-8; write it in that encoding.")
+    return texts.reset_index(drop=True)
+
+
+def _check_fit(
+    run: Run, typed: list[str], file: Path | None, columns: tuple[str | None, ...], pair: str | None, is_table: bool
+) -> None:
+    if typed and file:
+        raise CourseError("--file and texts exclude each other; type one of them.")
+    for text in typed:
+        if os.path.isfile(text):
+            raise CourseError(f"{text} is a file; type --file {text} to classify what is in it.")
+    if any(columns) and not is_table:
+        raise CourseError(f"--column and --pair-column are of a table; type --file NAME, ending in {_endings()}.")
+    if pair is not None and columns[1]:
+        raise CourseError("--pair and --pair-column exclude each other; type one of them.")
+    paired = pair is not None or columns[1] is not None
+    if paired and not run.result.data.pairs:
+        raise CourseError(f"{run.name} was trained on single texts; leave --pair and --pair-column out.")
+    if run.result.data.pairs and not (paired or is_table):
+        raise CourseError(
+            f"{run.name} was trained on pairs of texts; type --pair TEXT, or --file NAME with a table of two columns."
+        )
+
+
+def _endings() -> str:
+    return f"{', '.join([*READERS][:-1])} or {[*READERS][-1]}"
+
+
+def _lines(file: Path | None) -> list[str]:
+    with explained(f"{file} cannot be read as lines of UTF-8", "type the name of a text file", (OSError, ValueError)):
+        typed_file = None if file is None or str(file) == "-" else file
+        lines = (typed_file.read_text("utf-8-sig") if typed_file else sys.stdin.read()).split("\n")
+    if not (texts := [line for line in lines if line.strip()]):
+        raise CourseError("there is no text to classify; type one, --file FILE, or pipe one a line.")
+    return texts
+
+
+def _of_table(run: Run, file: Path, wanted: tuple[str | None, ...]) -> pd.DataFrame:
+    """Columns text and, where `wanted` are two, text_pair, stripped; its index is each row's place in the file."""
+    table = read_table(file)
+    names = _columns(run, file, list(table.columns), wanted)
+    texts = pd.DataFrame(
+        {role: table[name].map(_stripped) for role, name in zip(("text", "text_pair"), names, strict=False)},
+        index=table.index,
+        dtype=object,
+    )
+    if texts.empty:
+        raise CourseError(f"{file} holds no texts; type the name of a table with one a row.")
+    if len(empty := texts.index[(texts == "").any(axis=1)]):
+        more = f", and {len(empty) - 1} more" if len(empty) > 1 else ""
+        raise CourseError(f"{file}, {empty[0]}{more}: there is no text; write one, or take the row out.")
+    return texts
+
+
+def _stripped(value: object) -> str:
+    return str(value).strip() if isinstance(value, str | int | float) and value == value else ""
+
+
+def _columns(run: Run, file: Path, names: list[str], wanted: tuple[str | None, ...]) -> list[str]:
+    """Names of the columns that `wanted` leaves open or not: those of the run's own data, the usual ones, the rest."""
+    known = {name.strip().lower(): name for name in names}
+    for option, name in zip(("--column", "--pair-column"), wanted, strict=False):
+        if name is not None and name.strip().lower() not in known:
+            raise CourseError(f"{option} {name}: {file} has no such column; type one of {_listed(names)}.")
+    config = run.config
+    labels = {*LABEL_COLUMNS, (config.label_column or "").strip().lower()}
+    usual = PAIR_COLUMNS if len(wanted) > 1 else [(name,) for name in TEXT_COLUMNS]
+    rest = [name for name in known if name not in labels]
+    of_run = (config.text_column, config.text_pair_column)[: len(wanted)]
+    for guess in (of_run, *usual, *([rest] if len(rest) == len(wanted) else [])):
+        chosen = [(name or other or "").strip().lower() for name, other in zip(wanted, guess, strict=True)]
+        if len(known.keys() & {*chosen}) == len(wanted):
+            return [known[name] for name in chosen]
+    options = "--column NAME" + " and --pair-column NAME" * (len(wanted) - 1)
+    raise CourseError(
+        f"{file}: which column holds the texts is not clear; type {options} with {_listed(names)} to choose from."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return and_joined([repr(name[:40]) for name in names[:20]])
+
+
+# ---------------------------------------------------------------- what is answered
+
+
+def _as_text(answers: pd.DataFrame) -> str:
+    """A line a text: the class, its probability, and the text."""
+    rows = zip(answers.label, answers.probability, answers.text, strict=True)
+    return "".join(f"{label} ({probability:.3f})  {one_line(text)}\n" for label, probability, text in rows)
+
+
+def _as_csv(answers: pd.DataFrame) -> str:
+    """A row a text; each on one line, and none that a spreadsheet would take for a formula."""
+
+    def shown(text: str) -> str:
+        line = one_line(text)
+        return f"'{line}" if re.match(r"[=+@-]", line) and not ANY_NUMBER.fullmatch(line) else line
+
+    words = answers.columns.intersection(["text", "text_pair", "label"])
+    return answers.assign(**{name: answers[name].map(shown) for name in words}).to_csv(index=False, lineterminator="\n")
+
+
+def _as_jsonl(answers: pd.DataFrame) -> str:
+    """An object a text, the text as it is."""
+    return "".join(f"{json.dumps(row)}\n" for row in answers.to_dict("records"))
+
+
+FORMS: dict[str, Callable[[pd.DataFrame], str]] = {"text": _as_text, "csv": _as_csv, "jsonl": _as_jsonl}
+
+
+def form_of(wanted: str | None, output: Path | None, file: Path | None) -> str:
+    """The form that is `wanted`, or else the one that the name of `output` asks for.
+
+    CourseError where `output` cannot be written, or is the `file` that is read.
+    """
+    if output is None:
+        return wanted or "text"
+    if output.is_dir() or not os.access(output.parent, os.W_OK):
+        raise CourseError(f"--output {output}: type the name of a file in a folder that you may write to.")
+    if file is not None and output.resolve() == file.resolve():
+        raise CourseError(f"--output {output}: the texts are read from there; type another name.")
+    ending = output.suffix[1:].lower()
+    return wanted or (ending if ending in FORMS else "text")
+
+
+def write(answers: pd.DataFrame, form: str, output: Path | None = None) -> None:
+    """Print `answers` in a form of `FORMS`, or write them to `output`, whole or not at all."""
+    text = FORMS[form](answers)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    unfinished = output.with_name(f".{output.name}.new")
+    unfinished.write_text(text, encoding="utf-8", newline="")
+    unfinished.replace(output)

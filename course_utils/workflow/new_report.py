@@ -1,0 +1,89 @@
+"""A profile for somebody's own data, model and time: as much of the protocol as the time allows."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from course_utils import config
+from course_utils.config import Experiment, Profile, load_experiment
+from course_utils.errors import CourseError
+from course_utils.host import usable_cores
+from course_utils.text import counted, duration
+from course_utils.workflow.estimates import expected_total
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+LEAST_TEXTS = 500  # with fewer, a comparison of methods says little
+PLANS = ((5, 5), (5, 3), (3, 3), (3, 0))  # seeds, and rates of the search a method; the first that fits is taken
+STEPS_OF_RATES = {5: (1 / 3, 2 / 3, 1.0, 5 / 3, 10 / 3), 3: (1 / 3, 1.0, 10 / 3)}  # times what `full` found
+
+
+def new_profile(name: str, overrides: dict[str, str], minutes: float) -> tuple[Path, Experiment]:
+    """Write the profile `name` for the data and the base model of `overrides`; its file, and its experiment.
+
+    It has as many seeds, trials of a search and training texts as fit into `minutes` on this machine: seeds and trials
+    first, then texts. Raises CourseError where a profile of that name is there, the data or the model cannot be read,
+    or the time is too short for 500 texts and three seeds.
+    """
+    if not NAME.fullmatch(name):
+        raise CourseError(f"{name!r} is no name of a profile; type small letters, digits and hyphens.")
+    if name in config.profile_names():
+        raise CourseError(f"There is a profile {name!r} already; type another name.")
+    usual = load_experiment("quick", overrides)
+    texts = len(usual.shared.load_data().sets["train"])
+    sizes = [texts, *(size for size in (7_000, 3_500, 1_500, LEAST_TEXTS) if size < texts)]
+    for size in sizes:
+        for seeds, rates in PLANS:
+            written = _profile(name, usual, seeds, rates, size, minutes)
+            experiment = Experiment(name, Profile.model_validate(written))
+            if (needed := expected_total(experiment, usable_cores())) <= 60 * minutes:
+                file = config.PROFILES / f"{name}.toml"
+                file.write_text(as_toml(written), encoding="utf-8")
+                return file, load_experiment(name)
+    raise CourseError(
+        f"minutes: {minutes:g} is too short; {counted(PLANS[-1][0], 'seed')} with {sizes[-1]:,} texts take roughly"
+        f" {duration(needed)} on this machine."
+    )
+
+
+def _profile(name: str, usual: Experiment, seeds: int, rates: int, size: int, minutes: float) -> dict[str, Any]:
+    methods = {method: usual.profile_settings(method) for method in usual.methods}
+    profile: dict[str, Any] = {
+        "title": name,
+        "description": f"{size:,} training texts, {counted(seeds, 'seed')}, for {minutes:g} minutes.",
+        "disk_gb": usual.profile.disk_gb,
+        "seeds": seeds,
+        "settings": dict(usual.profile.settings) | usual.overrides | {"max_train": size},
+        "methods": methods,
+    }
+    if rates:
+        grid = {
+            method: [float(f"{settings['learning_rate'] * step:.2g}") for step in STEPS_OF_RATES[rates]]
+            for method, settings in methods.items()
+        }
+        profile["search"] = {"seeds": 2, "settings": {"epochs": 1}, "rates": grid}
+    return profile
+
+
+def as_toml(table: dict[str, Any], prefix: str = "") -> str:
+    """A table of strings, numbers, truth values, lists and tables as TOML; what is None is left out."""
+    plain = {key: value for key, value in table.items() if not isinstance(value, dict) and value is not None}
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items()]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += ["", f"[{prefix}{key}]", as_toml(value, f"{prefix}{key}.")]
+    return "\n".join(lines)
+
+
+def with_rates(file: Path, rates: dict[str, float], found_by: dict[str, str]) -> None:
+    """Write the learning rates that a search found, and the trials that found them, into the profile `file`."""
+    text = file.read_text("utf-8")
+    for method, rate in rates.items():
+        text, number = re.subn(rf"(?m)(^\[methods\.{method}\]\nlearning_rate = ).*$", rf"\g<1>{rate:g}", text)
+        if number != 1:
+            raise CourseError(f"{file.name}: there is no [methods.{method}] whose first line is its learning_rate.")
+    listed = "".join(f'{method} = "{trial}"\n' for method, trial in sorted(found_by.items()))
+    text = re.sub(r"(?m)^\[found_by\]\n(\w+ = \".*\"\n)*", "", text).rstrip("\n")
+    file.write_text(f"{text}\n\n[found_by]\n{listed}", encoding="utf-8")

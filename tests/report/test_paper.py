@@ -1,0 +1,69 @@
+"""The paper is set from what chapter 06 shows, and leaves out what an experiment does not have."""
+
+import json
+
+import pytest
+from made_up import write_run
+from small import ADAPTER, FULL, HEAD
+
+from course_utils.comparison.tables import read_runs
+from course_utils.config import load_experiment
+from course_utils.errors import CourseError
+from course_utils.report import paper
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="100" height="60"><rect width="40" height="40"/></svg>'
+
+
+def cell(call, *outputs):
+    shown = [{"output_type": "display_data", "data": data, "metadata": {"course": course}} for data, course in outputs]
+    return {"cell_type": "code", "source": [f"{call}(results)\n"], "outputs": shown}
+
+
+@pytest.fixture
+def results(runs_in, tmp_path, monkeypatch):
+    """Three seeds of three methods, and an executed chapter that shows a table, a figure and a sentence."""
+    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
+    experiment = load_experiment("smoke", {"seeds": 3, "precision": "fp32", "methods": [HEAD, FULL, ADAPTER]})
+    for config in experiment.configs():
+        write_run(config, 0.8, validated=True)
+    results = read_runs(experiment)
+    for run in results.runs:
+        run.result.data.sizes["validation"] = 100
+    table = {"text/markdown": ["| Method | Accuracy |\n", "| --- | --- |\n", "| LoRA | 80.0 |"]}
+    figure = {"image/svg+xml": [SVG]}
+    caption = {"kind": "caption"}
+    cells = [
+        {"cell_type": "markdown", "source": ["exhibits.accuracies(results) in prose"]},
+        cell(
+            "exhibits.accuracies",
+            (table, {"kind": "table", "caption": "Accuracies."}),
+            ({"text/markdown": ["Table: Accuracies."]}, caption),
+            (figure, {"kind": "figure", "caption": "Intervals.", "alt": "a square"}),
+        ),
+        cell("exhibits.conclusions", ({"text/markdown": ["Nothing differs."]}, {})),
+    ]
+    folder = tmp_path / "reports" / experiment.name / "notebooks"
+    folder.mkdir(parents=True)
+    (folder / f"{paper.CHAPTER}.ipynb").write_text(json.dumps({"cells": cells}))
+    return results
+
+
+def test_exhibits_are_read_from_the_executed_chapter(results, tmp_path):
+    found = paper.read_exhibits(paper._notebook(results.experiment), tmp_path)
+    assert {name: [*kinds] for name, kinds in found.items()} == {
+        "accuracies": ["table", "figure"],
+        "conclusions": ["text"],
+    }
+    assert (tmp_path / "accuracies-2.svg").read_text() == SVG and "![a square]" in found["accuracies"]["figure"][0]
+
+
+@pytest.mark.slow
+def test_the_paper_is_set(results):
+    assert paper.wants_paper(results.experiment)
+    path = paper.build_paper(results)
+    assert path.read_bytes().startswith(b"%PDF") and b"/StructTreeRoot" in path.read_bytes()
+    assert [entry.name for entry in path.parent.iterdir() if entry.name.startswith(".paper")] == []
+    paper._notebook(results.experiment).unlink()
+    assert not paper.wants_paper(results.experiment)
+    with pytest.raises(CourseError, match="no executed notebook 06_comparison"):
+        paper.build_paper(results)

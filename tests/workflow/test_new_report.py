@@ -1,0 +1,65 @@
+"""A profile for one's own data and time: it fits the time, is read like any other, and takes what its search found."""
+
+import tomllib
+
+import pytest
+
+from course_utils import config as configuration
+from course_utils.__main__ import main
+from course_utils.config import PROFILES, load_experiment
+from course_utils.errors import CourseError
+from course_utils.host import usable_cores
+from course_utils.workflow.estimates import expected_total
+from course_utils.workflow.new_report import new_profile, with_rates
+
+
+@pytest.fixture
+def profiles(tmp_path, monkeypatch):
+    """A folder of profiles with those that there are."""
+    for file in PROFILES.glob("*.toml"):
+        (tmp_path / file.name).write_text(file.read_text("utf-8"), encoding="utf-8")
+    monkeypatch.setattr(configuration, "PROFILES", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def guests(tmp_path):
+    """A table of three classes in another language."""
+    said = {"gut": "schön war es", "mittel": "es ging so", "schlecht": "nie wieder"}
+    rows = [f"{text} Nummer {i},{label}" for i in range(400) for label, text in said.items()]
+    file = tmp_path / "gäste.csv"
+    file.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    return str(file)
+
+
+def test_more_time_buys_seeds_and_trials_before_texts(profiles, guests):
+    found = {}
+    for minutes in (600, 20, 10):
+        file, experiment = new_profile(f"guests-{minutes}", {"data": guests}, minutes)
+        assert expected_total(experiment, usable_cores()) <= 60 * minutes
+        assert experiment.shared.data.endswith("gäste.csv") and tomllib.loads(file.read_text("utf-8"))
+        trials = [config for config in experiment.configs() if not config.final]
+        found[minutes] = len(experiment.seeds), len(trials), experiment.shared.max_train
+    assert found[600][:2] == (5, 60) and found[600] > found[20] > found[10]
+    with pytest.raises(CourseError, match=r"minutes: 1 is too short; 3 seeds with [0-9]+ texts take roughly"):
+        new_profile("guests-1", {"data": guests}, 1)
+    with pytest.raises(CourseError, match="There is a profile 'guests-20' already"):
+        new_profile("guests-20", {"data": guests}, 20)
+
+
+def test_three_answers_make_a_profile(profiles, guests, capsys):
+    answers = ["--name", "mine", "--data", guests, "--base-model", "embedded", "--minutes", "60"]
+    assert main(["new-report", *answers]) == 0
+    assert "Type ./run_all.sh --profile mine" in capsys.readouterr().out
+    assert load_experiment("mine").profile.search
+
+
+def test_a_profile_takes_what_its_search_found(profiles):
+    before = load_experiment("quick")
+    rates = {name: 0.5 for name in before.methods}
+    with_rates(profiles / "quick.toml", rates, dict.fromkeys(rates, "f" * 64))
+    again = load_experiment("quick")
+    assert all(again.config(name).settings.learning_rate == 0.5 for name in again.methods)
+    assert again.profile.found_by == dict.fromkeys(rates, "f" * 64) and again.shared == before.shared.model_copy(
+        update={"settings": again.shared.settings}
+    )
