@@ -126,7 +126,8 @@ def make_citations(blocks: list[dict], name: str) -> None:
     for cite in elements(blocks, "Cite"):
         for cited in cite["c"][0]:
             _check_key(key := cited["citationId"], name)
-            raise CourseError(f"{name} cites @{key}, which JupyterLab shows as it stands; type {citation(key)}")
+            shown = "in a form that JupyterLab shows as it stands"
+            raise CourseError(f"{name} cites @{key} {shown}; type {citation(key)} and run it again")
     for link in elements(blocks, "Link"):
         _, words, (address, title) = link["c"]
         if not title.startswith("@"):
