@@ -436,7 +436,8 @@ def family_wise_error(answers: np.ndarray, seeds: int, times: float = 1.0) -> fl
     differences = accuracies[..., first] - accuracies[..., second]  # (repetitions, seeds, pairs)
     own, in_both = differences.var(axis=1, ddof=1), of_pairs(of_run) / seeds
     shared = _shared_variance(own, accuracies.var(axis=1, ddof=1), seeds)
-    errors = _satterthwaite(of_pairs(of_sentences) + in_both, own, shared, in_both, seeds, sentences)
+    by_sentences = np.maximum(of_pairs(of_sentences), 0) + in_both  # an estimate of a variance can lie below zero
+    errors = _satterthwaite(by_sentences, own, shared, in_both, seeds, sentences)
     p_values = 2 * t.sf(np.abs(differences.mean(axis=1)) / errors[0], errors[1])
     return float((p_values.min(axis=1) <= SIGNIFICANCE / len(first)).mean())  # Holm's first step
 
