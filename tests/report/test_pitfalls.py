@@ -5,6 +5,7 @@ import ast
 import nbformat
 import pytest
 
+from course_utils.report.pitfalls import Account
 from course_utils.workflow.notebooks import NOTEBOOKS
 
 CHAPTER = "07_pitfalls.ipynb"
@@ -18,14 +19,13 @@ def calls():
 
 
 def test_a_check_that_catches_nothing_stops_the_chapter():
-    names = {}
-    cells = nbformat.read(NOTEBOOKS / CHAPTER, as_version=4).cells
-    exec(next(cell.source for cell in cells if "def pitfall" in cell.source), names)
-    names["pitfall"]("A mistake", 3.0, 1.0, "a check", True)
+    account = Account()
+    account.pitfall("A mistake", 3.0, 1.0, "a check", True)
+    account.pitfall("A larger one", 1.0, 4.0, "a check", True)
     with pytest.raises(AssertionError, match="has not caught it"):
-        names["pitfall"]("Another", 3.0, 1.0, "a check", False)
-    assert [row["size"] for row in names["found"]][0] == 2
-    assert not [call.args[0].value for call in calls() if any(isinstance(arg, ast.Constant) for arg in call.args[4:5])]
+        account.pitfall("Another", 3.0, 1.0, "a check", False)
+    assert [*account.table()["size"].items()] == [("A larger one", 3), ("A mistake", 2)]
+    assert not [call.args[0].value for call in calls() for arg in call.args if getattr(arg, "value", None) is True]
 
 
 @pytest.mark.slow
