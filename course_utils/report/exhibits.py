@@ -316,7 +316,8 @@ def arithmetic(results: ExperimentRuns) -> None:
             "Step (ms)": table["step"].map("{:.0f}".format),
         }
     )
-    show_table(shown.replace("nan", "not counted"), say.arithmetic_table(TOKENS))
+    shown = shown.reset_index(drop=True).replace("nan", "not counted")
+    show_table(shown, say.arithmetic_table(TOKENS))
     if whole is not None and PLAIN.name in table.index and table["forward"].notna().all():
         show_markdown(say.arithmetic_text(table.loc[PLAIN.name], whole, PLAIN.title, CEILING.title))
 
