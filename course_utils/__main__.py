@@ -263,7 +263,7 @@ def new_report(
 ) -> None:
     """Write a profile for your data, your base model and your time; asks for what is not given."""
     from course_utils.workflow.estimates import expected_total
-    from course_utils.workflow.new_report import new_profile
+    from course_utils.workflow.profile_files import new_profile
 
     file, experiment = new_profile(name, parse_overrides([f"data={data}", f"base_model={base_model}"]), minutes)
     took = duration(expected_total(experiment, usable_cores()))
@@ -285,7 +285,7 @@ def rates(
 
     from course_utils.comparison.learning_rates import search_sentences, search_trials, winners_as_toml
     from course_utils.comparison.tables import read_runs
-    from course_utils.workflow.new_report import with_rates
+    from course_utils.workflow.profile_files import with_rates
 
     trials = search_trials(read_runs(experiment))
     if trials.empty:

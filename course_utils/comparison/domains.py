@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from course_utils.comparison.axes import Contrast, across, contrasts, less
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, judge_experiment
 from course_utils.comparison.tables import evaluation_sets, read_predictions
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.stats import PairedComparison, compare_pairs
+from course_utils.stats import PairedComparison, StandardError, compare_pairs
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
@@ -43,6 +43,7 @@ class Domain:
         return [pair if pair.above else pair.swapped() for pair in self.pairs if pair.differs]
 
 
+@cache  # its exhibit and the advice ask for it
 def read_domains(results: ExperimentRuns) -> list[Domain]:
     """The test set, then every further set of the main runs; empty where there is no further one, or one adapter."""
     titles = evaluation_sets(results)
@@ -85,9 +86,9 @@ def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:
         found = [run.result.forgetting for run in results.of(name) if run.result.forgetting]
         if not found:
             continue
-        changes = 100 * np.array([own.after - own.before for own in found])
-        error = changes.std(ddof=1) / np.sqrt(len(changes)) if len(changes) > 1 else np.nan
-        width = float(t.ppf(0.975, len(changes) - 1)) * error if len(changes) > 1 else np.nan
+        changes, width = 100 * np.array([own.after - own.before for own in found]), np.nan
+        if len(changes) > 1:
+            width = StandardError(changes.std(ddof=1) / np.sqrt(len(changes)), len(changes) - 1).half_width(0.95)
         after, change = 100 * float(np.mean([own.after for own in found])), float(changes.mean())
         row = {"method": name, "texts": found[0].texts, "before": 100 * found[0].before, "after": after}
         rows.append(row | {"change": change, "low": change - width, "high": change + width})

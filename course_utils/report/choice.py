@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from course_utils.comparison import tables
-from course_utils.comparison.axes import leaders, read_axis
+from course_utils.comparison.axes import leaders
 from course_utils.comparison.baselines import shown
 from course_utils.comparison.conclusions import Judgement, bought, judge_experiment
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import FLOOR, METHODS
-from course_utils.report.dependence import size_changes
+from course_utils.report.dependence import size_axis
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.stats import PairedComparison
 from course_utils.text import template
@@ -89,12 +89,9 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
 
 def _with_few_texts(results: ExperimentRuns) -> tuple[int, str] | None:
     """The least number of training texts of the axis, and the adapter method with the highest mean there."""
-    series = read_axis(results, "max_train")
-    if not series:
-        return None
-    reference = max(series[0].points)
-    led = leaders(series, size_changes(series, reference), reference)
-    return (least, led.best[least]) if led and (least := min(led.best)) != reference else None
+    axis = size_axis(results)
+    led = leaders(axis.series, axis.changes, axis.reference) if axis else None
+    return (least, led.best[least]) if led and (least := min(led.best)) != led.reference else None
 
 
 say: Any = template(TEMPLATES / "choice.md.jinja", {"titled": lambda name: shown(name).title}).module

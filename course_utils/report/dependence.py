@@ -6,7 +6,8 @@ Its words are those of templates/dependence.md.jinja: each comparative one has a
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -53,12 +54,11 @@ say: Any = template(
 
 def training_sizes(results: ExperimentRuns) -> None:
     """Accuracy of every method against the number of training texts, and whether who leads depends on it."""
-    series = read_axis(results, "max_train")
-    if not series:
+    axis = size_axis(results)
+    if not axis:
         show_markdown(say.one_value_text("number of training texts", _sizes(results), "full"))
         return
-    reference = _sizes(results)[0]
-    changes = size_changes(series, reference)
+    series, reference, changes = axis
     found = leaders(series, changes, reference)
     table = accuracy_table(series).sort_values("value", kind="stable")
     table["series"] = table["method"].map(_title)
@@ -72,17 +72,30 @@ def training_sizes(results: ExperimentRuns) -> None:
 
 def size_regime(results: ExperimentRuns, best: str) -> str:
     """How far the lead of the adapter method `best` holds at other training sizes, to end a sentence; or nothing."""
+    axis = size_axis(results)
+    if not axis:
+        return ""
+    series, reference, changes = axis
+    return say.in_finding(leaders(series, changes, reference, best)).strip()
+
+
+class SizeAxis(NamedTuple):
+    """The series over training sizes, the size of the main runs, and the interactions with it, the floor left out."""
+
+    series: list[Series]
+    reference: int
+    changes: dict[Any, Contrast]
+
+
+@cache  # the exhibit, the title page and the advice ask for it
+def size_axis(results: ExperimentRuns) -> SizeAxis | None:
+    """What is known of the training size; None where the experiment has one size."""
     series = read_axis(results, "max_train")
     if not series:
-        return ""
+        return None
     reference = _sizes(results)[0]
-    found = leaders(series, size_changes(series, reference), reference, best)
-    return say.in_finding(found).strip()
-
-
-def size_changes(series: list[Series], reference: int) -> dict[Any, Contrast]:
-    """The interactions of method and training size, the floor left out."""
-    return interactions([own for own in series if METHODS[own.method] is not FLOOR], reference)
+    trained = [own for own in series if METHODS[own.method] is not FLOOR]
+    return SizeAxis(series, reference, interactions(trained, reference))
 
 
 def _sizes(results: ExperimentRuns) -> list[int]:

@@ -155,6 +155,33 @@ def test_a_trial_of_a_search_never_sees_the_test_set(small, runs_in):
 
 
 @pytest.mark.slow
+def test_a_side_study_is_evaluated_on_the_test_set_alone(small, runs_in):
+    main, beside = (train(small(HEAD).model_copy(update={"study": study})) for study in ("main", "size-500"))
+    assert set(beside.result.metrics) == {"validation", "test"} < set(main.result.metrics)
+    assert beside.result.forgetting is None
+    forgotten = main.result.forgetting
+    assert forgotten.texts == 4 * 16 and forgotten.before == forgotten.after  # the encoder is frozen
+
+
+@pytest.mark.parametrize("method", [FULL, ADAPTER, GATED])
+def test_the_head_may_learn_at_a_rate_of_its_own(small, runs_in, method):
+    config = small(method, head_learning_rate=5e-4)
+    model = trainer.adapted_model(config, METHODS[method].load_base(config.base, config.task, "fp32"))
+    made = trainer.make_trainer(config, model, config.base.tokenizer(), config.load_data(), runs_in)
+    groups = made.create_optimizer().param_groups
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    assert len(found) == len(trained) == sum(len(group["params"]) for group in groups)
+    for name, parameter in trained.items():
+        rate, decay = found[id(parameter)]
+        if name.endswith(".gate"):
+            assert decay == 0.0 and rate not in (5e-4, config.settings.learning_rate)
+        else:
+            assert rate == (5e-4 if "classifier" in name else config.settings.learning_rate)
+            assert decay == (0.0 if name.endswith("bias") or "norm" in name.lower() else config.settings.weight_decay)
+
+
+@pytest.mark.slow
 def test_methods_share_the_data_order_and_the_first_head(small, runs_in):
     orders, heads = [], []
     for name in METHODS:

@@ -10,7 +10,7 @@ from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError
 from course_utils.host import usable_cores
 from course_utils.workflow.estimates import expected_total
-from course_utils.workflow.new_report import new_profile, with_rates
+from course_utils.workflow.profile_files import new_profile, with_rates
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A profile for somebody's own data, model and time: as much of the protocol as the time allows."""
+"""Profiles as files: a new one for somebody's own data, model and time, and the rates that a search found."""
 
 from __future__ import annotations
 
