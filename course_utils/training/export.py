@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from course_utils.errors import CourseError, explained
 from course_utils.inputs.bases import head_modules
 from course_utils.inputs.facts import Facts
+from course_utils.paths import find_path
 from course_utils.runs import Run, load_model
 from course_utils.tasks.classification import METRICS
 from course_utils.text import code_span, template
@@ -137,7 +138,11 @@ def _write_adapter(run: Run, model: nn.Module, folder: Path) -> None:
         # With the dot it is no name on the hub, where a stranger's model could answer to it.
         named = json.loads(file.read_text("utf-8")) | {"base_model_name_or_path": f"./{BESIDE}", "revision": None}
         file.write_text(json.dumps(named, indent=2) + "\n", encoding="utf-8")
-    before, _, section = run.card().partition("## Usage\n")
+    card = run.card()
+    for local in (run.config.base_model, run.config.data):
+        if find_path(local):  # a file or folder of this machine: its name alone
+            card = card.replace(local, Path(local).name)
+    before, _, section = card.partition("## Usage\n")
     heading = "## Comparison with Other Methods"
     usage = _usage(run, "adapter")
     (folder / "README.md").write_text(before + usage + heading + section.partition(heading)[2], encoding="utf-8")

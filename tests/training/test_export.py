@@ -74,8 +74,9 @@ def said_by_readme(folder, monkeypatch, capsys):
 
 
 def names_a_place_of_this_machine(folder, place):
+    """Files that name `place` in full or, as a record does, on the way from the project to it."""
     texts = [file for file in folder.rglob("*") if file.suffix in (".json", ".md", ".yaml")]
-    return [file for file in texts if str(place) in file.read_text("utf-8")]
+    return [file for file in texts if f"{place.parent.name}/{place.name}" in file.read_text("utf-8")]
 
 
 @pytest.mark.parametrize("method", [ADAPTER, QUANTISED, FULL])
