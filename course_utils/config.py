@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -343,6 +343,14 @@ class Experiment:
             )
         except ValidationError as error:
             raise CourseError(explain_validation(error)) from None
+
+    def smallest(self, method: str, seed: int = 0) -> RunConfig:
+        """Of the final runs of `method` and `seed` that differ from the main one in their number of training texts
+        alone, or do not, that with the fewest: a run to be set beside another way to make it."""
+        main = self.config(method, seed)
+        runs = [run for run in self.configs() if run.final and (run.method, run.seed) == (method, seed)]
+        sizes = [run for run in runs if {*differing_settings(run, main)} <= {"max_train"}]
+        return min(sizes, key=lambda run: run.max_train or inf)
 
     def configs(self) -> list[RunConfig]:
         """Configurations of every run, those of side studies included."""

@@ -89,6 +89,13 @@ def length_histogram(lengths: dict[str, np.ndarray], title: str) -> Figure:
     return figure
 
 
+def loss_curves(losses: pd.DataFrame, title: str) -> Figure:
+    """Training loss by step, a line a column of `losses`."""
+    figure, axis = _figure(title=title, xlabel="step", ylabel="training loss (nats)")
+    sns.lineplot(losses, ax=axis, palette="colorblind", markers=True, dashes=False)
+    return figure
+
+
 def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: str) -> Figure:
     """Training loss by step, and validation accuracy after each epoch, a line a seed."""
     figure, (left, right) = _panels(2, 2, height=2.8)

@@ -1,0 +1,70 @@
+"""The training loop in the open: chapter 02's is the package's copy, and trains what the package trains."""
+
+import ast
+
+import nbformat
+import numpy as np
+import pytest
+from small import ADAPTER, BLOCKS, WIDTH, random_base
+from transformers import set_seed
+
+from course_utils.config import load_experiment
+from course_utils.inputs.nf4 import as_linear
+from course_utils.methods import METHODS
+from course_utils.paths import PROJECT
+from course_utils.report import loop
+from course_utils.training.train import train
+
+SHOWN = ("swap_layers", "fit", "answers")
+
+
+def definitions(source):
+    """Name → definition, of the functions and classes that `source` defines."""
+    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """What chapter 02 defines."""
+    cells = nbformat.read(PROJECT / "notebooks" / "02_lora.ipynb", as_version=4).cells
+    return definitions("\n".join(cell.source for cell in cells if cell.cell_type == "code"))
+
+
+def test_the_package_has_the_loop_that_the_chapter_shows(chapter):
+    package = definitions((PROJECT / "course_utils" / "report" / "loop.py").read_text("utf-8"))
+    for name in SHOWN:
+        assert ast.dump(package[name]) == ast.dump(chapter[name]), f"{name} differs between loop.py and 02_lora.ipynb"
+
+
+def test_without_dropout_the_loop_gives_the_losses_and_answers_of_the_package(chapter, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
+    none = dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), 0.0)
+    base = random_base(tmp_path / "base", n_layers=BLOCKS, dim=WIDTH, n_heads=4, hidden_dim=2 * WIDTH, **none)
+    own = {"base_model": base.name, "epochs": 2, "dropout": 0.0, "precision": "fp32", "methods": [ADAPTER]}
+    config = load_experiment("smoke", own | {"learning_rate": "1e-2"}).config(ADAPTER)
+    exec(ast.unparse(chapter["LoraLinear"]), made := {"torch": loop.torch})
+    layer, settings = made["LoraLinear"], config.settings
+
+    start = config.base.load(config.task)
+    config.task.initialise_head(start, config.seed)
+    model = loop.swap_layers(start, config, lambda old: layer(as_linear(old), settings.rank, settings.alpha))
+    set_seed(config.seed)
+    library = METHODS[ADAPTER].adapt(config.base.load(config.task), settings)
+    theirs = [module for module in library.modules() if hasattr(module, "lora_A")]
+    ours = [module for module in model.modules() if isinstance(module, layer)]
+    for mine, other in zip(ours, theirs, strict=True):
+        mine.A.data = other.lora_A["default"].weight.data.clone()
+
+    data = config.load_data()
+    losses, run = loop.fit(model, config, data), train(config)
+    assert all(module.B.abs().max() > 1e-3 for module in ours)  # it was trained
+    np.testing.assert_allclose(losses, run.history()["loss"], atol=1e-3)
+    recorded = run.predictions().query("set == 'test'")
+    given = loop.answers(model, config, data.sets["test"])
+    assert (given != np.stack(recorded["scores"]).argmax(axis=1)).mean() <= 0.01
+
+
+def test_the_smallest_run_differs_from_the_main_one_in_its_texts_alone():
+    quick, smoke = load_experiment("quick"), load_experiment("smoke")
+    assert quick.smallest(ADAPTER).max_train == 500 < quick.config(ADAPTER).max_train
+    assert smoke.smallest(ADAPTER) == smoke.config(ADAPTER)
