@@ -96,6 +96,13 @@ def loss_curves(losses: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
+def accuracy_by_setting(accuracies: pd.Series, title: str, xlabel: str) -> Figure:
+    """Accuracies (%) by the values of a setting, evenly spaced, as a slider has them."""
+    figure, axis = _figure(title=title, xlabel=xlabel, ylabel=ACCURACY)
+    axis.plot([f"{value:g}" for value in accuracies.index], accuracies, marker="o", color="#0072b2")
+    return figure
+
+
 def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: str) -> Figure:
     """Training loss by step, and validation accuracy after each epoch, a line a seed."""
     figure, (left, right) = _panels(2, 2, height=2.8)

@@ -1,0 +1,57 @@
+"""Panels on a trained run: a number that the reader moves, and what the model then answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+
+from course_utils.comparison.weights import run_deltas
+from course_utils.inputs.nf4 import as_out_in
+from course_utils.report import plots
+from course_utils.report.display import show_figure
+from course_utils.runs import Run, load_model
+from course_utils.training.evaluation import predict
+
+if TYPE_CHECKING:
+    from ipywidgets import interactive
+
+TEXTS = 100  # that a panel classifies: an answer takes about a second
+
+
+class Laboratory:
+    """The merged model of `run`, whose adapted weights can be exchanged."""
+
+    def __init__(self, run: Run):
+        self.run, self.model, self.deltas = run, load_model(run), run_deltas(run)
+        self.texts = run.config.load_data().sets["validation"].head(TEXTS)
+
+    def accuracy(self, weight: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> float:
+        """Share of the first validation texts that are right if every adapted layer has `weight(W₀, ΔW)` (out, in)."""
+        for name, (frozen, delta) in self.deltas.items():
+            layer = self.model.get_submodule(name)
+            layer.weight.data.copy_(as_out_in(weight(frozen, delta), layer))
+        logits = predict(self.run.config, self.model, self.run.config.base.tokenizer(), self.texts)
+        return float((logits.argmax(axis=1) == self.texts["label"]).mean())
+
+
+def panel(measure: Callable[[float], float], values: Iterable[float], setting: str) -> interactive:
+    """A slider over `values` of a `setting` with the accuracy that `measure` finds, and a figure of all of them."""
+    import ipywidgets as widgets
+
+    found = pd.Series({value: measure(value) for value in values})
+    ends = f"{found.iloc[0]:.0%} at {found.index[0]:g}, {found.iloc[-1]:.0%} at {found.index[-1]:g}"
+    show_figure(
+        plots.accuracy_by_setting(100 * found, f"Right: {ends}", setting),
+        f"Share of right answers to the first {TEXTS} validation texts or fewer, by {setting}. In JupyterLab the "
+        "slider below the figure measures anew at the value that you choose.",
+        f"A line over {setting}: " + ", ".join(f"{value:g} {share:.0%}" for value, share in found.items()) + ".",
+    )
+
+    def answer(value: float) -> None:
+        print(f"{setting} {value:g}: {measure(value):.1%} are right")
+
+    slider = widgets.SelectionSlider(options=[*found.index], value=found.index[-1], continuous_update=False)
+    return widgets.interactive(answer, value=slider)
