@@ -301,6 +301,15 @@ def rates(
 
 
 @app.command()
+def student_edition(folder: Annotated[Path, typer.Argument(help="a new folder for the notebooks")]) -> None:
+    """Write the notebooks without the solutions of their exercises, with a cell that checks an answer."""
+    from course_utils.report.exercises import write_student_edition
+
+    written = write_student_edition(folder)
+    print(f"{len(written)} notebooks without solutions are in {folder}.")
+
+
+@app.command()
 def push(
     run: Annotated[str, typer.Argument(help="Folder of a run whose base model is on the hub.")],
     repo: Annotated[str, typer.Argument(help="OWNER/NAME on the hub.")],

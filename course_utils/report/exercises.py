@@ -1,0 +1,73 @@
+"""The exercises: the numbers that `check` knows, and the notebooks without their solutions."""
+
+from __future__ import annotations
+
+import re
+from math import isclose, sqrt
+from pathlib import Path
+
+import nbformat
+
+from course_utils.errors import CourseError
+from course_utils.paths import PROJECT
+
+# Chapter.exercise → what is asked for, and its value. Exercises whose numbers depend on the runs are not here.
+CHECKED: dict[str, tuple[str, float]] = {
+    "01.3": ("the parameters of the published DistilBERT's encoder", 66_362_880),
+    "02.1": ("the parameters of the adapter at rank 8", 8 * 6 * (4 * (768 + 768) + 2 * (768 + 3072))),
+    "02.2": ("the first such rank for a layer of 768 × 768", 768 * 768 / (768 + 768)),
+    "03.1": ("the share of the run after which the gate is zero, at a strength of 1.25", 1 - sqrt(1 - 8 / (9 * 1.25))),
+    "03.2": ("the new penalty divided by the old one", 0.5),
+    "04.1": ("the bits for each weight in blocks of 256", 4 + 8 / 256 + 32 / (256 * 256)),
+    "04.3": ("the least possible share", (4 + 8 / 64 + 32 / (64 * 256)) / 32),
+    "05.2": ("the share of the matrix of ones that HiRA misses", sqrt(12 / 16)),
+    "06.1": ("the most disagreements with which eight are significant", 12),
+    "06.2": ("the probability of at least one, without a correction", 1 - 0.95**15),
+    "07.1": ("the largest difference in points", 100 * (1 / 16 - 40 / 1_000)),
+    "07.3": ("the difference in points for four seeds", 1.96 * sqrt(2 / 4)),
+}
+
+
+def check(exercise: str, answer: float) -> bool:
+    """Whether `answer` is the number that `exercise` ("02.1") asks for, to one per cent; it is also said in words.
+
+    Raises CourseError for an exercise that no number decides.
+    """
+    if exercise not in CHECKED:
+        raise CourseError(f"check knows no number for {exercise!r}; it knows {', '.join(CHECKED)}.")
+    wanted, value = CHECKED[exercise]
+    right = isinstance(answer, int | float) and isclose(answer, value, rel_tol=0.01)
+    print("That is right." if right else f"Not yet: {wanted} is another number.")
+    return right
+
+
+def write_student_edition(folder: Path) -> list[Path]:
+    """Write every notebook into the new `folder` with an empty cell in the place of each solution.
+
+    Raises CourseError where there is something in `folder`.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise CourseError(f"{folder}: there is something already; type the name of a new folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
+        notebook, exercise = nbformat.read(path, as_version=4), ""
+        for cell in notebook.cells:
+            if numbers := re.findall(r"^\*\*(\d+)\. ", cell.source, re.MULTILINE):
+                exercise = f"{path.stem[:2]}.{numbers[-1]}"
+            if "solution" in cell.metadata.get("tags", []):
+                cell.source, cell.metadata = _empty(exercise), nbformat.NotebookNode()
+        written.append(folder / path.name)
+        nbformat.write(notebook, written[-1])
+    return written
+
+
+def _empty(exercise: str) -> str:
+    """What stands in the place of the solution of `exercise`."""
+    if exercise not in CHECKED:
+        return "# your solution"
+    wanted, _ = CHECKED[exercise]
+    return (
+        "from course_utils.report.exercises import check\n\n# your solution\n"
+        f'answer = None  # {wanted}\ncheck("{exercise}", answer)'
+    )
