@@ -69,12 +69,14 @@ def answers_after(run: Run, change: Callable[[nn.Module], None], test: FinalSet)
 class QuantisedBase:
     """What NF4 alone costs: accuracies of one head on both encoders, and where the encoder lost precision.
 
-    `p_value` is McNemar's exact one for the two accuracies; `errors` holds ‖dequant(NF4(W₀)) − W₀‖ / ‖W₀‖ by layer.
+    `lost` and `won` count the sentences that only the one or only the other gets right; `errors` holds
+    ‖dequant(NF4(W₀)) − W₀‖ / ‖W₀‖ by layer.
     """
 
     plain: float
     quantised: float
-    p_value: float
+    lost: int
+    won: int
     errors: pd.Series
 
 
@@ -83,14 +85,12 @@ def quantised_base_accuracy(run: Run) -> QuantisedBase:
 
     The head was trained on the plain encoder, and nothing adapts to the error: what QLoRA's training can make up for.
     """
-    from statsmodels.stats.contingency_tables import mcnemar
-
     config, test = run.config, FinalSet(run.config)
     plain, four_bit = config.base.load(config.task), config.base.load(config.task, four_bit=True)
     errors = pd.Series(quantisation_error(four_bit, plain)).rename(short_layer_name)
     before, after = (test.correct(run.method.load(base, run.folder)) for base in (plain, dequantise(four_bit)))
-    answers = [[sum(before & after), sum(before & ~after)], [sum(~before & after), sum(~before & ~after)]]
-    return QuantisedBase(float(before.mean()), float(after.mean()), mcnemar(answers, exact=True).pvalue, errors)
+    lost, won = int(sum(before & ~after)), int(sum(after & ~before))
+    return QuantisedBase(float(before.mean()), float(after.mean()), lost, won, errors)
 
 
 class FinalSet:
