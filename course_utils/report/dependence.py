@@ -218,6 +218,24 @@ def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
     return table.assign(series=[_title(name) for name in adapters])
 
 
+def learning_rates(results: ExperimentRuns) -> None:
+    """What changes at another learning rate of each method's grid, in runs that are longer than the trials."""
+    series = read_axis(results, "learning_rate")
+    if not series:
+        show_markdown(say.searched_rate_text())
+        return
+    rates = {method.method: _tried_and_usual(method) for method in series}
+    found = {method.method: less(*(method.correct[rate] for rate in rates[method.method])) for method in series}
+    judged = contrasts(found, judge_experiment(results).margin)
+    show_markdown(say.learning_rates_text(judged, rates, series[0]))
+
+
+def _tried_and_usual(series: Series) -> tuple[float, float]:
+    """The learning rate of the study and that of the runs beside it."""
+    usual = next(rate for rate, runs in series.points.items() if runs[0].config.study == series.beside)
+    return next(rate for rate in series.points if rate != usual), usual
+
+
 def head_rates(results: ExperimentRuns) -> None:
     """What changes where the head has a learning rate of its own, the same for all methods."""
     series = read_axis(results, "head_learning_rate")
