@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import ceil, inf
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from course_utils.tasks.classification import Classification
 
 PROFILES = PROJECT / "course_utils" / "profiles"
+SMALL = 500  # training texts of a run that a notebook sets beside a training of its own
 NAMES_OF_PLACES = ("base_model", "data", "also_evaluate")  # settings that can name a folder or a file
 
 
@@ -344,13 +345,12 @@ class Experiment:
         except ValidationError as error:
             raise CourseError(explain_validation(error)) from None
 
-    def smallest(self, method: str, seed: int = 0) -> RunConfig:
-        """Of the final runs of `method` and `seed` that differ from the main one in their number of training texts
-        alone, or do not, that with the fewest: a run to be set beside another way to make it."""
+    def small(self, method: str, seed: int = 0) -> RunConfig:
+        """The run of `method` and `seed` on the first 500 training texts; the main run where that has no more."""
         main = self.config(method, seed)
-        runs = [run for run in self.configs() if run.final and (run.method, run.seed) == (method, seed)]
-        sizes = [run for run in runs if {*differing_settings(run, main)} <= {"max_train"}]
-        return min(sizes, key=lambda run: run.max_train or inf)
+        if main.max_train and main.max_train <= SMALL:
+            return main
+        return main.model_copy(update={"study": f"size-{SMALL}", "max_train": SMALL})
 
     def configs(self) -> list[RunConfig]:
         """Configurations of every run, those of side studies included."""

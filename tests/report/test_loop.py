@@ -64,7 +64,8 @@ def test_without_dropout_the_loop_gives_the_losses_and_answers_of_the_package(ch
     assert (given != np.stack(recorded["scores"]).argmax(axis=1)).mean() <= 0.01
 
 
-def test_the_smallest_run_differs_from_the_main_one_in_its_texts_alone():
+def test_the_run_beside_the_loop_is_small_and_one_of_the_experiment_where_that_has_it():
     quick, smoke = load_experiment("quick"), load_experiment("smoke")
-    assert quick.smallest(ADAPTER).max_train == 500 < quick.config(ADAPTER).max_train
-    assert smoke.smallest(ADAPTER) == smoke.config(ADAPTER)
+    assert quick.small(ADAPTER) == quick.config(ADAPTER, study="size-500") in quick.configs()
+    assert quick.small(ADAPTER, seed=1).max_train == 500 and smoke.small(ADAPTER) == smoke.config(ADAPTER)
+    assert load_experiment("full").small(ADAPTER) == load_experiment("full").config(ADAPTER, study="size-500")
