@@ -219,7 +219,7 @@ def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
 
 
 def learning_rates(results: ExperimentRuns) -> None:
-    """What changes at another learning rate of each method's grid, in runs that are longer than the trials."""
+    """What changes at another learning rate of each method, in runs of the same length."""
     series = read_axis(results, "learning_rate")
     if not series:
         show_markdown(say.searched_rate_text())

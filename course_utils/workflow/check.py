@@ -38,7 +38,7 @@ def check_folders(config: RunConfig) -> None:
 def check_records(experiment: Experiment) -> None:
     """Say how many runs of `experiment` the published records lack; CourseError unless the others are unchanged.
 
-    They have to be of the experiment's settings and made by one code, and there has to be a main run among them.
+    They have to be of the experiment's settings and made by one code, with a main run of every method among them.
     """
     from course_utils.comparison.published import records_folder, run_name
     from course_utils.comparison.tables import NO_RECORD, read_runs
@@ -51,8 +51,10 @@ def check_records(experiment: Experiment) -> None:
                 f"{folder}: {run_name(run.config)} cannot be bound: {run.reason}; leave --from-records out to make"
                 " the runs."
             )
-    if not any(run.config.study == "main" for run in found.runs):
-        raise CourseError(f"{folder} holds no main run yet; leave --from-records out to make the runs.")
+    if without := [METHODS[name].title for name in experiment.methods if not found.of(name)]:
+        raise CourseError(
+            f"{folder} holds no main run of {and_joined(without)} yet; leave --from-records out to make the runs."
+        )
     if missing:
         print(f"  {counted(len(missing), 'run')} without a record in {folder}: the report leaves them out", flush=True)
 

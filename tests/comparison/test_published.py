@@ -93,7 +93,11 @@ def change_a_code(folder, name):
         (spoil, published.PREDICTIONS, "predictions.parquet is damaged; restore it: git checkout"),
         (lambda folder, name: (folder / name).unlink(), published.RUN_RECORDS, "lacks records.jsonl.gz; restore it"),
         (lambda folder, name: (folder / name).unlink(), published.SUMS, "no published records; leave --from-records"),
-        (lambda folder, name: write_lines(folder, name, []), published.RUN_RECORDS, "holds no main run yet; leave"),
+        (
+            lambda folder, name: write_lines(folder, name, []),
+            published.RUN_RECORDS,
+            "holds no main run of .+ yet; leave",
+        ),
         (change_a_code, published.RUN_RECORDS, r"seed-0 cannot be bound: made by other code \(training.train\); leave"),
     ],
 )
