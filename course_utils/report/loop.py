@@ -50,7 +50,8 @@ def fit(model, config, data, own_rates=None, after_step=None):
     steps = config.epochs * len(batches)
     schedule = get_linear_schedule_with_warmup(optimizer, warmup_steps(config, steps), steps)
 
-    losses, device = [], trained[0].device
+    losses: list[float] = []
+    device = trained[0].device
     model.train()
     for epoch in range(config.epochs):
         order.set_epoch(epoch)
