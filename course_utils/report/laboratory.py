@@ -18,7 +18,7 @@ from course_utils.training.evaluation import predict
 if TYPE_CHECKING:
     from ipywidgets import interactive
 
-TEXTS = 100  # that a panel classifies: an answer takes about a second
+PANEL_TEXTS = 100  # that a panel classifies: an answer takes about a second
 
 
 class Laboratory:
@@ -26,7 +26,7 @@ class Laboratory:
 
     def __init__(self, run: Run):
         self.run, self.model, self.deltas = run, load_model(run), run_deltas(run)
-        self.texts = run.config.load_data().sets["validation"].head(TEXTS)
+        self.texts = run.config.load_data().sets["validation"].head(PANEL_TEXTS)
 
     def accuracy(self, weight: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> float:
         """Share of the first validation texts that are right if every adapted layer has `weight(W₀, ΔW)` (out, in)."""
@@ -45,7 +45,7 @@ def panel(measure: Callable[[float], float], values: Iterable[float], setting: s
     ends = f"{found.iloc[0]:.0%} at {found.index[0]:g}, {found.iloc[-1]:.0%} at {found.index[-1]:g}"
     show_figure(
         plots.accuracy_by_setting(100 * found, f"Right: {ends}", setting),
-        f"Share of right answers to the first {TEXTS} validation texts or fewer, by {setting}. In JupyterLab the "
+        f"Share of right answers to the first {PANEL_TEXTS} validation texts or fewer, by {setting}. In JupyterLab the "
         "slider below the figure measures anew at the value that you choose.",
         f"A line over {setting}: " + ", ".join(f"{value:g} {share:.0%}" for value, share in found.items()) + ".",
     )

@@ -5,7 +5,7 @@ import torch
 from small import ADAPTER, MULTIPLIED, QUANTISED
 
 from course_utils.config import load_experiment
-from course_utils.report.laboratory import TEXTS, Laboratory, panel
+from course_utils.report.laboratory import PANEL_TEXTS, Laboratory, panel
 from course_utils.tasks.classification import scores_of
 from course_utils.training.train import train
 
@@ -15,7 +15,7 @@ def test_with_the_whole_update_it_is_as_accurate_as_the_record_says(method, runs
     config = load_experiment("smoke", {"base_model": tiny.name, "learning_rate": "1e-2"}).config(method)
     run = train(config)
     laboratory = Laboratory(run)
-    rows = run.predictions().query("set == 'validation'").head(TEXTS)
+    rows = run.predictions().query("set == 'validation'").head(PANEL_TEXTS)
     recorded = (scores_of(rows).argmax(axis=1) == rows["label"]).mean()
     laboratory.accuracy(lambda frozen, delta: torch.zeros_like(frozen))  # leaves nothing behind
     assert laboratory.accuracy(torch.add) == pytest.approx(recorded, abs=0.02)
