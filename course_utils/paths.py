@@ -40,6 +40,11 @@ def named_from_project(path: Path | str) -> str:
     return relative if relative.startswith("..") else f"./{relative}"
 
 
+def is_new_folder(folder: Path) -> bool:
+    """Whether nothing lies at `folder` yet, or an empty folder."""
+    return not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
+
+
 def find_folder(name: str) -> Path | None:
     """The folder called `name`, seen from the project's root, where records start, or from the current folder."""
     place = find_path(name)

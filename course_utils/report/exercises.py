@@ -8,8 +8,8 @@ from pathlib import Path
 
 import nbformat
 
-from course_utils.errors import CourseError
-from course_utils.paths import PROJECT
+from course_utils.errors import CourseError, explained
+from course_utils.paths import PROJECT, is_new_folder
 
 # Chapter.exercise → what is asked for, and its value. Exercises whose numbers depend on the runs are not here.
 CHECKED: dict[str, tuple[str, float]] = {
@@ -46,9 +46,10 @@ def write_student_edition(folder: Path) -> list[Path]:
 
     Raises CourseError where there is something in `folder`.
     """
-    if folder.exists() and any(folder.iterdir()):
+    if not is_new_folder(folder):
         raise CourseError(f"{folder}: there is something already; type the name of a new folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    with explained(f"{folder} cannot be written", "type the name of a folder that you may write to", OSError):
+        folder.mkdir(parents=True, exist_ok=True)
     written = []
     for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
         notebook, exercise = nbformat.read(path, as_version=4), ""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from course_utils.comparison.weights import run_deltas
 from course_utils.inputs.nf4 import as_out_in
 from course_utils.report import plots
 from course_utils.report.display import show_figure
@@ -22,10 +21,10 @@ PANEL_TEXTS = 100  # that a panel classifies: an answer takes about a second
 
 
 class Laboratory:
-    """The merged model of `run`, whose adapted weights can be exchanged."""
+    """The merged model of `run`, whose adapted weights can be exchanged; `deltas` are its `weights.run_deltas`."""
 
-    def __init__(self, run: Run):
-        self.run, self.model, self.deltas = run, load_model(run), run_deltas(run)
+    def __init__(self, run: Run, deltas: dict[str, tuple[torch.Tensor, torch.Tensor]]):
+        self.run, self.model, self.deltas = run, load_model(run), deltas
         self.texts = run.config.load_data().sets["validation"].head(PANEL_TEXTS)
 
     def accuracy(self, weight: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> float:

@@ -36,7 +36,8 @@ def fit(model, config, data, own_rates=None, after_step=None):
     `own_rates` maps a parameter to its learning rate where that is not the run's.
     """
     tokenizer, settings = config.base.tokenizer(), config.settings
-    texts = config.task.tokenize(data.sets["train"], tokenizer, config.max_length)
+    train, longest = data.sets["train"], config.max_length
+    texts = config.task.tokenize(train, tokenizer, longest, config.truncation)
     order = GroupedByLength(texts["length"], config.batch_size, config.seed)
     collate = DataCollatorWithPadding(tokenizer)  # fills every sentence up to the longest of its batch
     texts = texts.remove_columns("length")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from course_utils.errors import CourseError, explained
 from course_utils.inputs.bases import head_modules
 from course_utils.inputs.facts import Facts
-from course_utils.paths import find_path
+from course_utils.paths import find_path, is_new_folder
 from course_utils.runs import Run, load_model
 from course_utils.tasks.classification import METRICS
 from course_utils.text import code_span, template
@@ -67,7 +67,7 @@ def _check(run: Run, folders: dict[str, Path]) -> None:
     if not folders:
         raise CourseError("What is to be written? Type --merged FOLDER, --onnx FOLDER or --adapter FOLDER.")
     for form, folder in folders.items():
-        if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        if not is_new_folder(folder):
             raise CourseError(f"--{form} {folder}: there is something already; type the name of a new folder.")
         others = (other for name, other in folders.items() if name != form)
         if any(folder.resolve().is_relative_to(other.resolve()) for other in others):

@@ -35,6 +35,9 @@ def test_the_edition_for_students_asks_everything_and_solves_nothing(tmp_path, c
         compile(source, exercise, "exec")
     assert main(["student-edition", str(tmp_path / "students")]) == 2
     assert "new folder" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "inside"):
+        assert main(["student-edition", str(place)]) == 2 and "folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("exercise", ["05.2", "06.1", "06.2", "07.1"])

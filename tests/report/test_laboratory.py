@@ -4,6 +4,7 @@ import pytest
 import torch
 from small import ADAPTER, MULTIPLIED, QUANTISED
 
+from course_utils.comparison.weights import run_deltas
 from course_utils.config import load_experiment
 from course_utils.report.laboratory import PANEL_TEXTS, Laboratory, panel
 from course_utils.tasks.classification import scores_of
@@ -14,7 +15,7 @@ from course_utils.training.train import train
 def test_with_the_whole_update_it_is_as_accurate_as_the_record_says(method, runs_in, tiny):
     config = load_experiment("smoke", {"base_model": tiny.name, "learning_rate": "1e-2"}).config(method)
     run = train(config)
-    laboratory = Laboratory(run)
+    laboratory = Laboratory(run, run_deltas(run))
     rows = run.predictions().query("set == 'validation'").head(PANEL_TEXTS)
     recorded = (scores_of(rows).argmax(axis=1) == rows["label"]).mean()
     laboratory.accuracy(lambda frozen, delta: torch.zeros_like(frozen))  # leaves nothing behind
