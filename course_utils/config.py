@@ -30,6 +30,7 @@ from course_utils.methods import METHODS
 from course_utils.methods.base import Names, Settings
 from course_utils.paths import PROJECT, find_path, named_from_project, relative_to_project
 from course_utils.text import hash_of_json
+from course_utils.tracking import checked
 
 if TYPE_CHECKING:
     from course_utils.inputs.bases import Base
@@ -164,6 +165,7 @@ class RunConfig(SharedSettings):
     seed: int = Field(ge=0, lt=2**31, description="head initialisation, data order and dropout")
     final: bool = Field(True, description="false for a trial of a search: no test predictions")
     settings: SerializeAsAny[Settings]
+    track: str | None = Field(None, exclude=True, description="a tracker that is told of the run's losses")
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -188,7 +190,7 @@ def differing_settings(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any,
     Which run it is (experiment, study, method, seed) is no setting.
     """
     first, second = ({**dict(config), **dict(config.settings)} for config in (one, other))
-    named = ("experiment", "study", "method", "seed", "settings")
+    named = ("experiment", "study", "method", "seed", "settings", "track")
     return {
         name: (value, second[name])
         for name, value in first.items()
@@ -268,6 +270,7 @@ class Experiment:
     profile: Profile
     overrides: dict[str, Any] = field(default_factory=dict)
     seed_count: int | None = None
+    track: str | None = None
 
     @property
     def name(self) -> str:
@@ -293,6 +296,8 @@ class Experiment:
         overrides = dict(self.overrides)
         if self.seed_count:
             overrides["seeds"] = self.seed_count
+        if self.track:
+            overrides["track"] = self.track
         return {"profile": self.profile_name, "overrides": overrides}
 
     @property
@@ -340,6 +345,7 @@ class Experiment:
                 seed=seed,
                 final=beside.final if beside else True,
                 settings=METHODS[method].Settings(**own),
+                track=self.track,
                 **shared,
             )
         except ValidationError as error:
@@ -401,7 +407,7 @@ def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = N
 
     A name is a shared setting (`epochs`), a setting of every method that has it (`rank`) or of one method
     (`METHOD.NAME`). Values may be text, as typed on a command line. `seeds` sets the number of seeds, `methods` which
-    methods are run.
+    methods are run, `track` a tracker.
     Raises CourseError, naming the nearest valid name or what is allowed.
     """
     loaded = _read_profile(profile)
@@ -409,11 +415,11 @@ def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = N
     if not isinstance(overrides, dict) or not all(isinstance(name, str) for name in overrides):
         raise CourseError(f"overrides: {_shown(overrides)} does not map names to values; write, say, {{'rank': 4}}.")
     overrides = dict(overrides)
-    seeds = _seed_count(overrides.pop("seeds", None))
+    seeds, track = _seed_count(overrides.pop("seeds", None)), checked(overrides.pop("track", None))
     chosen = {"methods": _method_names(overrides.pop("methods"))} if "methods" in overrides else {}
     methods = Experiment(profile, loaded, chosen).methods
     typed = {name: _typed(name, value, methods) for name, value in sorted(overrides.items())}
-    experiment = Experiment(profile, loaded, typed | chosen, seeds)
+    experiment = Experiment(profile, loaded, typed | chosen, seeds, track)
     experiment.configs()  # ranges and contradictions
     return experiment
 
@@ -476,7 +482,7 @@ def _typed(name: str, value: Any, methods: list[str]) -> Any:
             raise CourseError(f"{unknown}; here it is {known}.")
         if owner in own:
             raise CourseError(f"{unknown}{_nearest(name, own[owner])}; {owner} has {', '.join(own[owner])}.")
-        shared = [*setting_names(methods), "seeds", "methods"]
+        shared = [*setting_names(methods), "seeds", "methods", "track"]
         raise CourseError(
             f"{unknown}{_nearest(name, [*shared, *sum(own.values(), [])])}; the settings are {', '.join(shared)}"
             " (METHOD.NAME sets it for one method)."

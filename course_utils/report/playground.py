@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from scipy.special import softmax
 
 from course_utils.config import Experiment
+from course_utils.errors import CourseError
 from course_utils.methods import METHODS
-from course_utils.runs import Run, find_run, read_run
-from course_utils.training.evaluation import classifier
+from course_utils.runs import Run, find_run, load_model, read_run
+from course_utils.training.evaluation import predict_as_trained
 
 if TYPE_CHECKING:
     from ipywidgets import interactive
@@ -31,14 +32,20 @@ def classify(text: str, runs: list[Run]) -> pd.DataFrame:
     """
     rows = []
     for run in runs:
-        [(_, label, probability)] = _loaded(run.folder, run.result.fingerprint)([text])
-        rows.append({"method": run.method.title, "label": label, "probability": probability})
+        if run.result.data.pairs:
+            raise CourseError(f"{run.name} was trained on pairs of texts; type predict {run.name} TEXT --pair TEXT.")
+        model, tokenizer = _loaded(run.folder, run.result.fingerprint)
+        logits = predict_as_trained(run.config, model, tokenizer, pd.DataFrame({"text": [text], "label": 0}))
+        probabilities = softmax(logits[0])
+        label = run.task.class_names[probabilities.argmax()]
+        rows.append({"method": run.method.title, "label": label, "probability": float(probabilities.max())})
     return pd.DataFrame(rows, columns=["method", "label", "probability"])
 
 
 @cache
-def _loaded(folder: Path, fingerprint: str) -> Callable[[list[str]], list[tuple[str, str, float]]]:
-    return classifier(read_run(folder))
+def _loaded(folder: Path, fingerprint: str) -> tuple[Any, Any]:
+    run = read_run(folder)
+    return load_model(run), run.config.base.tokenizer()
 
 
 def playground(experiment: Experiment, seed: int = 0) -> interactive:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import datasets
@@ -10,15 +9,12 @@ import evaluate
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import log_softmax
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding
 
 from course_utils.config import RunConfig
-from course_utils.errors import CourseError
 from course_utils.methods import METHODS
-from course_utils.runs import Run, load_model
 from course_utils.tasks.classification import METRICS, Classification, score
 from course_utils.training.speed import speed_up
 
@@ -102,23 +98,3 @@ class ClassificationMetrics(evaluate.Metric):
 
     def _compute(self, predictions, references):
         return score(np.asarray(predictions), np.asarray(references))
-
-
-def classifier(run: Run) -> Callable[..., list[tuple[str, str, float]]]:
-    """The trained model of `run`, loaded once: a function from texts, and perhaps a second text that each is paired
-    with, to (text, class name, its probability)."""
-    pairs = run.result.data.pairs
-    model, tokenizer, names = load_model(run), run.config.base.tokenizer(), run.task.class_names
-
-    def classify(texts: list[str], pair: str | None = None) -> list[tuple[str, str, float]]:
-        if pairs != (pair is not None):
-            remedy = "pairs of texts; type --pair TEXT" if pairs else "single texts; leave --pair out"
-            raise CourseError(f"{run.name} was trained on {remedy}.")
-        frame = pd.DataFrame({"text": texts, "label": 0} | ({"text_pair": pair} if pair is not None else {}))
-        logits = predict_as_trained(run.config, model, tokenizer, frame)
-        probabilities = np.exp(log_softmax(logits, axis=1))
-        return [
-            (text, names[int(row.argmax())], float(row.max())) for text, row in zip(texts, probabilities, strict=True)
-        ]
-
-    return classify

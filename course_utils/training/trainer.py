@@ -34,6 +34,7 @@ from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
 from course_utils.methods.sizes import plain_model
 from course_utils.tasks.classification import Classification, score
+from course_utils.tracking import tracker
 from course_utils.training.evaluation import batches_by_tokens
 from course_utils.training.speed import speed_up
 
@@ -82,7 +83,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         # Every checkpoint falls on a log, so that what it restores is complete.
         logging_steps=gcd(10, config.checkpoint_steps),
         disable_tqdm=not somebody_watches(),
-        report_to="none",
+        **tracker(config),
         remove_unused_columns=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
