@@ -92,6 +92,21 @@ def test_a_killed_run_goes_on_to_the_same_numbers(small, method, step, killed_af
     assert len(resumed.history()) == len(undisturbed.history())
 
 
+def test_a_tracker_is_told_of_the_losses_and_changes_no_number(small, runs_in):
+    pytest.importorskip("tensorboard", reason="tensorboard is missing: pip install -r tests/requirements-trackers.txt")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = small(ADAPTER, track="tensorboard")
+    plain = train(small(ADAPTER))
+    assert train(config).result == plain.result  # found: a tracker makes no other run of it
+    numbers = outcome(plain)
+    tracked = train(config, force=True)
+    assert_same(numbers, outcome(tracked))
+    told = EventAccumulator(str(runs_in / "tracked" / "tensorboard" / config.path))
+    told.Reload()
+    assert [event.value for event in told.Scalars("train/loss")] == pytest.approx([*tracked.history()["loss"]])
+
+
 def test_a_torn_checkpoint_is_passed_over(small, killed_after, runs_in):
     config = small(ADAPTER)
     revive = killed_after(ADAPTER, 8)
