@@ -65,6 +65,7 @@ def test_a_folder_is_recorded_as_seen_from_the_project(tmp_path, monkeypatch):
         ({"epochs": "1.5"}, "must be a whole number"),
         ({"precision": "int8"}, "'auto', 'bf16' or 'fp32'"),
         ({"seeds": "0"}, "whole number from 1"),
+        ({"track": "wanb"}, "tensorboard, trackio, mlflow and wandb"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(overrides, message):

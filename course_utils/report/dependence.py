@@ -222,12 +222,19 @@ def learning_rates(results: ExperimentRuns) -> None:
     """What changes at another learning rate of each method, in runs of the same length."""
     series = read_axis(results, "learning_rate")
     if not series:
-        show_markdown(say.searched_rate_text())
+        show_markdown(say.one_rate_text())
         return
-    rates = {method.method: _tried_and_usual(method) for method in series}
-    found = {method.method: less(*(method.correct[rate] for rate in rates[method.method])) for method in series}
-    judged = contrasts(found, judge_experiment(results).margin)
-    show_markdown(say.learning_rates_text(judged, rates, series[0]))
+    rates = {own.method: _tried_and_usual(own) for own in series}
+    rows = []
+    for own in series:
+        row: dict[str, str] = {"Method": _title(own.method)}
+        for heading, rate in zip(("Another", "That of the main runs"), rates[own.method], strict=True):
+            found = accuracy_in_per_cent(own.correct[rate])
+            row[heading] = f"{rate:g}: {found['estimate']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
+        rows.append(row)
+    show_table(pd.DataFrame(rows), say.learning_rates_table(series[0]))
+    changes = {own.method: less(*(own.correct[rate] for rate in rates[own.method])) for own in series}
+    show_markdown(say.learning_rates_text(contrasts(changes, judge_experiment(results).margin)))
 
 
 def _tried_and_usual(series: Series) -> tuple[float, float]:

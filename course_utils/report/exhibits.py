@@ -338,18 +338,6 @@ def _audited(cards: list[Path]) -> dict[str, Any]:
     return {"findings": len(findings), "checked": checked, "refuted": refuted}
 
 
-def side_studies(results: ExperimentRuns) -> None:
-    """The accuracy of the side studies that are points of no axis, such as the replication at the card's rate."""
-    for study, spec in results.experiment.studies.items():
-        if not spec.final or spec.varies or len(spec.methods) < 2:
-            continue
-        summary = tables.summary_table(results, study)
-        if (summary["seeds"] > 0).any():
-            headings = [tables.OF_CLASSES[name].heading for name in tables.metrics_shown(summary)]
-            shown = tables.readable_summary(summary)[["Method", "Seeds", *headings]]
-            show_table(shown, f"Side study. {spec.title}.")
-
-
 def _in_ms(interval: Interval) -> str:
     return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
