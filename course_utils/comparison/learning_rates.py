@@ -110,7 +110,9 @@ def trial_differences(experiment: Experiment) -> str:
     """In which settings a trial of the search differs from a main run, with both values; empty if in none."""
     settings = experiment.profile.search.settings if experiment.profile.search else {}
     main = experiment.shared
-    said = [f"{name} ({value:,} and not {getattr(main, name):,})" for name, value in settings.items()]
+    usual = {name: getattr(main, name) for name in settings}
+    shown = {name: "all" if value is None else f"{value:,}" for name, value in usual.items()}
+    said = [f"{name} ({value:,} and not {shown[name]})" for name, value in settings.items()]
     return and_joined(said) if said else ""
 
 
