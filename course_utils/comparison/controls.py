@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from transformers import set_seed
 
 from course_utils.comparison.weights import short_layer_name
 from course_utils.config import RunConfig
@@ -16,6 +19,7 @@ from course_utils.inputs.nf4 import dequantise, quantisation_error
 from course_utils.methods.gates import lora_layers
 from course_utils.runs import Run, load_model
 from course_utils.training.evaluation import predict_as_trained
+from course_utils.training.trainer import make_trainer
 
 
 @torch.no_grad()
@@ -33,7 +37,7 @@ def cut_directions(model: nn.Module, keep: int) -> None:
         A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         kept = (values * (values >= least))[: len(A)] / layer.scaling["default"]
         B.copy_(U[:, : len(A)] * kept)  # ΔW = s·(U·diag(σ)/s)·V  (out, in)
-        A.copy_(V[: len(A)])
+        A.copy_(V[: len(A)] * (kept > 0)[:, None])  # where both factors are zero no gradient brings a direction back
 
 
 @torch.no_grad()
@@ -58,8 +62,24 @@ def prune_entries(model: nn.Module, share: float) -> None:
             factor.mul_(factor.abs() >= least)
 
 
+def train_on(run: Run, model: nn.Module, share: float) -> None:
+    """Train a loaded adapter `model` of `run` on, in place, for `share` of the run's steps, as the run began.
+
+    Its learning rate warms up and decays again, the optimiser is a new one, and the texts are the first of the run's.
+    """
+    sizes = run.result.data.sizes
+    config = run.config.model_copy(update={"epochs": 1, "max_train": round(share * run.config.epochs * sizes["train"])})
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name or "modules_to_save" in name)
+    torch.set_num_threads(config.threads)
+    set_seed(config.seed)
+    with TemporaryDirectory() as folder:
+        make_trainer(config, model, config.base.tokenizer(), config.load_data(), Path(folder)).train()
+    model.eval()
+
+
 def answers_after(run: Run, change: Callable[[nn.Module], None], test: FinalSet) -> pd.Series:
-    """Which sentences of `test` a finished adapter `run` gets right after `change` of its model, without retraining."""
+    """Which sentences of `test` a finished adapter `run` gets right after `change` of its model."""
     model = load_model(run, merged=False)
     change(model)
     return pd.Series(test.correct(model.merge_and_unload()), index=test.frame["example_id"])

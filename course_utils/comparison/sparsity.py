@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from course_utils.comparison import controls
 from course_utils.comparison.axes import Contrast, Series, answers, contrasts, less, read_axis
@@ -20,7 +21,11 @@ from course_utils.methods import METHODS
 from course_utils.runs import Run
 
 PRUNED = 0.5  # share of entries that are set to zero
-GATED, SMALLER, CUT, BY_LOT, ENTRIES = "gates", "smaller rank", "cut", "by lot", "entries"
+TRAINED_ON = 0.25  # share of its steps for which a run is trained on after a cut
+GATED, SMALLER, CUT, CUT_TRAINED, BY_LOT, ENTRIES = (
+    "gates", "smaller rank", "cut", "cut and trained on", "by lot", "entries"
+)  # fmt: skip
+WAYS = (GATED, SMALLER, CUT, CUT_TRAINED, BY_LOT, ENTRIES)
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,8 @@ def ways_to_less(results: ExperimentRuns) -> tuple[Series, list[Sized]] | None:
     """The gated method over its strengths and its rivals, of the same seeds; None without a study of the strength.
 
     A finished adapter of the gated method's control is cut to the effective size of each gated run of its seed: by the
-    singular values of ΔW, and by lot. Its entries are pruned by magnitude. The control of smaller rank is trained with
-    the scale of the main runs. Raises CourseError where the runs differ in anything else.
+    singular values of ΔW, with and without training on, and by lot. Its entries are pruned by magnitude. The control of
+    smaller rank is trained with the scale of the main runs. Raises CourseError where the runs differ in anything else.
     """
     gated = next(iter(read_axis(results, "sparsity")), None)
     if gated is None:
@@ -75,7 +80,7 @@ def ways_to_less(results: ExperimentRuns) -> tuple[Series, list[Sized]] | None:
         test = controls.FinalSet(next(iter(whole.values())).config)
         for strength, runs in gated.points.items():
             pairs = [(run, whole[run.config.seed]) for run in runs if run.config.seed in whole]
-            yield from (_cut(way, strength, pairs, test) for way in (CUT, BY_LOT))
+            yield from (_cut(way, strength, pairs, test) for way in (CUT, CUT_TRAINED, BY_LOT))
         yield _pruned([*whole.values()], test)
 
     kept = measured(results, "ways_to_less", lambda: [point.kept(texts) for point in points()])
@@ -109,8 +114,15 @@ def _cut(way: str, strength: float, pairs: list[tuple[Run, Run]], test: controls
     for gated, plain in pairs:
         keep, size = _effective(gated)
         seed = gated.config.seed
-        lot = partial(controls.keep_random_ranks, keep=keep, seed=seed)
-        change = partial(controls.cut_directions, keep=keep) if way == CUT else lot
+
+        def change(model: nn.Module, plain: Run = plain, keep: int = keep, seed: int = seed) -> None:
+            if way == BY_LOT:
+                controls.keep_random_ranks(model, keep, seed)
+            else:
+                controls.cut_directions(model, keep)
+            if way == CUT_TRAINED:
+                controls.train_on(plain, model, TRAINED_ON)
+
         rows[seed] = controls.answers_after(plain, change, test)
         numbers.append(size)
     return Sized(way, strength, float(np.mean(numbers)), pd.DataFrame(rows).T)

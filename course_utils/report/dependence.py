@@ -281,20 +281,21 @@ def show_sparsities(gated: str, points: list[sparsity.Sized], texts: int, margin
     method = METHODS[gated]
     control = METHODS[method.control or ""]
     labels = say.ways(method.title, control.title).strip().splitlines()
-    named = dict(
-        zip((sparsity.GATED, sparsity.SMALLER, sparsity.CUT, sparsity.BY_LOT, sparsity.ENTRIES), labels, strict=True)
-    )
+    named = dict(zip(sparsity.WAYS, labels, strict=True))
     table = pd.DataFrame(
         {"series": named[point.way], "numbers": point.numbers, **accuracy_in_per_cent(point.correct)}
         | {"method": gated if point.way == sparsity.GATED else control.name}
         for point in points
     )
-    cut, lot = (sparsity.against_cut(points, way, margin) for way in (sparsity.CUT, sparsity.BY_LOT))
+    rivals = (sparsity.CUT, sparsity.CUT_TRAINED, sparsity.BY_LOT)
+    cut, trained, lot = (sparsity.against_cut(points, way, margin) for way in rivals)
     figure = plots.accuracy_by_numbers(table, say.sparsities_title(cut, method.title), "numbers that store it (k)")
     show_figure(
-        figure, say.sparsities_figure([*points[0].correct.index], texts), say.sparsities_alt(table.to_dict("records"))
+        figure,
+        say.sparsities_figure([*points[0].correct.index], texts, sparsity.TRAINED_ON),
+        say.sparsities_alt(table.to_dict("records")),
     )
-    show_markdown(say.sparsities_text(method.title, control.title, cut, lot))
+    show_markdown(say.sparsities_text(method.title, control.title, cut, trained, lot))
 
 
 def _title(name: str) -> str:

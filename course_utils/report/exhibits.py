@@ -277,7 +277,9 @@ def costs(results: ExperimentRuns) -> None:
     show_table(table[["Method", *sizes]], say.sizes_table())
     merged, beside = time_interval(times[MERGED]), {name: time_interval(times[name]) for name in times}
     table["Not merged (ms)"] = [_in_ms(beside[name]) if name in beside else "–" for name in summary["method"]]
-    needs = ["Step (ms)", "Training (s)", "Not merged (ms)", "Peak memory (MB)"]
+    batch = results.experiment.shared.batch_size
+    table["Texts a second"] = [f"{1000 * batch / step:.0f}" for step in summary["step_ms_median"]]
+    needs = ["Step (ms)", "Texts a second", "Training (s)", "Not merged (ms)", "Peak memory (MB)"]
     show_table(table[["Method", *needs]], say.needs_table(_in_ms(merged)))
     draws = cost_draws(results, times)
     trained = tables.accuracy_in_per_cent(summary)

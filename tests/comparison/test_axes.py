@@ -231,6 +231,7 @@ def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
     worse = correct & (np.arange(400) >= 40)
     points = [sparsity.Sized(sparsity.GATED, s, 1_000 * s, worse) for s in (1.0, 2.0)]
     points += [sparsity.Sized(sparsity.CUT, s, 1_000 * s, correct) for s in (1.0, 2.0)]
+    points += [sparsity.Sized(sparsity.CUT_TRAINED, s, 1_000 * s, correct) for s in (1.0, 2.0)]
     points += [sparsity.Sized(sparsity.BY_LOT, s, 1_000 * s, worse) for s in (1.0, 2.0)]
     points += [sparsity.Sized(sparsity.SMALLER, 8, 9_000, correct), sparsity.Sized(sparsity.ENTRIES, 0.5, 5_000, worse)]
     dependence.show_sparsities(GATED, points, texts=3_500, margin=0.015)

@@ -103,6 +103,24 @@ def test_the_cut_keeps_the_strongest_directions_of_all_layers_and_no_other(tiny_
 
 
 @pytest.mark.slow
+def test_a_cut_that_is_trained_on_moves_in_the_directions_that_are_left(tiny_run):
+    run = tiny_run(ADAPTER)
+    cut, on = (load_model(run, merged=False) for _ in range(2))
+    for model in (cut, on):
+        controls.cut_directions(model, 20)
+    controls.train_on(run, on, share=1.0)
+    ranks = {
+        name: torch.linalg.matrix_rank(layer.get_delta_weight("default")) for name, layer in lora_layers(on).items()
+    }
+    for name, layer in lora_layers(cut).items():
+        assert ranks[name] == torch.linalg.matrix_rank(layer.get_delta_weight("default"))
+        assert (
+            not ranks[name] or (lora_layers(on)[name].lora_B["default"].weight != layer.lora_B["default"].weight).any()
+        )
+    assert sum(ranks.values()) == 20
+
+
+@pytest.mark.slow
 def test_with_nothing_cut_the_answers_are_the_runs_own_and_by_lot_or_by_entry_as_many_are_left(tiny_run):
     run = tiny_run(ADAPTER)
     test = controls.FinalSet(run.config)
