@@ -15,6 +15,7 @@ from course_utils import config as configuration
 from course_utils import runs
 from course_utils.comparison import sparsity
 from course_utils.comparison.axes import contrasts, interactions, leaders, read_axis
+from course_utils.comparison.conclusions import experiment_verdicts
 from course_utils.comparison.tables import read_runs
 from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError
@@ -246,6 +247,9 @@ COMPARATIVE = re.compile(
 )
 
 
+JUDGING = re.compile(COMPARATIVE.pattern + r"|\b(highest|lowest|significant|shown|equivalent|lead|ahead|changes by)\b")
+
+
 def unbranched(node):
     """The text of a Jinja template that stands in no branch."""
     if isinstance(node, nodes.TemplateData):
@@ -259,6 +263,22 @@ def unbranched(node):
 def test_a_comparative_word_stands_in_a_branch(path):
     source = path.read_text("utf-8").replace("not shown to be less accurate", "")  # says what is not said
     assert not [text for text in unbranched(Environment().parse(source)) if COMPARATIVE.search(text)]
+
+
+@pytest.mark.slow
+def test_two_experiments_of_opposite_outcomes_share_no_comparison(results, shown, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path))
+    write_axes(EXPERIMENT, lambda config: 1.5 - accuracy_of(config))
+    said = []
+    for found in (results, read_runs(EXPERIMENT)):
+        shown.clear()
+        for exhibit in (dependence.training_sizes, dependence.placements, dependence.learning_rates):
+            exhibit(found)
+        texts = [finding(found), *experiment_verdicts(found), *(word for word in shown if isinstance(word, str))]
+        sentences = {sentence for text in texts for sentence in re.split(r"(?<=[.;:])\s+", text)}
+        judging = [sentence for sentence in sentences if JUDGING.search(sentence)]
+        said.append({sentence for sentence in judging if any(METHODS[name].title in sentence for name in METHODS)})
+    assert min(map(len, said)) > 3 and not said[0] & said[1]
 
 
 def test_a_fixed_comparative_is_caught():
