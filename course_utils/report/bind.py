@@ -18,15 +18,22 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, reports_folder
-from course_utils.report import fonts
+from course_utils.report import fonts, origins
 from course_utils.report.chapters import elements, make_citations, parse_markdown, read_chapter
 from course_utils.report.display import TEMPLATES
 from course_utils.text import escape_markdown
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
+    from course_utils.config import Experiment
 
 APPENDIX = "Appendix: how these results were made"
+ORIGINS = "Where the figures and sentences come from"
+AGAIN = (
+    "The word *source* beside a figure, a table or a computed sentence leads to one of these lines. They name the"
+    " function that made it, the cell of the executed notebook, and the studies whose runs it read. The commits, the"
+    " seeds and the command that makes all of it again stand in the lists above."
+)
 
 
 def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
@@ -55,6 +62,7 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
             appendix += f"\n## Characters\n\n{escape_markdown(said)}\n"
         chapters["appendix"] = parse_markdown(appendix)
         make_citations(chapters["appendix"], "the appendix")
+        chapters["appendix"] += _origins(chapters, results.experiment)
         document = _joined(chapters, settings, front)
         html = _write_html(document, scratch)
         pdf = set_pdf(document, settings, scratch, "report", "book.typ")
@@ -105,6 +113,18 @@ def read_settings() -> dict[str, Any]:
     return settings | {"date": day}
 
 
+def _origins(chapters: dict[str, list[Any]], experiment: Experiment) -> list[dict]:
+    """The page to which the marks of all `chapters` lead: an entry for each, under the titles of the chapters."""
+    blocks, titles = parse_markdown(f"## {ORIGINS}\n\n{AGAIN}"), set()
+    for origin in origins.resolve([*elements([*chapters.values()], "Link")]):
+        if origin.chapter not in titles:
+            titles.add(origin.chapter)
+            title = {"t": "Para", "c": [{"t": "Strong", "c": chapters[origin.chapter][0]["c"][2]}]}
+            blocks.append(title)
+        blocks.append({"t": "Div", "c": [[origin.anchor, [], []], parse_markdown(origins.entry(origin, experiment))]})
+    return blocks
+
+
 def _joined(chapters: dict[str, list[Any]], settings: dict[str, Any], front: dict[str, str]) -> str:
     """One pandoc document of it all, with identifiers and links that are unique in it."""
     for heading in elements(chapters["appendix"], "Header"):
@@ -119,7 +139,7 @@ def _joined(chapters: dict[str, list[Any]], settings: dict[str, Any], front: dic
     for stem, blocks in chapters.items():
         for link in elements(blocks, "Link"):
             address = link["c"][2]
-            if address[0].startswith(("https://", "http://", "mailto:")):
+            if address[0].startswith(("https://", "http://", "mailto:", f"#{origins.PREFIX}")):
                 continue
             chapter, _, section = address[0].removeprefix("./").partition("#")
             target = chapter.removesuffix(".ipynb") or stem

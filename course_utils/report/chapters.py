@@ -10,12 +10,13 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from course_utils.errors import CourseError
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, assets_folder, reports_folder, runs_folder
+from course_utils.report import origins
 from course_utils.report.display import TEMPLATES, show_markdown
 from course_utils.text import NO_TEXT, code_block, escape_markdown
 
@@ -219,7 +220,7 @@ def _markdown(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes]]
     exporter = MarkdownExporter(
         config=Config(settings),
         template_file=str(TEMPLATES / "notebook.md.j2"),
-        filters={"code_block": code_block, "printed": _printed, "shown": lambda output: _shown(output, name)},
+        filters={"code_block": code_block, "printed": _printed, "shown": partial(_shown, name)},
     )
     markdown, resources = exporter.from_notebook_node(notebook, {"unique_key": name.removesuffix(".ipynb")})
     return re.sub(f"[{NO_TEXT}]", "", markdown), resources["outputs"]
@@ -233,18 +234,21 @@ def _printed(text: str) -> str:
     return code_block("\n".join(lines).rstrip(), "output")
 
 
-def _shown(output: NotebookNode, name: str) -> str:
-    """One displayed output as Markdown; templates/numbered.lua makes figures and tables."""
+def _shown(name: str, output: NotebookNode, cell: NotebookNode) -> str:
+    """One displayed output of a cell as Markdown; templates/numbered.lua makes figures and tables."""
     data, course = output.data, output.metadata.get("course", {})
+    mark = origins.mark(name.removesuffix(".ipynb"), cell.execution_count, course.get("shown_by", ""))
     match course.get("kind"):
         case "caption":
             return ""
         case "figure":
             image = output.metadata.filenames["image/svg+xml"]
             body = f"![{escape_markdown(course['alt'])}]({image})"
-            return f"::::: figure\n{body}\n\n{course['caption']}\n:::::"
+            return f"::::: figure\n{body}\n\n{course['caption']} {mark}\n:::::"
         case "table":
-            return f"::::: table\n{data['text/markdown']}\n\n{course['caption']}\n:::::"
+            return f"::::: table\n{data['text/markdown']}\n\n{course['caption']} {mark}\n:::::"
+        case "sentences" if origins.is_computed(course):
+            return f"{data['text/markdown'].rstrip()} {mark}"
         case "document":
             return f"::::: document\n{data['text/markdown']}\n\n:::::"
     if "application/vnd.jupyter.widget-view+json" in data:

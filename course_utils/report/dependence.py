@@ -37,6 +37,16 @@ QUERY_AND_VALUE, EVERYTHING = "query and value", "everything"
 LAYERS: dict[tuple[str, ...], str] = {("query-value",): QUERY_AND_VALUE, ("all-linear",): "all linear layers"}
 
 
+FACTOR_OF = {  # function → the factor whose studies it reads
+    "training_sizes": "max_train",
+    "placements": "target_modules",
+    "ranks": "rank",
+    "learning_rates": "learning_rate",
+    "head_rates": "head_learning_rate",
+    "sparsities": "sparsity",
+}
+
+
 def _with_interval(contrast: Contrast) -> str:
     """A contrast as a cell of a table shows it: "+1.4 [+0.6, +2.1]"."""
     return "{} [{}, {}]".format(*map(signed_points, vars(contrast.difference).values()))

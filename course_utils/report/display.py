@@ -1,7 +1,7 @@
 """What a notebook cell shows: figures, tables, source and sentences that the report can number.
 
-Captions and alt texts travel in the outputs' metadata under "course", where the report reads them;
-beside the figure or table the caption is shown once more for the reader in JupyterLab.
+Captions, alt texts and who shows something travel in the outputs' metadata under "course", where the report reads
+them; beside the figure or table the caption is shown once more for the reader in JupyterLab.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import inspect
 import io
 import numbers
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -106,7 +107,7 @@ def show_source(obj: Any) -> None:
 
 def show_markdown(text: str) -> None:
     """Show Markdown that was computed; pass data in it through `escape_markdown` first."""
-    _display({"text/markdown": text, "text/plain": text})
+    _display({"text/markdown": text, "text/plain": text}, kind="sentences")
 
 
 def show_document(text: str) -> None:
@@ -121,7 +122,17 @@ def show_document(text: str) -> None:
 def _display(data: dict[str, str], metadata: dict[str, Any] | None = None, **course: str) -> None:
     from IPython.display import display
 
-    display(data, raw=True, metadata={**(metadata or {}), "course": course} if course else None)
+    display(data, raw=True, metadata={**(metadata or {}), "course": course | {"shown_by": _shown_by()}})
+
+
+def _shown_by() -> str:
+    """The function of the report that a cell called to show this, by its full name; empty where the cell does it."""
+    found, frame = "", sys._getframe(1)
+    while frame := frame.f_back:  # type: ignore[assignment]  # the last one is the outermost
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("course_utils.report.") and module != __name__:
+            found = f"{module}.{frame.f_code.co_qualname}"
+    return found
 
 
 def _show_caption(what: str, caption: str) -> None:

@@ -81,7 +81,7 @@ def read_exhibits(notebook: Path, scratch: Path) -> dict[str, dict[str, list[str
                     of_call["figure"].append(f"![{escape_markdown(course['alt'])}]({image})\n\n{course['caption']}")
                 case "table":
                     of_call["table"].append(f"{''.join(data['text/markdown'])}\n\n{course['caption']}")
-                case None if "text/markdown" in data:
+                case "sentences":
                     of_call["text"].append("".join(data["text/markdown"]))
     return found
 

@@ -25,8 +25,8 @@ from course_utils.config import RunConfig, load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import Data
 from course_utils.paths import PROJECT
-from course_utils.report import bind
-from course_utils.report.chapters import citation
+from course_utils.report import bind, dependence, display, origins
+from course_utils.report.chapters import citation, elements, parse_markdown
 from course_utils.workflow import start
 
 pytestmark = pytest.mark.slow
@@ -200,7 +200,7 @@ def test_report_is_one_document(page):
     assert texts(page, "h2") == ["Abstract", "Contents", *chapters]
     sections = texts(page, "h3")
     assert sections[:2] == ["1.1 Proof", "2.1 Proof"]  # and no heading of the card
-    assert sections[2:4] == ["Data", "Learning rates"] and sections[-1] == "Not run"
+    assert sections[2:4] == ["Data", "Learning rates"] and sections[-2:] == ["Not run", bind.ORIGINS]
     assert {"A card", "Uses"} <= set(texts(page, "strong")) and "license" not in text_of(page)
     header = text_of(page.find(f".//{HTML}header"))
     assert "smoke has a finished run: nothing was found." in header and "0 of 6 planned runs" in header
@@ -221,7 +221,28 @@ def test_figures_and_tables_have_numbers_captions_and_alt_texts(page):
     assert [image.get("alt") for image in page.iter(f"{HTML}img")] == ['It "rises" \\ to 2.']
     (caption,) = texts(page, "figcaption")
     assert caption.startswith("Figure 1. A line of") and "Hu et al. 2022" in caption
-    assert texts(page, "caption") == ["Table 1. Hostile.", "Table 2. Wide.", "Table 3. Wide."]
+    assert texts(page, "caption") == ["Table 1. Hostile. source", "Table 2. Wide. source", "Table 3. Wide. source"]
+
+
+def test_every_mark_leads_to_where_its_figure_or_table_comes_from(page):
+    entries = {e.get("id"): text_of(e) for e in page.iter(f"{HTML}div") if (e.get("id") or "").startswith("origin-")}
+    marks = [link.get("href")[1:] for link in page.iter(f"{HTML}a") if link.get("class") == "origin"]
+    assert len(marks) == 4 and set(marks) == set(entries)  # a figure and three tables, of one cell
+    (said,) = entries.values()
+    assert re.match(r"the code of cell \d of notebooks/01_data.ipynb. No run of this experiment.", said)
+
+
+def test_an_origin_names_the_function_and_the_runs_that_it_read(monkeypatch):
+    shown = []
+    monkeypatch.setattr(display, "_display", lambda data, **course: shown.append(display._shown_by()))
+    dependence.ranks(ExperimentRuns(load_experiment("smoke"), [], []))
+    assert shown == ["course_utils.report.dependence.ranks"]
+    ((mark,),) = [[*elements(parse_markdown(origins.mark("06_comparison", 7, shown[0])), "Link")]]
+    (origin,) = origins.resolve([mark])
+    assert mark["c"][2][0] == f"#{origin.anchor}"
+    said = origins.entry(origin, load_experiment("full"))
+    assert "`course_utils.report.dependence.ranks`, called in cell 7" in said
+    assert "Runs of `size-1500`, `rank-1`," in said and "`main`" not in said
 
 
 def test_data_stays_text(bound, page):

@@ -70,8 +70,8 @@ def test_figure_is_vector_closed_and_described(shown):
     assert data["image/svg+xml"].startswith("<?xml") and "image/png" in data
     assert 'alt="It &quot;rises&quot;."' in data["text/html"]
     assert metadata["image/png"]["alt"] == 'It "rises".'
-    assert metadata["course"] == {"kind": "figure", "caption": "A *line*.", "alt": 'It "rises".'}
-    assert caption["text/markdown"] == "**Figure.** A *line*." and mark["course"] == {"kind": "caption"}
+    assert metadata["course"] == {"kind": "figure", "caption": "A *line*.", "alt": 'It "rises".', "shown_by": ""}
+    assert caption["text/markdown"] == "**Figure.** A *line*." and mark["course"]["kind"] == "caption"
     assert not plt.fignum_exists(figure.number)
 
 
@@ -91,7 +91,7 @@ def test_hostile_cells_stay_text(shown):
     frame = pd.DataFrame({"text | <b>": HOSTILE, "n": range(len(HOSTILE))})
     show_table(frame, "Sentences.")
     data, metadata = shown[1]
-    assert metadata["course"] == {"kind": "table", "caption": "Sentences."}
+    assert metadata["course"] == {"kind": "table", "caption": "Sentences.", "shown_by": ""}
     tree = json.loads(pypandoc.convert_text(data["text/markdown"], "json", format=MARKDOWN))
     (table,) = elements(tree["blocks"], "Table")
     expected = [value for pair in zip(AS_SHOWN, map(str, range(99)), strict=False) for value in pair]

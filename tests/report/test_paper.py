@@ -40,7 +40,7 @@ def results(runs_in, tmp_path, monkeypatch):
             ({"text/markdown": ["Table: Accuracies."]}, caption),
             (figure, {"kind": "figure", "caption": "Intervals.", "alt": "a square"}),
         ),
-        cell("exhibits.conclusions", ({"text/markdown": ["Nothing differs."]}, {})),
+        cell("exhibits.conclusions", ({"text/markdown": ["Nothing differs."]}, {"kind": "sentences"})),
     ]
     folder = tmp_path / "reports" / experiment.name / "notebooks"
     folder.mkdir(parents=True)

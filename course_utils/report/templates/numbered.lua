@@ -54,6 +54,13 @@ local function Image(image)
   end
 end
 
+-- A mark of where something comes from stays quiet.
+local function Link(link)
+  if typst and link.classes:includes "origin" then
+    return pandoc.RawInline("typst", "#origin(<" .. link.target:sub(2) .. ">)")
+  end
+end
+
 -- Column widths guessed from dashes are worse than what either writer finds by itself.
 local function Table(table)
   for _, column in ipairs(table.colspecs) do
@@ -106,7 +113,7 @@ local function Captioned(table)
 end
 
 return {
-  { Math = Math, Image = Image, Table = Table },
+  { Math = Math, Image = Image, Link = Link, Table = Table },
   { Div = Div },
   { Table = Captioned, traverse = "topdown" },
 }
