@@ -43,7 +43,7 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
     assert f"On the edge of its grid, where a better rate may lie beyond: {METHODS[MULTIPLIED].title} {last:g}." in said
     assert (
         "Above its best rate a method lost more than 15 points: " in said
-        and f"; {METHODS[FULL].title} at 0.001" in said
+        and f"; {METHODS[FULL].title} at {grids[FULL][4]:g}" in said
     )
     assert "A trial differs" not in said
     shorter = "A trial differs from a main run in max_train (7,000 and not all) and epochs (1 and not 3)."
