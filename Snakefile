@@ -69,6 +69,7 @@ rule all:
         REPORT / "report.html",
         REPORT / "report.pdf",
         REPORT / "comparison.csv",
+        REPORT / "gallery.html",
         PAPER,
         list(CONFIGS),
 
@@ -178,6 +179,7 @@ rule report:
         REPORT / "report.html",
         REPORT / "report.pdf",
         REPORT / "comparison.csv",
+        REPORT / "gallery.html",
         PAPER,
     params:
         code=code_digest(),

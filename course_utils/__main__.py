@@ -225,12 +225,14 @@ def report(
     from course_utils.comparison.published import publish_records
     from course_utils.comparison.tables import read_runs, write_comparison
     from course_utils.report.bind import build_report, write_cards
+    from course_utils.report.gallery import write_gallery
     from course_utils.report.paper import build_paper, wants_paper
 
     results = read_runs(experiment)
     write_comparison(results)
     html, pdf = build_report(results)
     print(f"The report is in {html} and {pdf}.")
+    print(f"The gallery of its runs is in {write_gallery(results)}.")
     if wants_paper(experiment):
         print(f"The paper is in {build_paper(results)}.")
     if not from_records():

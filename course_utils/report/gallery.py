@@ -1,0 +1,104 @@
+"""gallery.html: an experiment's runs to sort, filter and plot, and the sentences that its methods miss.
+
+One file that is opened from disk. With scripts off it is two tables.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from course_utils.comparison.agreement import test_sentences
+from course_utils.comparison.tables import COLUMNS, ExperimentRuns, comparison_frame, describe_columns
+from course_utils.methods import METHODS
+from course_utils.paths import reports_folder
+from course_utils.report.display import TEMPLATES
+from course_utils.text import one_line, template
+
+SHOWN = [  # columns at first; the others can be chosen
+    *("study", "method", "seed", "learning_rate", "max_train", "validation_accuracy", "test_accuracy", "test_nll"),
+    *("parameters_adapter", "train_seconds"),
+]
+SENTENCES = 300  # the most missed ones
+
+
+def write_gallery(results: ExperimentRuns) -> Path:
+    """Write reports/<experiment>/gallery.html."""
+    runs = comparison_frame(results).dropna(axis="columns", how="all")
+    script = (TEMPLATES / "gallery.js").read_text("utf-8")
+    page = template(TEMPLATES / "gallery.html.jinja", {"cell": _cell}).render(
+        experiment=results.experiment,
+        runs=runs,
+        shown=SHOWN,
+        descriptions=describe_columns(runs).set_index("column")["description"],
+        missed=missed_sentences(results),
+        style=(TEMPLATES / "page.css").read_text("utf-8"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        points=json.dumps(points(runs)).replace("<", "\\u003c"),  # so that no text of it ends its element
+    )
+    path = reports_folder() / results.experiment.name / "gallery.html"
+    new = path.with_name(".gallery.new")
+    new.write_text(page, "utf-8")
+    return new.replace(path)
+
+
+def points(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """A point for each method and study: its name, and metric → [mean over seeds, low, high].
+
+    The ends are those of the 95% t interval of the mean over seeds, none with one seed.
+    """
+    measured = [name for name in runs.select_dtypes("number") if name not in COLUMNS or name.startswith(MEASURED)]
+    found = []
+    for (study, method), rows in runs[runs["status"] == "finished"].groupby(["study", "method"], sort=False):
+        values = {}
+        for name in measured:
+            column = rows[name].dropna().to_numpy(float)
+            if len(column):
+                half = stats.sem(column) * stats.t.ppf(0.975, len(column) - 1) if len(column) > 1 else None
+                mean = float(column.mean())
+                values[name] = [mean, *([None, None] if half is None else [mean - float(half), mean + float(half)])]
+        found.append({"study": study, "method": METHODS[str(method)].title, "seeds": len(rows), "values": values})
+    return found
+
+
+MEASURED = (
+    "learning_rate",
+    "rank",
+    "max_train",
+    "parameters",
+    "bytes",
+    "train_",
+    "step_",
+    "eval_",
+    "peak",
+    "forgetting",
+)
+
+
+def missed_sentences(results: ExperimentRuns) -> pd.DataFrame:
+    """The test sentences that are missed most: columns text, label, and for each method the share of its seeds in %."""
+    correct = results.predictions.correct
+    if not correct:
+        return pd.DataFrame()
+    wrong = pd.DataFrame({METHODS[name].title: 100 * (1 - frame.mean()) for name, frame in correct.items()})
+    missed = wrong.sum(axis=1).sort_values(ascending=False, kind="stable")
+    wrong = wrong.loc[missed[missed > 0].index[:SENTENCES]]
+    sentences = test_sentences(results).set_index("example_id").loc[wrong.index]
+    labels = sentences["label"].map(results.experiment.shared.task.labels)
+    return pd.concat([sentences["text"].map(one_line), labels, wrong.round()], axis=1).reset_index(drop=True)
+
+
+def _cell(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}"
+    return one_line(str(value))
