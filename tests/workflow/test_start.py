@@ -245,7 +245,7 @@ def test_smoke_run_makes_everything(smoke):
     for config in load_experiment("smoke").configs():
         assert (smoke.project / "runs" / config.path / "result.json").is_file()
     report = smoke.project / "reports" / "smoke"
-    for name in ("report.html", "report.pdf", "comparison.csv"):
+    for name in ("report.html", "report.pdf", "gallery.html", "comparison.csv"):
         assert (report / name).stat().st_size > 500
     executed = sorted(path.name for path in (report / "notebooks").iterdir())
     assert executed == sorted(path.name for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
