@@ -225,6 +225,7 @@ def report(
     from course_utils.comparison.published import publish_records
     from course_utils.comparison.tables import read_runs, write_comparison
     from course_utils.report.bind import build_report, write_cards
+    from course_utils.report.crate import write_crate
     from course_utils.report.gallery import write_gallery
     from course_utils.report.paper import build_paper, wants_paper
 
@@ -238,6 +239,7 @@ def report(
     if not from_records():
         write_cards(results)
         print(f"Its records are in {publish_records(results)}.")
+    write_crate(results)
     if figure:
         from course_utils.report.exhibits import accuracy_figure
 

@@ -38,7 +38,7 @@ def checklist(runs: ExperimentRuns) -> str:
         hours=sum(map(seconds, runs.runs)) / 3600,
         thread_hours=sum(seconds(run) * run.config.threads for run in runs.runs) / 3600,
         energy_counter=any(ENERGY_COUNTERS.glob("intel-rapl:*")),
-        command=_command(experiment),
+        command=command_of(experiment),
         from_records=from_records(),
         processors=dict.fromkeys(record.environment.processor for record in records),
         base_models=dict.fromkeys((record.base_model.id, record.base_model.fingerprint) for record in records),
@@ -64,7 +64,8 @@ def _chapters_missing(experiment: Experiment) -> list[str]:
     return [name for name in names if executed and name not in executed and name.partition("_")[2] not in others]
 
 
-def _command(experiment: Experiment) -> str:
+def command_of(experiment: Experiment) -> str:
+    """The command that makes `experiment`."""
     words = ["./run_all.sh", "--profile", experiment.profile_name]
     words += ["--from-records"] * from_records()
     words += ["--seeds", str(experiment.seed_count)] if experiment.seed_count else []
