@@ -20,7 +20,7 @@ from course_utils.report.checklist import command_of
 
 METADATA, WORKFLOW = "ro-crate-metadata.json", "workflow/Snakefile"
 CONTEXT = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
-PROFILES = {
+CRATE_PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
     "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
@@ -57,7 +57,7 @@ def graph(results: ExperimentRuns, folder: Path) -> list[dict[str, Any]]:
     made = {name: what for name, what in MADE.items() if (folder / name).is_file()}
     shared = {name: getattr(experiment.shared, name) for name in SharedSettings.model_fields}
     given = {name: as_typed(value) for name, value in shared.items()} | {"seeds": str(len(experiment.seeds))}
-    profiles = [_to(address) for address in PROFILES]
+    profiles = [_to(address) for address in CRATE_PROFILES]
     day = settings["date"].isoformat()
     author = {"@id": "#author", "@type": "Person", "name": settings["author"] or "unnamed"}
     return [
@@ -82,7 +82,7 @@ def graph(results: ExperimentRuns, folder: Path) -> list[dict[str, Any]]:
         },
         *(
             {"@id": address, "@type": "CreativeWork", "name": name, "version": address.rpartition("/")[2]}
-            for address, name in PROFILES.items()
+            for address, name in CRATE_PROFILES.items()
         ),
         {"@id": "https://spdx.org/licenses/MIT", "@type": "CreativeWork", "name": "MIT License"},
         author,

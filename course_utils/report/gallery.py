@@ -22,11 +22,11 @@ from course_utils.paths import reports_folder
 from course_utils.report.display import TEMPLATES
 from course_utils.text import one_line, template
 
-SHOWN = [  # columns at first; the others can be chosen
+COLUMNS_AT_FIRST = [  # columns at first; the others can be chosen
     *("study", "method", "seed", "learning_rate", "max_train", "validation_accuracy", "test_accuracy", "test_nll"),
     *("parameters_adapter", "train_seconds"),
 ]
-SENTENCES = 300  # the most missed ones
+MOST_MISSED = 300  # the most missed ones
 
 
 def write_gallery(results: ExperimentRuns) -> Path:
@@ -36,7 +36,7 @@ def write_gallery(results: ExperimentRuns) -> Path:
     page = template(TEMPLATES / "gallery.html.jinja", {"cell": _cell}).render(
         experiment=results.experiment,
         runs=runs,
-        shown=SHOWN,
+        shown=COLUMNS_AT_FIRST,
         descriptions=describe_columns(runs).set_index("column")["description"],
         missed=missed_sentences(results),
         style=(TEMPLATES / "page.css").read_text("utf-8"),
@@ -55,7 +55,7 @@ def points(runs: pd.DataFrame) -> list[dict[str, Any]]:
 
     The ends are those of the 95% t interval of the mean over seeds, none with one seed.
     """
-    measured = [name for name in runs.select_dtypes("number") if name not in COLUMNS or name.startswith(MEASURED)]
+    measured = [name for name in runs.select_dtypes("number") if name not in COLUMNS or name.startswith(PLOTTED)]
     found = []
     for (study, method), rows in runs[runs["status"] == "finished"].groupby(["study", "method"], sort=False):
         values = {}
@@ -69,7 +69,7 @@ def points(runs: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-MEASURED = (
+PLOTTED = (
     "learning_rate",
     "rank",
     "max_train",
@@ -90,7 +90,7 @@ def missed_sentences(results: ExperimentRuns) -> pd.DataFrame:
         return pd.DataFrame()
     wrong = pd.DataFrame({METHODS[name].title: 100 * (1 - frame.mean()) for name, frame in correct.items()})
     missed = wrong.sum(axis=1).sort_values(ascending=False, kind="stable")
-    wrong = wrong.loc[missed[missed > 0].index[:SENTENCES]]
+    wrong = wrong.loc[missed[missed > 0].index[:MOST_MISSED]]
     sentences = test_sentences(results).set_index("example_id").loc[wrong.index]
     labels = sentences["label"].map(results.experiment.shared.task.labels)
     return pd.concat([sentences["text"].map(one_line), labels, wrong.round()], axis=1).reset_index(drop=True)
