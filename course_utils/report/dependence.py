@@ -37,11 +37,12 @@ QUERY_AND_VALUE, EVERYTHING = "query and value", "everything"
 LAYERS: dict[tuple[str, ...], str] = {("query-value",): QUERY_AND_VALUE, ("all-linear",): "all linear layers"}
 
 
+RATE = "learning_rate"
 FACTOR_OF = {  # function → the factor whose studies it reads
     "training_sizes": "max_train",
     "placements": "target_modules",
     "ranks": "rank",
-    "learning_rates": "learning_rate",
+    "learning_rates": RATE,
     "head_rates": "head_learning_rate",
     "sparsities": "sparsity",
 }
@@ -229,11 +230,20 @@ def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
 
 
 def learning_rates(results: ExperimentRuns) -> None:
-    """What changes at another learning rate of each method, in runs of the same length."""
-    series = read_axis(results, "learning_rate")
+    """What changes at other learning rates, in runs of the same length: a table and a sentence for each study of them.
+
+    Such studies stand beside others: one beside the main runs, one beside those of a size.
+    """
+    series = read_axis(results, RATE)
     if not series:
         show_markdown(say.one_rate_text())
-        return
+    titles = {spec.beside: spec.title for spec in results.experiment.studies.values() if spec.varies[:1] == (RATE,)}
+    for beside, title in titles.items():
+        if own := [method for method in series if method.beside == beside]:
+            _at_other_rates(own, title, judge_experiment(results).margin)
+
+
+def _at_other_rates(series: list[Series], title: str, margin: float) -> None:
     rates = {own.method: _tried_and_usual(own) for own in series}
     rows = []
     for own in series:
@@ -242,9 +252,9 @@ def learning_rates(results: ExperimentRuns) -> None:
             found = accuracy_in_per_cent(own.correct[rate])
             row[heading] = f"{rate:g}: {found['estimate']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
         rows.append(row)
-    show_table(pd.DataFrame(rows), say.learning_rates_table(series[0]))
+    show_table(pd.DataFrame(rows), say.learning_rates_table(title, series[0]))
     changes = {own.method: less(*(own.correct[rate] for rate in rates[own.method])) for own in series}
-    show_markdown(say.learning_rates_text(contrasts(changes, judge_experiment(results).margin)))
+    show_markdown(say.learning_rates_text(contrasts(changes, margin)))
 
 
 def _tried_and_usual(series: Series) -> tuple[float, float]:

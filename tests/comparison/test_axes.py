@@ -108,15 +108,13 @@ def test_a_head_with_a_rate_of_its_own_is_compared_with_the_same_method(results,
 
 def test_another_rate_is_set_beside_that_of_the_main_runs(results, shown):
     dependence.learning_rates(results)
-    table, caption, said = shown
-    other, usual = (
-        EXPERIMENT.config(ADAPTER, study=study).settings.learning_rate for study in ("card-lr", "size-1500")
-    )
-    row = table.set_index("Method").loc[METHODS[ADAPTER].title]
-    assert row["Another"].startswith(f"{other:g}: 80.0 [") and row["That of the main runs"].startswith(
-        f"{usual:g}: 80.0 ["
-    )
-    assert "1,500 training texts" in caption and "No change is" in said
+    by_accuracy, caption, _, at_the_cards, _, said = shown  # a table, its caption and a sentence for each study
+    assert set(by_accuracy["Method"]) == {METHODS[m].title for m in EXPERIMENT.studies["by-accuracy"].methods}
+    assert EXPERIMENT.studies["by-accuracy"].title in caption and "3,500 training texts" in caption
+    other, usual = (EXPERIMENT.config(ADAPTER, study=study).settings.learning_rate for study in ("card-lr", "main"))
+    row = at_the_cards.set_index("Method").loc[METHODS[ADAPTER].title]
+    assert row["Another"].startswith(f"{other:g}: 80.0 [")
+    assert row["That of the main runs"].startswith(f"{usual:g}: 80.0 [") and "No change is" in said
 
 
 def test_an_experiment_without_an_axis_says_what_it_holds_and_leaves_out(runs_in, shown):
