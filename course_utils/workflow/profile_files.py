@@ -85,5 +85,5 @@ def with_rates(file: Path, rates: dict[str, float], found_by: dict[str, str]) ->
         if number != 1:
             raise CourseError(f"{file.name}: there is no [methods.{method}] whose first line is its learning_rate.")
     listed = "".join(f'{method} = "{trial}"\n' for method, trial in sorted(found_by.items()))
-    text = re.sub(r"(?m)^\[found_by\]\n(\w+ = \".*\"\n)*", "", text).rstrip("\n")
-    file.write_text(f"{text}\n\n[found_by]\n{listed}", encoding="utf-8")
+    text, number = re.subn(r"(?m)^\[found_by\]\n(\w+ = \".*\"\n)*", f"[found_by]\n{listed}", text)
+    file.write_text(text if number else f"{text.rstrip()}\n\n[found_by]\n{listed}", encoding="utf-8")
