@@ -59,7 +59,7 @@ def entry(origin: Origin, experiment: Experiment) -> str:
     """What the page says of `origin`, Markdown."""
     called = f"{REPORT}{origin.function}" if origin.function else ""
     place = f"cell {origin.cell} of {code_span(f'notebooks/{origin.chapter}.ipynb')}"
-    shown = f"{code_span(called)}, called in {place}" if called else f"the code of {place}"
+    shown = f"{code_span(called)}, called in {place}" if called else f"The code of {place}"
     return f"{shown}. {_reads(origin, experiment)}"
 
 

@@ -229,7 +229,7 @@ def test_every_mark_leads_to_where_its_figure_or_table_comes_from(page):
     marks = [link.get("href")[1:] for link in page.iter(f"{HTML}a") if link.get("class") == "origin"]
     assert len(marks) == 4 and set(marks) == set(entries)  # a figure and three tables, of one cell
     (said,) = entries.values()
-    assert re.match(r"the code of cell \d of notebooks/01_data.ipynb. No run of this experiment.", said)
+    assert re.match(r"The code of cell \d of notebooks/01_data.ipynb. No run of this experiment.", said)
 
 
 def test_an_origin_names_the_function_and_the_runs_that_it_read(monkeypatch):
