@@ -37,15 +37,17 @@ def tracker(config: RunConfig) -> dict[str, Any]:
         return NONE
     folder = runs_folder() / "tracked"
     folder.mkdir(parents=True, exist_ok=True)
-    usual = {
-        "WANDB_MODE": "offline",
-        "WANDB_DIR": str(folder),
-        "WANDB_PROJECT": config.experiment,
-        "TRACKIO_DIR": str(folder / "trackio"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-        "MLFLOW_EXPERIMENT_NAME": config.experiment,
+    places: dict[str, dict[str, str]] = {
+        "tensorboard": {},
+        "trackio": {"TRACKIO_DIR": str(folder / "trackio")},
+        "mlflow": {
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+            "MLFLOW_EXPERIMENT_NAME": config.experiment,
+        },
+        "wandb": {"WANDB_MODE": "offline", "WANDB_DIR": str(folder), "WANDB_PROJECT": config.experiment},
     }
-    for name, value in usual.items():
+    for name, value in places[config.track].items():
         os.environ.setdefault(name, value)
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard" / config.path)  # a run's own
+    if config.track == "tensorboard":
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard" / config.path)  # a run's own
     return {"report_to": config.track, "run_name": config.path, "project": config.experiment.replace("+", "-")}

@@ -140,7 +140,8 @@ def test_a_side_study_keeps_what_it_varies():
     varied = full.config(ADAPTER, 0, "rank-1")
     assert (varied.settings.rank, varied.settings.learning_rate, varied.batch_size) == (1, 1e-4, 32)
     trial = full.config(MULTIPLIED, 0, "lr-3e-2")
-    assert (trial.settings.learning_rate, trial.settings.rank, trial.epochs) == (0.03, 16, 1)
+    assert (trial.settings.learning_rate, trial.settings.rank, trial.epochs) == (0.03, 16, 5)
+    assert load_experiment("sst2", {"epochs": 5}).config(MULTIPLIED, 0, "lr-1e-2").epochs == 1
 
 
 FIELDS = [*RunConfig.model_fields, *(f"settings.{name}" for name in METHODS[GATED].Settings.model_fields)]

@@ -101,7 +101,7 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
 def test_a_head_with_a_rate_of_its_own_is_compared_with_the_same_method(results, shown):
     dependence.head_rates(results)
     (said,) = shown
-    assert said.count("0.0 [") == len(EXPERIMENT.studies["head-rate"].methods) and "a head that learns at 0.001" in said
+    assert said.count("0.0 [") == len(EXPERIMENT.studies["head-rate"].methods) and "a head that learns at 0.003" in said
     usual = EXPERIMENT.config(ADAPTER).settings.learning_rate
     assert f"LoRA (head at {usual:g} before)" in said and "No change is shown" in said
 

@@ -73,7 +73,7 @@ def test_another_method_trains_and_is_compared(experiment, tiny):
 
 
 def test_a_profile_serves_a_method_that_it_does_not_name_or_says_what_is_missing(experiment, tmp_path, monkeypatch):
-    assert load_experiment("quick", {"methods": ["vera"]}).config("vera").settings.learning_rate == 3e-3
+    assert load_experiment("quick", {"methods": ["vera"]}).config("vera").settings.learning_rate == 1e-3
     assert "vera" not in load_experiment("quick").methods
     with pytest.raises(CourseError, match=r"\[methods.default\]"):
         profile = load_experiment("quick").profile
