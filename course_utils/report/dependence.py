@@ -67,7 +67,7 @@ def training_sizes(results: ExperimentRuns) -> None:
     """Accuracy of every method against the number of training texts, and whether who leads depends on it."""
     axis = size_axis(results)
     if not axis:
-        show_markdown(say.one_value_text("number of training texts", _sizes(results), "full"))
+        show_markdown(say.one_value_text("number of training texts", _sizes(results), _planned(results, "max_train")))
         return
     series, reference, changes = axis
     found = leaders(series, changes, reference)
@@ -139,7 +139,7 @@ def placements(results: ExperimentRuns) -> None:
     adapted, trained = read_axis(results, "target_modules"), read_axis(results, "trained_modules")
     if not adapted:
         held = [_layers(value) for value in _held(results, "target_modules")]
-        show_markdown(say.one_value_text("choice of adapted layers", held, "full"))
+        show_markdown(say.one_value_text("choice of adapted layers", held, _planned(results, "target_modules")))
         return
     table = accuracy_table([*adapted, *trained])
     table["rate"] = [
@@ -187,7 +187,7 @@ def ranks(results: ExperimentRuns) -> None:
     """Accuracy against the rank, by the law of the scale, beside the other adapters at the rank of the main runs."""
     laws = read_axis(results, "rank")
     if not laws:
-        show_markdown(say.one_value_text("rank", _held(results, "rank"), "full"))
+        show_markdown(say.one_value_text("rank", _held(results, "rank"), _planned(results, "rank")))
         return
     names = {id(own): f"{_title(own.method)}, {_law(own)}" for own in laws}
     table = pd.concat([accuracy_table([own]).assign(series=names[id(own)]) for own in laws])
@@ -236,7 +236,7 @@ def learning_rates(results: ExperimentRuns) -> None:
     """
     series = read_axis(results, RATE)
     if not series:
-        show_markdown(say.one_rate_text())
+        show_markdown(say.one_rate_text(_planned(results, RATE)))
     titles = {spec.beside: spec.title for spec in results.experiment.studies.values() if spec.varies[:1] == (RATE,)}
     for beside, title in titles.items():
         if own := [method for method in series if method.beside == beside]:
@@ -267,7 +267,7 @@ def head_rates(results: ExperimentRuns) -> None:
     """What changes where the head has a learning rate of its own, the same for all methods."""
     series = read_axis(results, "head_learning_rate")
     if not series:
-        show_markdown(say.shared_head_rate_text())
+        show_markdown(say.shared_head_rate_text(_planned(results, "head_learning_rate")))
         return
     own, found, rates = {}, {}, set()
     for method in series:
@@ -285,7 +285,9 @@ def sparsities(results: ExperimentRuns) -> None:
     """Accuracy against effective size: gates over their strengths, and what is simpler than gates."""
     found = sparsity.ways_to_less(results)
     if found is None:
-        show_markdown(say.one_value_text("strength of the gates", _held(results, "sparsity"), "full"))
+        show_markdown(
+            say.one_value_text("strength of the gates", _held(results, "sparsity"), _planned(results, "sparsity"))
+        )
         return
     gated, points = found
     texts = next(iter(gated.points.values()))[0].result.data.sizes["train"]
@@ -316,6 +318,11 @@ def show_sparsities(gated: str, points: list[sparsity.Sized], texts: int, margin
         say.sparsities_alt(table.to_dict("records")),
     )
     show_markdown(say.sparsities_text(method.title, control.title, cut, trained, lot))
+
+
+def _planned(results: ExperimentRuns, factor: str) -> bool:
+    """Whether the experiment has studies of `factor`, which then are not finished."""
+    return any(study.varies[:1] == (factor,) for study in results.experiment.studies.values())
 
 
 def _title(name: str) -> str:
