@@ -51,9 +51,15 @@ say: Any = template(TEMPLATES / "exhibits.md.jinja", {"titled": _title, "each": 
 def what_was_run(results: ExperimentRuns) -> None:
     """What this experiment is, and the runs of it that cannot be used."""
     show_markdown(say.what_was_run_text(results.experiment, results.runs[0].result, len(results.runs)))
-    lost = [(run.config.study, _title(run.config.method), run.config.seed, run.reason) for run in results.missing]
-    if lost:
-        show_table(pd.DataFrame(lost, columns=["Study", "Method", "Seed", "Reason"]), say.what_was_run_table())
+    lost = pd.DataFrame(
+        [(run.config.study, run.config.method, run.config.seed, run.reason) for run in results.missing],
+        columns=["Study", "Method", "Seed", "Reason"],
+    )
+    if len(lost):
+        lost["Method"] = lost["Method"].map(_title)
+        each = {name: lambda values: ", ".join(map(str, dict.fromkeys(values))) for name in ("Method", "Seed")}
+        rows = lost.groupby(["Study", "Reason"], sort=False, as_index=False).agg(each)
+        show_table(rows[["Study", "Method", "Seed", "Reason"]], say.what_was_run_table())
 
 
 def learning_rates(results: ExperimentRuns) -> None:
