@@ -30,7 +30,7 @@ from course_utils.methods import METHODS
 from course_utils.methods.base import Names, Settings
 from course_utils.paths import PROJECT, find_path, named_from_project, relative_to_project
 from course_utils.text import hash_of_json
-from course_utils.tracking import checked
+from course_utils.tracking import checked_tracker
 
 if TYPE_CHECKING:
     from course_utils.inputs.bases import Base
@@ -182,6 +182,12 @@ class RunConfig(SharedSettings):
     def digest(self) -> str:
         """Hash of the configuration."""
         return hash_of_json(self.model_dump(mode="json"))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunConfig) and self.digest == other.digest  # whatever tracks the run
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
 
 def differing_settings(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
@@ -415,7 +421,7 @@ def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = N
     if not isinstance(overrides, dict) or not all(isinstance(name, str) for name in overrides):
         raise CourseError(f"overrides: {_shown(overrides)} does not map names to values; write, say, {{'rank': 4}}.")
     overrides = dict(overrides)
-    seeds, track = _seed_count(overrides.pop("seeds", None)), checked(overrides.pop("track", None))
+    seeds, track = _seed_count(overrides.pop("seeds", None)), checked_tracker(overrides.pop("track", None))
     chosen = {"methods": _method_names(overrides.pop("methods"))} if "methods" in overrides else {}
     methods = Experiment(profile, loaded, chosen).methods
     typed = {name: _typed(name, value, methods) for name, value in sorted(overrides.items())}

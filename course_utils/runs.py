@@ -253,7 +253,7 @@ def read_run(folder: Path | str) -> Run:
 def find_run(config: RunConfig) -> Run | None:
     """The finished run of `config`, if its folder holds one, its files are unchanged and today's code made it."""
     run = _whole_run(config)
-    if run and run.config.digest == config.digest and (keeps_old_runs() or not run.changed_code) and is_unchanged(run):
+    if run and run.config == config and (keeps_old_runs() or not run.changed_code) and is_unchanged(run):
         return run
     return None
 

@@ -17,7 +17,7 @@ TRACKERS = ("tensorboard", "trackio", "mlflow", "wandb")  # each a package of th
 NONE = {"report_to": "none"}
 
 
-def checked(name: Any) -> str | None:
+def checked_tracker(name: Any) -> str | None:
     """`name` of a tracker whose package is installed, or None; CourseError otherwise."""
     if name in (None, "none"):
         return None

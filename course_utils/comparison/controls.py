@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -67,8 +68,9 @@ def train_on(run: Run, model: nn.Module, share: float) -> None:
 
     Its learning rate warms up and decays again, the optimiser is a new one, and the texts are the first of the run's.
     """
-    sizes = run.result.data.sizes
-    config = run.config.model_copy(update={"epochs": 1, "max_train": round(share * run.config.epochs * sizes["train"])})
+    passes, texts = share * run.config.epochs, run.result.data.sizes["train"]
+    epochs = ceil(passes)
+    config = run.config.model_copy(update={"epochs": epochs, "max_train": round(passes / epochs * texts)})
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name or "modules_to_save" in name)
     torch.set_num_threads(config.threads)

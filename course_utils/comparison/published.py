@@ -191,9 +191,7 @@ def restore_runs(experiment: Experiment) -> list[RunConfig]:
     inputs: dict[str, tuple[str, str]] = {}  # a study's data and base model
     for config in experiment.configs():
         run = published.get(run_name(config))
-        if run is None or run.config.digest != config.digest or run.changed_code:
-            continue
-        if _weights_are_read(experiment, config):
+        if run is None or run.config != config or run.changed_code or _weights_are_read(experiment, config):
             continue
         if config.study not in inputs:
             inputs[config.study] = config.load_data().fingerprint, config.base.fingerprint()

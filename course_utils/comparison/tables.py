@@ -206,7 +206,7 @@ def _read(config: RunConfig) -> Run | MissingRun:
         run = read_run(folder)
     except CourseError as error:
         return MissingRun(config, f"damaged: {error}")
-    if run.config.digest != config.digest:
+    if run.config != config:
         return MissingRun(config, "made with other settings")
     if sha256_of(folder / "predictions.parquet") != run.result.files["predictions.parquet"]:
         return MissingRun(config, "damaged: its predictions are not those that it recorded")
@@ -216,8 +216,7 @@ def _read(config: RunConfig) -> Run | MissingRun:
 def _find(config: RunConfig, published: dict[str, PublishedRun]) -> Run | MissingRun:
     if not (run := published.get(run_name(config))):
         return MissingRun(config, NO_RECORD)
-    as_run = config.model_copy(update={"precision": run.config.precision})  # it may be this processor's
-    if run.config.digest != as_run.digest:
+    if run.config != config.model_copy(update={"precision": run.config.precision}):  # it may be this processor's
         return MissingRun(config, "made with other settings")
     return run
 

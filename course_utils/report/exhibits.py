@@ -56,10 +56,11 @@ def what_was_run(results: ExperimentRuns) -> None:
         columns=["Study", "Method", "Seed", "Reason"],
     )
     if len(lost):
-        lost["Method"] = lost["Method"].map(_title)
-        each = {name: lambda values: ", ".join(map(str, dict.fromkeys(values))) for name in ("Method", "Seed")}
-        rows = lost.groupby(["Study", "Reason"], sort=False, as_index=False).agg(each)
-        show_table(rows[["Study", "Method", "Seed", "Reason"]], say.what_was_run_table())
+        lost = lost.assign(Method=lost["Method"].map(_title), Seed=lost["Seed"].astype(str))
+        for several in ("Seed", "Method"):  # the seeds of a method, then the methods that miss the same ones
+            others = [name for name in lost if name != several]
+            lost = lost.groupby(others, sort=False, as_index=False)[several].agg(", ".join)
+        show_table(lost[["Study", "Method", "Seed", "Reason"]], say.what_was_run_table())
 
 
 def learning_rates(results: ExperimentRuns) -> None:

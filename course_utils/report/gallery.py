@@ -26,6 +26,18 @@ COLUMNS_AT_FIRST = [  # columns at first; the others can be chosen
     *("study", "method", "seed", "learning_rate", "max_train", "validation_accuracy", "test_accuracy", "test_nll"),
     *("parameters_adapter", "train_seconds"),
 ]
+PLOTTED = (
+    "learning_rate",
+    "rank",
+    "max_train",
+    "parameters",
+    "bytes",
+    "train_",
+    "step_",
+    "eval_",
+    "peak",
+    "forgetting",
+)
 MOST_MISSED = 300  # the most missed ones
 
 
@@ -67,20 +79,6 @@ def points(runs: pd.DataFrame) -> list[dict[str, Any]]:
                 values[name] = [mean, *([None, None] if half is None else [mean - float(half), mean + float(half)])]
         found.append({"study": study, "method": METHODS[str(method)].title, "seeds": len(rows), "values": values})
     return found
-
-
-PLOTTED = (
-    "learning_rate",
-    "rank",
-    "max_train",
-    "parameters",
-    "bytes",
-    "train_",
-    "step_",
-    "eval_",
-    "peak",
-    "forgetting",
-)
 
 
 def missed_sentences(results: ExperimentRuns) -> pd.DataFrame:
