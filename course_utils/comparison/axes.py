@@ -13,6 +13,7 @@ import pandas as pd
 
 from course_utils.comparison.conclusions import MINIMUM_SEEDS
 from course_utils.comparison.strays import refuse_strays
+from course_utils.config import differing_settings
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.stats import CrossedBootstrap, Judged, SeedVariance, judge_differences
@@ -21,6 +22,8 @@ from course_utils.tasks.classification import scores_of
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
     from course_utils.runs import Run
+
+RATE = "learning_rate"
 
 _draw = cache(CrossedBootstrap.draw)  # the same seeds and texts again for every contrast
 
@@ -62,21 +65,36 @@ def read_axis(results: ExperimentRuns, factor: str) -> list[Series]:
     """The series of `factor`: for each method, the points of the studies that vary it and of the study beside these.
 
     Empty where the experiment has no such study, or not two points of it are there. Of several studies at one value,
-    which try several learning rates, the one with the best validation accuracy counts. Raises CourseError where a run
-    differs from the others in a setting that its study does not declare, in its data, base model or code.
+    which try several learning rates, the one with the best validation accuracy counts; so it does at the value of the
+    study beside, where that is another than the main runs and the studies of the factor vary the rate. Raises
+    CourseError where a run differs from the others in a setting that its study does not declare, in its data, base
+    model or code.
     """
-    studies = {name: study for name, study in results.experiment.studies.items() if study.varies[:1] == (factor,)}
+    of_factor = {name: study for name, study in results.experiment.studies.items() if study.varies[:1] == (factor,)}
     laws: dict[Hashable, Series] = {}  # what varies together with the factor, a rate tried beside it apart
-    for name, study in studies.items():
+    for name, study in of_factor.items():
         for method in (method for method in results.experiment.methods if method in study.methods):
-            key = method, study.beside, frozenset(study.varies) - {"learning_rate"}
+            key = method, study.beside, frozenset(study.varies) - {RATE}
             before = laws.get(key, Series(method, study.beside, (), {}))
             points = before.points
-            for runs in filter(None, (results.of(method, study.beside), results.of(method, name))):
+            others = _at_other_rates(results, study.beside, method) if RATE in study.varies else []
+            for runs in filter(None, (results.of(method, own) for own in (study.beside, *others, name))):
                 value = _value(runs[0], factor)
                 points[value] = max(points.get(value, runs), runs, key=_validation_accuracy)
             laws[key] = Series(method, study.beside, (*dict.fromkeys(before.varies + study.varies),), points)
     return [series for law in laws.values() if (series := _on_shared_seeds(law))]
+
+
+def _at_other_rates(results: ExperimentRuns, beside: str, method: str) -> list[str]:
+    """The studies that train `method` as the study `beside` does, at another learning rate; none beside the main runs,
+    whose rate was searched."""
+    if beside not in (studies := results.experiment.studies):
+        return []
+    usual = results.experiment.config(method, study=beside)
+    others = [name for name, study in studies.items() if method in study.methods]
+    return [
+        name for name in others if [*differing_settings(usual, results.experiment.config(method, study=name))] == [RATE]
+    ]
 
 
 def _on_shared_seeds(series: Series) -> Series | None:

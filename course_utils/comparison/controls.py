@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from course_utils.comparison.weights import short_layer_name
 from course_utils.config import RunConfig
@@ -63,7 +63,22 @@ def prune_entries(model: nn.Module, share: float) -> None:
             factor.mul_(factor.abs() >= least)
 
 
-def train_on(run: Run, model: nn.Module, share: float) -> None:
+class PruneGradually(TrainerCallback):
+    """Prunes entries after each step, to `share` of them: after t of T steps, share·(1 − (1 − t/T)³).
+
+    T is two thirds of the steps; the last third trains what is left (Zhu and Gupta 2017, section 3).
+    """
+
+    def __init__(self, share: float):
+        self.share = share
+
+    def on_step_end(self, args, state, control, model, **rest):
+        """Set the smallest entries to zero, which the next step may have moved again."""
+        done = min(1.0, state.global_step / (2 / 3 * state.max_steps))
+        prune_entries(model, self.share * (1 - (1 - done) ** 3))
+
+
+def train_on(run: Run, model: nn.Module, share: float, callbacks: Sequence[TrainerCallback] = ()) -> None:
     """Train a loaded adapter `model` of `run` on, in place, for `share` of the run's steps, as the run began.
 
     Its learning rate warms up and decays again, the optimiser is a new one, and the texts are the first of the run's.
@@ -76,7 +91,10 @@ def train_on(run: Run, model: nn.Module, share: float) -> None:
     torch.set_num_threads(config.threads)
     set_seed(config.seed)
     with TemporaryDirectory() as folder:
-        make_trainer(config, model, config.base.tokenizer(), config.load_data(), Path(folder)).train()
+        trainer = make_trainer(config, model, config.base.tokenizer(), config.load_data(), Path(folder))
+        for callback in callbacks:
+            trainer.add_callback(callback)
+        trainer.train()
     model.eval()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,10 +21,9 @@ from course_utils.runs import Run
 
 PRUNED = 0.5  # share of entries that are set to zero
 TRAINED_ON = 0.25  # share of its steps for which a run is trained on after a cut
-GATED, SMALLER, CUT, CUT_TRAINED, BY_LOT, ENTRIES = (
-    "gates", "smaller rank", "cut", "cut and trained on", "by lot", "entries"
+GATED, WHOLE, OTHER_RANK, CUT, CUT_TRAINED, BY_LOT, ENTRIES, GRADUALLY = WAYS = (
+    "gates", "whole", "other rank", "cut", "cut and trained on", "by lot", "entries", "entries, gradually"
 )  # fmt: skip
-WAYS = (GATED, SMALLER, CUT, CUT_TRAINED, BY_LOT, ENTRIES)
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,9 @@ def ways_to_less(results: ExperimentRuns) -> tuple[Series, list[Sized]] | None:
     """The gated method over its strengths and its rivals, of the same seeds; None without a study of the strength.
 
     A finished adapter of the gated method's control is cut to the effective size of each gated run of its seed: by the
-    singular values of ΔW, with and without training on, and by lot. Its entries are pruned by magnitude. The control of
-    smaller rank is trained with the scale of the main runs. Raises CourseError where the runs differ in anything else.
+    singular values of ΔW, with and without training on, and by lot. Its entries are pruned by magnitude, at once and
+    while it is trained on. The control of another rank is trained with the scale of the main runs. Raises CourseError
+    where the runs differ in anything else.
     """
     gated = next(iter(read_axis(results, "sparsity")), None)
     if gated is None:
@@ -68,20 +67,21 @@ def ways_to_less(results: ExperimentRuns) -> tuple[Series, list[Sized]] | None:
     whole = {seed: plain[seed] for seed in gated.seeds if seed in plain}
     if not whole:
         return None
-    smaller = [own for own in read_axis(results, "rank") if own.method == control and keeps_scale(own)]
-    at_ranks = {rank: runs for own in smaller for rank, runs in own.points.items()} or {0: [*whole.values()]}
-    compared = [run for runs in (*gated.points.values(), *at_ranks.values()) for run in runs]
-    refuse_strays(compared, ("sparsity", "rank", "alpha"))
+    laws = [own for own in read_axis(results, "rank") if own.method == control and keeps_scale(own)]
+    at_ranks = {rank: runs for own in laws for rank, runs in own.points.items() if runs[0].config.study != own.beside}
+    groups = (*gated.points.values(), [*whole.values()], *at_ranks.values())
+    refuse_strays([run for runs in groups for run in runs], ("sparsity", "rank", "alpha"))
     texts = next(iter(gated.correct.values())).columns
 
     def points() -> Iterator[Sized]:
         yield from (_trained(GATED, strength, runs) for strength, runs in gated.points.items())
-        yield from (_trained(SMALLER, rank, runs) for rank, runs in at_ranks.items())
+        yield _trained(WHOLE, 0, [*whole.values()])
+        yield from (_trained(OTHER_RANK, rank, runs) for rank, runs in at_ranks.items())
         test = controls.FinalSet(next(iter(whole.values())).config)
         for strength, runs in gated.points.items():
             pairs = [(run, whole[run.config.seed]) for run in runs if run.config.seed in whole]
             yield from (_cut(way, strength, pairs, test) for way in (CUT, CUT_TRAINED, BY_LOT))
-        yield _pruned([*whole.values()], test)
+        yield from (_pruned(way, [*whole.values()], test) for way in (ENTRIES, GRADUALLY))
 
     kept = measured(results, "ways_to_less", lambda: [point.kept(texts) for point in points()])
     return gated, [Sized.read(point, texts) for point in kept]
@@ -103,6 +103,12 @@ def against_cut(points: list[Sized], way: str, margin: float) -> dict[float, Con
     gated = {point.setting: point.correct for point in points if point.way == GATED}
     cut = {point.setting: point.correct for point in points if point.way == way}
     return contrasts({strength: less(gated[strength], frame) for strength, frame in cut.items()}, margin)
+
+
+def against_whole(points: list[Sized], margin: float) -> dict[str, Contrast]:
+    """The ways that prune entries → the pruned runs less the whole ones."""
+    correct = {point.way: point.correct for point in points if point.way in (WHOLE, ENTRIES, GRADUALLY)}
+    return contrasts({way: less(frame, correct[WHOLE]) for way, frame in correct.items() if way != WHOLE}, margin)
 
 
 def _trained(way: str, setting: float, runs: list[Run]) -> Sized:
@@ -128,11 +134,19 @@ def _cut(way: str, strength: float, pairs: list[tuple[Run, Run]], test: controls
     return Sized(way, strength, float(np.mean(numbers)), pd.DataFrame(rows).T)
 
 
-def _pruned(runs: list[Run], test: controls.FinalSet) -> Sized:
-    change = partial(controls.prune_entries, share=PRUNED)
-    rows = {run.config.seed: controls.answers_after(run, change, test) for run in runs}
+def _pruned(way: str, runs: list[Run], test: controls.FinalSet) -> Sized:
+    rows = {}
+    for run in runs:
+
+        def change(model: nn.Module, run: Run = run) -> None:
+            if way == GRADUALLY:
+                controls.train_on(run, model, TRAINED_ON, [controls.PruneGradually(PRUNED)])
+            else:
+                controls.prune_entries(model, PRUNED)
+
+        rows[run.config.seed] = controls.answers_after(run, change, test)
     numbers = np.mean([run.result.parameters.adapter for run in runs]) * (1 - PRUNED)
-    return Sized(ENTRIES, PRUNED, float(numbers), pd.DataFrame(rows).T)
+    return Sized(way, PRUNED, float(numbers), pd.DataFrame(rows).T)
 
 
 def _effective(run: Run) -> tuple[int, int]:

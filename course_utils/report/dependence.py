@@ -7,12 +7,14 @@ Its words are those of templates/dependence.md.jinja: each comparative one has a
 from __future__ import annotations
 
 from functools import cache
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from course_utils.comparison import sparsity
 from course_utils.comparison.axes import (
+    RATE,
     Contrast,
     Series,
     accuracy_in_per_cent,
@@ -31,13 +33,12 @@ from course_utils.config import RunConfig
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
+from course_utils.runs import Run
 from course_utils.text import and_joined, signed_points, template
 
 QUERY_AND_VALUE, EVERYTHING = "query and value", "everything"
 LAYERS: dict[tuple[str, ...], str] = {("query-value",): QUERY_AND_VALUE, ("all-linear",): "all linear layers"}
 
-
-RATE = "learning_rate"
 FACTOR_OF = {  # function → the factor whose studies it reads
     "training_sizes": "max_train",
     "placements": "target_modules",
@@ -74,11 +75,23 @@ def training_sizes(results: ExperimentRuns) -> None:
     table = accuracy_table(series).sort_values("value", kind="stable")
     table["series"] = table["method"].map(_title)
     figure = plots.accuracy_by_factor(table, say.sizes_title(found), "training texts")
-    show_figure(figure, say.sizes_figure(series[0].seeds), say.sizes_alt(_by_series(table)))
+    rates = _other_rates(series, reference)
+    show_figure(figure, say.sizes_figure(series[0].seeds, bool(rates)), say.sizes_alt(_by_series(table)))
     least = table["value"].min()
     shown = {pair[:2]: change for pair, change in changes.items() if pair[2] == least}
     show_table(_pairs(series, shown, least, reference), say.sizes_table(least, reference, len(changes)))
-    show_markdown(say.sizes_text(found, shown, least, reference))
+    show_markdown(say.sizes_text(found, shown, least, reference, rates))
+
+
+def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[str, float]]]:
+    """Value of the factor → the methods that stand there with another learning rate than at `reference`, with that."""
+    found: dict[Any, list[tuple[str, float]]] = {}
+    for own in series:
+        rates = {value: runs[0].config.settings.learning_rate for value, runs in own.points.items()}
+        for value, rate in rates.items():
+            if rate != rates[reference]:
+                found.setdefault(value, []).append((own.method, rate))
+    return dict(sorted(found.items()))
 
 
 def size_regime(results: ExperimentRuns, best: str) -> str:
@@ -152,7 +165,7 @@ def placements(results: ExperimentRuns) -> None:
     table = table.sort_values("value", key=lambda values: values.map(order).fillna(1), kind="stable")
     margin = judge_experiment(results).margin
     moved = contrasts({own.method: _last_less_first(own) for own in adapted}, margin)
-    whole = answers(results.of(CEILING.name, adapted[0].beside))
+    whole = trained[0].correct[()] if trained else answers(results.of(CEILING.name, adapted[0].beside))
     last = {own.method: own.correct[max(own.points)] for own in adapted}
     alone = {own.method: own.correct[max(own.points)] for own in trained}
     gaps = contrasts({name: less(frame, whole) for name, frame in (last | alone).items()}, margin) if len(whole) else {}
@@ -292,6 +305,10 @@ def sparsities(results: ExperimentRuns) -> None:
     gated, points = found
     texts = next(iter(gated.points.values()))[0].result.data.sizes["train"]
     show_sparsities(gated.method, points, texts, judge_experiment(results).margin)
+    unlikely = {strength: fmean(map(_validation_nll, runs)) for strength, runs in gated.points.items()}
+    stored = {point.setting: point.numbers for point in points if point.way == sparsity.GATED}
+    usual = next(strength for strength, runs in gated.points.items() if runs[0].config.study == gated.beside)
+    show_markdown(say.strength_text(min(unlikely, key=unlikely.__getitem__), usual, stored))
     first = {f"{strength:g}": runs[0].result.method["ranks"] for strength, runs in gated.points.items()}
     left = pd.DataFrame(first)
     figure = plots.rank_map(left.T.rename(columns=short_layer_name), "Where ranks survive", "strength of the pull")
@@ -311,13 +328,18 @@ def show_sparsities(gated: str, points: list[sparsity.Sized], texts: int, margin
     )
     rivals = (sparsity.CUT, sparsity.CUT_TRAINED, sparsity.BY_LOT)
     cut, trained, lot = (sparsity.against_cut(points, way, margin) for way in rivals)
+    pruned = sparsity.against_whole(points, margin)
     figure = plots.accuracy_by_numbers(table, say.sparsities_title(cut, method.title), "numbers that store it (k)")
     show_figure(
         figure,
         say.sparsities_figure([*points[0].correct.index], texts, sparsity.TRAINED_ON),
         say.sparsities_alt(table.to_dict("records")),
     )
-    show_markdown(say.sparsities_text(method.title, control.title, cut, trained, lot))
+    show_markdown(say.sparsities_text(method.title, control.title, cut, trained, lot, pruned))
+
+
+def _validation_nll(run: Run) -> float:
+    return run.result.metrics["validation"].nll
 
 
 def _planned(results: ExperimentRuns, factor: str) -> bool:

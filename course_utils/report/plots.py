@@ -362,6 +362,9 @@ def _styles(table: pd.DataFrame):
         {"ls": "--", "mfc": "white"},
         {"ls": ":", "mfc": "white"},
         {"ls": "-.", "alpha": 0.6},
+        {"ls": "--", "marker": "x"},
+        {"ls": "", "marker": "+"},
+        {"ls": "", "marker": "*"},
     ]
     seen: list[str] = []
     for (name, method), rows in table.groupby(["series", "method"], sort=False):

@@ -108,13 +108,26 @@ def test_a_head_with_a_rate_of_its_own_is_compared_with_the_same_method(results,
 
 def test_another_rate_is_set_beside_that_of_the_main_runs(results, shown):
     dependence.learning_rates(results)
-    by_accuracy, caption, _, at_the_cards, _, said = shown  # a table, its caption and a sentence for each study
-    assert set(by_accuracy["Method"]) == {METHODS[m].title for m in EXPERIMENT.studies["by-accuracy"].methods}
-    assert EXPERIMENT.studies["by-accuracy"].title in caption and "3,500 training texts" in caption
-    other, usual = (EXPERIMENT.config(ADAPTER, study=study).settings.learning_rate for study in ("card-lr", "main"))
-    row = at_the_cards.set_index("Method").loc[METHODS[ADAPTER].title]
-    assert row["Another"].startswith(f"{other:g}: 80.0 [")
-    assert row["That of the main runs"].startswith(f"{usual:g}: 80.0 [") and "No change is" in said
+    table, caption, said = shown
+    study = EXPERIMENT.studies["by-accuracy"]
+    assert set(table["Method"]) == {METHODS[method].title for method in study.methods}
+    assert study.title in caption and "3,500 training texts" in caption
+    rates = [EXPERIMENT.config(FULL, study=name).settings.learning_rate for name in ("by-accuracy", "main")]
+    row = table.set_index("Method").loc[METHODS[FULL].title]
+    assert row["Another"].startswith(f"{rates[0]:g}: 90.0 [")
+    assert row["That of the main runs"].startswith(f"{rates[1]:g}: 90.0 [") and "No change is" in said
+
+
+def test_the_better_of_two_rates_stands_for_a_placement(results):
+    """Of those beside, too, where they were trained at a second rate; the main runs keep the rate of the search."""
+    worse = {run.config.seed: run for run in results.of(ADAPTER, "size-1500")}
+    for run in worse.values():
+        run.result.metrics["validation"] = run.result.metrics["validation"].model_copy(update={"accuracy": 0.1})
+    (own,) = (series for series in read_axis(results, "target_modules") if series.method == ADAPTER)
+    assert {run.config.study for run in own.points[()]} == {"size-1500-rates"}
+    (law, *_) = read_axis(results, "rank")
+    assert {run.config.study for run in law.points[8]} == {"size-1500"}
+    assert {run.config.study for size in read_axis(results, "max_train")[0].points.values() for run in size} >= {"main"}
 
 
 def test_an_experiment_without_an_axis_says_what_it_holds_and_leaves_out(runs_in, shown):
@@ -160,11 +173,11 @@ def test_no_exhibit_gets_runs_of_which_one_differs(results, what):
 
 
 def test_a_run_of_another_rate_is_in_no_other_axis(results):
-    """As those at the published card's rate, which were once drawn among the strengths."""
-    assert results.of(ADAPTER, "card-lr")
+    """As those at a published card's rate, which were once drawn among the strengths."""
+    assert results.of(FULL, "by-accuracy")
     for factor in ("max_train", "rank", "sparsity", "target_modules"):
         runs_of_it = [run for own in read_axis(results, factor) for group in own.points.values() for run in group]
-        assert runs_of_it and not [run for run in runs_of_it if run.config.study == "card-lr"]
+        assert runs_of_it and not [run for run in runs_of_it if run.config.study == "by-accuracy"]
 
 
 def test_a_whole_study_of_other_code_is_refused_where_it_meets_the_others(results):
@@ -234,11 +247,16 @@ def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
     points += [sparsity.Sized(sparsity.CUT, s, 1_000 * s, correct) for s in (1.0, 2.0)]
     points += [sparsity.Sized(sparsity.CUT_TRAINED, s, 1_000 * s, correct) for s in (1.0, 2.0)]
     points += [sparsity.Sized(sparsity.BY_LOT, s, 1_000 * s, worse) for s in (1.0, 2.0)]
-    points += [sparsity.Sized(sparsity.SMALLER, 8, 9_000, correct), sparsity.Sized(sparsity.ENTRIES, 0.5, 5_000, worse)]
+    points += [
+        sparsity.Sized(sparsity.OTHER_RANK, 4, 9_000, correct),
+        sparsity.Sized(sparsity.WHOLE, 0, 18_000, correct),
+    ]
+    points += [sparsity.Sized(way, 0.5, 9_000, worse) for way in (sparsity.ENTRIES, sparsity.GRADUALLY)]
     dependence.show_sparsities(GATED, points, texts=3_500, margin=0.015)
     said = "\n".join(word for word in shown if isinstance(word, str))
     assert "A cut of the same size is shown to beat Sparse LoRA at 2 of 2" in shown[2].get_title(loc="left")
     assert "less accurate" in said and "equivalent within 1.5 points" in said
+    assert said.count("against LoRA whole: −10.0") == 2
 
 
 VERDICTS = PROJECT / "course_utils" / "comparison" / "verdicts.txt.jinja"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from small import ADAPTER, FULL, HEAD, MULTIPLIED
+from transformers import TrainerCallback
 
 from course_utils.comparison import controls, weights
 from course_utils.comparison.evaluation_time import MERGED, evaluation_times
@@ -134,6 +135,21 @@ def test_with_nothing_cut_the_answers_are_the_runs_own_and_by_lot_or_by_entry_as
     controls.prune_entries(model, 0.5)
     A = torch.cat([layer.lora_A["default"].weight.flatten() for layer in lora_layers(model).values()])
     assert (A != 0).float().mean().item() == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_gradual_pruning_ends_at_its_share_and_the_last_third_trains_what_is_left(tiny_run):
+    run = tiny_run(ADAPTER)
+    model, shares = load_model(run, merged=False), []
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, *args, **rest):
+            shares.append(float(torch.cat([A.flatten() for A in factors]).eq(0).float().mean()))
+
+    factors = [layer.lora_A["default"].weight for layer in lora_layers(model).values()]
+    controls.train_on(run, model, 1.0, [controls.PruneGradually(0.5), Watch()])
+    assert shares[0] < shares[1] < shares[-1] == pytest.approx(0.5, abs=1e-3)
+    assert shares[-1] == pytest.approx(shares[-2], abs=1e-3)
 
 
 def test_the_effective_size_counts_the_directions_that_hold_the_update():
