@@ -32,8 +32,9 @@ NOTEBOOKS = [name for name in NOTEBOOKS if name not in config.get("without_chapt
 RUNS /= EXPERIMENT.name
 PAPER = [REPORT / "paper.pdf"] if read_settings()["paper"] and "06_comparison" in NOTEBOOKS else []
 BASELINES = [] if RECORDS else [RUNS / "baselines.parquet"]
+MEASURED = [] if RECORDS else [RUNS / "measured.json"]
 if config.get("without_missing"):
-    BASELINES = [path for path in BASELINES if path.exists()]
+    BASELINES, MEASURED = ([path for path in paths if path.exists()] for paths in (BASELINES, MEASURED))
 LOGS = f"logs/{EXPERIMENT.name}"
 PYTHON = f"{shlex.quote(sys.executable)} -m"
 OPTIONS = experiment_options(EXPERIMENT.profile_name, OVERRIDES)
@@ -51,7 +52,7 @@ def results_for(notebook):
     """Runs that a notebook reads: those of its method, all where it compares them, else none."""
     if subject(notebook) in METHODS:
         return [path for path, run in CONFIGS.items() if run.method == subject(notebook)]
-    return [*CONFIGS, *BASELINES] if subject(notebook) == "comparison" else []
+    return [*CONFIGS, *BASELINES, *MEASURED] if subject(notebook) == "comparison" else []
 
 
 wildcard_constraints:
@@ -145,6 +146,26 @@ rule baselines:
         "Fit the baselines"
     shell:
         "OMP_NUM_THREADS={threads} {PYTHON} course_utils baselines {OPTIONS} > {log:q} 2>&1"
+
+
+rule measure:
+    input:
+        list(CONFIGS),
+    output:
+        update(RUNS / "measured.json"),
+    params:
+        code=code_digest(),
+    log:
+        f"{LOGS}/measure.log",
+    threads: SHARED.threads
+    resources:
+        mem_mb=expected_memory(SHARED),
+        device=1,
+        gpu=gpus_a_run(),
+    message:
+        "Measure what needs weights or a clock"
+    shell:
+        "OMP_NUM_THREADS={threads} {PYTHON} course_utils measure {OPTIONS} > {log:q} 2>&1"
 
 
 rule notebook:

@@ -21,7 +21,7 @@ from course_utils.text import and_joined, counted, duration
 from course_utils.workflow import fork_server
 
 SCRIPT = "peft-course"
-STEPS = ("inputs", "baselines", "notebook", "report")  # of the workflow, beside train
+STEPS = ("inputs", "baselines", "measure", "notebook", "report")  # of the workflow, beside train
 PROGRAM = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m course_utils"
 app = typer.Typer(
     help="Ways to fine-tune with few parameters: train, compare, read and audit.",
@@ -366,6 +366,15 @@ def baselines(profile: Profile = "quick", overrides: Overrides = []) -> None:  #
     from course_utils.comparison.baselines import make_baselines
 
     make_baselines(load_experiment(profile, parse_overrides(overrides)))
+
+
+@app.command(hidden=True)
+def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # noqa: B006
+    """Measure what the comparison cannot compute from records: it needs weights or a clock."""
+    from course_utils.comparison.measurements import measure_all
+    from course_utils.comparison.tables import read_runs
+
+    measure_all(read_runs(load_experiment(profile, parse_overrides(overrides))))
 
 
 @app.command(hidden=True)

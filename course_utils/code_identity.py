@@ -9,6 +9,7 @@ import ast
 import inspect
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -41,15 +42,25 @@ def code_of(method: str) -> dict[str, str]:
     """Module or package → hash or version, of all that a run of `method` computes with, as it is now."""
     own = {kind.__module__ for kind in type(METHODS[method]).__mro__} - {"builtins"}
     of_others = {type(other).__module__ for other in METHODS.values()} - own
-    used: set[str] = set()
-    waiting = [*own, "course_utils.training.train"]
-    while waiting:
-        if (module := waiting.pop()) not in used | of_others:
-            used.add(module)
-            waiting += filter(_counts, imported_by(_source(module)))
-    hashes = {_short(module): digest(_source(module)) for module in sorted(used)}
+    hashes = _hashes([*own, "course_utils.training.train"], lambda name: _counts(name) and name not in of_others)
     packages = {name: version(name).partition("+")[0] for name in PACKAGES}
     return {name: hashed for name, hashed in hashes.items() if name not in PASSED_THROUGH} | packages
+
+
+def code_behind(module: str) -> dict[str, str]:
+    """Module → hash, of `module` and of all in the package that it imports, as they are now."""
+    return _hashes([module], lambda name: True)
+
+
+def _hashes(modules: list[str], counts: Callable[[str], bool]) -> dict[str, str]:
+    """Module → hash, of `modules` and of what they import that `counts`."""
+    used: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        if (module := waiting.pop()) not in used:
+            used.add(module)
+            waiting += filter(counts, imported_by(_source(module)))
+    return {_short(module): digest(_source(module)) for module in sorted(used)}
 
 
 def summary(code: dict[str, str]) -> str:

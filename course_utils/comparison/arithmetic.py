@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from course_utils.comparison.published import measured
+from course_utils.comparison.measurements import measurement
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import RunConfig
 from course_utils.methods import METHODS
@@ -37,15 +37,18 @@ def flops_of_a_text(config: RunConfig, tokens: int = TOKENS) -> dict[str, float]
     return {"forward": forward / len(texts), "backward": (both - forward) / len(texts)}
 
 
+@measurement
+def flops_by_method(results: ExperimentRuns) -> dict[str, dict[str, float]]:
+    """Method with runs → `flops_of_a_text` of its first."""
+    return {run.config.method: flops_of_a_text(run.config) for run in results.first_of_each()}
+
+
 def step_table(results: ExperimentRuns) -> pd.DataFrame:
     """A row a method with runs: forward, backward (operations a text), weights, gradients, moments (bytes), step (ms).
 
     Gradients and moments are of the trained numbers, in 32 bits; the step is the runs' median.
     """
-    first = {run.config.method: run for name in results.experiment.methods for run in results.of(name)[:1]}
-    counted = measured(
-        results, "arithmetic", lambda: {name: flops_of_a_text(run.config) for name, run in first.items()}
-    )
+    counted = flops_by_method(results)
     summary = results.summary.set_index("method")
     rows = {
         name: counted[name]
@@ -55,6 +58,6 @@ def step_table(results: ExperimentRuns) -> pd.DataFrame:
             "moments": 4 * MOMENTS * summary.loc[name, "parameters_trainable"],
             "step": summary.loc[name, "step_ms_median"],
         }
-        for name in first
+        for name in counted
     }
     return pd.DataFrame.from_dict(rows, orient="index").astype(float).rename_axis("method")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,12 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
+from course_utils.comparison.measurements import measurement
+from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
 from course_utils.config import RunConfig
 from course_utils.inputs.nf4 import dequantise, quantisation_error
+from course_utils.methods import FLOOR, METHODS
 from course_utils.methods.gates import lora_layers
 from course_utils.runs import Run, load_model
 from course_utils.training.evaluation import predict_as_trained
@@ -131,6 +135,14 @@ def quantised_base_accuracy(run: Run) -> QuantisedBase:
     before, after = (test.correct(run.method.load(base, run.folder)) for base in (plain, dequantise(four_bit)))
     lost, won = int(sum(before & ~after)), int(sum(after & ~before))
     return QuantisedBase(float(before.mean()), float(after.mean()), lost, won, errors)
+
+
+@measurement
+def quantised_base(results: ExperimentRuns) -> dict[str, Any] | None:
+    """`quantised_base_accuracy` of the first head-only run; None without one, or without a method on four bits."""
+    head = results.of(FLOOR.name)[:1]
+    quantised = any(METHODS[name].four_bit_base for name in results.experiment.methods)
+    return vars(quantised_base_accuracy(head[0])) if head and quantised else None
 
 
 class FinalSet:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from course_utils.comparison.measurements import measurement
 from course_utils.runs import Run, load_model
 from course_utils.training.evaluation import predict_as_trained
+
+if TYPE_CHECKING:
+    from course_utils.comparison.tables import ExperimentRuns
 
 MERGED = "merged"
 
@@ -34,3 +39,9 @@ def evaluation_times(runs: dict[str, Run], sentences: int = 256, turns: int = 7)
             row[name] = 1000 * (time.perf_counter() - start) / len(frame)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+@measurement
+def times_of_first_runs(results: ExperimentRuns) -> pd.DataFrame:
+    """`evaluation_times` of the first run of each method."""
+    return evaluation_times({run.config.method: run for run in results.first_of_each()})

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +41,7 @@ RUN_RECORDS = "records.jsonl.gz"  # a line a run: its result.json
 PREDICTIONS = "predictions.parquet"  # a row an evaluated text, a column a run and class but the first
 OF_ALL = "updates.parquet"  # the runs' own files of that name, below each other
 BASELINE_PREDICTIONS = "baselines.parquet"  # as the workflow computed them
-MEASURED = "measured"  # what the comparison measured with weights or a clock
+MEASURED = "measured.json"  # what the comparison measured with weights or a clock
 CHAPTERS = "notebooks"  # executed chapters about one method, which load its weights
 SUMS = "SHA256SUMS"
 SEEDS_COMPARED = (0, 1)  # of the main runs: the directions of one with another method's, and with another seed's
@@ -94,10 +93,9 @@ def publish_records(results: ExperimentRuns) -> Path:
     _write_floats(_scores(results.runs), new / PREDICTIONS)
     facts = [own for run in results.runs if len(own := _facts(run))] or [pd.DataFrame({"run": pd.Series(dtype=str)})]
     _write_floats(pd.concat(facts, ignore_index=True), new / OF_ALL)
-    if (kept := _measured_folder(results.experiment)).is_dir():
-        shutil.copytree(kept, new / MEASURED)
-    if (baselines := runs_folder() / results.experiment.name / BASELINE_PREDICTIONS).is_file():
-        shutil.copy(baselines, new)
+    for name in (MEASURED, BASELINE_PREDICTIONS):
+        if (file := runs_folder() / results.experiment.name / name).is_file():
+            shutil.copy(file, new)
     (new / CHAPTERS).mkdir()
     for chapter in (folder.parent / "notebooks").glob("*.ipynb"):
         if chapter.stem.partition("_")[2] in METHODS:
@@ -220,28 +218,3 @@ def _weights_are_read(experiment: Experiment, config: RunConfig) -> bool:
         if study.varies[:1] == ("sparsity",)
     ]
     return (config.study, config.seed) == ("main", 0) or (config.method, config.study) in gated
-
-
-# ---------------------------------------------------------------- what needs weights or a clock
-
-
-def measured(results: ExperimentRuns, name: str, measure: Callable[[], Any]) -> Any:
-    """What `measure` returns, as JSON holds it; kept under `name` to be published, and read where records are read.
-
-    For what a comparison cannot compute from records alone. Frames and series become dicts, by column and by index.
-    """
-    place = f"{name}.json"
-    if from_records():
-        file = records_folder(results.experiment) / MEASURED / place
-        if not file.is_file():
-            raise CourseError(f"{relative_to_project(file)} is missing; leave --from-records out to measure it.")
-        return json.loads(file.read_text("utf-8"))
-    text = json.dumps(measure(), default=lambda table: table.to_dict(), ensure_ascii=False, indent=1)
-    folder = _measured_folder(results.experiment)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / place).write_text(text + "\n", encoding="utf-8")
-    return json.loads(text)
-
-
-def _measured_folder(experiment: Experiment) -> Path:
-    return runs_folder() / experiment.name / MEASURED

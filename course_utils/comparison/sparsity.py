@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import nn
 
 from course_utils.comparison import controls
 from course_utils.comparison.axes import Contrast, Series, answers, contrasts, less, read_axis
-from course_utils.comparison.published import measured
+from course_utils.comparison.measurements import measurement
 from course_utils.comparison.strays import refuse_strays
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import directions_needed, run_deltas
@@ -59,6 +58,16 @@ def ways_to_less(results: ExperimentRuns) -> tuple[Series, list[Sized]] | None:
     while it is trained on. The control of another rank is trained with the scale of the main runs. Raises CourseError
     where the runs differ in anything else.
     """
+    if (found := sized_ways(results)) is None:
+        return None
+    gated = read_axis(results, "sparsity")[0]
+    texts = next(iter(gated.correct.values())).columns
+    return gated, [Sized.read(point, texts) for point in found]
+
+
+@measurement
+def sized_ways(results: ExperimentRuns) -> list[dict[str, Any]] | None:
+    """The points of `ways_to_less`."""
     gated = next(iter(read_axis(results, "sparsity")), None)
     if gated is None:
         return None
@@ -71,20 +80,16 @@ def ways_to_less(results: ExperimentRuns) -> tuple[Series, list[Sized]] | None:
     at_ranks = {rank: runs for own in laws for rank, runs in own.points.items() if runs[0].config.study != own.beside}
     groups = (*gated.points.values(), [*whole.values()], *at_ranks.values())
     refuse_strays([run for runs in groups for run in runs], ("sparsity", "rank", "alpha"))
+    test = controls.FinalSet(next(iter(whole.values())).config)
+    points = [_trained(GATED, strength, runs) for strength, runs in gated.points.items()]
+    points += [_trained(WHOLE, 0, [*whole.values()])]
+    points += [_trained(OTHER_RANK, rank, runs) for rank, runs in at_ranks.items()]
+    for strength, runs in gated.points.items():
+        pairs = [(run, whole[run.config.seed]) for run in runs if run.config.seed in whole]
+        points += [_cut(way, strength, pairs, test) for way in (CUT, CUT_TRAINED, BY_LOT)]
+    points += [_pruned(way, [*whole.values()], test) for way in (ENTRIES, GRADUALLY)]
     texts = next(iter(gated.correct.values())).columns
-
-    def points() -> Iterator[Sized]:
-        yield from (_trained(GATED, strength, runs) for strength, runs in gated.points.items())
-        yield _trained(WHOLE, 0, [*whole.values()])
-        yield from (_trained(OTHER_RANK, rank, runs) for rank, runs in at_ranks.items())
-        test = controls.FinalSet(next(iter(whole.values())).config)
-        for strength, runs in gated.points.items():
-            pairs = [(run, whole[run.config.seed]) for run in runs if run.config.seed in whole]
-            yield from (_cut(way, strength, pairs, test) for way in (CUT, CUT_TRAINED, BY_LOT))
-        yield from (_pruned(way, [*whole.values()], test) for way in (ENTRIES, GRADUALLY))
-
-    kept = measured(results, "ways_to_less", lambda: [point.kept(texts) for point in points()])
-    return gated, [Sized.read(point, texts) for point in kept]
+    return [point.kept(texts) for point in points]
 
 
 def keeps_scale(series: Series) -> bool:

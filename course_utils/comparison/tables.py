@@ -119,6 +119,10 @@ class ExperimentRuns:
         """Usable runs of `method`, a seed each."""
         return [run for run in self.runs if (run.config.method, run.config.study) == (method, study)]
 
+    def first_of_each(self) -> list[Run]:
+        """The first main run of each method that has one."""
+        return [own[0] for name in self.experiment.methods if (own := self.of(name))]
+
     @cached_property
     def baselines(self) -> pd.DataFrame | None:
         """What `make_baselines` computed for the experiment, None if nothing."""

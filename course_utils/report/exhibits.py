@@ -6,7 +6,6 @@ Where an experiment lacks what an exhibit needs, the exhibit says so.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,15 +19,15 @@ from course_utils.comparison.baselines import BASELINES, shown
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
 from course_utils.comparison.domains import forgetting_table, read_domains
-from course_utils.comparison.evaluation_time import MERGED, evaluation_times
+from course_utils.comparison.evaluation_time import MERGED, times_of_first_runs
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
-from course_utils.comparison.published import measured
+from course_utils.comparison.measurements import measurement
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
-from course_utils.runs import CARD, Run
+from course_utils.runs import CARD
 from course_utils.stats import Interval, ranks
 from course_utils.tasks.classification import METRICS
 from course_utils.text import escape_markdown, one_line, signed_points, template
@@ -239,7 +238,7 @@ def human_ceiling(results: ExperimentRuns) -> None:
 
 def weight_changes(results: ExperimentRuns) -> None:
     """Size, effective rank and directions of every method's update, on the layers that all of them change."""
-    runs = {run.config.method: run for run in _first_seed(results) if run.method is not FLOOR}
+    runs = {run.config.method: run for run in results.first_of_each() if run.method is not FLOOR}
     if without := [run.method.title for run in runs.values() if not has_updates(run)]:
         show_markdown(say.no_updates_text(without))
         return
@@ -267,18 +266,14 @@ def weight_changes(results: ExperimentRuns) -> None:
 
 def quantised_base(results: ExperimentRuns) -> None:
     """What the base model alone loses when its weights go to four bits."""
-    quantised = [name for name in results.experiment.methods if METHODS[name].four_bit_base]
-    if quantised and results.of(FLOOR.name):
-        head = results.of(FLOOR.name)[0]
-        found = measured(results, "quantised_base", lambda: vars(controls.quantised_base_accuracy(head)))
+    if found := controls.quantised_base(results):
         show_markdown(say.quantised_base_text(found))
 
 
 def costs(results: ExperimentRuns) -> None:
     """What the methods cost, and how surely no other beats them."""
     summary = results.summary[results.summary["seeds"] > 0]
-    first = {run.config.method: run for run in _first_seed(results)}
-    times = pd.DataFrame(measured(results, "evaluation_times", lambda: evaluation_times(first)))
+    times = pd.DataFrame(times_of_first_runs(results))
     table = tables.readable_summary(summary)
     sizes = ["Adapter (k)", "Head (k)", "Total (M)", "Adapter (MB)", "Head (MB)", "Base model (MB)"]
     show_table(table[["Method", *sizes]], say.sizes_table())
@@ -335,24 +330,22 @@ def audits(results: ExperimentRuns) -> None:
     """What an audit says of a card with the published claims, and of the cards of this experiment's runs."""
     example = pd.DataFrame([vars(finding) for finding in audit.audit_card(audit.EXAMPLE_CARD)])
     show_table(example.rename(columns=str.capitalize)[["Claim", "Verdict", "Found"]], say.audits_table())
+    found = audits_of_runs(results)
+    show_markdown(say.audits_text(found["cards"], found["findings"], found["checked"], found["refuted"]))
+
+
+@measurement
+def audits_of_runs(results: ExperimentRuns) -> dict[str, Any]:
+    """How many findings the audit has on the cards of the adapters, how many were checked, and which refuted."""
     cards = [run.folder / CARD for run in results.runs if not run.method.is_baseline]
-    found = measured(results, "audits", lambda: _audited(cards))
-    show_markdown(say.audits_text(len(cards), found["findings"], found["checked"], found["refuted"]))
-
-
-def _audited(cards: list[Path]) -> dict[str, Any]:
     findings = [finding for card in cards for finding in audit.audit_card(card)]
     checked = sum(finding.verdict in (audit.HOLDS, audit.REFUTED) for finding in findings)
     refuted = [finding.claim for finding in findings if finding.verdict == audit.REFUTED]
-    return {"findings": len(findings), "checked": checked, "refuted": refuted}
+    return {"cards": len(cards), "findings": len(findings), "checked": checked, "refuted": refuted}
 
 
 def _in_ms(interval: Interval) -> str:
     return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def _first_seed(results: ExperimentRuns) -> list[Run]:
-    return [own[0] for name in results.experiment.methods if (own := results.of(name))]
 
 
 def _in_order(wide: pd.DataFrame) -> list[str]:

@@ -140,7 +140,9 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
 
     details = relative_to_project(log)
     if status:
-        runs_failed = any(rule.startswith("train_") or rule == "baselines" for rule in progress.failed_rules)
+        runs_failed = any(
+            rule.startswith("train_") or rule in ("baselines", "measure") for rule in progress.failed_rules
+        )
         chapters = progress.failed_chapters
         again = [word for word in command if word not in ("--forceall", "force=1")]
         if runs_failed and WITHOUT_MISSING not in command:

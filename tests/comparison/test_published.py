@@ -12,7 +12,7 @@ from small import ADAPTER, FULL, GATED, HEAD
 
 from course_utils import runs
 from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS
-from course_utils.comparison import published
+from course_utils.comparison import measurements, published
 from course_utils.comparison.tables import comparison_frame, read_runs, summary_table, write_comparison
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
@@ -43,8 +43,37 @@ def publish(experiment, monkeypatch):
     return folder, results
 
 
+def pruned(results):
+    """What no records hold."""
+
+
+def test_a_measurement_is_of_the_runs_that_there_are(experiment, monkeypatch):
+    monkeypatch.setattr(measurements, "MEASUREMENTS", {})
+
+    def count(results):
+        return len(results.runs)
+
+    find = measurements.measurement(count)
+    everything = read_runs(experiment)
+    assert find(everything) == len(everything.runs)
+    less = type(everything)(everything.experiment, everything.runs[1:], [])
+    assert find(less) == len(everything.runs) - 1
+    measurements.measure_all(everything)
+    assert json.loads((runs.runs_folder() / experiment.name / published.MEASURED).read_text("utf-8")).keys() == {
+        "count"
+    }
+
+
 def test_records_say_what_the_runs_said(experiment, monkeypatch):
-    published.measured(read_runs(experiment), "times", lambda: pd.DataFrame({"ms": {ADAPTER: 1.5}}))
+    asked = []
+
+    def times(results):
+        asked.append(results)
+        return pd.DataFrame({"ms": {ADAPTER: 1.5}})
+
+    monkeypatch.setattr(measurements, "MEASUREMENTS", {})
+    find = measurements.measurement(times)
+    assert find(read_runs(experiment)) == find(read_runs(experiment)) == {"ms": {ADAPTER: 1.5}} and len(asked) == 1
     monkeypatch.setattr(runs, "code_of", lambda method: {"another": "code"})  # that of this checkout does not matter
     monkeypatch.setenv(KEEP_OLD_RUNS, "1")
     predictions = [run.predictions().set_index("example_id") for run in read_runs(experiment).runs]
@@ -57,9 +86,9 @@ def test_records_say_what_the_runs_said(experiment, monkeypatch):
         published_ones = other.predictions().set_index("example_id").loc[own.index]
         assert run.result == other.result and (own["label"] == published_ones["label"]).all()
         assert [score[1] - score[0] for score in own["scores"]] == [score[1] for score in published_ones["scores"]]
-    assert published.measured(again, "times", None) == {"ms": {ADAPTER: 1.5}}
-    with pytest.raises(CourseError, match="pruned.json is missing"):
-        published.measured(again, "pruned", None)
+    assert find(again) == {"ms": {ADAPTER: 1.5}} and len(asked) == 1
+    with pytest.raises(CourseError, match=r"measured\.json lacks pruned"):
+        measurements.measurement(pruned)(again)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert len(before) == 5 and all(b"sentence 1" not in content for content in before.values())
 

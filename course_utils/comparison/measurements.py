@@ -1,0 +1,74 @@
+"""What a comparison cannot compute from records alone, as it needs weights or a clock: measured once, and kept.
+
+The workflow's step `measure` does it before chapter 06 is run, which then reads what was found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course_utils.code_identity import code_behind, from_records
+from course_utils.comparison.published import MEASURED, records_folder
+from course_utils.errors import CourseError
+from course_utils.paths import relative_to_project, runs_folder
+from course_utils.text import hash_of_json
+
+if TYPE_CHECKING:
+    from course_utils.comparison.tables import ExperimentRuns
+    from course_utils.runs import Run
+
+Measure = Callable[["ExperimentRuns"], Any]
+MEASUREMENTS: dict[str, Measure] = {}  # all that there are, once their modules are imported
+
+
+def measurement(measure: Measure) -> Measure:
+    """A function that measures an experiment's runs, made to keep what it finds, as JSON holds it.
+
+    It finds it again for the same runs and code, and where records are read it reads theirs. Frames and series become
+    dicts, by column and by index.
+    """
+    name = measure.__name__
+
+    @wraps(measure)
+    def find(results: ExperimentRuns) -> Any:
+        if from_records():
+            file = records_folder(results.experiment) / MEASURED
+            if name not in (kept := _read(file)):
+                raise CourseError(f"{relative_to_project(file)} lacks {name}; leave --from-records out to measure it.")
+            return kept[name]["found"]
+        file = runs_folder() / results.experiment.name / MEASURED
+        of = hash_of_json([code_behind(measure.__module__), sorted(map(_identity, results.runs))])
+        if (kept := _read(file).get(name, {})).get("of") != of:
+            kept = {"of": of, "found": json.loads(json.dumps(measure(results), default=lambda own: own.to_dict()))}
+            _write(_read(file) | {name: kept}, file)  # read again: measuring took a while
+        return kept["found"]
+
+    MEASUREMENTS[name] = find
+    return find
+
+
+def measure_all(results: ExperimentRuns) -> None:
+    """Measure all of it, and mark it as up to date."""
+    for find in MEASUREMENTS.values():
+        find(results)
+    (runs_folder() / results.experiment.name / MEASURED).touch()
+
+
+def _identity(run: Run) -> list[str]:
+    return [run.config.path, run.result.fingerprint, run.result.checksum or ""]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+
+
+def _write(measured: dict[str, Any], file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    new.write_text(json.dumps(dict(sorted(measured.items())), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    new.replace(file)
