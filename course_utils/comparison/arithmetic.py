@@ -17,38 +17,51 @@ TOKENS = 26  # of a text: the median of the embedded sentences
 MOMENTS = 2  # that AdamW keeps for a trained number
 
 
-def flops_of_a_text(config: RunConfig, tokens: int = TOKENS) -> dict[str, float]:
-    """Floating-point operations of the matrix products for one text of so many tokens: forward and backward.
+def work_of_a_text(config: RunConfig, tokens: int = TOKENS) -> dict[str, float]:
+    """What a training step computes and keeps for a text of so many tokens, in a batch of such texts.
 
-    As PyTorch counts them while the adapted model computes on the meta device, without our speed-ups; putting four bits
-    back into a matrix is no product, and not counted. Both are nan for the few architectures that look at a value on
-    their way, which the meta device does not have.
+    `forward` and `backward` are the floating-point operations of the matrix products, as PyTorch counts them while the
+    adapted model computes on the meta device, without our speed-ups; putting four bits back into a matrix is no
+    product, and not counted. `activations` are the bytes, in 32 bits, that the forward pass keeps for the backward
+    one, weights apart. All are nan for the few architectures that look at a value on their way, which the meta device
+    does not have.
     """
-    model = METHODS[config.method].adapt(config.base.without_weights(config.task), config.settings).to("meta")
-    texts = torch.zeros(2, tokens, dtype=torch.long, device="meta")
+    model = METHODS[config.method].adapt(config.base.without_weights(config.task), config.settings).to("meta").train()
+    texts = torch.zeros(config.batch_size, tokens, dtype=torch.long, device="meta")
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(saved: torch.Tensor) -> torch.Tensor:
+        kept[saved.untyped_storage()._cdata] = saved.untyped_storage()
+        return saved
+
     with FlopCounterMode(display=False) as counter:
         try:
-            loss = model(input_ids=texts, labels=texts[:, 0]).loss
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+                loss = model(input_ids=texts, labels=texts[:, 0]).loss
         except RuntimeError:
-            return {"forward": nan, "backward": nan}
+            return {"forward": nan, "backward": nan, "activations": nan}
         forward = counter.get_total_flops()
         loss.backward()
         both = counter.get_total_flops()
-    return {"forward": forward / len(texts), "backward": (both - forward) / len(texts)}
+    stored = sum(storage.nbytes() for place, storage in kept.items() if place not in weights)
+    found = {"forward": forward, "backward": both - forward, "activations": stored}
+    return {name: value / len(texts) for name, value in found.items()}
 
 
 @measurement
-def flops_by_method(results: ExperimentRuns) -> dict[str, dict[str, float]]:
-    """Method with runs → `flops_of_a_text` of its first."""
-    return {run.config.method: flops_of_a_text(run.config) for run in results.first_of_each()}
+def work_by_method(results: ExperimentRuns) -> dict[str, dict[str, float]]:
+    """Method with runs → `work_of_a_text` of its first."""
+    return {run.config.method: work_of_a_text(run.config) for run in results.first_of_each()}
 
 
 def step_table(results: ExperimentRuns) -> pd.DataFrame:
-    """A row a method with runs: forward, backward (operations a text), weights, gradients, moments (bytes), step (ms).
+    """A row a method with runs: what a step computes and keeps.
 
-    Gradients and moments are of the trained numbers, in 32 bits; the step is the runs' median.
+    Columns: forward, backward (operations a text), activations (bytes a text), weights, gradients, moments (bytes), step
+    (ms). Gradients and moments are of the trained numbers, in 32 bits; the step is the runs' median.
     """
-    counted = flops_by_method(results)
+    counted = work_by_method(results)
     summary = results.summary.set_index("method")
     rows = {
         name: counted[name]

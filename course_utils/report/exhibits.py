@@ -307,7 +307,7 @@ def costs(results: ExperimentRuns) -> None:
 
 def arithmetic(results: ExperimentRuns) -> None:
     """What a training step computes and keeps, beside full fine-tuning: why an adapter saves less than one expects."""
-    table = step_table(results)
+    table, batch = step_table(results), results.experiment.shared.batch_size
     whole = table.loc[CEILING.name] if CEILING.name in table.index else None
     shown = pd.DataFrame(
         {
@@ -317,13 +317,14 @@ def arithmetic(results: ExperimentRuns) -> None:
             "Weights (MB)": (table["weights"] / 1e6).map("{:.1f}".format),
             "Gradients (MB)": (table["gradients"] / 1e6).map("{:.1f}".format),
             "Moments (MB)": (table["moments"] / 1e6).map("{:.1f}".format),
+            "Activations (MB)": (batch * table["activations"] / 1e6).map("{:.0f}".format),
             "Step (ms)": table["step"].map("{:.0f}".format),
         }
     )
     shown = shown.reset_index(drop=True).replace("nan", "not counted")
-    show_table(shown, say.arithmetic_table(TOKENS))
+    show_table(shown, say.arithmetic_table(TOKENS, batch))
     if whole is not None and PLAIN.name in table.index and table["forward"].notna().all():
-        show_markdown(say.arithmetic_text(table.loc[PLAIN.name], whole, PLAIN.title, CEILING.title))
+        show_markdown(say.arithmetic_text(table.loc[PLAIN.name], whole, PLAIN.title, CEILING.title, batch))
 
 
 def audits(results: ExperimentRuns) -> None:

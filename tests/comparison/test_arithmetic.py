@@ -1,10 +1,12 @@
 """The arithmetic of a step: the count is that of the shapes, and an adapter leaves out the weights' gradients alone."""
 
 import pytest
+import torch
 from small import ADAPTER, FULL, HEAD
 
-from course_utils.comparison.arithmetic import flops_of_a_text
+from course_utils.comparison.arithmetic import work_of_a_text
 from course_utils.config import load_experiment
+from course_utils.methods import METHODS
 
 
 def test_the_count_is_that_of_the_shapes():
@@ -16,9 +18,26 @@ def test_the_count_is_that_of_the_shapes():
     blocks, width = model.config.n_layers, model.config.dim
     attention = blocks * 2 * (2 * tokens * tokens * width)  # queries with keys, and shares with values
     head = 2 * width * (width + 2)
-    whole = flops_of_a_text(experiment.config(FULL), tokens)
+    whole = work_of_a_text(experiment.config(FULL), tokens)
     assert whole["forward"] == pytest.approx(2 * tokens * weights + attention + head, rel=1e-6)
     assert whole["backward"] == pytest.approx(2 * whole["forward"], rel=1e-3)
-    adapter, head_only = (flops_of_a_text(experiment.config(name), tokens) for name in (ADAPTER, HEAD))
+    adapter, head_only = (work_of_a_text(experiment.config(name), tokens) for name in (ADAPTER, HEAD))
     assert adapter["backward"] == pytest.approx(whole["forward"], rel=0.03)
     assert head_only["forward"] == whole["forward"] and head_only["backward"] < 0.001 * whole["forward"]
+
+
+def test_the_activations_are_those_that_a_real_step_keeps():
+    """An adapter's are fewer: the input of a frozen layer is read for the gradient of its weight alone."""
+    experiment, tokens = load_experiment("smoke", {"lora.dropout": 0.0}), 26
+    config = experiment.config(ADAPTER)
+    model = METHODS[ADAPTER].adapt(config.base.load(config.task), config.settings)
+    weights, kept = {parameter.data_ptr() for parameter in model.parameters()}, {}
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda saved: kept.setdefault(saved.untyped_storage().data_ptr(), saved), lambda saved: saved
+    ):
+        texts = torch.ones(config.batch_size, tokens, dtype=torch.long)
+        model.train()(input_ids=texts, labels=texts[:, 0])
+    stored = sum(saved.untyped_storage().nbytes() for place, saved in kept.items() if place not in weights)
+    found = {name: work_of_a_text(experiment.config(name), tokens)["activations"] for name in (HEAD, ADAPTER, FULL)}
+    assert found[ADAPTER] == pytest.approx(stored / config.batch_size, rel=0.05)
+    assert found[HEAD] < found[ADAPTER] < found[FULL]

@@ -33,7 +33,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from course_utils.comparison.arithmetic import flops_of_a_text
+from course_utils.comparison.arithmetic import work_of_a_text
 from course_utils.comparison.baselines import frozen_features
 from course_utils.config import load_experiment
 from course_utils.inputs import nf4
@@ -145,7 +145,7 @@ def test_every_architecture_can_be_adapted_trained_saved_and_merged(base, name, 
 
 def test_the_arithmetic_of_a_step_is_counted_where_nothing_looks_at_a_value(base):
     config = load_experiment("smoke", {"precision": "fp32", "base_model": base.name}).config(ADAPTER)
-    found = flops_of_a_text(config, tokens=8)
+    found = work_of_a_text(config, tokens=8)
     if base.config().model_type in UNCOUNTED:
         assert isnan(found["forward"]) and isnan(found["backward"])
     else:
