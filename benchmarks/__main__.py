@@ -30,6 +30,7 @@ import typer
 from torch.nn.functional import dropout
 
 from benchmarks import shapes
+from benchmarks.parts import PARTS, memory_by_part, time_by_part
 from benchmarks.rivals import OURS, RIVALS, measure
 from benchmarks.steps import SCRIPT, compare_steps, contender
 from course_utils.comparison.tables import read_runs, summary_table, write_comparison
@@ -132,6 +133,28 @@ def _rivals(method: str, overrides: dict, turns: int) -> str:
         for name, own in medians.items()
     ]
     return table(rows) + "".join(f"\n\n{name}: {why}" for name, why in failed.items())
+
+
+def parts() -> str:
+    """Where a step goes: time and memory by part"""
+    torch.set_num_threads(1)
+    shown = [CEILING.name, PLAIN.name, *(name for name in ADAPTERS if METHODS[name].four_bit_base)]
+    found, _ = compare_steps(shown, {}, steps=20, repetitions=3)
+    shares = {name: time_by_part(name, 20) for name in shown}
+    times = [
+        {"part": part} | {title(name): f"{shares[name][part] * found[name].milliseconds:.0f} ms" for name in shown}
+        for part in PARTS
+    ]
+    times.append({"part": "**a step**"} | {title(name): f"{found[name].milliseconds:.0f} ms" for name in shown})
+    kept = {name: memory_by_part(name) for name in shown}
+    sizes = [
+        {"part": part} | {title(name): f"{kept[name][part]:.1f} MB" for name in shown} for part in kept[PLAIN.name]
+    ]
+    return (
+        "Movie sentences, batches of 16, one thread. The shares are those of a profile, which itself costs time, and "
+        f"the steps were timed without it.\n\n{table(times)}\n\nWhat a step keeps, of one batch; activations are what "
+        f"the forward pass keeps for the backward one.\n\n{table(sizes)}"
+    )
 
 
 def tricks() -> str:
@@ -442,7 +465,7 @@ def table(rows) -> str:
 
 SECTIONS = {
     f.__name__: f
-    for f in (steps, rivals, tricks, evaluations, memory, starts, stages, growth, accuracy, many, gpu, audit)
+    for f in (steps, rivals, parts, tricks, evaluations, memory, starts, stages, growth, accuracy, many, gpu, audit)
 }
 
 

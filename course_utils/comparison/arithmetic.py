@@ -58,8 +58,8 @@ def work_by_method(results: ExperimentRuns) -> dict[str, dict[str, float]]:
 def step_table(results: ExperimentRuns) -> pd.DataFrame:
     """A row a method with runs: what a step computes and keeps.
 
-    Columns: forward, backward (operations a text), activations (bytes a text), weights, gradients, moments (bytes), step
-    (ms). Gradients and moments are of the trained numbers, in 32 bits; the step is the runs' median.
+    Columns: forward, backward (operations a text), activations (bytes a text), weights, gradients, moments (bytes),
+    step (ms). Gradients and moments are of the trained numbers, in 32 bits; the step is the runs' median.
     """
     counted = work_by_method(results)
     summary = results.summary.set_index("method")

@@ -1,0 +1,103 @@
+"""Where a training step goes: its time by part, from a profile, and its memory by part, from what is kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from unittest.mock import patch
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+from transformers import Trainer
+
+from benchmarks.steps import contender
+from course_utils.training import speed
+
+PRODUCTS, ATTENTION, DROPOUT, POINTWISE, PRECISION, EMBEDDINGS, OPTIMISER, REST = PARTS = (
+    "products with weights", "attention", "dropout masks", "GELU, normalisation, sums", "changes of precision",
+    "embeddings and their gradient", "optimiser, length of the gradient", "Python, all else",
+)  # fmt: skip
+KINDS = {  # part of the step → parts of operations' names
+    PRODUCTS: ("::mm", "::addmm", "mkldnn_linear", "::linear"),
+    ATTENTION: ("::bmm", "::baddbmm", "softmax"),
+    POINTWISE: ("gelu", "silu", "layer_norm", "::mul", "::add", "::sum", "::rsqrt", "::pow", "::mean"),
+    PRECISION: ("::copy_", "::_to_copy", "::to"),
+    EMBEDDINGS: ("embedding", "::index_select", "::fill_", "::zero_"),
+}
+STEP = "course.step"
+MARKS = {"course.dropout": DROPOUT, "Optimizer.step#AdamW.step": OPTIMISER, "course.clip": OPTIMISER}
+
+
+def time_by_part(name: str, steps: int) -> dict[str, float]:
+    """Part → its share of `steps` profiled steps of the method `name`."""
+    run, spent = contender(name, {}, steps), Counter(dict.fromkeys(PARTS, 0.0))
+    run()  # builds the kernels
+    with ExitStack() as marks:
+        for place, function, mark in (
+            (speed, "dropout_mask", "course.dropout"),
+            (torch.nn.utils, "clip_grad_norm_", "course.clip"),
+            (Trainer, "training_step", STEP),
+        ):
+            marks.enter_context(patch.object(place, function, _marked(getattr(place, function), mark)))
+        profiler = marks.enter_context(profile(activities=[ProfilerActivity.CPU]))
+        run()
+    for event in profiler.events():
+        if part := _part(event):
+            spent[part] += event.self_cpu_time_total
+    whole = sum(spent.values())
+    return {part: spent[part] / whole for part in PARTS}
+
+
+def _marked(function, mark: str):
+    def call(*arguments, **named):
+        with record_function(mark):
+            return function(*arguments, **named)
+
+    return call
+
+
+def _part(event) -> str | None:
+    """The part of the step that an event of a profile belongs to; None outside of the steps."""
+    above, names = event, []
+    while above is not None:
+        names.append(above.name)
+        above = above.cpu_parent
+    if marked := next((MARKS[name] for name in names if name in MARKS), None):
+        return marked
+    if STEP not in names:
+        return None
+    return next((part for part, kinds in KINDS.items() if any(kind in event.name for kind in kinds)), REST)
+
+
+def memory_by_part(name: str) -> dict[str, float]:
+    """Part → MB, after a step of the method `name` on its first batch: what is kept, not what passes by."""
+    *_, trainer = contender(name, {}, 2)()
+    model, optimizer = trainer.model, trainer.optimizer.optimizer
+    weights = [*model.parameters(), *model.buffers()]
+    states = [getattr(weight, "quant_state", None) for weight in model.parameters()]
+    constants = [state.absmax for state in states if state is not None]
+    held = {tensor.untyped_storage().data_ptr() for tensor in weights}
+    kept: dict[int, int] = {}
+
+    def keep(saved: torch.Tensor) -> torch.Tensor:
+        kept[saved.untyped_storage().data_ptr()] = saved.untyped_storage().nbytes()
+        return saved
+
+    batch = next(iter(trainer.get_train_dataloader()))
+    batch = {key: value for key, value in batch.items() if key in ("input_ids", "attention_mask", "labels")}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved), torch.autocast("cpu", torch.bfloat16):
+        loss = model.train()(**batch).loss
+    loss.backward()
+    moments = [value for state in optimizer.state.values() for value in state.values() if value.numel() > 1]
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    activations = sum(size for place, size in kept.items() if place not in held)
+    return {
+        "weights": _mb([*weights, *constants]),
+        "gradients": _mb(gradients),
+        "moments": _mb(moments),
+        "activations": activations / 1e6,
+    }
+
+
+def _mb(tensors: list[torch.Tensor]) -> float:
+    return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values()) / 1e6
