@@ -93,7 +93,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(small, method, step, killed_af
 
 
 def test_a_tracker_is_told_of_the_losses_and_changes_no_number(small, runs_in):
-    pytest.importorskip("tensorboard", reason="tensorboard is missing: pip install -r tests/requirements-trackers.txt")
+    pytest.importorskip("tensorboard", reason="tensorboard is missing: pip install -r tests/requirements-extras.txt")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = small(ADAPTER, track="tensorboard")
