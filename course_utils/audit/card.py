@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class Statement:
     row: dict[str, str] | None = None  # normalised column → cell; None outside tables
     source: str = "text"  # or "prose", a figure in a sentence; or "metadata"
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The label in lower-case words."""
         return normal(self.shown)
@@ -68,14 +69,14 @@ class Card:
         parts = re.split(r"^(?=#)", self.text, flags=re.M)
         return "".join(p for p in parts if not re.match(r"#.*(comparison|baseline|other|related|citation)", p, re.I))
 
-    @property
+    @cached_property
     def bases(self) -> list[str]:
         """The base models that the card names, in its metadata and in its text."""
         named = [name for name in _listed(self.data.get("base_model")) if isinstance(name, str)]
         named += [re.sub(r".*?\[(.*?)\].*", r"\1", s.value) for s in self.stated("base")]
         return list(dict.fromkeys(re.split(r"[,;(]| in ", one_line(name))[0].strip("`*'\" ") for name in named if name))
 
-    @property
+    @cached_property
     def sets(self) -> list[DataSet]:
         """The known data sets that the card names as those that it is about: a base's name is none."""
         named = [str(name).rpartition("/")[2] for name in _listed(self.data.get("datasets"))]

@@ -173,7 +173,7 @@ def other_domains(results: ExperimentRuns) -> None:
     drop = (wide.iloc[:, :1].to_numpy() - wide.iloc[:, 1:]).mean()
     if drop.empty:
         return
-    figure = plots.accuracy_by_set(by_set, f"The drop is largest on {drop.idxmax()}")
+    figure = plots.accuracy_by_set(by_set, say.other_domains_title(drop))
     show_figure(figure, say.other_domains_figure(), say.other_domains_alt(drop))
     show_markdown(say.other_domains_text(drop))
     if domains := read_domains(results):
@@ -231,7 +231,7 @@ def human_ceiling(results: ExperimentRuns) -> None:
     judged_as = agreement.judged_as(results)
     table = agreement.accuracy_by_rating(results.predictions, sentences, judged_as)
     person = table[table["method"] == agreement.HUMAN].set_index("rating")["accuracy"]
-    figure = plots.accuracy_by_rating(table, "Weakly rated sentences are hard for people, too")
+    figure = plots.accuracy_by_rating(table, say.human_ceiling_title(person))
     show_figure(figure, say.human_ceiling_figure(), say.human_ceiling_alt(person))
     show_markdown(say.human_ceiling_text(person, agreement.human_ceiling(sentences, judged_as)))
 
