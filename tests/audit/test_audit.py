@@ -20,6 +20,7 @@ from small import ADAPTER
 
 from course_utils.__main__ import main
 from course_utils.audit.audit import EXAMPLE_CARD, HOLDS, MISSING, REFUTED, UNCHECKED, audit_card
+from course_utils.comparison.published import MEASURED
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT
@@ -425,6 +426,7 @@ def test_the_chapter_shows_an_audit_and_sums_up_those_of_its_runs(run, runs_in, 
     assert "none is refuted" in sentence
     path = run.folder / "adapter" / "README.md"
     path.write_text(path.read_text().replace("- **Rank:** 8", "- **Rank:** 16"))
+    (runs_in / "smoke" / MEASURED).unlink()
     exhibits.audits(results)
     assert "1 is refuted" in shown[-1] and "Rank 16" in shown[-1]
 

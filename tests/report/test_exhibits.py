@@ -36,7 +36,9 @@ def test_a_method_whose_gates_are_all_shut_is_left_out_of_the_weights(shown):
 
     runs = {name: [run(delta, name)] for name, delta in deltas.items()}
     runs[ADAPTER].append(run(changes[2], ADAPTER, seed=1))
-    exhibits.weight_changes(SimpleNamespace(experiment=SimpleNamespace(methods=list(deltas)), of=runs.get))
+    first = [own[0] for own in runs.values()]
+    experiment = SimpleNamespace(methods=list(deltas))
+    exhibits.weight_changes(SimpleNamespace(experiment=experiment, of=runs.get, first_of_each=lambda: first))
     assert len(shown) == 4 and "Full fine-tuning" in shown[-1] and "another seed" in shown[-1]
 
 
