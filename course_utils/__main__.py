@@ -62,12 +62,12 @@ def run(
     context: typer.Context,
     profile: Profile = "quick",
     overrides: Overrides = [],  # noqa: B006  typer's way
-    seeds: Annotated[str | None, typer.Option(metavar="N", help="Seeds of every main run.")] = None,
-    cores: Annotated[int | None, typer.Option(min=1, max=1000, help="Cores to use; all, unless told.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the steps that would be done, and do none.")] = False,
+    seeds: Annotated[str | None, typer.Option(metavar="N", help="Number of seeds of the main runs.")] = None,
+    cores: Annotated[int | None, typer.Option(min=1, max=1000, help="Cores to use; all by default.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the inputs, list the steps, and do none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do everything again, up to date or not.")] = False,
     keep: Annotated[bool, typer.Option("--keep-old-runs", help="Take runs that other code made as they are.")] = False,
-    records: Annotated[bool, typer.Option("--from-records", help="Train nothing: bind the published records.")] = False,
+    records: Annotated[bool, typer.Option("--from-records", help="Train nothing: use the published records.")] = False,
 ) -> int:
     """Train, run the notebooks and bind the report; what is up to date is not done again (./run_all.sh)."""
     from course_utils.workflow import start
@@ -112,23 +112,23 @@ def train(
 def predict(
     run: Annotated[str, typer.Argument(help="Folder of a run, or its adapter: runs/quick/main/METHOD/seed-0.")],
     text: Annotated[
-        list[str] | None, typer.Argument(help="Texts to classify; none: one a line of what is piped.")
+        list[str] | None, typer.Argument(help="Texts to classify; without any, the lines that are piped.")
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(help="A table (.csv, .tsv, .jsonl, .json, .parquet), or texts, one a line; - is piped."),
+        typer.Option(help="A table (.csv, .tsv, .jsonl, .json, .parquet), or a text on each line; - reads a pipe."),
     ] = None,
     column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The table's column of texts, if not clear.")
+        str | None, typer.Option(metavar="NAME", help="The table's column of texts; guessed if not given.")
     ] = None,
     pair_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The column of second texts, where the run was trained on pairs.")
     ] = None,
-    pair: Annotated[str | None, typer.Option(help="One second text for all, where it was trained on pairs.")] = None,
+    pair: Annotated[str | None, typer.Option(help="One second text for all, if the run was trained on pairs.")] = None,
     to: Annotated[
-        Literal["text", "csv", "jsonl"] | None, typer.Option(help="How to answer; else as the name of --output ends.")
+        Literal["text", "csv", "jsonl"] | None, typer.Option(help="Form of the answers; by default --output's ending.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers there.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the answers to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --to jsonl.")] = False,
 ) -> None:
     """Classify texts with a trained run; texts that begin with a dash come after --."""
@@ -154,7 +154,7 @@ def export(
     ] = None,
     onnx: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The same for onnxruntime: model.onnx.")] = None,
     adapter: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="What push sends, with a base model that nobody else has.")
+        Path | None, typer.Option(metavar="FOLDER", help="What push sends, with a base model that is on no hub.")
     ] = None,
 ) -> None:
     """Write a run's model into new folders, to be used without this project; their READMEs say how to load it."""
@@ -173,7 +173,7 @@ def export(
 
 @app.command()
 def fetch(
-    decoder: Annotated[bool, typer.Option("--decoder", help="The decoder: 93 MB, 540 MB on disk.")] = False,
+    decoder: Annotated[bool, typer.Option("--decoder", help="The decoder instead (93 MB, on disk 540 MB).")] = False,
 ) -> None:
     """Get the embedded encoder and sentences, checked by hash, or the embedded decoder."""
     from course_utils.inputs import embedded, embedded_decoder
@@ -189,7 +189,7 @@ def fetch(
 @app.command()
 def audit(
     cards: Annotated[list[str], typer.Argument(help="Model cards, adapters' folders, or ids of the hub.")],
-    adapter: Annotated[str | None, typer.Option(metavar="DIR", help="Its folder, if not the card's.")] = None,
+    adapter: Annotated[str | None, typer.Option(metavar="DIR", help="The adapter's folder, if not the card's.")] = None,
     config: Annotated[str | None, typer.Option(metavar="FILE", help="The base model's config.json.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything that was found, as one JSON object.")] = False,
 ) -> int:
@@ -198,7 +198,7 @@ def audit(
     from course_utils.audit import findings
 
     if adapter and len(cards) > 1:
-        raise CourseError("--adapter is of one card; type one card, or leave it out.")
+        raise CourseError("--adapter belongs to one card; type one card, or leave --adapter out.")
     audits = {card: auditing.audit_card(card, adapter, config) for card in cards}
     if as_json:
         print(json.dumps(findings.as_json(audits)))
@@ -214,7 +214,7 @@ def audit(
 def report(
     profile: Profile = "quick",
     overrides: Overrides = [],  # noqa: B006
-    figure: Annotated[Path | None, typer.Option(help="Write the figure of accuracies there too: .svg, .png.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Also write the accuracy figure to this .svg or .png.")] = None,
 ) -> None:
     """Bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv, cards and records."""
     experiment = load_experiment(profile, parse_overrides(overrides))
@@ -233,12 +233,12 @@ def report(
     write_comparison(results)
     html, pdf = build_report(results)
     print(f"The report is in {html} and {pdf}.")
-    print(f"The gallery of its runs is in {write_gallery(results)}.")
+    print(f"The gallery of the runs is in {write_gallery(results)}.")
     if wants_paper(experiment):
         print(f"The paper is in {build_paper(results)}.")
     if not from_records():
         write_cards(results)
-        print(f"Its records are in {publish_records(results)}.")
+        print(f"The records of the runs are in {publish_records(results)}.")
     write_crate(results)
     if figure:
         from course_utils.report.exhibits import accuracy_figure
@@ -248,7 +248,7 @@ def report(
 
 @app.command()
 def restore(profile: Profile = "full", overrides: Overrides = []) -> None:  # noqa: B006
-    """Take what published records hold as finished runs, so that ./run_all.sh goes on from there."""
+    """Take the runs in published records as finished, so that ./run_all.sh makes only the others."""
     experiment = load_experiment(profile, parse_overrides(overrides))
     check_writable(runs_folder(), "COURSE_RUNS")
 
@@ -282,7 +282,7 @@ def new_report(
 def rates(
     profile: Profile = "full",
     overrides: Overrides = [],  # noqa: B006
-    write: Annotated[list[str], typer.Option(help="Put them into this profile; may be repeated.")] = [],  # noqa: B006
+    write: Annotated[list[str], typer.Option(help="Profile to write the rates into; repeatable.")] = [],  # noqa: B006
 ) -> None:
     """Say which learning rates an experiment's search found, as lines for a profile, or write them into one."""
     experiment = load_experiment(profile, parse_overrides(overrides))
@@ -293,7 +293,7 @@ def rates(
 
     trials = search_trials(read_runs(experiment))
     if trials.empty:
-        raise CourseError(f"No trial of {experiment.name} is finished; ./run_all.sh --profile full makes them.")
+        raise CourseError(f"No trial of {experiment.name} is finished; ./run_all.sh with this profile makes them.")
     print(trials.drop(columns="fingerprint").to_string(index=False), end="\n\n")
     print("\n".join(search_sentences(trials, experiment)), end="\n\n")
     print(winners_as_toml(trials))
@@ -301,7 +301,7 @@ def rates(
     for name in write:
         load_experiment(name)  # it is there, and can be read
         with_rates(PROFILES / f"{name}.toml", best["learning_rate"].to_dict(), best["fingerprint"].to_dict())
-        print(f"Written into the profile {name}.")
+        print(f"The rates are written into the profile {name}.")
 
 
 @app.command()
@@ -317,10 +317,10 @@ def student_edition(folder: Annotated[Path, typer.Argument(help="a new folder fo
 def push(
     run: Annotated[str, typer.Argument(help="Folder of a run whose base model is on the hub.")],
     repo: Annotated[str, typer.Argument(help="OWNER/NAME on the hub.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, it is only said what would be done.")] = False,
-    private: Annotated[bool, typer.Option("--private", help="A new repository is seen by its owner alone.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Push; without it, only say what would be written.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
 ) -> None:
-    """Put a run's adapter, with its card, on the Hugging Face Hub."""
+    """Put a run's adapter and model card on the Hugging Face Hub."""
     from course_utils.runs import read_run
     from course_utils.training import hub
 
@@ -371,8 +371,8 @@ def baselines(profile: Profile = "quick", overrides: Overrides = []) -> None:  #
 @app.command(hidden=True)
 def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # noqa: B006
     """Measure what the comparison cannot compute from records: it needs weights or a clock."""
-    from course_utils.comparison.measurements import measure_all
     from course_utils.comparison.tables import read_runs
+    from course_utils.report.exhibits import measure_all
 
     measure_all(read_runs(load_experiment(profile, parse_overrides(overrides))))
 

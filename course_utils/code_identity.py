@@ -1,4 +1,4 @@
-"""Which code decides a run's numbers: the package's modules that it uses, and the libraries beneath them.
+"""Which code decides a run's numbers: the package's modules that the run uses, and the libraries they use.
 
 A module is known by the hash of what Python makes of its source: comments, docstrings and layout do not count.
 """
@@ -39,7 +39,7 @@ def from_records() -> bool:
 
 @cache
 def code_of(method: str) -> dict[str, str]:
-    """Module or package → hash or version, of all that a run of `method` computes with, as it is now."""
+    """Module or package → hash or version of all code that a run of `method` uses, as the code is now."""
     own = {kind.__module__ for kind in type(METHODS[method]).__mro__} - {"builtins"}
     of_others = {type(other).__module__ for other in METHODS.values()} - own
     hashes = _hashes([*own, "course_utils.training.train"], lambda name: _counts(name) and name not in of_others)

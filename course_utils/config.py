@@ -60,7 +60,7 @@ SharedName = Annotated[str, AfterValidator(_shared_setting)]
 
 
 class SharedSettings(BaseModel):
-    """Settings that all methods of an experiment share, or the comparison would not be one."""
+    """Settings that all methods of an experiment share, so that the methods can be compared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -73,7 +73,7 @@ class SharedSettings(BaseModel):
     label_column: str | None = Field(None, min_length=1, description="column of the labels")
     class_names: Names = Field((), description="names of the classes, comma-separated, in the order of their labels")
     also_evaluate: str | None = Field(
-        None, description="another source of the same classes to evaluate on; overlap leaves the training set"
+        None, description="another source of the same classes to evaluate on; no overlap with it is trained on"
     )
     max_train: int | None = Field(None, ge=2, description="training examples at most")
     max_validation: int | None = Field(None, ge=2, description="validation examples at most")
@@ -86,10 +86,10 @@ class SharedSettings(BaseModel):
     tokens_at_once: int | None = Field(None, ge=16, description="tokens of a batch that are computed at once")
     gradient_checkpointing: bool = Field(False, description="compute activations twice instead of keeping them")
     truncation: Literal["head", "head_and_tail"] = Field(
-        "head", description="what is kept of a longer text: its beginning, or a quarter of it and the end"
+        "head", description="what is kept of a longer text: its beginning, or a quarter there and the rest from its end"
     )
     head_learning_rate: float | None = Field(
-        None, gt=0, le=1, description="peak learning rate of the head; none: the same as the rest's"
+        None, gt=0, le=1, description="peak learning rate of the head; none: the rate of the other parameters"
     )
     warmup_steps: float = Field(0.06, ge=0, description="steps of linear warm-up; below 1, a share of all steps")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto is bf16 where the processor has it")
@@ -117,7 +117,7 @@ class SharedSettings(BaseModel):
 
     @property
     def task(self) -> Classification:
-        """What is learned: the classes of the source, which is read for them."""
+        """What is learned: the classes of the source; the source is read if it does not name them."""
         from course_utils.inputs.splits import class_names
         from course_utils.tasks.classification import Classification
 
@@ -129,7 +129,7 @@ class SharedSettings(BaseModel):
         return sorted([*self.base.files(), *(file for source in sources for file in source.files())])
 
     def load_data(self) -> Data:
-        """The data of a run; CourseError if they cannot be had, or do not fill a batch."""
+        """The data of a run; CourseError if they cannot be loaded, or do not fill a batch."""
         from course_utils.inputs.splits import load_data
 
         maxima = {name: getattr(self, name) for name in ("max_train", "max_validation", "max_test", "max_other")}
@@ -143,15 +143,15 @@ class SharedSettings(BaseModel):
             raise CourseError(
                 f"batch_size: {self.batch_size} cannot be shared out equally among {processes()} processes and"
                 f" gradient_accumulation={self.gradient_accumulation} parts; type -p"
-                f" batch_size={together * ceil(self.batch_size / together)}, or other numbers of them."
+                f" batch_size={together * ceil(self.batch_size / together)}, or other numbers of processes and parts."
             )
         if self.truncation != "head" and "text_pair" in data.sets["train"]:
-            raise CourseError("truncation: of pairs the longer text loses its end; type -p truncation=head.")
+            raise CourseError("truncation: a pair is cut at the end of its longer text; type -p truncation=head.")
         return data
 
 
 def as_seen_from_project(value: str, find: Callable[[str], Path | None]) -> str:
-    """A folder or file that `find` finds, as a record names it; any other name unchanged."""
+    """The folder or file that `find` finds for `value`, as a record names it; any other `value` unchanged."""
     place = None if value in (*SOURCES, "", "none", "None") else find(value)
     return named_from_project(place) if place else value
 
@@ -165,7 +165,7 @@ class RunConfig(SharedSettings):
     seed: int = Field(ge=0, lt=2**31, description="head initialisation, data order and dropout")
     final: bool = Field(True, description="false for a trial of a search: no test predictions")
     settings: SerializeAsAny[Settings]
-    track: str | None = Field(None, exclude=True, description="a tracker that is told of the run's losses")
+    track: str | None = Field(None, exclude=True, description="a tracker that also gets what the run logs")
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -191,9 +191,9 @@ class RunConfig(SharedSettings):
 
 
 def differing_settings(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Setting → its two values, where two runs differ; of two methods' own settings those that both have.
+    """Setting → its two values, where two runs differ; of two methods, only the settings that both have.
 
-    Which run it is (experiment, study, method, seed) is no setting.
+    Experiment, study, method and seed name a run, and are no settings here.
     """
     first, second = ({**dict(config), **dict(config.settings)} for config in (one, other))
     named = ("experiment", "study", "method", "seed", "settings", "track")
@@ -207,8 +207,8 @@ def differing_settings(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any,
 class Study(BaseModel):
     """Runs beside the main ones: what they change, and for which methods and how many seeds.
 
-    A study that `varies` some settings is a point of an axis. Its runs differ from those of the study `beside` in
-    these settings, the factor first, and in nothing else.
+    A study that `varies` some settings is a point of an axis; the first of them is the factor. Its runs differ from
+    those of the study `beside` in these settings, and in nothing else.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -223,7 +223,7 @@ class Study(BaseModel):
 
 
 class Search(BaseModel):
-    """A search for each method's learning rate: one trial a rate and seed, judged on validation alone."""
+    """A search for each method's learning rate: one trial per rate and seed, judged on validation alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -233,7 +233,7 @@ class Search(BaseModel):
 
     @property
     def studies(self) -> dict[str, Study]:
-        """A study for every rate, named after it: lr-1e-3."""
+        """A study for every rate, named after the rate: lr-1e-3."""
         every_rate = sorted({rate for grid in self.rates.values() for rate in grid})
         return {
             _name_of(rate): Study(
@@ -292,7 +292,7 @@ class Experiment:
 
     @property
     def methods(self) -> list[str]:
-        """Names of the methods: those of `-p methods=`, or that the profile names; in the order of every table."""
+        """Names of the methods, from `-p methods=` or else from the profile, in the order of every table."""
         chosen = self.overrides.get("methods") or self.profile.methods
         return [name for name in METHODS if name in chosen]
 
@@ -411,9 +411,9 @@ class Experiment:
 def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = None) -> Experiment:
     """The experiment of `profile` with `overrides` (name → value), all names, types and ranges checked.
 
-    A name is a shared setting (`epochs`), a setting of every method that has it (`rank`) or of one method
-    (`METHOD.NAME`). Values may be text, as typed on a command line. `seeds` sets the number of seeds, `methods` which
-    methods are run, `track` a tracker.
+    A name is that of a shared setting (`epochs`), of a setting of every method that has it (`rank`) or of one method
+    (`METHOD.NAME`). Values may be text, as typed on a command line. `seeds` sets the number of seeds, `methods` the
+    methods that are run, `track` a tracker.
     Raises CourseError, naming the nearest valid name or what is allowed.
     """
     loaded = _read_profile(profile)
@@ -563,7 +563,7 @@ def _shown(value: Any) -> str:
 
 
 def explain_validation(error: ValidationError) -> str:
-    """One sentence a fault: which setting, what was given, what is allowed."""
+    """One sentence per fault: which setting, what was given, what is allowed."""
     faults = []
     for fault in error.errors():
         name = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "settings"

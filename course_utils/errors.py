@@ -1,4 +1,4 @@
-"""What readers are meant to see: the one exception, and what to do where the system refuses."""
+"""Messages for the reader: the one exception, and what to do where the system refuses something."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def check_writable(folder: Path, variable: str) -> None:
 
 
 def refusal(error: BaseException | str) -> str | None:
-    """What to do about `error`, an exception or a library's words; None where it is no refusal by the system.
+    """What to do about `error`, an exception or a library's message; None where the system refused nothing.
 
-    Libraries wrap what the system says in exceptions of their own, and keep its number in their words at best.
+    Libraries wrap the system's error in exceptions of their own; at best their message holds its number.
     """
     chain = [error]
     while isinstance(last := chain[-1], BaseException) and (
@@ -98,7 +98,7 @@ def _is_forbidden(reason: str, file: str | None) -> str:
         instead = f", or set {inside[0]} to a folder that is"
     else:
         instead = ", or start in a copy of the project that is" if file and Path(file).is_relative_to(PROJECT) else ""
-    return f"{file or 'A file'} cannot be used ({reason}). Make it yours to read and write{instead}."
+    return f"{file or 'A file'} cannot be used ({reason}). Make it readable and writable for you{instead}."
 
 
 def _movable() -> dict[str, Path]:

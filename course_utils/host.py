@@ -59,7 +59,7 @@ def map_large_blocks() -> None:
 
 
 def give_memory_back() -> None:
-    """Return to the system what nothing uses and glibc's allocator keeps; other allocators do so by themselves."""
+    """Return to the system the unused memory that glibc's allocator keeps; other allocators do so by themselves."""
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -133,12 +133,12 @@ def processes() -> int:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that looks, writes and evaluates for all that train together."""
+    """Whether this process finds runs, writes and evaluates for all processes that train together."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def locked(file: Path) -> FileLock:
-    """The lock of `file`, which `with` waits for: the system frees it when its holder ends, however it ends."""
+    """The lock of `file`, which `with` waits for; the system frees it when its holder ends in any way."""
     from filelock import FileLock
 
     return FileLock(file, fallback_to_soft=False)  # a soft lock would outlive a holder that was killed

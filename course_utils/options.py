@@ -1,4 +1,4 @@
-"""What the commands share: -p and --profile, and how what is wrong is said."""
+"""What the commands share: -p and --profile, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def parse_overrides(pairs: list[str]) -> dict[str, str]:
         if not equals or not name:
             raise CourseError(f"-p {pair!r}: type -p NAME=VALUE, for example -p rank=4.")
         if not pair.isprintable():
-            raise CourseError(f"-p {pair!r}: there is a character in it that cannot be shown; type it without.")
+            raise CourseError(f"-p {pair!r}: it holds a character that cannot be shown; type it without that one.")
         if name in overrides:
             raise CourseError(f"{name} is given twice, as {overrides[name]!r} and {value!r}; type it once.")
         overrides[name] = as_seen_from_project(value, find_typed) if name in NAMES_OF_PLACES else value

@@ -21,12 +21,12 @@ def assets_folder() -> Path:
 
 
 def reports_folder() -> Path:
-    """Folder of all reports, one subfolder an experiment; COURSE_REPORTS moves it."""
+    """Folder of all reports, one subfolder per experiment; COURSE_REPORTS moves it."""
     return Path(os.environ.get("COURSE_REPORTS") or PROJECT / "reports").resolve()
 
 
 def relative_to_project(path: Path | str) -> str:
-    """`path` as written from the project's root where it lies inside, so that no machine's paths are recorded."""
+    """`path` from the project's root if it lies in the project, so that no path of this machine is recorded."""
     path = Path(path).resolve()
     return path.relative_to(PROJECT).as_posix() if path.is_relative_to(PROJECT) else str(path)
 

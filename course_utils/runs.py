@@ -89,7 +89,7 @@ class Memory(Record):
 
 
 class Forgetting(Record):
-    """How often a text's nearest neighbour is of the text's own domain, by the base model and by what became of it."""
+    """How often a text's nearest neighbour is of the text's own domain, before fine-tuning and after it."""
 
     texts: int
     before: float
@@ -144,7 +144,7 @@ class RunResult(Record):
 
 
 def checksum_of(record: dict[str, Any]) -> str:
-    """What `checksum` is for the other fields of a record as read from JSON: an edited number does not fit it."""
+    """The `checksum` of the other fields of a record as read from JSON: an edited number does not fit it."""
     return hash_of_json({name: value for name, value in record.items() if name != "checksum"})
 
 
@@ -157,7 +157,7 @@ class Run:
 
     @property
     def changed_code(self) -> list[str]:
-        """Modules and packages that are other ones now than when the run was made: its numbers may be, too."""
+        """Modules and packages that have changed since the run was made, so that its numbers may change, too."""
         return differing(self.result.code, code_of(self.config.method))
 
     @property
@@ -180,7 +180,7 @@ class Run:
         return relative_to_project(self.folder)
 
     def predictions(self) -> pd.DataFrame:
-        """Columns set, example_id, label, scores (a list: a logit a class); one row an evaluated text."""
+        """Columns set, example_id, label, scores (a list of one logit per class); one row per evaluated text."""
         table = pd.read_parquet(self.folder / "predictions.parquet")
         if "logit_0" in table:  # schema 1
             table["scores"] = list(table[["logit_0", "logit_1"]].to_numpy())
@@ -192,7 +192,7 @@ class Run:
         return pd.read_csv(self.folder / "history.csv")
 
     def updates(self) -> pd.DataFrame | None:
-        """Facts of ΔW, a row a layer (`training.updates`); None where the run's record is older than these."""
+        """Facts of ΔW, one row per layer (`training.updates`); None where the run's record is too old to have them."""
         file = self.folder / UPDATES
         return pd.read_parquet(file) if file.is_file() else None
 
@@ -251,7 +251,7 @@ def read_run(folder: Path | str) -> Run:
 
 
 def find_run(config: RunConfig) -> Run | None:
-    """The finished run of `config`, if its folder holds one, its files are unchanged and today's code made it."""
+    """The finished run of `config`, if its folder holds one with unchanged files that today's code made."""
     run = _whole_run(config)
     if run and run.config == config and (keeps_old_runs() or not run.changed_code) and is_unchanged(run):
         return run
@@ -259,7 +259,7 @@ def find_run(config: RunConfig) -> Run | None:
 
 
 def changed_code_of(config: RunConfig) -> list[str]:
-    """Modules and packages that changed since the run of `config` that lies in its folder was made; empty if none."""
+    """Modules and packages that changed since the run in the folder of `config` was made; empty if none."""
     run = _whole_run(config)
     return run.changed_code if run else []
 
@@ -328,7 +328,7 @@ def load_model(run: Run, merged: bool = True):
     if config.base.fingerprint() != run.result.base_model.fingerprint:
         raise CourseError(
             f"{run.name} was trained on another {config.base_model} than is there now; put the base model back as it"
-            " was, or run it again."
+            " was, or make the run again."
         )
     base = method.load_base(config.base, run.task, "fp32")
     return (method.load_merged if merged else method.load)(base, run.folder)

@@ -81,10 +81,11 @@ class SeedVariance(NamedTuple):
 def standard_error(values: np.ndarray, shared: SeedVariance | None = None) -> StandardError:
     """Standard error of the mean of `values` (seeds, sentences), both of which are samples.
 
-    In a two-way layout with random effects, the mean's variance is that which the sentences' means show, and what
-    the seeds' means show beyond the residual that both contain. Its degrees of freedom are Satterthwaite's: few
-    where seeds decide, many where sentences do. With one seed, sentences are the only sample. A `shared` variance
-    between seeds gives its degrees of freedom, and its value where that is larger than the values' own.
+    In a two-way layout with random effects, the variance of the mean has two parts: the variance that the sentences'
+    means show, and what the seeds' means show beyond the residual that both contain. The degrees of freedom are
+    Satterthwaite's: few where seeds decide, many where sentences decide. With one seed, sentences are the only sample.
+    A `shared` variance between seeds gives its degrees of freedom, and its value where that is larger than the
+    variance of the values themselves.
     """
     seeds, sentences = values.shape
     of_seeds, of_sentences = values.mean(axis=1, keepdims=True), values.mean(axis=0)
@@ -169,11 +170,11 @@ class CrossedBootstrap:
     def ece_interval(self, gaps: np.ndarray, bins: np.ndarray, confidence: float = 0.95) -> Interval:
         """Calibration error of one run, from every sentence's `gaps` (confidence less right or wrong) and its bin.
 
-        Resampling adds noise to noise, which enlarges the error; so the replicates' distance from the estimate is
-        taken off the other way round (the reverse percentile interval, hesterberg2015bootstrap). The estimate itself
-        leans upwards, most in small sets, and the interval may lie below it. In simulations of 250 to 2,000 sentences
-        it held a true error of .03 or .08 in .87 to .95 of cases and one of 0 in .62 to .69; percentiles held an error
-        of 0 never, and one of .03 at 250 sentences in .12.
+        Resampling adds noise to noise, which enlarges the error; so the replicates' distances from the estimate are
+        taken with the opposite sign (the reverse percentile interval, hesterberg2015bootstrap). The estimate itself is
+        biased upwards, most in small sets, and the interval may lie below it. In simulations of 250 to 2,000 sentences
+        the interval held a true error of .03 or .08 in .87 to .95 of cases and one of 0 in .62 to .69. An interval of
+        plain percentiles never held an error of 0, and held one of .03 at 250 sentences in .12 of cases.
         """
         of_bins = gaps[:, None] * (bins[:, None] == np.unique(bins))  # (sentences, bins)
         estimate = float(np.abs(of_bins.mean(axis=0)).sum())
@@ -209,10 +210,10 @@ def expanded_interval(
 ) -> Interval:
     """`estimate` with the percentiles of its crossed bootstrap `replicates`, expanded to the width of a t interval.
 
-    Percentiles are too narrow for a sample of a few seeds, which t quantiles repair (the expanded percentile
-    interval, hesterberg2015bootstrap); where seeds hardly matter they are too wide, because the crossed bootstrap
-    counts the residual more than once (owen2007pigeonhole). So the replicates decide the interval's shape and
-    `error` its width. `COVERAGE` says what this achieves.
+    Percentiles are too narrow for a sample of a few seeds; t quantiles correct this (the expanded percentile interval,
+    hesterberg2015bootstrap). Where seeds hardly matter, percentiles are too wide, because the crossed bootstrap counts
+    the residual more than once (owen2007pigeonhole). So the replicates decide the interval's shape, and `error` decides
+    its width. `COVERAGE` says what this achieves.
     """
     from scipy.stats import norm
 
@@ -256,9 +257,9 @@ def power_of_design(error: StandardError, margin: float, pairs: int = 1) -> Powe
     """Power of one of `pairs` with this standard error: of seeing `DIFFERENCES`, of equivalence within ±`margin`.
 
     Observed differences are taken as normal around the true one, with the standard error as observed; a repetition
-    would have to estimate it anew, so the result is an average over the χ² distribution of that estimate. It does not
-    depend on the observed difference, with which it would only repeat the p-value. Why power is
-    reported at all: card2020power.
+    would have to estimate it anew, so the result is an average over the χ² distribution of that estimate. The power
+    does not depend on the observed difference; otherwise it would only repeat the p-value. Why power is reported at
+    all: card2020power.
     """
     from scipy.optimize import brentq
     from scipy.stats import chi2, norm
@@ -288,7 +289,7 @@ class Judged:
 
     One statistic decides everything: the difference over its `standard_error`, in which seeds and sentences are both
     samples. `p_holm` is its p-value and `p_equivalent` that of two one-sided tests of a difference of ±`margin`, both
-    adjusted by Holm over the `family`, which has so many differences. `difference` has the t interval that holds
+    adjusted by Holm over a family of `family` differences. `difference` has the t interval that holds
     together with those of all others in 95% of repetitions (Bonferroni's, the first step of Holm's).
     """
 
@@ -320,7 +321,7 @@ def judge_differences(
 ) -> dict[Any, dict[str, Any]]:
     """Key → the fields of `Judged`, of a family of `differences`, each (seeds, sentences).
 
-    `shared` is the variance between seeds that they have in common, None where each has but its own.
+    `shared` is the variance between seeds that the differences have in common; None where each has only its own.
     """
     errors = {key: standard_error(values, shared) for key, values in differences.items()}
     estimates = {key: float(values.mean()) for key, values in differences.items()}
@@ -362,7 +363,7 @@ def equivalence_margin(correct: Mapping[str, pd.DataFrame], by_raters: float = 0
 
     The runs differ in their seed, and their test labels come from other raters. `correct` is as in `compare_pairs`;
     `by_raters` is the variance that other raters give to an accuracy. A difference between methods below this margin
-    is no larger than that of a method from itself.
+    is no larger than the difference between two runs of one method.
     """
     from scipy.stats import norm
 
@@ -371,12 +372,12 @@ def equivalence_margin(correct: Mapping[str, pd.DataFrame], by_raters: float = 0
 
 
 def compare_pairs(correct: Mapping[str, pd.DataFrame], margin: float) -> list[PairedComparison]:
-    """Compare every two methods of `correct`: method → frame of booleans, a row a seed, a column a sentence.
+    """Compare every two methods of `correct`: method → frame of booleans, one row per seed, one column per sentence.
 
     A pair is compared on the seeds that both methods have; a pair with fewer than two is left out. A few seeds say
-    little of one pair's variance between seeds, and those pairs would be called different whose seeds happen to lie
-    close. So it is the pair's own or the mean of all pairs, whichever is larger. `family_wise_error` says what this
-    achieves.
+    little of one pair's variance between seeds: pairs whose seeds happen to lie close would be called different. So
+    the variance used is the pair's own or the mean of all pairs, whichever is larger. `family_wise_error` says what
+    this achieves.
     """
     differences = {}
     for first, second in combinations(correct, 2):
@@ -395,8 +396,8 @@ def compare_pairs(correct: Mapping[str, pd.DataFrame], margin: float) -> list[Pa
 def _shared_variance(of_pairs: np.ndarray, of_methods: np.ndarray, seeds: int) -> SeedVariance:
     """The mean of the pairs' variances between seeds, with Satterthwaite's degrees of freedom.
 
-    These count a method by its share in the mean, so that one method whose seeds lie far apart does not pass for many.
-    Variances lie along the last axis.
+    The degrees of freedom count a method by its share in the mean, so that one method whose seeds lie far apart does
+    not count as many. Variances lie along the last axis.
     """
     methods = of_methods.shape[-1]
     shares = of_methods / np.maximum(of_methods.sum(axis=-1, keepdims=True), np.finfo(float).tiny)
@@ -408,9 +409,9 @@ def _shared_variance(of_pairs: np.ndarray, of_methods: np.ndarray, seeds: int) -
 def family_wise_error(answers: np.ndarray, seeds: int, times: float = 1.0) -> float:
     """How often `compare_pairs` would find a difference between methods that do not differ: a share of repetitions.
 
-    `answers` (methods, seeds, sentences) are booleans of real runs. Their variances make `REPETITIONS` experiments in
-    which all methods have one true accuracy, with so many `seeds`, whose accuracies spread `times` as far as the
-    observed ones. Accuracies are drawn as normal, a mean over many sentences being so.
+    `answers` (methods, seeds, sentences) are booleans of real runs. With their variances `REPETITIONS` experiments are
+    drawn, in which all methods have one true accuracy and `seeds` seeds, whose accuracies spread `times` as far as the
+    observed ones. Accuracies are drawn as normal, because a mean over many sentences is nearly normal.
     """
     from scipy.stats import t
 
@@ -443,10 +444,10 @@ def family_wise_error(answers: np.ndarray, seeds: int, times: float = 1.0) -> fl
 
 
 def ranks(correct: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """How often each method has each rank when seeds and sentences are drawn again: a row a method, a column a rank.
+    """How often each method has each rank when seeds and sentences are drawn again: one row per method.
 
-    `correct` is as in `compare_pairs`; the seeds are those that all methods have. Shares of the replicates of a
-    crossed bootstrap; of equals, the first named is the better.
+    `correct` is as in `compare_pairs`; the seeds are those that all methods have. A column is a rank; the values are
+    shares of the replicates of a crossed bootstrap. Of equals, the first named is the better.
     """
     import pandas as pd
 

@@ -29,7 +29,7 @@ def checked_tracker(name: Any) -> str | None:
 
 
 def tracker(config: RunConfig) -> dict[str, Any]:
-    """What `TrainingArguments` are told of the tracker of `config`: a run is called there by its path.
+    """Arguments of `TrainingArguments` for the tracker of `config`; in the tracker a run is named by its path.
 
     Without settings of the reader's own in the environment, logs stay on this machine, in COURSE_RUNS/tracked.
     """

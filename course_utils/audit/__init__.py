@@ -1,4 +1,4 @@
-"""The audit of any model card; its one door is `audit_card`."""
+"""The audit of any model card; its one entry point is `audit_card`."""
 
 from course_utils.audit.audit import audit_card
 

@@ -83,7 +83,7 @@ class Adapter:
         return found if found and self.kind not in found else {self.kind}
 
     def is_of(self, method: str) -> bool | None:
-        """Whether it is of the method that is named so, plainly; None where what lies here does not tell."""
+        """Whether the adapter is of `method`, a name as `plain` gives it; None where the files here do not tell."""
         kinds = {plain(kind) for kind in self.kinds}
         if method in kinds or self.config.get(f"use_{method}"):
             return True
@@ -126,7 +126,7 @@ def _prefixes() -> dict[str, str]:
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """The adapter in `folder`, its tensors' headers only; CourseError if there is none or it is damaged."""
+    """The adapter in `folder`, only the headers of its tensors; CourseError if it is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -22,7 +22,7 @@ CHECKS = (*SETTING_CHECKS, *PARAMETER_CHECKS, *SCORE_CHECKS)
 
 
 def audit_card(path: Path | str, adapter: Path | str | None = None, config: Path | str | None = None) -> list[Finding]:
-    """What the claims of a model card come to: counts, settings, sizes, scores, and what is missing.
+    """The findings on the claims of a model card: counts, settings, sizes, scores, and what is missing.
 
     `path` is a card, an adapter's folder with a card in it, or an id of the hub. `adapter` is the folder of the
     adapter, by default the card's own; `config` the base model's config.json, where the base is not a known one.
@@ -36,7 +36,7 @@ def audit_card(path: Path | str, adapter: Path | str | None = None, config: Path
 
 
 def scope(path: Path | str, adapter: Path | str | None = None, config: Path | str | None = None) -> str:
-    """What the claims of a card were held to, and what was not there to hold them to."""
+    """What the claims of a card were checked against, and what was missing for that."""
     return read_evidence(path, adapter, config).scope()
 
 

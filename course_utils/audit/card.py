@@ -33,12 +33,12 @@ class Statement:
 
     @property
     def of(self) -> str:
-        """What its row is of: the first cell."""
+        """What the statement's row is about: the first cell."""
         return next(iter((self.row or {}).values()), "")
 
     @property
     def context(self) -> str:
-        """Label, value and row: what says of this very number what it is of."""
+        """Label, value and row: the words that say what this number is of."""
         return " | ".join([self.shown, self.value, *(self.row or {}).values()])
 
     @property
@@ -78,7 +78,7 @@ class Card:
 
     @cached_property
     def sets(self) -> list[DataSet]:
-        """The known data sets that the card names as those that it is about: a base's name is none."""
+        """The known data sets that the card is about; the name of a base model does not count as one."""
         named = [str(name).rpartition("/")[2] for name in _listed(self.data.get("datasets"))]
         named += [s.value for s in self.stated("data")] + self.headings[:1]
         named += [s.context for s in self.statements if s.source == "metadata"]
@@ -178,7 +178,7 @@ def _take_apart(card: Card) -> None:
 
 
 def _of_row(header: list[str], cells: list[str], heading: str) -> list[Statement]:
-    """A row of two cells is a label and a value; of more, one statement a cell; of a table of epochs, nothing."""
+    """A row of two cells is a label and a value; with more, one statement per cell; of a table of epochs, nothing."""
     columns = list(map(normal, header))
     if any(is_label("steps", column) for column in columns) or is_label("versions", normal(heading)):
         return []

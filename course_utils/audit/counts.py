@@ -44,7 +44,7 @@ class Counts(NamedTuple):
         return self.trainable, self.trainable - self.saved
 
     def plus(self, other: Counts, times: int) -> Counts:
-        """These counts and `times` the step from these to `other`: a model of more layers, a head of more classes."""
+        """These counts plus `times` their difference to `other`: for more layers, or for a head of more classes."""
         return Counts(*(one + times * (two - one) for one, two in zip(self, other, strict=True)))
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class Base:
                 yield from (one.plus(more, n - 2) for n in CLASSES)
 
     def _heads(self, adapter: dict[str, Any], task: str | None) -> list[str]:
-        """The heads of a task, likeliest first: "feature extraction" is what PEFT calls a task that was not said."""
+        """The heads of a task, likeliest first: "feature extraction" is PEFT's name for a task that is not given."""
         if task and task in HEADS and task != "FEATURE_EXTRACTION":
             return [task]
         unlabelled = task == "FEATURE_EXTRACTION" and not adapter.get("modules_to_save")
@@ -156,7 +156,7 @@ def peft_config(adapter: dict[str, Any], task: str) -> Any:
 
 
 def known_bases(name: str) -> list[Base]:
-    """The bases of the table that `name` means, an owner's name told from another's; those of a folder it is."""
+    """The known bases that `name` means, of its owner where it names one; or the base in the folder `name`."""
     name = name.strip().rstrip("/")
     entries = [e for e in KNOWLEDGE["bases"] if name.lower() in (own.lower() for own in e["names"])]
     bare = "/" not in name or name.count("/") > 1 or name.startswith((".", "/", "assets"))

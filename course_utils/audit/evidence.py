@@ -1,4 +1,4 @@
-"""All that a card is held to: the adapter beside it, the architecture of its base, and what PEFT counts of both."""
+"""What a card is checked against: the adapter beside it, the architecture of its base, and PEFT's counts of both."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Evidence:
         return self.right or next(self.candidates(), None)
 
     def scope(self) -> str:
-        """What the claims of the card were held to, and what was not there to hold them to, in sentences."""
+        """What the claims of the card were checked against, and what was missing for that, in sentences."""
         there = {
             "the adapter's configuration": bool(self.adapter),
             "its weights": bool(self.file),
@@ -91,12 +91,12 @@ class Evidence:
             "known data sets": bool(self.card.sets),
         }
         held, lacking = ([name for name, is_ in there.items() if is_ == wanted] for wanted in (True, False))
-        missing = f" Not there: {', '.join(lacking)}." if lacking else ""
-        return f"Held to {', '.join(held) or 'the card itself'}.{missing}"
+        missing = f" Missing: {', '.join(lacking)}." if lacking else ""
+        return f"Checked against {', '.join(held) or 'the card itself'}.{missing}"
 
 
 def stated_counts(card: Card, name: str) -> list[Number]:
-    """The numbers of parameters under a label for `name`: the first, and those that are the same in another way."""
+    """The numbers of parameters under a label for `name`: the first, and the same total counted in another way."""
     found = []
     for statement in card.stated(name):
         printed = [n for n in numbers(statement.value, True) if n.value >= (1000 if name == "total" else 32)]
@@ -118,7 +118,7 @@ def _described(card: Card) -> dict[str, Any] | None:
 
 
 def read_evidence(path: Path | str, adapter: Path | str | None, config: Path | str | None) -> Evidence:
-    """The evidence on a card, an adapter's folder with one, or an id of the hub; CourseError where it is none."""
+    """The evidence on a card, given as a file, an adapter's folder or an id of the hub; CourseError without one."""
     given, place = str(path), Path(path)
     is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", given) and not given.endswith((".md", ".markdown", ".txt"))
     place = _from_hub(given) if is_id and not place.exists() else place

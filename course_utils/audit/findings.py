@@ -27,7 +27,7 @@ class Finding:
 class Known:
     """What a stated number may be: pairs of a clause that says so and the value, or the range (low, high) of it.
 
-    `proof`: the number must be one of these, so that another one is false. `remark` is said in any case.
+    `proof`: the number must be one of these, so that any other number is false. `remark` is always part of the finding.
     """
 
     values: list[tuple[str, Any]] = field(default_factory=list)
@@ -72,7 +72,7 @@ def print_findings(findings: list[Finding]) -> None:
 
 
 def print_table(audits: dict[str, list[Finding]]) -> None:
-    """Print one row a card: how many of its claims hold, are refuted, cannot be checked, and what is refuted."""
+    """Print one row per card: how many of its claims hold, are refuted, cannot be checked, and what is refuted."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -63,7 +63,7 @@ def normal(label: str) -> str:
 
 
 def plain(method: str) -> str:
-    """The title of a method, or PEFT's name of a type, without what it is written with: "Q-LoRA" is "qlora"."""
+    """The title of a method, or PEFT's name of a type, in lower-case letters alone: "Q-LoRA" is "qlora"."""
     return re.sub(r"[\W_]", "", method.lower())
 
 
@@ -85,7 +85,7 @@ def _method_names() -> re.Pattern[str]:
 
 
 def layers_named(value: str) -> set[str]:
-    """The last names of the layers that a value lists; none where it says in words which they are."""
+    """The last names of the layers that a value lists; none where the value describes the layers in words."""
     if WORDS["in_words"].search(value):
         return set()
     marked = re.findall(r"[`'\"]([\w.*|-]+)[`'\"]", value)

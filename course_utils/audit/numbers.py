@@ -1,4 +1,4 @@
-"""Numbers as cards print them: in any way of grouping digits, with a unit, perhaps only about so large."""
+"""Numbers as cards print them: in any way of grouping digits, with a unit, exact or approximate."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def begins_with_number(value: str) -> bool:
 
 
 def _apart(digits: str) -> list[str]:
-    """Numbers that only spaces hold together, if these do not group thousands."""
+    """The numbers in digits with spaces between them: one number if the spaces group thousands, else several."""
     groups = re.split(r"[\u00a0\u202f ]", digits)
     thousands = len(groups[0]) <= 3 and groups[0] != "0" and all(re.match(r"\d{3}(?!\d)", part) for part in groups[1:])
     return ["".join(groups)] if thousands else groups

@@ -60,7 +60,7 @@ def _without_fit(evidence: Evidence) -> tuple[str, str]:
 
 
 def _excuse(evidence: Evidence, counts: Counts) -> str | None:
-    """What is not stated and may explain numbers that are not these counts."""
+    """Something that the card does not state and that may explain why its numbers are not these counts."""
     card, adapter, totals, trainable = evidence.card, evidence.adapter, evidence.totals, evidence.trainable
     trained = all(any(map(number.fits, counts.trained)) for number in trainable)
     in_4_bits = WORDS["four_bit"].search(f"{card.own_text} {card.bases}")
@@ -71,20 +71,20 @@ def _excuse(evidence: Evidence, counts: Counts) -> str | None:
     proved = evidence.file and evidence.file.trained == counts.trainable
     any_head = adapter and adapter.task in (None, "FEATURE_EXTRACTION") and adapter.config.get("modules_to_save")
     excuses = {
-        "In 4 bits, PyTorch counts two numbers as one, and which layers are so is not stated.": (
+        "In 4 bits, PyTorch counts two numbers as one; the card does not say which layers are in 4 bits.": (
             in_4_bits and (trained or not adapter) and any(packed[0] <= total.value <= packed[1] for total in totals)
         ),
         "It is the known base with a larger vocabulary, which is not stated.": (
             trained and any(0 < part <= 8192 * counts.width and part % counts.width == 0 for part in more)
         ),
-        "The frozen part is the base's; rank, layers or head are others than usual.": (
+        "The frozen part fits the base model; rank, layers or head are not the usual ones.": (
             not adapter and any(abs(part - known) <= unit for part, unit in left for known in frozen)
         ),
         "What is trained beside the named layers is not stated.": not adapter and not totals,
-        "At full rank; which ranks are left, the adapter tells.": (
+        "These are the counts at full rank; only the adapter tells which ranks are left.": (
             not adapter and card.is_varying and all(number.value <= counts.trainable for number in trainable)
         ),
-        "The head may be one of its own.": any_head and not proved,
+        "The head may be another one than transformers has.": any_head and not proved,
     }
     return next((excuse for excuse, applies in excuses.items() if applies), None)
 
@@ -146,7 +146,7 @@ def size_findings(evidence: Evidence) -> Iterator[Finding]:
         for statement in evidence.card.stated(label, even_nothing=True):
             sizes = list(SIZE.finditer(statement.value))
             if not sizes and label == "model_size":
-                yield Finding(statement.claim, MISSING, "The size was never measured.", "size")
+                yield Finding(statement.claim, MISSING, "The card states no measured size.", "size")
             for match in sizes:
                 of_base, digits, unit, part = match.groups()
                 whole = label == "model_size" and " head" not in statement.value  # which sums up its parts
@@ -185,7 +185,7 @@ def sparsity_findings(evidence: Evidence) -> Iterator[Finding]:
     removes = evidence.card.is_varying and not re.search(r"magnitude|prun", evidence.card.text, re.I)
     shares = evidence.file.zeros if evidence.file and evidence.card.stated("sparsity") else {}
     known = [(f"{share:.1%} {name}", (share - 0.005, share + 0.005)) for name, share in shares.items()]
-    remark = "The file is no smaller for its zeros." if any(shares.values()) else ""
+    remark = "The zeros do not make the file smaller." if any(shares.values()) else ""
     for statement in evidence.card.stated("sparsity"):
         for number in numbers(statement.value)[:1]:
             found = Known(known, number.is_percent and not removes, remark if known else "The file is not here.")

@@ -1,4 +1,4 @@
-"""The scores of a card: by what was recorded of them, or else by whole numbers of right answers."""
+"""The scores of a card, checked by what was recorded of them, or by whole numbers of right answers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TITLES = {metric.title.lower(): name for name, metric in METRICS.items()}
 
 @dataclass(frozen=True)
 class Score:
-    """A stated score: the metric, the number, and what the card says that it is of."""
+    """A stated score: the metric, the number, and what the card says the score is of."""
 
     statement: Statement
     metric: str
@@ -45,7 +45,7 @@ class Score:
 
     @cached_property
     def number(self) -> Number:
-        """The score; of what is a share, as a share of one."""
+        """The score; a score that is a share is given as a share of one."""
         number = numbers(re.sub(r"^(\D*\d{1,2}),(?=\d)", r"\1.", self.statement.value))[0].signed
         is_share = self.metric in ("accuracy", "f1", "difference")
         return number.scaled(0.01) if is_share and (number.is_percent or abs(number.value) > 1) else number
@@ -102,7 +102,7 @@ class Score:
 
 
 def scores(evidence: Evidence) -> list[Score]:
-    """The scores of this adapter: rows of other models are none, nor is a table of epochs."""
+    """The scores of this adapter; rows of other models and tables of epochs hold none."""
     found = []
     for statement in evidence.card.statements:
         label = statement.label
@@ -141,7 +141,7 @@ def score_findings(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _twins(score: Score, others: list[Score]) -> list[Score]:
-    """What the text says of a score of the metadata: in the row of its set, or else the only one of its metric."""
+    """Scores of the text for a score of the metadata: in the row of its set, or the only one of its metric."""
     same = [o for o in others if o.metric == score.metric and o.statement.source != "metadata" and not o.is_mean]
     return [o for o in same if o.statement.of.lower() == score.statement.of.lower()] or (same if len(same) == 1 else [])
 
@@ -159,7 +159,7 @@ def _predictions(folder: Path) -> dict[str, dict[str, Interval]]:
 
 
 def _by_predictions(score: Score, predicted: dict[str, dict[str, Interval]]) -> tuple[Number, Known | None]:
-    """The number of the score that is held to the run's predictions, the first wrong one, and what these give."""
+    """The number to be checked by the run's predictions, the first wrong one if any, and what the predictions give."""
     exact = predicted.get(score.statement.of.lower(), {}).get(score.metric)
     if not exact:
         return score.number, None
@@ -206,7 +206,7 @@ def _by_matrix(score: Score, others: list[Score]) -> Known | None:
 
 
 def _accuracy(score: Score, _: list[Score], evidence: Evidence) -> Known:
-    """The shares next to it that a whole number of right answers gives."""
+    """The shares nearest to the score that a whole number of right answers gives."""
     share, sizes = score.number, score.sizes
     if share.value > 1:
         return Known([("an accuracy is at most one", (0, 1))], proof=share.is_percent)
@@ -237,7 +237,7 @@ def _f1(score: Score, others: list[Score], evidence: Evidence) -> Known:
     said = "It equals the accuracy to the digit, as a micro-averaged F1 must and a weighted one often does."
     classes = {known.classes for known in score.sets} or {evidence.adapter.classes if evidence.adapter else None}
     if classes != {2}:
-        return Known(remark="How the answers fall on the classes is not stated." + (f" {said}" if same else ""))
+        return Known(remark="The card does not state how many answers each class got." + (f" {said}" if same else ""))
     largest = (
         2 * (share + unit) / (1 + share + unit)
     )  # all right answers in one class: F1 = 2·right / (2·right + wrong)
@@ -250,7 +250,7 @@ def _perplexity(score: Score, others: list[Score], _: Evidence) -> Known:
     value, loss = score.number.value, score.partner(others, "loss")
     if value < 1:
         return Known([("a perplexity is at least one", (1, inf))])
-    remark = "So near to one, it is that of a text that the model was shown: implausible." if value < 1.5 else ""
+    remark = "A perplexity so near to one is implausible for a text that is new to the model." if value < 1.5 else ""
     if not loss or score.is_mean or loss.number.value > 30:
         return Known(remark=f"No loss of the same examples stands beside it. {remark}".strip())
     low, high = exp(loss.number.value - loss.number.unit), exp(loss.number.value + loss.number.unit)

@@ -1,4 +1,4 @@
-"""What a card says of the adapter's making: base, method, rank, layers, and all that PEFT calls by a name."""
+"""What a card says of how the adapter was made: base, method, rank, layers, and every named setting of PEFT."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def base_findings(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _is_base(name: str, evidence: Evidence) -> bool | None:
-    """Whether the adapter's base is the one that is named; None where neither is proved."""
+    """Whether the base model `name` is the adapter's; None where neither yes nor no is proved."""
     named, own = known_bases(name), evidence.adapter.base if evidence.adapter else ""
     if own and _words(name) == _words(own):
         return True
@@ -64,7 +64,7 @@ def _is_base(name: str, evidence: Evidence) -> bool | None:
 
 
 def _words(name: str) -> frozenset[str]:
-    """The words of a model's name that say which it is, its owner and its form of storage left out."""
+    """The words of a model's name that identify the model, without its owner and its form of storage."""
     words = re.findall(r"\d+(?:\.\d+)?[bm]?|[a-z]+\d*(?:\.\d+)?", name.lower().rstrip("/").rpartition("/")[2])
     return frozenset(word for word in words if not WORDS["neutral"].fullmatch(word))
 
@@ -102,7 +102,7 @@ def method_findings(evidence: Evidence) -> Iterator[Finding]:
 
 
 def setting_findings(evidence: Evidence) -> Iterator[Finding]:
-    """Verdicts on rank, alpha, dropout, layers, types, and on everything that is called as PEFT calls it."""
+    """Verdicts on rank, alpha, dropout, layers, types, and on every setting that has PEFT's name for it."""
     card, adapter = evidence.card, evidence.adapter
     stated = {name: card.stated(name) for name in (*FIELDS, "targets", "dtype", "adapter_dtype")}
     labelled = [statement for of_name in stated.values() for statement in of_name]
@@ -155,7 +155,7 @@ def _layers(value: str, adapter: Adapter, card: Card) -> tuple[str, str]:
 
 
 def _stored_type(statement: Statement, adapter: Adapter, of_file: bool) -> tuple[str, str] | None:
-    """The verdict on a type of numbers; where it is not said to be the file's, the base's may be meant."""
+    """The verdict on a type of numbers; unless it is called the file's, the base model's type may be meant."""
     named = {stored for stored, words in STORED_TYPES.items() if re.search(words, statement.value, re.I)}
     stored = {of for _, of in adapter.tensors.values()}
     if not named or not stored:

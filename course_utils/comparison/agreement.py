@@ -21,9 +21,9 @@ PANELS = 200  # of as many raters, drawn from those of a sentence
 def cohens_kappa(predicted: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Cohen's kappa between methods, a square table: agreement beyond chance of the classes that they predict.
 
-    `predicted` maps a method to classes, a row a seed, a column a sentence. Two methods are compared on the seeds
-    that both have, and the mean is taken; the diagonal is a method's agreement with itself under another seed, over
-    all pairs of its seeds. NaN where there is nothing to compare.
+    `predicted` maps a method to classes, one row per seed, one column per sentence. Two methods are compared on the
+    seeds that both have, and the mean is taken; the diagonal is a method's agreement with itself under another seed,
+    over all pairs of its seeds. NaN where there is nothing to compare.
     """
     from sklearn.metrics import cohen_kappa_score
 
@@ -40,8 +40,8 @@ def cohens_kappa(predicted: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def rater_agreement(ratings: np.ndarray, judged_as: Callable[[float], int | None] = side) -> np.ndarray:
     """How one rater agrees with the others, for each of the `ratings` (raters,) of a sentence: (raters,).
 
-    1 where a rating is judged as the mean of the others is, 0 where it is judged otherwise, ½ where either takes no
-    side: that is as good as a guess.
+    1 where a rating is judged as the mean of the others is, 0 where it is judged otherwise, ½ where one of the two
+    takes no side, which is the value of a guess.
     """
     others = (ratings.sum() - ratings) / (len(ratings) - 1)
     pairs = [(judged_as(own), judged_as(mean)) for own, mean in zip(ratings, others, strict=True)]
@@ -49,7 +49,7 @@ def rater_agreement(ratings: np.ndarray, judged_as: Callable[[float], int | None
 
 
 def with_ratings(sentences: pd.DataFrame) -> pd.DataFrame:
-    """`sentences` (text and mean_rating among its columns) with a further column, ratings: one integer a rater.
+    """`sentences` (text and mean_rating among its columns) with a further column, ratings: one integer per rater.
 
     For embedded sentences of any domain (hutto2014vader).
     """
@@ -74,8 +74,8 @@ def judged_as(results: ExperimentRuns) -> Callable[[float], int | None]:
 def variance_by_raters(results: ExperimentRuns) -> float:
     """The variance that other raters would give to an accuracy on the test set; 0 where nobody rated the sentences.
 
-    As many raters are drawn again, with replacement, from those of every sentence: its label may turn, and with it
-    whether a method is right.
+    From the raters of every sentence as many are drawn again, with replacement. The sentence's label may then change,
+    and with it whether a method is right.
     """
     sentences, judge = test_sentences(results), judged_as(results)
     if "ratings" not in sentences:

@@ -56,9 +56,9 @@ def work_by_method(results: ExperimentRuns) -> dict[str, dict[str, float]]:
 
 
 def step_table(results: ExperimentRuns) -> pd.DataFrame:
-    """A row a method with runs: what a step computes and keeps.
+    """One row per method with runs: what a step computes and keeps.
 
-    Columns: forward, backward (operations a text), activations (bytes a text), weights, gradients, moments (bytes),
+    Columns: forward, backward (operations per text), activations (bytes per text), weights, gradients, moments (bytes),
     step (ms). Gradients and moments are of the trained numbers, in 32 bits; the step is the runs' median.
     """
     counted = work_by_method(results)

@@ -29,7 +29,7 @@ _draw = cache(CrossedBootstrap.draw)  # the same seeds and texts again for every
 
 
 def answers(runs: Iterable[Run]) -> pd.DataFrame:
-    """Which test texts each of `runs` got right: a row a seed, a column a text."""
+    """Which test texts each of `runs` got right: one row per seed, one column per text."""
     rows = {}
     for run in runs:
         frame = run.predictions().query("set == 'test'").set_index("example_id").sort_index()
@@ -39,10 +39,10 @@ def answers(runs: Iterable[Run]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Series:
-    """One method along one factor: value of the factor → its runs, a seed each; all points have the same seeds.
+    """One method along one factor: value of the factor → its runs, one per seed; all points have the same seeds.
 
-    `beside` is the study that they all stand beside, `varies` the settings that differ between the points, the factor
-    first.
+    `beside` is the study that all points are compared with; `varies` are the settings that differ between the points,
+    the factor first.
     """
 
     method: str
@@ -52,7 +52,7 @@ class Series:
 
     @cached_property
     def correct(self) -> dict[Any, pd.DataFrame]:
-        """Value → booleans, a row a seed, a column a test text."""
+        """Value → booleans, one row per seed, one column per test text."""
         return {value: answers(runs) for value, runs in self.points.items()}
 
     @property
@@ -64,9 +64,9 @@ class Series:
 def read_axis(results: ExperimentRuns, factor: str) -> list[Series]:
     """The series of `factor`: for each method, the points of the studies that vary it and of the study beside these.
 
-    Empty where the experiment has no such study, or not two points of it are there. Of several studies at one value,
-    which try several learning rates, the one with the best validation accuracy counts; so it does at the value of the
-    study beside, where that is another than the main runs and the studies of the factor vary the rate. Raises
+    Empty where the experiment has no such study, or fewer than two points of it are there. Of several studies at one
+    value, which try several learning rates, the one with the best validation accuracy counts. The same holds at the
+    value of the study beside, if that is not the main runs and the studies of the factor vary the rate. Raises
     CourseError where a run differs from the others in a setting that its study does not declare, in its data, base
     model or code.
     """
@@ -86,8 +86,10 @@ def read_axis(results: ExperimentRuns, factor: str) -> list[Series]:
 
 
 def _at_other_rates(results: ExperimentRuns, beside: str, method: str) -> list[str]:
-    """The studies that train `method` as the study `beside` does, at another learning rate; none beside the main runs,
-    whose rate was searched."""
+    """The studies that train `method` as the study `beside` does, but at another learning rate.
+
+    There are none beside the main runs, whose rate was searched.
+    """
     if beside not in (studies := results.experiment.studies):
         return []
     usual = results.experiment.config(method, study=beside)
@@ -109,8 +111,7 @@ def _on_shared_seeds(series: Series) -> Series | None:
 
 
 def _value(run: Run, factor: str) -> Any:
-    """Where a run stands on an axis: at the training texts that there were, at the rate that its head was trained at,
-    or at the value of a method's setting."""
+    """The value of a `factor` in a run: its number of training texts, its head's rate, or a setting of its method."""
     if factor == "head_learning_rate":
         return run.config.head_learning_rate or run.config.settings.learning_rate
     return run.result.data.sizes["train"] if factor == "max_train" else getattr(run.config.settings, factor)
@@ -143,10 +144,10 @@ class Contrast(Judged):
 def contrasts(
     values: Mapping[Any, pd.DataFrame], margin: float = 0.0, independent: int | None = None
 ) -> dict[Any, Contrast]:
-    """Key → contrast of its `values`: differences, a row a seed, a column a text.
+    """Key → contrast of its `values`: differences, one row per seed, one column per text.
 
     A contrast's variance between seeds is its own or the mean of all, whichever is larger. The degrees of freedom of
-    the mean count a contrast by its share in it, and no more contrasts than are `independent`: all, unless said.
+    the mean count a contrast by its share in the mean, and at most `independent` contrasts: by default all.
     Simulated with 3 seeds, 5 methods and 3 sizes without interaction (tests/comparison/test_axes.py), one of the 20
     contrasts or more was called different in 1 to 4% of experiments, in 2 to 8% where one method's seeds lie four times
     as far apart as the others'.
@@ -164,9 +165,9 @@ def contrasts(
 
 
 def less(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """`one` less `other` on the seeds that both have; CourseError where they are not of the same texts."""
+    """`one` less `other` on the seeds that both have; CourseError where their texts are not the same."""
     if set(one.columns) != set(other.columns):
-        raise CourseError("Two points of a comparison were tested on other texts; delete these runs and run again.")
+        raise CourseError("Two points of a comparison were tested on different texts; delete these runs and run again.")
     seeds = one.index.intersection(other.index)
     return one.loc[seeds].astype(int) - other.loc[seeds, one.columns].astype(int)
 
@@ -174,9 +175,9 @@ def less(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 def across(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """`one` less `other` on the seeds that both have, where they are of different texts.
 
-    The frame has the columns of both. Its row means are the differences of theirs, and its columns vary about their
-    mean as each set's texts do about their own, weighted by the sets' sizes: the standard error of a mean is then that
-    of a difference of two independent means.
+    The frame has the columns of both. Its row means are the differences of the two frames' row means. Its columns vary
+    about their mean as the texts of each set vary about the set's mean, weighted by the sets' sizes. So the standard
+    error of a mean is that of a difference of two independent means.
     """
     seeds = one.index.intersection(other.index)
     one, other = one.loc[seeds].astype(float), other.loc[seeds].astype(float)
@@ -189,7 +190,7 @@ def across(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_table(series: Iterable[Series]) -> pd.DataFrame:
-    """Columns method, value, estimate, low, high (accuracy in %, 95% interval): a row a point."""
+    """Columns method, value, estimate, low, high (accuracy in %, 95% interval): one row per point."""
     rows = []
     for own in series:
         for value, frame in own.correct.items():
@@ -198,13 +199,13 @@ def accuracy_table(series: Iterable[Series]) -> pd.DataFrame:
 
 
 def accuracy_in_per_cent(correct: pd.DataFrame) -> dict[str, float]:
-    """Estimate, low and high (95% interval) of the accuracy of `correct`, a row a seed, a column a text."""
+    """Estimate, low and high (95% interval) of the accuracy of `correct` (seeds, texts)."""
     found = _draw(*correct.shape).mean_interval(correct.to_numpy(float))
     return {name: 100 * end for name, end in vars(found).items()}
 
 
 def interactions(series: list[Series], reference: Any) -> dict[tuple[str, str, Any], Contrast]:
-    """(method, other, value) → how the difference of two methods changes from that value to the `reference`.
+    """(method, other, value) → how the difference of two methods changes from `value` to the `reference`.
 
     The interaction of method and factor: (method − other) at the reference less the same at `value`, on shared seeds
     and texts; p corrected over all pairs and values.
@@ -222,8 +223,8 @@ def interactions(series: list[Series], reference: Any) -> dict[tuple[str, str, A
 class Leaders:
     """The adapter method with the highest mean at each value of a factor, and whether a change of it is shown.
 
-    `turns` maps each value at which another method leads than at the `reference` to how far the reference's leader
-    gains on that other from there to the reference.
+    At some values another method leads than at the `reference`. `turns` maps each of them to how far the reference's
+    leader gains on that other method between the value and the reference.
     """
 
     reference: Any

@@ -1,7 +1,7 @@
 """Baselines that fine-tune nothing: the largest class, a linear classifier on words, and one on the frozen base model.
 
-A second or a few of work, and what fine-tuning has to beat. They read the sets of the main runs. They have no seeds:
-what is drawn again for their intervals is the texts alone.
+They take seconds, and fine-tuning has to be better than they are. They read the sets of the main runs. They have no
+seeds: for their intervals only the texts are drawn again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PENALTIES = [10.0**power for power in range(-3, 3)]  # scikit-learn's C, the inv
 
 @dataclass(frozen=True)
 class Baseline:
-    """How tables and figures show a baseline, and what makes its features; the majority class has none.
+    """How tables and figures show a baseline, and the function for its features; the majority class has no features.
 
     `features` takes the configuration of the main runs and the training texts, and gives a transformer of scikit-learn
     for such frames.
@@ -86,7 +86,7 @@ def shown(name: str) -> Method | Baseline:
 def make_baselines(experiment: Experiment) -> pd.DataFrame | None:
     """The predictions of `experiment`'s baselines on every evaluation set: found beside its runs, or computed there.
 
-    Where published records are read they are among these, or None.
+    Where published records are read, the predictions come from the records; None where these have none.
 
     Columns baseline, set, example_id, label, scores (log-probabilities). `attrs` holds, by baseline, seconds (from the
     training texts to the classifier, the search for its penalty included) and penalty (C, chosen by the validation

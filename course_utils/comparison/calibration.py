@@ -15,7 +15,8 @@ STAGES = ("before", "after")
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature T for which `logits` (n, classes) / T have the smallest NLL against `labels` (n,).
 
-    Above 1 the logits were overconfident, below 1 too timid; searched from 1/20 to 20. No prediction changes.
+    Above 1 the logits were overconfident, below 1 underconfident. T is searched from 1/20 to 20; no prediction
+    changes.
     Source: guo2017calibration, section 4.2.
     """
     from scipy.optimize import minimize_scalar

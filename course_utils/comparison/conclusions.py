@@ -1,4 +1,4 @@
-"""The sentences that the statistics allow, no other: what differs, what is equivalent, what stays open."""
+"""The conclusions that the statistics allow: what differs, what is equivalent, what stays open."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Judgement:
 
 
 def judge(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Judgement:
-    """Judge methods by their answers: `correct` maps a method to booleans, a row a seed, a column a sentence.
+    """Judge methods by their answers: `correct` maps a method to booleans (seeds, sentences).
 
     `by_raters` is the variance that other raters would give to an accuracy.
     """
@@ -91,7 +91,7 @@ def judge_experiment(results: ExperimentRuns) -> Judgement:
 
 
 def experiment_verdicts(results: ExperimentRuns) -> list[str]:
-    """The verdicts on the test set of the main runs, as far as these are there, and what fine-tuning buys."""
+    """The verdicts on the test set of the main runs that are there, and what fine-tuning gains."""
     missing = [run for run in results.missing if run.config.study == "main"]
     told = verdicts(results.predictions.correct, missing, variance_by_raters(results))
     return told + bought_sentences(results)
@@ -109,7 +109,8 @@ class Bought:
 def bought(results: ExperimentRuns) -> list[Bought]:
     """The most accurate method that trains more than a head, against every fitted baseline, on the same test texts.
 
-    A baseline has no seeds: all seeds of the method meet the same answers. Empty where no such method has enough seeds.
+    A baseline has no seeds: every seed of the method is compared with the same answers. Empty where no such method has
+    enough seeds.
     """
     correct, baselines = results.predictions.correct, results.predictions.baselines
     tuned = {name: frame for name, frame in correct.items() if name != FLOOR.name and len(frame) >= MINIMUM_SEEDS}
@@ -135,7 +136,7 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
         relation = "more accurate than" if pair.above else "less accurate than"
         relation = relation if pair.differs else "not shown to differ in accuracy from"
         sentences.append(
-            f"What fine-tuning buys: {method}, the most accurate of the methods that train more than a head, is"
+            f"What fine-tuning gains: {method}, the most accurate of the methods that train more than a head, is"
             f" {relation} {baseline} ({difference_in_points(pair)}). Its"
             f" training took {found.seconds:,.0f} s a run; {baseline} took {found.seconds_of_baseline:,.1f} s."
         )
@@ -145,11 +146,11 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
 def verdicts(
     correct: Mapping[str, pd.DataFrame], missing: Sequence[MissingRun] = (), by_raters: float = 0.0
 ) -> list[str]:
-    """What may be said of methods with these answers, a sentence each; arguments as `judge` takes them.
+    """What may be said of methods with these answers, in sentences; arguments as `judge` takes them.
 
-    What stays inconclusive comes with the differences that the design would have seen; the last sentences give the
-    design's power and how often it finds a difference where there is none. A method with fewer than three seeds is
-    left out of every conclusion, and a sentence says so.
+    For an inconclusive pair the sentence says which differences the design would have seen. The last sentences give the
+    design's power, and how often the rule finds a difference where there is none. A method with fewer than three seeds
+    is left out of every conclusion, and a sentence says so.
     """
     judged = judge(correct, by_raters)
     filters: dict[str, Any] = {"in_points": difference_in_points, "sight": _sight, "typical": _typical}

@@ -1,4 +1,4 @@
-"""Controls: what a method achieves without the part that it is named for."""
+"""Controls: what a method achieves without the idea that gives it its name."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from course_utils.training.trainer import make_trainer
 def cut_directions(model: nn.Module, keep: int) -> None:
     """Keep, in place, the `keep` strongest directions of a LoRA `model`'s updates: the largest singular values of ΔW.
 
-    The directions of all layers compete, which is the freedom that the gates of Sparse LoRA have. Of all matrices of
-    so many directions, these are the nearest to the updates (Eckart and Young 1936).
+    The directions of all layers compete, as the gates of Sparse LoRA do. Of all matrices of so many directions, the cut
+    ones are the nearest to the updates (Eckart and Young 1936).
     """
     layers = lora_layers(model).values()
     parts = [torch.linalg.svd(layer.get_delta_weight("default"), full_matrices=False) for layer in layers]
@@ -77,15 +77,15 @@ class PruneGradually(TrainerCallback):
         self.share = share
 
     def on_step_end(self, args, state, control, model, **rest):
-        """Set the smallest entries to zero, which the next step may have moved again."""
+        """Set the smallest entries to zero; an entry that a step moved away from zero can be set to zero again."""
         done = min(1.0, state.global_step / (2 / 3 * state.max_steps))
         prune_entries(model, self.share * (1 - (1 - done) ** 3))
 
 
 def train_on(run: Run, model: nn.Module, share: float, callbacks: Sequence[TrainerCallback] = ()) -> None:
-    """Train a loaded adapter `model` of `run` on, in place, for `share` of the run's steps, as the run began.
+    """Train a loaded adapter `model` of `run` further, in place, for `share` of the run's steps, as the run began.
 
-    Its learning rate warms up and decays again, the optimiser is a new one, and the texts are the first of the run's.
+    The learning rate warms up and decays again, the optimiser is new, and the texts are the first texts of the run.
     """
     passes, texts = share * run.config.epochs, run.result.data.sizes["train"]
     epochs = ceil(passes)
@@ -113,8 +113,8 @@ def answers_after(run: Run, change: Callable[[nn.Module], None], test: FinalSet)
 class QuantisedBase:
     """What NF4 alone costs: accuracies of one head on both encoders, and where the encoder lost precision.
 
-    `lost` and `won` count the sentences that only the one or only the other gets right; `errors` holds
-    ‖dequant(NF4(W₀)) − W₀‖ / ‖W₀‖ by layer.
+    `lost` counts the sentences that only the plain encoder gets right, `won` those that only the NF4 encoder gets
+    right; `errors` holds ‖dequant(NF4(W₀)) − W₀‖ / ‖W₀‖ by layer.
     """
 
     plain: float
@@ -127,7 +127,7 @@ class QuantisedBase:
 def quantised_base_accuracy(run: Run) -> QuantisedBase:
     """What the base model loses by quantisation: the head of a head-only `run` on the plain and on the NF4 encoder.
 
-    The head was trained on the plain encoder, and nothing adapts to the error: what QLoRA's training can make up for.
+    The head was trained on the plain encoder, and nothing adapts to the error; QLoRA's training can make up for it.
     """
     config, test = run.config, FinalSet(run.config)
     plain, four_bit = config.base.load(config.task), config.base.load(config.task, four_bit=True)

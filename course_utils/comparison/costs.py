@@ -1,4 +1,4 @@
-"""Costs and accuracies drawn again: a method is on a Pareto front in so many of the draws, not by a look at noise."""
+"""Costs and accuracies drawn again: in which share of the draws a method is on a Pareto front."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OF_RUNS = ["parameters_adapter", "bytes_adapter", "bytes_base_model", "peak_memo
 
 
 def cost_draws(results: ExperimentRuns, times: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Accuracy and each cost of every method in every draw: quantity → frame, a row a draw, a column a method.
+    """Accuracy and each cost of every method in every draw: quantity → frame, one row per draw, one column per method.
 
     Seeds, test texts and the turns of `times` (as `evaluation_times` returns them) are drawn with replacement, the
     same ones for all methods. A cost is a median over the seeds or turns of the draw.
@@ -34,7 +34,7 @@ def cost_draws(results: ExperimentRuns, times: pd.DataFrame) -> dict[str, pd.Dat
 
 
 def medians(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The lower median of `values` (n,) in every draw, `weights` (draws, n) being the share of each in it: (draws,)."""
+    """The lower median of `values` (n,) in every draw: (draws,); `weights` (draws, n) are the values' shares in it."""
     order = values.argsort()
     reached = weights[:, order].cumsum(axis=1) >= 0.5 - 1e-9
     return values[order][reached.argmax(axis=1)]
@@ -48,9 +48,10 @@ def time_interval(times: pd.Series) -> Interval:
 
 
 def front_shares(draws: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """In which share of `cost_draws` a method is on the Pareto front of accuracy and a cost: a row a method.
+    """In which share of `cost_draws` a method is on the Pareto front of accuracy and a cost: one row per method.
 
-    It is where no other is as cheap and as accurate, and better in one of the two; equals do not dominate each other.
+    A method is on the front if no other is as cheap and as accurate and better in one of the two; equals do not
+    dominate each other.
     """
     accuracy = draws["accuracy"]
     return pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Texts of other domains than that of training: who is ahead there, whether that differs, and what was forgotten."""
+"""Texts of other domains than that of training: which method leads, what differs, and what was forgotten."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Domain:
     """What the methods do on one evaluation set; `pairs` are of all methods but the floor, with enough seeds.
 
-    `moved` maps an adapter method to how the ceiling's lead over it changes from the test set to this one, judged among
-    the changes of all sets; it is empty for the test set.
+    `moved` maps an adapter method to how the lead of full fine-tuning over it changes from the test set to this set,
+    judged among the changes of all sets; for the test set `moved` is empty.
     """
 
     title: str
@@ -76,7 +76,7 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
 
 
 def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:
-    """A row a method: texts, before, after, and change with its ends low and high, in points.
+    """One row per method: texts, before, after, and change with its ends low and high, in points.
 
     The means are over seeds; the ends are those of a t interval over seeds (95%), nan with one seed. Empty where no run
     recorded it.

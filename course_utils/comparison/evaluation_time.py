@@ -18,10 +18,10 @@ MERGED = "merged"
 
 
 def evaluation_times(runs: dict[str, Run], sentences: int = 256, turns: int = 7) -> pd.DataFrame:
-    """Milliseconds to classify one test sentence, measured here and now: a row a turn, in which each model is asked.
+    """Milliseconds to classify one test sentence, measured here and now: one row per turn of all models.
 
-    The column `MERGED` is a plain model. With ΔW added to W₀ every method is one, of the same layers and sizes, so one
-    measurement serves all of them. The other columns are those of `runs` that can keep ΔW beside W₀, and do.
+    The column `MERGED` is a plain model. With ΔW added to W₀ every method is a model of the same layers and sizes, so
+    one measurement serves all of them. The other columns are the `runs` with an adapter, with ΔW beside W₀.
     """
     config = next(iter(runs.values())).config
     frame = config.load_data().sets["test"].head(sentences)

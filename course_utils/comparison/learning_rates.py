@@ -18,7 +18,7 @@ COLLAPSE = 0.15  # of accuracy: a method that loses so much at another rate has 
 
 
 def search_trials(runs: ExperimentRuns) -> pd.DataFrame:
-    """One row a rate that was tried: method, learning_rate, nll and accuracy on validation, fingerprint, best.
+    """One row per rate that was tried: method, learning_rate, nll and accuracy on validation, fingerprint, best.
 
     Means over the seeds of the search; the fingerprint is that of the first. A method's best has the best likelihood;
     of equals, the best accuracy.
@@ -44,11 +44,11 @@ def _best_first(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def search_table(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row a method: best rate, accuracies at the next lower rate, at the best and at the next higher one, and the
-    accuracy to expect of the best of 1, 2, … trials.
+    """One row per method: best rate, accuracies around it, and the accuracy to expect of the best of 1, 2, … trials.
 
-    That is the mean over all choices of so many of the method's trials, of which the likelihood picks one (Dodge et al.
-    2019, section 3, there with replacement). Accuracies are of the validation texts, in per cent; nan where there is no
+    The accuracies are those at the next lower rate, at the best and at the next higher one. The accuracy to expect of
+    k trials is a mean over all choices of k of the method's trials; of each choice the likelihood picks one (Dodge et
+    al. 2019, section 3, there with replacement). All are of the validation texts, in per cent; nan where there is no
     such trial.
     """
     rows: dict[Any, dict[Any, Any]] = {}

@@ -1,4 +1,4 @@
-"""What a comparison cannot compute from records alone, as it needs weights or a clock: measured once, and kept.
+"""What a comparison cannot compute from records, because it needs weights or a clock: measured once, and kept.
 
 The workflow's step `measure` does it before chapter 06 is run, which then reads what was found.
 """
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
     from course_utils.runs import Run
 
 Measure = Callable[["ExperimentRuns"], Any]
-MEASUREMENTS: dict[str, Measure] = {}  # all that there are, once their modules are imported
 
 
 def measurement(measure: Measure) -> Measure:
     """A function that measures an experiment's runs, made to keep what it finds, as JSON holds it.
 
-    It finds it again for the same runs and code, and where records are read it reads theirs. Frames and series become
-    dicts, by column and by index.
+    For the same runs and code the function returns what was kept; where records are read, it returns what they hold.
+    Frames become dicts by column, series dicts by index.
     """
     name = measure.__name__
 
@@ -48,14 +47,11 @@ def measurement(measure: Measure) -> Measure:
             _write(_read(file) | {name: kept}, file)  # read again: measuring took a while
         return kept["found"]
 
-    MEASUREMENTS[name] = find
     return find
 
 
-def measure_all(results: ExperimentRuns) -> None:
-    """Measure all of it, and mark it as up to date."""
-    for find in MEASUREMENTS.values():
-        find(results)
+def mark_as_up_to_date(results: ExperimentRuns) -> None:
+    """Give the file of what was measured today's time: nothing in it is older than the runs."""
     (runs_folder() / results.experiment.name / MEASURED).touch()
 
 

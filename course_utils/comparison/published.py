@@ -1,7 +1,7 @@
 """Published records: what is known of every run of an experiment, without its weights, beside its report.
 
-Whoever has them binds the report, and computes its numbers again, without training. `docs/contract.md` describes the
-files.
+With these records the report can be bound, and its numbers computed again, without training. `docs/contract.md`
+describes the files.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ def _columns(config: RunConfig, classes: int) -> list[str]:
 
 @dataclass(frozen=True)
 class PublishedRun(Run):
-    """A run of which there is the record alone; `folder` is that of all records."""
+    """A run of which only the record is there; `folder` is the folder of all records."""
 
     def predictions(self) -> pd.DataFrame:
-        """As any run's, but every score is given less that of the first class."""
+        """As any run's, but from every score the score of the first class is subtracted."""
         columns = _columns(self.config, len(self.result.data.class_names))
         table = pd.read_parquet(self.folder / PREDICTIONS, columns=[*TEXT, *columns]).dropna()
         scores = np.column_stack([np.zeros(len(table), np.float32), table[columns]])
@@ -107,7 +107,7 @@ def publish_records(results: ExperimentRuns) -> Path:
 
 
 def _facts(run: Run) -> pd.DataFrame:
-    """What `run` recorded of its update; directions, which are most of the bytes, where chapter 06 compares them."""
+    """What `run` recorded of its update; the directions, most of the bytes, only where chapter 06 compares them."""
     if (own := run.updates()) is None:
         return pd.DataFrame()
     compared = run.config.study == "main" and run.config.seed in SEEDS_COMPARED
@@ -127,7 +127,7 @@ def _scores(runs: list[Run]) -> pd.DataFrame:
 
 
 def _write_floats(table: pd.DataFrame, file: Path) -> None:
-    """Bytes of 32-bit floats apart, the first of all together: they compress better so, and lose nothing."""
+    """Write 32-bit floats split by byte, the first bytes of all together: this compresses better and loses nothing."""
     encoding = {name: "BYTE_STREAM_SPLIT" for name, kind in table.dtypes.items() if kind == np.float32}
     options: Any = {"column_encoding": encoding, "use_dictionary": False}
     table.to_parquet(file, index=False, compression="zstd", compression_level=19, **options)
@@ -180,9 +180,9 @@ def published_chapter(experiment: Experiment, name: str) -> bytes | None:
 def restore_runs(experiment: Experiment) -> list[RunConfig]:
     """Put every run of `experiment` that the published records hold among the runs, without its weights.
 
-    Returns what was restored. Only what the same command would make is: of today's settings, data, base model and
-    code. Not restored: a run that is there, and those whose weights a chapter or the comparison reads. Raises
-    CourseError where the records are missing or damaged.
+    Returns what was restored. Only runs of today's settings, data, base model and code are. Not restored are runs that
+    are there already, and runs whose weights a chapter or the comparison reads. Raises CourseError where the records
+    are missing or damaged.
     """
     restored = []
     published = published_runs(experiment)
@@ -210,7 +210,7 @@ def _restore(run: PublishedRun) -> None:
 
 
 def _weights_are_read(experiment: Experiment, config: RunConfig) -> bool:
-    """Whether more than the record of a run is wanted: a chapter shows it, or the comparison cuts its update."""
+    """Whether a run's weights are needed: a chapter shows the run, or the comparison cuts its update."""
     gated = [
         (METHODS[name].control, study.beside)
         for study in experiment.studies.values()

@@ -30,7 +30,7 @@ class Sized:
     """Runs at one setting of one way to a smaller adapter.
 
     `numbers` are those that store its effective size (`directions_needed`), mean over seeds: each direction of a layer
-    (out, in) takes out + in. `correct` holds booleans, a row a seed, a column a test text.
+    (out, in) takes out + in. `correct` holds booleans (seeds, test texts).
     """
 
     way: str
@@ -39,13 +39,13 @@ class Sized:
     correct: pd.DataFrame
 
     def kept(self, texts: pd.Index) -> dict[str, Any]:
-        """As JSON holds it: a seed's answers to `texts`, in their order, as a text of ones and zeros."""
+        """The fields as JSON: each seed's answers to `texts`, in their order, as a string of ones and zeros."""
         rows = self.correct[texts].astype(int).iterrows()
         return vars(self) | {"correct": {str(seed): "".join(map(str, row)) for seed, row in rows}}
 
     @classmethod
     def read(cls, kept: dict[str, Any], texts: pd.Index) -> Sized:
-        """What `kept` gave for `texts`."""
+        """The object from which `kept` made these fields for `texts`."""
         rows = {int(seed): [answer == "1" for answer in row] for seed, row in kept["correct"].items()}
         return cls(**kept | {"correct": pd.DataFrame.from_dict(rows, orient="index", columns=texts)})
 

@@ -1,4 +1,4 @@
-"""What keeps runs apart that must not be compared: a difference that nobody declared."""
+"""Refuses to compare runs that differ in something that no study declares."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from course_utils.runs import Run
 def differences(run: Run, other: Run) -> list[str]:
     """In what two runs differ beside method and seed: settings that both have, data, base model, code.
 
-    Other data count where `max_train` does not explain them. Of runs of two methods, the shared settings count.
+    A difference of the data counts where `max_train` does not explain it. Between two methods only shared settings
+    count.
     """
     settings = differing_settings(run.config, other.config)
     one, two = run.result, other.result
@@ -43,5 +44,5 @@ def refuse_strays(runs: Iterable[Run], varies: tuple[str, ...] = ()) -> None:
             if strays := [name for name in differences(run, other) if name not in varies]:
                 raise CourseError(
                     f"{run.name} differs from {other.name} in {', '.join(strays)}, and is not compared with it; "
-                    "delete its folder and type ./run_all.sh."
+                    "delete the folder of the first one and type ./run_all.sh."
                 )

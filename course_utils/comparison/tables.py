@@ -116,7 +116,7 @@ class ExperimentRuns:
             refuse_strays(run for run in self.runs if run.config.study == study)
 
     def of(self, method: str, study: str = "main") -> list[Run]:
-        """Usable runs of `method`, a seed each."""
+        """Usable runs of `method`, one per seed."""
         return [run for run in self.runs if (run.config.method, run.config.study) == (method, study)]
 
     def first_of_each(self) -> list[Run]:
@@ -143,9 +143,10 @@ class ExperimentRuns:
 class Predictions:
     """Predicted classes that belong together: the same sentences, by method and seed.
 
-    `labels` is indexed by example_id; `predicted` maps a method to a frame of classes, a row a seed, a column a
-    sentence in the order of `labels`. Methods without a usable run are not in it. `baselines` maps a name of
-    `BASELINES` to the like, of one row: the most frequent of `labels`, and those that were fitted to the same texts.
+    `labels` is indexed by example_id; `predicted` maps a method to a frame of classes, one row per seed, one
+    column per sentence in the order of `labels`. Methods without a usable run are not in `predicted`. `baselines` maps
+    a name of `BASELINES` to such a frame of one row: that of the most frequent of `labels`, and those of the baselines
+    that were fitted to the same texts.
     """
 
     labels: pd.Series
@@ -161,8 +162,9 @@ class Predictions:
 def read_runs(experiment: Experiment) -> ExperimentRuns:
     """All runs of `experiment`; one that cannot be used does not stop the others, and is listed with its reason.
 
-    What is missing, damaged, of other settings, data or base model is not used; nor what other code made than today's,
-    or, where old runs are kept or records are read, than most of them. So no mean is taken over runs of different code.
+    A run that is missing, damaged, or of other settings, data or base model is not used. Nor is a run that other code
+    made than today's; where old runs are kept or records are read, than that of most runs. So no mean is taken over
+    runs of different code.
     Raises CourseError where published records are to be read that are missing or damaged.
     """
     if from_records():
@@ -267,7 +269,7 @@ def confusion_matrix(predictions: Predictions, method: str, classes: int) -> pd.
 
 
 def comparison_frame(results: ExperimentRuns) -> pd.DataFrame:
-    """One row a run, side studies and missing runs included; `describe_columns` says what each column holds."""
+    """One row per run, side studies and missing runs included; `describe_columns` says what each column holds."""
     finished = {run.config.path: run for run in results.runs}
     reasons = {missing.config.path: missing.reason for missing in results.missing}
     rows = []
@@ -303,7 +305,7 @@ def _measured(run: Run) -> dict:
 
 
 def baseline_frame(results: ExperimentRuns) -> pd.DataFrame:
-    """One row a baseline that there is: its seconds, its penalty, and the metrics of its classes on every set."""
+    """One row per baseline: its seconds, its penalty, and the metrics of its predicted classes on every set."""
     about = {"seconds": {}, "penalty": {}} if results.baselines is None else results.baselines.attrs
     rows: dict[str, dict] = {}
     for of in evaluation_sets(results):
@@ -357,7 +359,7 @@ def write_comparison(results: ExperimentRuns) -> Path:
 
 
 def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
-    """One row a method, after the baselines that fine-tune nothing; one without usable runs keeps its row, empty.
+    """One row per method, after the baselines that fine-tune nothing; a method without usable runs has an empty row.
 
     Metrics of the predicted classes are means over seeds with 95% intervals of the crossed bootstrap; parameters and
     bytes are means, times (ms, s) and peak memory medians over seeds. Published figures follow where the set has some.
@@ -420,7 +422,7 @@ def readable_summary(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def metrics_shown(summary: pd.DataFrame) -> list[str]:
-    """The metrics of classes that a table shows; one that is there instead of another only where that has no value."""
+    """The metrics of classes that a table shows; a metric with `instead` only where the other one has no value."""
     there = [name for name in OF_CLASSES if summary[name].notna().any() or name == "accuracy"]
     return [name for name in there if OF_CLASSES[name].instead not in there]
 

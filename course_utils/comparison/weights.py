@@ -1,4 +1,4 @@
-"""What methods did to the weights, side by side: the size, rank and directions of ΔW on the layers that all change."""
+"""What methods did to the weights: size, rank and directions of ΔW on the layers that all methods change."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def updates_of(run: Run) -> pd.DataFrame:
 def common_updates(runs: dict[str, Run]) -> dict[str, pd.DataFrame]:
     """Method → its `layer_facts`, indexed by layer, for the layers that all methods of `runs` change.
 
-    Full fine-tuning thus keeps the adapted layers alone, and a layer in which Sparse LoRA shut every gate goes for all.
-    A method that changes no layer (head only) is left out. The keys of `runs` may be other names than methods', such as
-    "LoRA, seed 1".
+    So of full fine-tuning only the adapted layers are kept, and a layer in which Sparse LoRA shut every gate is left
+    out for all methods. A method that changes no layer (head only) is left out. The keys of `runs` may be other names
+    than those of methods, such as "LoRA, seed 1".
     """
     facts = {name: updates_of(run).query("relative_norm > 0").set_index("layer") for name, run in runs.items()}
     facts = {name: own for name, own in facts.items() if len(own)}
@@ -52,7 +52,7 @@ def described(facts: pd.DataFrame) -> pd.DataFrame:
 def directions_needed(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]], share: float = 0.99) -> dict[str, int]:
     """Layer → directions of its ΔW among the strongest of all layers that together hold `share` of Σ‖ΔW‖².
 
-    Their sum is the effective size of an adapter: what is stored beyond it hardly adds to the update.
+    Their sum is the effective size of an adapter: further directions add no more than 1 − `share` of Σ‖ΔW‖².
     """
     values = {name: spectrum(delta) for name, (_, delta) in deltas.items()}
     energies = torch.cat([own.square() for own in values.values()]).sort(descending=True).values
@@ -62,13 +62,15 @@ def directions_needed(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]], shar
 
 
 def describe_deltas(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> pd.DataFrame:
-    """One row a layer: layer (short), relative norm ‖ΔW‖/‖W₀‖ (Frobenius), rank and effective rank of ΔW."""
+    """One row per layer: layer (short), relative norm ‖ΔW‖/‖W₀‖ (Frobenius), rank and effective rank of ΔW."""
     return described(layer_facts(deltas))
 
 
 def method_deltas(runs: dict[str, Run]) -> pd.DataFrame:
-    """The updates of all `runs` below each other, on their common layers: columns method, layer, relative norm, rank,
-    effective rank."""
+    """The updates of all `runs` below each other, on their common layers.
+
+    Columns: method, layer, relative norm, rank, effective rank.
+    """
     frames = [described(facts.reset_index()).assign(method=name) for name, facts in common_updates(runs).items()]
     columns = ["method", "layer", "relative norm", "rank", "effective rank"]
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
@@ -84,11 +86,11 @@ def subspace_overlap(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def subspace_overlaps(runs: dict[str, Run], directions: int = 4) -> tuple[pd.DataFrame, float]:
-    """Overlap of the methods' top left singular subspaces of ΔW, a mean over the common layers, and chance's.
+    """Overlap of the methods' top left singular subspaces of ΔW, a mean over the common layers, and that of chance.
 
-    The frame is square, method × method, with ones on its diagonal. The number beside it is what two random subspaces
-    of k = `directions` dimensions share on average, k / d_out; as a scale's other end compare two seeds of a method.
-    At most as many directions as a run records can be asked for.
+    The frame is square, method × method, with ones on its diagonal. The number is what two random subspaces of
+    k = `directions` dimensions share on average, k / d_out: the lower end of a scale, whose upper end are two seeds of
+    one method. `directions` is at most the number of directions that a run records.
     """
     bases = {
         name: [np.stack(leading)[:directions].astype(float) for leading in facts["directions"]]

@@ -1,4 +1,4 @@
-"""The base model: one object that locates it, loads it with a task's head, plain or in NF4, and says what it is."""
+"""A base model as one object, which locates and loads it with a task's head, plain or in NF4, and describes it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ SIZES = (  # what architectures call width, layers and heads
 
 @dataclass(frozen=True)
 class Base:
-    """A base model by the name that `base_model=` takes: "embedded", a folder, or a hub id. Nothing is loaded yet.
+    """A base model by the name that `base_model=` takes: "embedded", a folder, or a hub id; loaded only on demand.
 
     Raises CourseError, naming what to type instead, where a folder or the hub has no such model.
     """
@@ -119,7 +119,7 @@ class Base:
 
     @cached_property
     def location(self) -> str:
-        """What `from_pretrained` takes: a folder, or a hub id as it is; asks no hub."""
+        """What `from_pretrained` takes: a folder, or the hub id unchanged; asks no hub."""
         if self.is_embedded:
             return str(EMBEDDED_FOLDERS[self.name]())
         folder = find_folder(self.name)
@@ -144,13 +144,13 @@ class Base:
         return FACTS.get(self.name) or (Facts(self.name, hub_id=self.name) if on_hub else Facts(code_span(self.name)))
 
     def files(self) -> list[Path]:
-        """The reader's own files that it is read from: a change to one means that runs must be made again."""
+        """The reader's own files of the model; after a change to one of them, runs must be made again."""
         folder = None if self.is_embedded else find_folder(self.name)
         return sorted(file for kind in ("config.json", "*.safetensors") for file in folder.glob(kind)) if folder else []
 
     @cached_property
     def shape(self) -> Shape:
-        """Its size, from its files' headers and its configuration; DistilBERT's where they are not here."""
+        """The model's size, from its files' headers and its configuration; DistilBERT's where these are missing."""
         if self.name in SHAPES:  # known, whether it was fetched or not
             return SHAPES[self.name]
         if not self.is_local:
@@ -184,7 +184,7 @@ class Base:
             return AutoConfig.from_pretrained(self.location, revision=self.revision, **NO_CODE)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Its tokenizer, which pads on the right; where it has no padding token, another special one serves."""
+        """The model's tokenizer, which pads on the right; without a padding token, another special token is used."""
         from transformers import AutoTokenizer
 
         with self._loading():
@@ -250,14 +250,14 @@ class Base:
         return model.eval()
 
     def _options(self, task: Classification) -> dict[str, Any]:
-        """What its configuration says otherwise here: the head of `task`, and a padding token for decoders."""
+        """What is changed in the configuration: the head of `task`, and a padding token for decoders."""
         padding = self.config().pad_token_id
         if padding is None or padding < 0:
             padding = self.tokenizer().pad_token_id
         return task.head_options() | {"pad_token_id": padding}
 
     def _loading(self) -> AbstractContextManager[None]:
-        """Turn what is wrong with it into a CourseError that names it."""
+        """Turn an error in loading the model into a CourseError that names the model."""
         remedy = "check its name and the network, or the folder's files, or type -p base_model=embedded"
         return explained(f"base_model={self.name} could not be loaded", remedy)
 
@@ -310,7 +310,7 @@ def _numbers_in(file: Path) -> int:
 
 @cache
 def _commit(name: str) -> str:
-    """What the hub's model `name` is now, or was when it was last fetched; one process knows it as one commit."""
+    """The commit of the hub's model `name` now, or without the hub the one fetched last; asked for once per process."""
     from huggingface_hub import HfApi
 
     remedy = "check its name and the network, or type -p base_model=embedded"
@@ -359,7 +359,7 @@ def usual_targets(model_type: str) -> list[str] | None:
 
 
 def target_modules(model: nn.Module, names: tuple[str, ...] = ()) -> list[str]:
-    """Names of the layers of `model` that settings mean by `names`: a layer's own name stands for itself.
+    """Names of the layers of `model` that settings mean by `names`: the name of a layer means that layer.
 
     "all-linear" stands for the encoder's linear layers, none of the head, by their full names; "query-value", or no
     name at all, for the usual targets of the architecture. CourseError, listing its layers, where these are not known.
@@ -385,7 +385,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
 
 
 def _widths(layer: nn.Module) -> tuple[int, int]:
-    """Columns and rows of a layer's weight, which in 4 bits has not that shape."""
+    """Columns and rows of a layer's weight; in 4 bits the weight is stored in another shape."""
     return (layer.in_features, layer.out_features) if hasattr(layer, "in_features") else tuple(layer.weight.shape)
 
 
@@ -413,7 +413,7 @@ def check_targets(model: nn.Module, names: tuple[str, ...], rank: int, setting: 
 
 
 def check_length(model: nn.Module, max_length: int) -> None:
-    """Raise CourseError if `model` has not `max_length` positions."""
+    """Raise CourseError if `model` has fewer than `max_length` positions."""
     positions = getattr(model.config, "max_position_embeddings", max_length)
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
     if (unread := getattr(table, "padding_idx", None)) is not None:  # as RoBERTa's first positions

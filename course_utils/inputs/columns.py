@@ -48,9 +48,9 @@ NO_COLUMNS = Columns()
 
 @dataclass(frozen=True)
 class Texts:
-    """Labelled texts, a frame a split: text, perhaps text_pair, label (place in `class_names`).
+    """Labelled texts, one frame per split: text, perhaps text_pair, label (place in `class_names`).
 
-    `understood` says, a phrase each, how they were read; `revision` is the commit of a data set of the hub.
+    `understood` holds phrases that say how the texts were read; `revision` is the commit of a data set of the hub.
     """
 
     frames: dict[str, pandas.DataFrame]
@@ -88,7 +88,7 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
 
 
 def _chosen(columns: Columns, names: list[str], file: str, needs_label: bool) -> dict[str, str]:
-    """What of text, text_pair and label a table has → the name of its column."""
+    """Those of text, text_pair and label that a table has → the name of the column."""
     known = {str(name).strip().lower(): name for name in names}
     chosen: dict[str, str] = {}
     for role in ("text", "text_pair", "label"):

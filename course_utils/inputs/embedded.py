@@ -59,7 +59,7 @@ def embedded_model() -> Path:
 
 
 def embedded_sentences(name: str, columns: list[str] | None = None) -> pandas.DataFrame:
-    """Rated sentences of one domain as a DataFrame: example_id, text, mean_rating, ratings (one integer a rater).
+    """Rated sentences of one domain as a DataFrame: example_id, text, mean_rating, ratings (one integer per rater).
 
     `name` is movies, products, tweets or editorials. Ratings run from −4 to +4; 15 to 29 people rated a movie snippet,
     20 a product or editorial one, 20 to 99 a tweet. For 199 tweets the published mean differs from that of the
@@ -76,7 +76,7 @@ def embedded_sentences(name: str, columns: list[str] | None = None) -> pandas.Da
 
 @dataclass(frozen=True)
 class Bundle:
-    """What is fetched together: the packages of `lock`, written as `folders` of the assets by `write`.
+    """What is fetched together: the packages of `lock`, which `write` turns into `folders` of the assets.
 
     `write` takes the folder of the downloads and the one to build in.
     """
@@ -92,7 +92,7 @@ class Bundle:
         return "manifest.json" if self is ENCODER else f"{self.name}.json"
 
     def whole(self, read: str | None = None) -> Path:
-        """The folder of the assets, this fetched if missing; files whose names start with `read` are read, too."""
+        """The folder of the assets; a missing bundle is fetched; files whose names start with `read` are checked."""
         folder = assets_folder()
         if not os.path.isfile(folder / self.manifest):
             self.fetch()
@@ -105,7 +105,7 @@ class Bundle:
         return folder
 
     def fetch(self) -> None:
-        """Put it under assets/; what is there is read whole, and rebuilt if damaged."""
+        """Put the bundle under assets/; a bundle that is there is read as a whole, and rebuilt if damaged."""
         folder = assets_folder()
         remedy = "they need 200 MB, the decoder 900, in a folder that you may write to; set COURSE_ASSETS to one"
         with explained(f"cannot write the assets into {folder}", remedy, OSError):
@@ -121,7 +121,7 @@ class Bundle:
                 _say(f"assets are ready: {relative_to_project(folder)}")
 
     def _fault(self, folder: Path, read: str | None) -> str | None:
-        """What is wrong with it, by size, and by content where a name starts with `read`; None if nothing."""
+        """What is wrong with the bundle, by size, and by content where a name starts with `read`; None if nothing."""
         where = relative_to_project(folder)
         try:
             manifest = json.loads((folder / self.manifest).read_text())
@@ -169,7 +169,7 @@ class Bundle:
 
 
 def fetch() -> None:
-    """Put the embedded encoder and sentences under assets/; what is there is read whole, and rebuilt if damaged."""
+    """Put the embedded encoder and sentences under assets/; those that are there are read, and rebuilt if damaged."""
     ENCODER.fetch()
 
 

@@ -1,6 +1,6 @@
 """The embedded decoder, SmolLM2-135M-Instruct, converted from the GGUF file that a package of the index ships.
 
-Its weights have lost precision once already: 4 bits a weight, with an offset for every 32, in its linear layers.
+Its linear layers have lost precision once already: the file keeps 4 bits per weight, with an offset for every 32.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def embedded_decoder() -> Path:
 
 
 def fetch() -> None:
-    """Put the embedded decoder under assets/; what is there is read whole, and rebuilt if damaged."""
+    """Put the embedded decoder under assets/; one that is there is read, and rebuilt if damaged."""
     BUNDLE.fetch()
 
 

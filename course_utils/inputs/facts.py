@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Facts:
-    """Name in a sentence, id on the hub, licence, keys of references.bib, limits, a sentence each; of data also the
-    language, what is told apart, a topic, and an example."""
+    """Name in a sentence, id on the hub, licence, keys of references.bib, and limits, each of which is a sentence.
+
+    For data also the language, the task, and an example.
+    """
 
     name: str
     hub_id: str | None = None

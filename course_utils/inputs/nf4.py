@@ -26,7 +26,7 @@ def check_four_bit_kernels() -> None:
 
 
 def nf4(skip: list[str], precision: str) -> transformers.BitsAndBytesConfig:
-    """Quantise every linear layer but those of the modules `skip`; "bf16" or "fp32" is what it multiplies in."""
+    """Configuration that quantises all linear layers but those in `skip`, to multiply in "bf16" or "fp32"."""
     import torch
     import transformers
 

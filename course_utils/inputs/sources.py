@@ -1,4 +1,4 @@
-"""Where labelled texts come from: a source is one object that reads them and says what it is; `data=` names it."""
+"""Sources of labelled texts: a source is one object that reads its texts and describes itself; `data=` names it."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ ROLES = {"train": "train", "training": "train", "test": "test", "testing": "test
 class Source:
     """Labelled texts of one origin.
 
-    `name` is what `data=` takes, `title` what a report calls its evaluation texts. `class_names` is empty where only
-    reading tells; `columns` are what the settings say of a table's columns and classes. `test_size` is how many texts
-    are set aside for the test where `read` gives one set; `further` maps sets that belong to it (`read_further`) to
-    their titles.
+    `name` is what `data=` takes, `title` what a report calls its evaluation texts. `class_names` is empty where the
+    data must be read to know them; `columns` are what the settings say of a table's columns and classes. `test_size` is
+    how many texts are set aside for the test where `read` gives one set; `further` maps the sets of other domains that
+    belong to the source (`read_further`) to their titles.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Source:
     further: dict[str, str] = field(default_factory=dict)
 
     def read(self, setting: str = "data") -> Texts:
-        """Its texts: train, and dev and test where it has them; CourseError names the `setting`."""
+        """The texts of the source: train, and dev and test where it has them; CourseError names the `setting`."""
         raise NotImplementedError
 
     def read_further(self, name: str) -> pandas.DataFrame:
@@ -58,10 +58,10 @@ class Source:
         return rated_sentences(name, two_classes)
 
     def check(self, setting: str = "data") -> None:
-        """Raise CourseError, naming the `setting`, where there is no such source; reads and fetches nothing."""
+        """Raise CourseError, naming the `setting`, if the source does not exist; reads and fetches nothing."""
 
     def files(self) -> list[Path]:
-        """The reader's own files that it reads: a change to one means that runs must be made again."""
+        """The reader's own files that the source reads; after a change to one of them, runs must be made again."""
         return []
 
 
@@ -126,7 +126,7 @@ class Domains(Source):
 class Hub(Source):
     """A data set of the hub: `path` is its id there, `part` the name of a configuration.
 
-    A branch, a tag or no `revision` is read as the commit that it is now, which one process asks for once.
+    With a branch, a tag or no `revision`, the commit of today is read; one process asks for it once.
     """
 
     path: str = ""
@@ -172,7 +172,7 @@ class Hub(Source):
 
 @cache
 def _commit(path: str, revision: str | None) -> str:
-    """The commit of the hub's data set `path`, or what it was when it was last fetched."""
+    """The commit of the hub's data set `path`, or without the hub the commit that was fetched last."""
     from huggingface_hub import HfApi
 
     return HfApi().resolve_revision(path, repo_type="dataset", revision=revision).resolved
@@ -182,7 +182,7 @@ def _commit(path: str, revision: str | None) -> str:
 
 
 class Files(Source):
-    """A file, or a folder with one for training and perhaps one to validate and one to test on."""
+    """A file, or a folder with a file for training and perhaps files for validation and test."""
 
     def check(self, setting: str = "data") -> None:
         self._files(setting)

@@ -57,9 +57,9 @@ class Data:
 
 @dataclass
 class _Reading:
-    """What a source gave, each text in its order; `prefix` and `title` are what it is called beside another source.
+    """What a source gave, in a stable order; `prefix` and `title` name the source beside another one.
 
-    `pool` is to train on, and to hold out from where there is no `validation`.
+    Training texts come from `pool`, and so does validation where `validation` is None.
     """
 
     pool: pandas.DataFrame
@@ -82,14 +82,14 @@ def load_data(
     max_other: int | None = None,
     also_evaluate: str | None = None,
 ) -> Data:
-    """Load a source, or the one that `data=` names so, as disjoint, stable sets.
+    """Load `source`, an object or a name as `data=` takes it, as disjoint, stable sets.
 
     Sets are ordered and split by a hash of the normalised text, the classes evenly mixed, and each maximum takes the
-    first of its set, so a smaller set is part of the larger one: quick's 2,000 test sentences are the first of full's
-    2,070. `max_test` goes for every final evaluation set, `max_other` for the source's further sets. `also_evaluate`
-    names another source of the same classes, whose evaluation set is added; train and validation then lose every text
-    that equals one of its texts, is a part of one, or contains one of three words or more. A further set loses what
-    another set holds.
+    first texts of its set. So a smaller set is part of a larger one: quick's 2,000 test sentences are the first of
+    full's 2,070. `max_test` holds for every final evaluation set, `max_other` for the source's further sets.
+    `also_evaluate` names another source of the same classes, whose evaluation set is added. From train and validation
+    every text is then removed that equals one of its texts, is a part of one, or contains one of three words or more.
+    From a further set the texts that are in another set are removed.
     Raises CourseError where a source cannot be read, or a set would be empty or hold one class.
     """
     removed: dict[str, int] = {}
@@ -136,18 +136,20 @@ def load_data(
 
 
 def class_names(source: Source) -> tuple[str, ...]:
-    """The classes of `source`, which is read where it does not know them."""
+    """The classes of `source`, which is read if it does not name its classes."""
     return source.class_names or _read(source, "data", {}).class_names
 
 
 def normalise(text: str) -> str:
-    """The text as texts are compared: Unicode's compatible form without case, and nothing but letters with their
-    marks, digits, and symbols such as emoji."""
+    """The form in which texts are compared: Unicode's compatible form, without case and spaces.
+
+    It holds only letters with their marks, digits, and symbols such as emoji.
+    """
     return "".join(_words(text))
 
 
 def _read(source: Source, setting: str, removed: dict[str, int]) -> _Reading:
-    """The texts of `source`: those to train on keep what is twice in them, as the published recipes do."""
+    """The texts of `source`; if it comes in several sets, duplicates stay in train, as in the published recipes."""
     texts = source.read(setting)
     title, prefix, understood, is_like = source.title, _identifier(source.title), texts.understood, source
     if [*texts.frames] == ["train"]:
@@ -204,7 +206,7 @@ def _identifier(title: str) -> str:
 def _ordered(frame: pandas.DataFrame, name: str, removed: dict[str, int]) -> pandas.DataFrame:
     """The examples in the order of their hash, with their normalised text as key, the longest of equal ones first.
 
-    Texts of punctuation alone, such as ":)", go.
+    Texts of punctuation alone, such as ":)", are left out.
     """
     keys = frame.text.map(normalise)
     if "text_pair" in frame:
@@ -218,7 +220,7 @@ def _ordered(frame: pandas.DataFrame, name: str, removed: dict[str, int]) -> pan
 
 
 def _mixed(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """The examples with their classes evenly mixed, so that the first of them hold each class in its share."""
+    """The examples with their classes evenly mixed, so that the first n hold each class in its share."""
     places = (frame.groupby("label").cumcount() + 0.5) / frame.groupby("label").label.transform("size")
     return frame.iloc[places.argsort(kind="stable")].reset_index(drop=True)
 
@@ -236,8 +238,8 @@ def _distinct(frame: pandas.DataFrame, name: str, removed: dict[str, int]) -> pa
 def _hold_out(pool: pandas.DataFrame, removed: dict[str, int]) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """Split texts into train and validation by sentence: no part of a validation text is left in train.
 
-    Phrases come without the sentence they are from. One that is a part of no longer one is taken for a sentence; where
-    phrases are many, those that end in a full stop go first, because they are whole.
+    Phrases come without the sentence that they are from. A phrase that is part of no longer phrase counts as a
+    sentence. Where phrases are many, those that end in a full stop are held out first, because they are whole.
     """
     keys = sorted(pool.key)
     parts: set[str] = set()
@@ -291,7 +293,7 @@ def _words(text: str) -> list[str]:
 
 
 class _Kept(dict[int, str | None]):
-    """Code point → itself where texts are compared by it, a space for white space, else None."""
+    """Code point → its character if texts are compared by it, a space for white space, else None."""
 
     def __missing__(self, code: int) -> str | None:
         character, category = chr(code), unicodedata.category(chr(code))
@@ -318,7 +320,7 @@ def _without(frame: pandas.DataFrame, keys: set[str], removed: dict[str, int], r
 def _cut(
     sets: dict[str, pandas.DataFrame], source: str, removed: dict[str, int], **maximum: int | None
 ) -> dict[str, pandas.DataFrame]:
-    """The first of each set, up to the one maximum that is named, with the columns that readers see."""
+    """The first texts of each set, up to the one maximum that is given, with the columns of `SHOWN`."""
     [(parameter, limit)] = maximum.items()
     cut = {}
     for name, frame in sets.items():

@@ -21,9 +21,9 @@ LONGEST_FIELD = 2**30  # characters; Python's own limit is 131,072
 
 
 def read_table(path: Path) -> pandas.DataFrame:
-    """The table in `path`, values as the file has them; its index is each row's place in the file, "line 3".
+    """The table in the file `path`, values as in the file; the index gives each row's place there, as in "line 3".
 
-    Raises CourseError, with the line, where the file cannot be read as what its ending says.
+    Raises CourseError, with the line, where the file cannot be read in the format that its ending names.
     """
     with explained(f"{path} cannot be read", "make it a file that you may read", OSError):
         points = is_lfs_pointer(path)
@@ -106,7 +106,7 @@ def _table(path: Path, rows: list[list[str]], lines: list[int]) -> pandas.DataFr
 
 
 def _read_json(path: Path) -> pandas.DataFrame:
-    """A list of objects, or one object a line."""
+    """A list of objects, or one object per line."""
     text = _read_text(path)
     if text.lstrip().startswith("["):
         with explained(f"{path} is not valid JSON", "write a list of objects, or one object a line", ValueError):

@@ -1,4 +1,4 @@
-"""The methods that can be compared, in the order of every table: one module each, one line each here."""
+"""The methods that can be compared, in the order of every table: each is one module, and one line here."""
 
 from course_utils.methods import dora, full, head, hira, lora, qlora, sparse_lora
 from course_utils.methods.base import Method

@@ -1,4 +1,4 @@
-"""What every fine-tuning method tells the rest of the project about itself."""
+"""The interface of a fine-tuning method: what the rest of the project may ask of it."""
 
 from __future__ import annotations
 
@@ -117,20 +117,20 @@ class Method:
         raise NotImplementedError
 
     def adapt(self, model: nn.Module, settings: Any) -> nn.Module:
-        """`model` with exactly this method's parameters trainable, computing what it computed before."""
+        """`model` with exactly this method's parameters trainable; its outputs stay the same."""
         from peft import get_peft_model
 
         return get_peft_model(model, self.adapter_config(model, settings))
 
     def speed_up(self, model: nn.Module) -> None:
-        """Make the adapted `model` compute the same with less work, in place; tests hold it to be exact."""
+        """Make the adapted `model` compute the same with less work, in place; tests check that it is exact."""
 
     def learning_rates(self, model: nn.Module, settings: Any, warmup_steps: int, total_steps: int) -> dict[str, float]:
         """Parameter name → peak learning rate, where it is not the run's."""
         return {}
 
     def callbacks(self, settings: Any, warmup_steps: int, total_steps: int) -> list[TrainerCallback]:
-        """What happens during training beside the gradient step."""
+        """What happens during training besides the gradient step."""
         return []
 
     def finish(self, model: nn.Module) -> nn.Module:
@@ -158,7 +158,7 @@ class Method:
             return PeftModel.from_pretrained(base, folder / "adapter").eval()
 
     def load_merged(self, base: nn.Module, folder: Path) -> nn.Module:
-        """The same as a plain classifier: ΔW added to W₀, the adapter gone."""
+        """The trained model as a plain classifier: ΔW is added to W₀, and there is no adapter."""
         return self.load(base, folder).merge_and_unload()
 
     def delta_weights(self, model: nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

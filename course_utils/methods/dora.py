@@ -1,6 +1,6 @@
 """DoRA: LoRA's sum, every row of it scaled to a trained length (Liu et al. 2024, section 4).
 
-The paper scales the columns of W as it writes them, (in, out); PEFT keeps weights as (out, in) and scales rows.
+The paper writes W as (in, out) and scales its columns; PEFT keeps weights as (out, in) and scales rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Full fine-tuning: every weight is trained. The ceiling that the others are measured against."""
+"""Full fine-tuning: every weight is trained. It is the ceiling, the upper baseline of the comparison."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from course_utils.methods.head import Head
 
 
 class FullSettings(Settings):
-    """What every method has, and what is trained at all: a ceiling for updates of some layers trains these alone."""
+    """The settings of every method, and which layers are trained: all, or only those that the adapters change."""
 
     trained_modules: Names = Field(
         (),

@@ -31,7 +31,7 @@ def soft_threshold(gate: torch.Tensor, threshold: float) -> torch.Tensor:
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoraLayer]:
-    """Layer name, as the base model names it → LoRA layer."""
+    """Layer name in the base model → LoRA layer."""
     return {
         name.removeprefix("base_model.model."): module
         for name, module in model.named_modules()
@@ -63,10 +63,10 @@ class ProximalStep(TrainerCallback):
     """After each optimiser step of the first two thirds of a run, g ← max(g − τₜ, 0); a gate at zero stays there.
 
     This is the proximal map of τₜ‖g‖₁ over gates that are not negative. τₜ = ληₜ follows the linear schedule with
-    warm-up, and `strength` is Σₜτₜ, the way that a gate without gradient is pulled in the whole run: it means the same
-    at every learning rate and number of steps. After two thirds the gates that are left train on without a pull; at
-    the end of the run those are shut whose rank adds less to ΔW than `SMALLEST` of what the largest rank adds.
-    Which gates are shut follows from the weights, so that a checkpoint holds it.
+    warm-up. `strength` is Σₜτₜ, the distance by which a gate without gradient is pulled in the whole run; so it means
+    the same at every learning rate and number of steps. After two thirds of the run the gates that are left are trained
+    further without a pull. At the end of the run, a gate is shut if its rank adds less to ΔW than `SMALLEST` of what
+    the largest rank adds. A shut gate is zero in the weights, so that a checkpoint records which gates are shut.
     """
 
     def __init__(self, strength: float, warmup_steps: int, total_steps: int):

@@ -1,4 +1,4 @@
-"""Head only: the encoder stays as it is and a classifier is trained on top. The floor of the comparison."""
+"""Head only: the encoder stays frozen and a classifier is trained on top. It is the floor, the lower baseline."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from course_utils.methods.base import LoraSettings, Method
 
 
 class ScaledLoraSettings(LoraSettings):
-    """LoRA's settings and the law of its scale (rsLoRA: Kalajdzievski 2023)."""
+    """LoRA's settings, and how its scale depends on the rank (rsLoRA: Kalajdzievski 2023)."""
 
     use_rslora: bool = Field(False, description="scale the update by alpha / √rank instead of alpha / rank")
 

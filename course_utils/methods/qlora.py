@@ -12,7 +12,7 @@ from course_utils.methods.lora import Lora
 def dequantise_once_forward(layer, x):
     """A 4-bit layer whose dequantised weight is kept from the forward to the backward pass; exact.
 
-    What comes out is in the precision of the product, as from any other layer; bitsandbytes goes back to 32 bits.
+    The output is in the precision of the product, as in any other layer; bitsandbytes converts it back to 32 bits.
     """
     from bitsandbytes.functional import dequantize_4bit
     from torch.nn.functional import linear

@@ -6,11 +6,11 @@ computation, nor SHiRA (Bhardwaj et al. 2024), which trains a sparse part of the
 It departs from the paper, and from the code that was released with it, in five points:
 
 1. Gates start at one and are never negative. In the code they start from a normal distribution, with either sign.
-2. A gate that was shut stays shut. There it may open again, and under AdamW noise alone opens it.
-3. The pull ends after two thirds of the run. There it goes on to the last step.
-4. Strength and learning rate of the gates are distances of the whole run. There λ and a learning rate are given;
+2. A gate that was shut stays shut. The original may open it again, and under AdamW noise alone opens it.
+3. The pull ends after two thirds of the run. In the original it goes on to the last step.
+4. Strength and learning rate of the gates are given as distances over the run. The original has λ and a rate;
    the threshold of a step is ηλ in the paper and a constant in the code, which adds the penalty to the loss as well.
-5. After the last step, ranks that add less than 1% of what the largest adds to ΔW are dropped. There they are kept.
+5. Ranks that add less than 1% of what the largest adds to ΔW are dropped after the last step. The original keeps them.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from course_utils.text import one_line, signed_points, template
 
 
 def finding(results: ExperimentRuns) -> str:
-    """The one sentence that a reader should take away, Markdown: which adapter method is the most accurate, if any."""
+    """The main finding in one sentence, Markdown: which adapter method is the most accurate, if any."""
     return _filled("finding.md.jinja", results)
 
 

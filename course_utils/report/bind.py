@@ -1,8 +1,8 @@
 """Binds the executed notebooks of an experiment into report.html and report.pdf.
 
-Each notebook is a chapter. A title page with the finding and an abstract come before them, one
-bibliography and an appendix after, all in one pandoc document, which pandoc writes as HTML and as
-Typst, and Typst sets as a PDF.
+Each notebook is a chapter. Before the chapters come a title page with the finding and an abstract, after
+them one bibliography and an appendix. All of this is one pandoc document. Pandoc writes it as HTML and
+as Typst, and Typst sets a PDF.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads an executed notebook as a chapter of the report: checked, and parsed by pandoc.
 
-nbconvert turns the notebook into Markdown, pandoc parses it. Raw HTML, TeX and Typst are not read
-at all, so whatever the data holds stays text.
+nbconvert turns the notebook into Markdown, and pandoc parses the Markdown. Raw HTML, TeX and Typst are
+not read at all, so whatever the data holds stays text.
 """
 
 from __future__ import annotations
@@ -121,8 +121,9 @@ def citation(key: str) -> str:
 def make_citations(blocks: list[dict], name: str) -> None:
     """Turn the links to papers in pandoc's `blocks` into pandoc's citations.
 
-    A link is one to a paper where its title is a key, as `citation` writes it. Raises CourseError, naming the notebook
-    `name`, where references.bib lacks the key or says otherwise, and where a citation is none that JupyterLab shows.
+    A link whose title is a key, as `citation` writes it, is a link to a paper. Raises CourseError, naming the notebook
+    `name`, where references.bib lacks the key or says otherwise, and where a citation has a form that JupyterLab does
+    not show as a link.
     """
     for cite in elements(blocks, "Cite"):
         for cited in cite["c"][0]:

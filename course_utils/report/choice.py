@@ -1,4 +1,4 @@
-"""Which method when: the answers of an experiment to the questions of somebody who has to choose."""
+"""Which method to choose for which need, by the runs of an experiment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COSTS = {
 
 
 class Unbeaten(NamedTuple):
-    """The most accurate method, those that are not shown to be worse, and how much of a cost each of them has."""
+    """The most accurate method, those that are not shown to be worse, and the costs of each of them."""
 
     best: str
     others: list[PairedComparison]  # the best less each of these
@@ -40,7 +40,7 @@ class Unbeaten(NamedTuple):
 
 
 def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
-    """Of all methods that train more than a head, and have enough seeds; None where there are not two of them."""
+    """The best and the unbeaten of the methods that train more than a head; None without two that have enough seeds."""
     summary = results.summary.set_index("method")
     names = {name for pair in judged.pairs for name in (pair.first, pair.second)} - {FLOOR.name}
     if len(names) < 2:
@@ -53,7 +53,7 @@ def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
 
 
 def which_when(results: ExperimentRuns) -> None:
-    """A table of what may count and the method that these runs would choose for it, then where the answers end."""
+    """A table of needs, with the method that these runs would choose for each, then the limits of these answers."""
     judged = judge_experiment(results)
     found = unbeaten(results, judged)
     if found is None:

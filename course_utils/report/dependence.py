@@ -1,4 +1,4 @@
-"""What the result depends on: one exhibit a factor, each computed, drawn and said.
+"""What the result depends on: one exhibit per factor, each computed, drawn and put into words.
 
 An exhibit takes the runs of one declared factor (`comparison.axes`), which refuses runs that differ in anything else.
 Its words are those of templates/dependence.md.jinja: each comparative one has a branch for each outcome.
@@ -65,7 +65,7 @@ say: Any = template(
 
 
 def training_sizes(results: ExperimentRuns) -> None:
-    """Accuracy of every method against the number of training texts, and whether who leads depends on it."""
+    """Accuracy of every method against the number of training texts, and whether the leader depends on it."""
     axis = size_axis(results)
     if not axis:
         show_markdown(say.one_value_text("number of training texts", _sizes(results), _planned(results, "max_train")))
@@ -84,7 +84,7 @@ def training_sizes(results: ExperimentRuns) -> None:
 
 
 def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[str, float]]]:
-    """Value of the factor → the methods that stand there with another learning rate than at `reference`, with that."""
+    """Value of the factor → the methods with another learning rate there than at `reference`, each with its rate."""
     found: dict[Any, list[tuple[str, float]]] = {}
     for own in series:
         rates = {value: runs[0].config.settings.learning_rate for value, runs in own.points.items()}
@@ -95,7 +95,7 @@ def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[s
 
 
 def size_regime(results: ExperimentRuns, best: str) -> str:
-    """How far the lead of the adapter method `best` holds at other training sizes, to end a sentence; or nothing."""
+    """Whether the lead of `best`, an adapter method, holds at other training sizes: the end of a sentence, or empty."""
     axis = size_axis(results)
     if not axis:
         return ""
@@ -295,7 +295,7 @@ def head_rates(results: ExperimentRuns) -> None:
 
 
 def sparsities(results: ExperimentRuns) -> None:
-    """Accuracy against effective size: gates over their strengths, and what is simpler than gates."""
+    """Accuracy against effective size: gates at several strengths, and simpler ways to a smaller adapter."""
     found = sparsity.ways_to_less(results)
     if found is None:
         show_markdown(
@@ -343,7 +343,7 @@ def _validation_nll(run: Run) -> float:
 
 
 def _planned(results: ExperimentRuns, factor: str) -> bool:
-    """Whether the experiment has studies of `factor`, which then are not finished."""
+    """Whether the experiment has studies of `factor`; where it has, they are not finished."""
     return any(study.varies[:1] == (factor,) for study in results.experiment.studies.values())
 
 

@@ -1,7 +1,7 @@
 """What a notebook cell shows: figures, tables, source and sentences that the report can number.
 
-Captions, alt texts and who shows something travel in the outputs' metadata under "course", where the report reads
-them; beside the figure or table the caption is shown once more for the reader in JupyterLab.
+Captions, alt texts and the function that shows something are in the outputs' metadata under "course", where the report
+reads them. Beside the figure or table the caption is shown once more for the reader in JupyterLab.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def show_markdown(text: str) -> None:
 
 
 def show_document(text: str) -> None:
-    """Show a Markdown document that stands for itself, such as a model card, without its metadata.
+    """Show a Markdown document that is complete in itself, such as a model card, without its metadata.
 
     In the report it stands in a frame, and its headings are not among the chapter's.
     """

@@ -29,7 +29,7 @@ CHECKED: dict[str, tuple[str, float]] = {
 
 
 def check(exercise: str, answer: float) -> bool:
-    """Whether `answer` is the number that `exercise` ("02.1") asks for, to one per cent; it is also said in words.
+    """Whether `answer` is the number that `exercise` ("02.1") asks for, to one per cent; this is also printed.
 
     Raises CourseError for an exercise that no number decides.
     """
@@ -47,7 +47,7 @@ def write_student_edition(folder: Path) -> list[Path]:
     Raises CourseError where there is something in `folder`.
     """
     if not is_new_folder(folder):
-        raise CourseError(f"{folder}: there is something already; type the name of a new folder.")
+        raise CourseError(f"{folder} is not empty or is a file; type the name of a new folder.")
     with explained(f"{folder} cannot be written", "type the name of a folder that you may write to", OSError):
         folder.mkdir(parents=True, exist_ok=True)
     written = []

@@ -14,14 +14,15 @@ from matplotlib.figure import Figure
 
 from course_utils.audit import audit
 from course_utils.comparison import agreement, calibration, controls, tables
-from course_utils.comparison.arithmetic import TOKENS, step_table
+from course_utils.comparison.arithmetic import TOKENS, step_table, work_by_method
 from course_utils.comparison.baselines import BASELINES, shown
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.evaluation_time import MERGED, times_of_first_runs
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
-from course_utils.comparison.measurements import measurement
+from course_utils.comparison.measurements import mark_as_up_to_date, measurement
+from course_utils.comparison.sparsity import sized_ways
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
@@ -48,7 +49,7 @@ say: Any = template(TEMPLATES / "exhibits.md.jinja", {"titled": _title, "each": 
 
 
 def what_was_run(results: ExperimentRuns) -> None:
-    """What this experiment is, and the runs of it that cannot be used."""
+    """What this experiment is, and which of its runs cannot be used."""
     show_markdown(say.what_was_run_text(results.experiment, results.runs[0].result, len(results.runs)))
     lost = pd.DataFrame(
         [(run.config.study, run.config.method, run.config.seed, run.reason) for run in results.missing],
@@ -157,13 +158,13 @@ def calibrations(results: ExperimentRuns) -> None:
             shown[metric.heading] = wide[name].map(metric.short)[["before", "after"]].agg(" → ".join, axis=1)
     shown["Temperature"] = wide["temperature"]["after"].map("{:.2f}".format)
     show_table(shown.reset_index(drop=True), say.calibrations_table())
-    figure = plots.reliability_diagram(calibration.reliability(scaled), "How often a method is right when it says so")
+    figure = plots.reliability_diagram(calibration.reliability(scaled), "Accuracy against confidence of each method")
     show_figure(figure, say.calibrations_figure(), say.calibrations_alt(wide["ece"]))
     show_markdown(say.calibrations_text(wide["ece"]))
 
 
 def other_domains(results: ExperimentRuns) -> None:
-    """Accuracy on the sets from elsewhere, and how far it falls."""
+    """Accuracy on the sets of other domains, and how far it falls."""
     by_set = tables.accuracy_by_set(results)
     cells = by_set.assign(cell=[f"{row.estimate:.1f} [{row.low:.1f}, {row.high:.1f}]" for row in by_set.itertuples()])
     written = cells.pivot(index="method", columns="set", values="cell")
@@ -181,7 +182,7 @@ def other_domains(results: ExperimentRuns) -> None:
 
 
 def forgetting(results: ExperimentRuns) -> None:
-    """How far the base model's own skill, to tell domains apart, is gone after training."""
+    """How much of the base model's own ability to tell domains apart is lost after training."""
     found = forgetting_table(results)
     if found.empty:
         show_markdown(say.no_forgetting_text())
@@ -271,7 +272,7 @@ def quantised_base(results: ExperimentRuns) -> None:
 
 
 def costs(results: ExperimentRuns) -> None:
-    """What the methods cost, and how surely no other beats them."""
+    """What the methods cost, and how often each is on a Pareto front."""
     summary = results.summary[results.summary["seeds"] > 0]
     times = pd.DataFrame(times_of_first_runs(results))
     table = tables.readable_summary(summary)
@@ -343,6 +344,16 @@ def audits_of_runs(results: ExperimentRuns) -> dict[str, Any]:
     checked = sum(finding.verdict in (audit.HOLDS, audit.REFUTED) for finding in findings)
     refuted = [finding.claim for finding in findings if finding.verdict == audit.REFUTED]
     return {"cards": len(cards), "findings": len(findings), "checked": checked, "refuted": refuted}
+
+
+MEASUREMENTS = (sized_ways, controls.quantised_base, times_of_first_runs, work_by_method, audits_of_runs)
+
+
+def measure_all(results: ExperimentRuns) -> None:
+    """Measure, and keep, all that the exhibits of chapter 06 need beside records."""
+    for find in MEASUREMENTS:
+        find(results)
+    mark_as_up_to_date(results)
 
 
 def _in_ms(interval: Interval) -> str:

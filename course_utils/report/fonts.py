@@ -1,4 +1,4 @@
-"""The fonts of the figures and the PDF: where they lie, which characters they have, and what to say of others."""
+"""The fonts of the figures and the PDF: where they lie, which characters they have, and a sentence on the others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def families(text: str = "") -> list[str]:
 
 
 def families_in_figures() -> list[str]:
-    """The same, after matplotlib was told where they are."""
+    """The same families; matplotlib is told where their files are."""
     from matplotlib.font_manager import fontManager
 
     if not {font.name for font in fontManager.ttflist}.issuperset(names := families()):
@@ -58,7 +58,7 @@ def said_of(characters: list[str]) -> str:
     names = [f"U+{ord(each):04X} {unicodedata.name(each, '')}".strip() for each in characters[:NAMED]]
     names += [f"{len(characters) - NAMED} more"] if len(characters) > NAMED else []
     return (
-        f"{NOT_PRINTED} {counted(len(characters), 'character')} of the data, for which no font is at hand:"
+        f"{NOT_PRINTED} {counted(len(characters), 'character')} of the data, which no font here has:"
         f" {', '.join(names)}. A sign for a missing character stands in their place."
     )
 

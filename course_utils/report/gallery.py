@@ -82,7 +82,7 @@ def points(runs: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def missed_sentences(results: ExperimentRuns) -> pd.DataFrame:
-    """The test sentences that are missed most: columns text, label, and for each method the share of its seeds in %."""
+    """The sentences missed most: columns text, label, and for each method the share of its seeds that miss, in %."""
     correct = results.predictions.correct
     if not correct:
         return pd.DataFrame()

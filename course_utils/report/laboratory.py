@@ -1,4 +1,4 @@
-"""Panels on a trained run: a number that the reader moves, and what the model then answers."""
+"""Panels on a trained run: the reader moves a number, and sees the accuracy of the changed model."""
 
 from __future__ import annotations
 

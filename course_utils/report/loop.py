@@ -1,6 +1,6 @@
-"""The training loop that chapter 02 writes out, for the chapters after it, and what is said of it in all of them.
+"""The training loop that chapter 02 writes out, for later chapters, and what these chapters show of it.
 
-A test holds the functions here and those of the chapter to be the same.
+A test checks that the functions here and those of the chapter are the same.
 """
 
 import numpy as np
@@ -88,7 +88,7 @@ def show_beside_package(run, losses, given):
     show_figure(
         plots.loss_curves(curves, f"Our loop ends at a loss of {last.iloc[0]:.2f}, the package at {last.iloc[1]:.2f}"),
         "Training loss of the loop of this chapter and of the package's run of the same seed and size; each point is "
-        "the mean since the point before.",
+        "the mean loss since the previous point.",
         f"Two lines over {ends[-1]} steps: ours from {ours[0]:.2f} to {ours[-1]:.2f}, the package's from "
         f"{history.loss.iloc[0]:.2f} to {history.loss.iloc[-1]:.2f}.",
     )
@@ -98,8 +98,8 @@ def show_beside_package(run, losses, given):
     one_right, n = int((right != theirs).sum()), len(labels)
     show_markdown(
         f"On the {n:,} texts of the set *{run.result.data.titles['test']}* our model is right on {right.mean():.1%}, "
-        f"the package's run on {theirs.mean():.1%}. On {one_right:,} of them exactly one of the two is right. Two "
-        "models that are equally good, and of which one alone is right so often, have accuracies that lie up to "
+        f"the package's run on {theirs.mean():.1%}. On {one_right:,} of them exactly one of the two is right. If two "
+        "models are equally good, and exactly one of them is right on so many texts, their accuracies lie up to "
         f"{196 * one_right**0.5 / n:.1f} points apart in 95 of 100 cases. These two lie "
         f"{100 * abs(right.mean() - theirs.mean()):.1f} points apart."
     )

@@ -42,7 +42,7 @@ def is_computed(course: Mapping[str, Any]) -> bool:
 
 
 def resolve(links: list[dict]) -> list[Origin]:
-    """Let every mark among pandoc's `links` lead to its entry; all origins, each once, in reading order."""
+    """Let every mark among pandoc's `links` lead to its entry; returns all origins, each once, in reading order."""
     found: dict[Origin, None] = {}
     for link in links:
         attributes, _, target = link["c"]

@@ -1,4 +1,4 @@
-"""What the chapter of mistakes works with: small classifiers, adapters trained briefly, and an account of the sizes.
+"""Tools of the chapter of mistakes: small classifiers, adapters trained briefly, and an account of the sizes.
 
 Labels are class numbers (n,), states are features (n, width), and accuracies are in per cent.
 """
@@ -57,7 +57,7 @@ class Account:
         print(f"shown: {shown:.1f}, right: {right:.1f}; {said}")
 
     def table(self) -> pd.DataFrame:
-        """A row a mistake, the largest first: pitfall (the index), shown, right, size, unit, check."""
+        """One row per mistake, the largest first: pitfall (the index), shown, right, size, unit, check."""
         return pd.DataFrame(self.rows).sort_values("size", ascending=False).set_index("pitfall")
 
 
@@ -65,7 +65,7 @@ class Account:
 
 
 class States(nn.Module):
-    """A base model that answers with two vectors a text: its first token's last state, and the mean of all."""
+    """A base model that gives two vectors per text: the last state of its first token, and the mean over all tokens."""
 
     def __init__(self, base: nn.Module):
         super().__init__()
@@ -107,12 +107,12 @@ def hits(answers: np.ndarray, frame: pd.DataFrame) -> np.ndarray:
 
 
 def accuracy(model: Pipeline, inputs: Any, frame: pd.DataFrame) -> float:
-    """Of the answers of `model` to the `inputs`, which belong to the texts of `frame`."""
+    """Accuracy of the answers of `model` to the `inputs`, which belong to the texts of `frame`."""
     return float(100 * hits(model.predict(inputs), frame).mean())
 
 
 def small_networks(states: np.ndarray, labels: np.ndarray, asked: np.ndarray, seeds: int) -> Iterator[np.ndarray]:
-    """The answers (n,) to the states `asked` of one network after ten epochs, for each of so many seeds.
+    """The answers (n,) of a network, after ten epochs, to the states `asked`; one network for each of so many `seeds`.
 
     A seed decides the first weights and the order of the texts.
     """
@@ -146,7 +146,7 @@ def damaged_states(config: RunConfig, damage: Callable[[nn.Module], Any], tokeni
 
 
 def share_lost(method: Method, model: nn.Module, cut: nn.Module) -> float:
-    """Share of the squared norm of the update ΔW of `model` by which the update of `cut` is away from it."""
+    """Squared distance of the update of `cut` from the update ΔW of `model`, as a share of the squared norm of ΔW."""
     whole, rest = method.delta_weights(model), method.delta_weights(cut)
     size = sum(delta.norm().item() ** 2 for _, delta in whole.values())
     return sum((whole[name][1] - delta).norm().item() ** 2 for name, (_, delta) in rest.items()) / size
@@ -183,7 +183,7 @@ def head_trial(
 
 
 def as_trials(method: str, rates: Iterable[float], metrics: list[dict[str, float]]) -> pd.DataFrame:
-    """Trials of a search, a row a rate, as `search_sentences` reads them; `metrics` are those on validation texts."""
+    """Trials of a search, one row per rate, as `search_sentences` reads them; `metrics` are of validation texts."""
     trials = pd.DataFrame(metrics).assign(method=method, learning_rate=list(rates), fingerprint="")
     return trials.assign(best=trials.nll == trials.nll.min())
 
@@ -202,7 +202,7 @@ def refusal(one: RunConfig, other: RunConfig, varies: tuple[str, ...] = ()) -> s
 
 
 def finding(about: str, card: Path | str = EXAMPLE_CARD) -> Finding:
-    """The one finding of the audit of a model card, by default the package's example, whose claim names `about`."""
+    """The one finding, with `about` in its claim, of the audit of a model card, by default the package's example."""
     [found] = [each for each in audit_card(card) if about in each.claim]
     return found
 
@@ -234,7 +234,7 @@ def at_frequent_word(encoder: nn.Module, tokenizer, texts: list[str], frequent: 
 
 
 def perplexity(learned: tuple[np.ndarray, np.ndarray], asked: tuple[np.ndarray, np.ndarray]) -> float:
-    """Of a classifier that tells words from states; both arguments are states (n, width) and words (n,)."""
+    """Perplexity of a classifier that predicts words from states; each argument is states (n, width) and words (n,)."""
     model, (states, words) = classifier(*learned, strength=1), asked
     known = np.isin(words, model.classes_)
     logits = model.predict_log_proba(states[known])
@@ -243,7 +243,7 @@ def perplexity(learned: tuple[np.ndarray, np.ndarray], asked: tuple[np.ndarray, 
 
 
 def timed(work: Callable[[], Any], jobs: int) -> tuple[float, float]:
-    """Seconds of `work` by the clock and by the processor, beside so many threads that keep Python busy."""
+    """Seconds of `work` by the clock and by the processor, while `jobs` other threads keep Python busy."""
     stop = Event()
 
     def busy() -> None:

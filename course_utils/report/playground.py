@@ -1,4 +1,4 @@
-"""A sentence of the reader's own, put to every method that is trained: the closing cell of a chapter."""
+"""A sentence of the reader's own, classified by every trained method: the last cell of a chapter."""
 
 from __future__ import annotations
 

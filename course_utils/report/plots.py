@@ -60,7 +60,7 @@ def _line(method: Method | Baseline) -> dict:
 
 
 def _lines(axis, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
-    """Draw column `y` of `table` against `x`, a line a method."""
+    """Draw column `y` of `table` against `x`, one line per method."""
     for name, rows in table.groupby("method", sort=False):
         axis.plot(rows[x], rows[y], **_line(METHODS[name]) | style)
 
@@ -80,7 +80,7 @@ def rating_histogram(ratings: pd.Series, threshold: float, title: str) -> Figure
 
 
 def length_histogram(lengths: dict[str, np.ndarray], title: str) -> Figure:
-    """Share of sentences by their number of tokens, a line a set."""
+    """Share of sentences by their number of tokens, one line per set."""
     figure, axis = _figure(title=title, xlabel="tokens in a sentence", ylabel="share of the set")
     bins = np.arange(0, 81, 5)
     shares = {name: np.histogram(np.clip(values, 0, 79), bins)[0] / len(values) for name, values in lengths.items()}
@@ -90,7 +90,7 @@ def length_histogram(lengths: dict[str, np.ndarray], title: str) -> Figure:
 
 
 def loss_curves(losses: pd.DataFrame, title: str) -> Figure:
-    """Training loss by step, a line a column of `losses`."""
+    """Training loss by step, one line per column of `losses`."""
     figure, axis = _figure(title=title, xlabel="step", ylabel="training loss (nats)")
     sns.lineplot(losses, ax=axis, palette="colorblind", markers=True, dashes=False)
     return figure
@@ -104,7 +104,7 @@ def accuracy_by_setting(accuracies: pd.Series, title: str, xlabel: str) -> Figur
 
 
 def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: str) -> Figure:
-    """Training loss by step, and validation accuracy after each epoch, a line a seed."""
+    """Training loss by step, and validation accuracy after each epoch, one line per seed."""
     figure, (left, right) = _panels(2, 2, height=2.8)
     for seed, history in histories.items():
         epochs = history.dropna(subset=["validation_accuracy"])
@@ -118,7 +118,7 @@ def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: s
 
 
 def spectra(values: dict[str, np.ndarray], title: str) -> Figure:
-    """Singular values (logarithmic) by their index, a line an entry of `values`."""
+    """Singular values (logarithmic) by their index, one line per entry of `values`."""
     figure, axis = _figure(title=title, xlabel="index of the singular value", ylabel="singular value")
     wide = pd.DataFrame({name: pd.Series(np.asarray(series)) for name, series in values.items()})
     wide.index += 1
@@ -128,7 +128,7 @@ def spectra(values: dict[str, np.ndarray], title: str) -> Figure:
 
 
 def layer_bars(values: pd.Series, title: str, ylabel: str, color: str, ceiling: float | None = None) -> Figure:
-    """One bar a layer; `ceiling` draws the value that a layer could have had."""
+    """One bar per layer; `ceiling` draws the value that a layer could have had."""
     figure, axis = _figure(title=title, xlabel="layer", ylabel=ylabel)
     axis.bar(values.index.astype(str), values, color=color)
     if ceiling is not None:
@@ -139,7 +139,7 @@ def layer_bars(values: pd.Series, title: str, ylabel: str, color: str, ceiling: 
 
 
 def bars(values: pd.Series, title: str, xlabel: str) -> Figure:
-    """One horizontal bar an entry, the first at the top, with its number behind it."""
+    """One horizontal bar per entry, the first at the top, with its number after it."""
     figure, axis = _figure(0.9 + 0.21 * len(values), title=title, xlabel=xlabel)
     axis.bar_label(axis.barh(values.index, values, color=sns.color_palette("colorblind")[0]), fmt="%.1f", padding=3)
     axis.invert_yaxis()
@@ -148,7 +148,7 @@ def bars(values: pd.Series, title: str, xlabel: str) -> Figure:
 
 
 def gate_history(histories: dict[int, pd.DataFrame], trained_ranks: int, method: Method, title: str) -> Figure:
-    """Gates that are not zero by step, a line a seed, out of `trained_ranks`."""
+    """Gates that are not zero by step, one line per seed, out of `trained_ranks`."""
     figure, axis = _figure(title=title, xlabel="step", ylabel="ranks with a gate ≠ 0", ylim=(0, trained_ranks * 1.05))
     for seed, history in histories.items():
         axis.plot(history["step"], history["active_ranks"], **_of_seed(seed, method))
@@ -158,7 +158,7 @@ def gate_history(histories: dict[int, pd.DataFrame], trained_ranks: int, method:
 
 
 def byte_bars(parts: pd.DataFrame, title: str) -> Figure:
-    """Stacked horizontal bars: a row of `parts` each, its columns in MB side by side."""
+    """Stacked horizontal bars, one per row of `parts`, with the row's columns, in MB, side by side."""
     figure, axis = _figure(height=0.6 + 0.45 * len(parts))
     parts.plot.barh(stacked=True, ax=axis, color=sns.color_palette("colorblind"), edgecolor="white", width=0.8)
     axis.set(title=title, xlabel="megabytes (10⁶ bytes)", ylabel="")
@@ -169,9 +169,9 @@ def byte_bars(parts: pd.DataFrame, title: str) -> Figure:
 
 
 def intervals(table: pd.DataFrame, title: str, xlabel: str, reference: float | None = None) -> Figure:
-    """Point and interval a row of `table`, whose columns are method (a name), estimate, low, high, in per cent.
+    """One point with its interval per row of `table`; its columns are method, estimate, low, high, in per cent.
 
-    A dashed line goes through the `reference`.
+    `method` is a name. A dashed line goes through the `reference`.
     """
     figure, axis = _figure(0.9 + 0.32 * len(table), title=title, xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
     for row, entry in enumerate(table.itertuples()):
@@ -265,7 +265,7 @@ def accuracy_by_set(table: pd.DataFrame, title: str) -> Figure:
 
 
 def quantisation_levels(values: np.ndarray, levels: np.ndarray, title: str) -> Figure:
-    """Distribution of weights divided by their block's maximum, with the levels that 4 bits can name."""
+    """Distribution of weights divided by their block's maximum, with the levels that 4 bits can encode."""
     figure, axis = _figure(title=title, xlabel="weight divided by the largest magnitude of its block", ylabel="density")
     axis.hist(values, bins=np.linspace(-1, 1, 81), density=True, color="#0072b2", alpha=0.7, label="weights")
     for index, level in enumerate(levels):
@@ -275,7 +275,7 @@ def quantisation_levels(values: np.ndarray, levels: np.ndarray, title: str) -> F
 
 
 def method_layers(table: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
-    """One `column` of a `weights.method_deltas` table by layer, a line a method."""
+    """One `column` of a `weights.method_deltas` table by layer, one line per method."""
     figure, axis = _figure(title=title, xlabel="layer", ylabel=ylabel)
     _lines(axis, table, "layer", column, lw=1, ms=5)
     _logarithmic(axis.set_yscale, table[column])
@@ -307,7 +307,7 @@ def confusion_map(shares: pd.DataFrame, title: str) -> Figure:
 
 
 def rank_map(ranks: pd.DataFrame, title: str, ylabel: str) -> Figure:
-    """Ranks that are left, a row a setting (the index of `ranks`), a column a layer, as a heat map with its numbers."""
+    """Ranks left, as a heat map with numbers: one row per setting (the index of `ranks`), one column per layer."""
     figure, axis = _heat_map(ranks, 1.3 + 0.3 * len(ranks), "ranks left", ".0f", vmin=0)
     axis.set(title=title, xlabel="layer", ylabel=ylabel)
     axis.tick_params(axis="x", rotation=45)
@@ -326,7 +326,7 @@ def _heat_map(values: pd.DataFrame, height: float, label: str, form: str, **limi
 
 
 def accuracy_by_factor(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
-    """Accuracy (%) with its interval at each value of a factor, a line a series; values are evenly spaced.
+    """Accuracy (%) with its interval at each value of a factor, one line per series; values are evenly spaced.
 
     Columns series, method, value, estimate, low, high; values stand in the order of the rows. `method` gives a series
     its colour and marker; further series of a method are dashed, their markers hollow.
@@ -405,7 +405,7 @@ def accuracy_by_rating(table: pd.DataFrame, title: str) -> Figure:
 
 
 def search_curves(trials: pd.DataFrame, title: str) -> Figure:
-    """Validation accuracy against learning rate, a panel a method, its best filled; `trials` of `search_trials`."""
+    """Validation accuracy against learning rate, one panel per method, its best filled; `trials` of `search_trials`."""
     names = [name for name in METHODS if name in set(trials["method"])]
     figure, axes = _panels(len(names), 3, height=1.9, sharex=True, sharey=True)
     trials = trials.assign(accuracy=100 * trials["accuracy"])
@@ -424,7 +424,7 @@ def search_curves(trials: pd.DataFrame, title: str) -> Figure:
 def method_picture(method: Method, shape: tuple[int, int], settings: LowRankSettings, title: str) -> Figure:
     """The adapted weight of a `method`, drawn to scale for a layer of `shape` (out, in) and factors of its rank.
 
-    What is drawn is what `method.picture` says, and how many numbers are trained what `method.trained_numbers` says.
+    `method.picture` says what is drawn, and `method.trained_numbers` how many numbers are trained.
     """
     from matplotlib.patches import Rectangle
 

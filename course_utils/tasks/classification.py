@@ -1,4 +1,4 @@
-"""Classification: the head and its start, the batches, and every metric of its predictions, each in one place."""
+"""Classification: the head and its initial weights, the tokenised texts, and every metric of the predictions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IntervalOf = Callable[[np.ndarray, np.ndarray], Interval]
 
 @dataclass(frozen=True)
 class Classification:
-    """Telling classes apart: a class's label is its place in `class_names`."""
+    """The task of classification: the label of a class is its place in `class_names`."""
 
     class_names: tuple[str, ...]
 
@@ -103,10 +103,10 @@ class Metric:
     """A metric of logits (n, classes) against labels (n,): its name, how it is computed, and how it is written.
 
     `value` computes it, `interval` its 95% interval with the sentences as the sample. `over_seeds` is the interval of
-    its mean over seeds, from predicted classes (seeds, n); None where it needs more than the class. `largest` is what
-    it cannot exceed, as an interval that was expanded might. Some are of `two_classes` alone; one that is shown
-    `instead` of another stands in tables where that one does not apply. `decimals` are those of the plain number
-    in a table; what has the unit "%" is written in per cent there, with two fewer.
+    its mean over seeds, from predicted classes (seeds, n); None where it needs more than the class. `largest` is a
+    bound on the metric, to which an expanded interval is cut. Some metrics are for `two_classes` alone. A metric with
+    `instead` is shown in tables only where the metric of that name does not apply. `decimals` are those of the plain
+    number in a table; a metric with the unit "%" is written in per cent there, with two decimals fewer.
     """
 
     title: str
@@ -194,7 +194,7 @@ def calibration_bins(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFr
 
 
 def _confidences(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For every sentence: the confidence in its predicted class, whether that is right, and the bin it falls in."""
+    """For every sentence: the confidence in the predicted class, whether the class is right, and the bin."""
     confidence = probabilities.max(axis=1)
     its_bin = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     return confidence, probabilities.argmax(axis=1) == labels, its_bin

@@ -35,8 +35,8 @@ SHOWN_PACKAGES = {"python": "Python", "torch": "PyTorch", "transformers": "Trans
 def write_card(run: Run, experiment: Experiment | None = None, compared: dict[str, str] | None = None) -> None:
     """Write the model card of `run` as README.md beside its adapter, and its results as .eval_results/*.yaml.
 
-    `experiment` is the one that the run belongs to, where it is known; `compared` the run's row of its comparison,
-    title → printed value, where all runs are finished.
+    `experiment` is the experiment of the run, if known; `compared` is the run's row of the comparison, title → printed
+    value, if all runs are finished.
     """
     from huggingface_hub import ModelCard
 
@@ -63,8 +63,8 @@ def run_intervals(run: Run) -> dict[str, dict[str, Interval]]:
 def command(config: RunConfig, experiment: Experiment | None = None) -> str:
     """The command that makes the run of `config`.
 
-    Its -p options are the overrides of `experiment` where that is known, and otherwise what sets the run apart from
-    its profile, which gives the same numbers.
+    Its -p options are the overrides of `experiment` if that is given. Otherwise they are the settings in which the run
+    differs from its profile, which give the same numbers.
     """
     profile = config.experiment.partition("+")[0]
     if experiment:
@@ -88,7 +88,7 @@ def command(config: RunConfig, experiment: Experiment | None = None) -> str:
 
 
 def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> ModelCardData:
-    """What a hub reads of the card, every metric with its `intervals` (set → metric → interval)."""
+    """The metadata of the card for a hub, every metric with its `intervals` (set → metric → interval)."""
     from huggingface_hub import EvalResult, ModelCardData
 
     method, base, data = METHODS[result.config.method], result.config.base.facts, _data(result)
@@ -126,7 +126,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
 def eval_results(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> dict[str, str]:
     """File in .eval_results → its YAML, one of every evaluation set: the form that a hub has of results since 2026.
 
-    A set that the hub does not have goes by its name here, as in the card's metadata.
+    A set that the hub does not have is called by its name in this project, as in the card's metadata.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
     from huggingface_hub.constants import EVAL_RESULTS_FOLDER
@@ -148,14 +148,14 @@ def eval_results(result: RunResult, intervals: dict[str, dict[str, Interval]]) -
 
 
 def _dataset(result: RunResult, name: str) -> dict[str, Any]:
-    """What the hub calls the evaluation set `name`, where it has it; its name among our sets otherwise."""
+    """The hub's name of the evaluation set `name`, if the hub has the set; otherwise its name among our sets."""
     if result.data.titles[name] == SST2_VALIDATION:
         return {"dataset_type": SST2.facts.hub_id, "dataset_split": "validation"}
     return {"dataset_type": name}
 
 
 def bibtex(key: str) -> str:
-    """The entry `key` of references.bib, one field a line; CourseError if there is none."""
+    """The entry `key` of references.bib, one field per line; CourseError if there is none."""
     text = BIBLIOGRAPHY.read_text(encoding="utf-8")
     match = re.search(rf"^@\w+\{{{re.escape(key)},.*?(?=\s*\}}\s*(^[@%]|\Z))", text, re.MULTILINE | re.DOTALL)
     if not match:
@@ -258,7 +258,7 @@ def _title_of(result: RunResult, name: str) -> str:
 
 
 def _layers_named(result: RunResult, names: tuple[str, ...]) -> list[str]:
-    """The layers' own names, without the blocks that they are in, of which `names` speaks."""
+    """The names, without those of their blocks, of the layers that `names` means."""
     if names == (ALL_LINEAR,):
         model = result.config.base.without_weights(Classification(result.data.class_names))
         return [*dict.fromkeys(layer.rpartition(".")[2] for layer in target_modules(model, names))]

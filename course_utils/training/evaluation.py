@@ -1,4 +1,4 @@
-"""What a trained model predicts, as its run computed it."""
+"""The predictions of a trained model, computed as in its run."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def predict(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame)
 def predict_as_trained(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame) -> np.ndarray:
     """`predict` as a run of `config` does it.
 
-    On the GPU if there is one, with the run's threads (another number gives other last bits); a plain or adapted
-    `model` is sped up in place.
+    It runs on the GPU if there is one, with the run's number of threads (another number changes the last bits). A plain
+    or adapted `model` is sped up in place.
     """
     torch.set_num_threads(config.threads)
     if torch.cuda.is_available():

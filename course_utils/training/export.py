@@ -1,4 +1,4 @@
-"""A run's model in forms that need nothing of this project: merged, as ONNX, or as an adapter with its base."""
+"""A run's model in forms that work without this project: merged, as ONNX, or as an adapter with its base."""
 
 from __future__ import annotations
 
@@ -185,6 +185,6 @@ def _usage(run: Run, form: str) -> str:
 
 
 def _facts(run: Run) -> Facts:
-    """What is said of the base model, a folder by its name alone."""
+    """What is said of the base model; a folder is called by its name alone, without its path."""
     base = run.config.base
     return Facts(code_span(Path(base.name).name)) if base.is_local and not base.is_embedded else base.facts

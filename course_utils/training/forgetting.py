@@ -1,4 +1,4 @@
-"""What fine-tuning took from the base model: does it still see which texts are of one domain?"""
+"""What fine-tuning took from the base model: do texts of one domain still lie close together in it?"""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ TEXTS = 150  # of each domain
 def measure_forgetting(config: RunConfig, base: nn.Module, trained: nn.Module, tokenizer, data: Data) -> Forgetting:
     """How often the nearest neighbour of a text is of its own domain, before training and after it.
 
-    The domains are the test set and the source's further sets, an equal number of texts from each. Neighbours are
-    those of the greatest cosine between mean-pooled states. Nothing of this is trained: what falls is forgotten.
+    The domains are the test set and the source's further sets, an equal number of texts from each. The nearest
+    neighbour is the text with the greatest cosine between mean-pooled states. No method is trained for this, so a lower
+    share means that something was forgotten.
     """
     domains = ["test", *data.further]
     size = min(TEXTS, *(len(data.sets[name]) for name in domains))

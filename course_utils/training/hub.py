@@ -35,7 +35,7 @@ def adapter_files(run: Run) -> list[Path]:
 
 
 def push(run: Run, repo: str, private: bool = False) -> str:
-    """Write the adapter of `run` and its card to `repo` on the hub, as one commit; gives the commit's address.
+    """Write the adapter of `run` and its card to `repo` on the hub, as one commit; returns the commit's address.
 
     The repository is made if there is none; `private` concerns a new one. The token is the one of HF_TOKEN, or of
     `hf auth login`. CourseError where the hub cannot be reached or refuses.

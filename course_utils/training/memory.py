@@ -1,4 +1,4 @@
-"""The memory that a run on a CPU will take, foreseen from its settings and the shape of its base model."""
+"""The memory that a run on a CPU will take, estimated from its settings and the shape of its base model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OF_A_VECTOR, OF_A_PAIR = 10, 2.2
 def expected_memory(config: RunConfig, processes: int = 1) -> int:
     """Peak memory, in MB, of one of the `processes` that train the run of `config` together on a CPU.
 
-    Texts are taken to be as long as the settings allow. Runs on shorter ones of many lengths were measured to take as
+    Texts are taken to be as long as the settings allow. In measurements, runs on shorter texts of many lengths took as
     much, since memory that is freed in pieces of many sizes is not all used again.
     """
     method, shape = METHODS[config.method], config.base.shape

@@ -1,4 +1,4 @@
-"""`predict`: a reader's texts, put to a trained run, and its answers as text, CSV or JSON lines."""
+"""`predict`: a reader's texts, classified by a trained run, with the answers as text, CSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _stripped(value: object) -> str:
 
 
 def _columns(run: Run, file: Path, names: list[str], wanted: tuple[str | None, ...]) -> list[str]:
-    """Names of the columns that `wanted` leaves open or not: those of the run's own data, the usual ones, the rest."""
+    """Names of the columns: as `wanted`, or else as in the run's own data, the usual ones, or those that are left."""
     known = {name.strip().lower(): name for name in names}
     for option, name in zip(("--column", "--pair-column"), wanted, strict=False):
         if name is not None and name.strip().lower() not in known:
@@ -170,13 +170,13 @@ def _listed(names: list[str]) -> str:
 
 
 def _as_text(answers: pd.DataFrame) -> str:
-    """A line a text: the class, its probability, and the text."""
+    """One line per text: the class, its probability, and the text."""
     rows = zip(answers.label, answers.probability, answers.text, strict=True)
     return "".join(f"{label} ({probability:.3f})  {one_line(text)}\n" for label, probability, text in rows)
 
 
 def _as_csv(answers: pd.DataFrame) -> str:
-    """A row a text; each on one line, and none that a spreadsheet would take for a formula."""
+    """One row per text: each text on one line, and no cell that a spreadsheet would take for a formula."""
 
     def shown(text: str) -> str:
         line = one_line(text)
@@ -187,7 +187,7 @@ def _as_csv(answers: pd.DataFrame) -> str:
 
 
 def _as_jsonl(answers: pd.DataFrame) -> str:
-    """An object a text, the text as it is."""
+    """One object per text, with the text unchanged."""
     return "".join(f"{json.dumps(row)}\n" for row in answers.to_dict("records"))
 
 

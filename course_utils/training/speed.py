@@ -1,7 +1,7 @@
-"""The same computation with less work; whoever reads for the methods can skip this room.
+"""The same computation with less work; a reader who is interested in the methods can skip this module.
 
-`-p speedups=false` runs the libraries' own code instead. What is exact and what is equal in distribution is
-said at each trick and tested in tests/training/test_speed.py; benchmarks/README.md says what each one pays.
+`-p speedups=false` runs the libraries' own code instead. Each trick says whether it is exact or equal in
+distribution, and tests/training/test_speed.py tests it; benchmarks/README.md says what each trick saves.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ATTENTION, FIRST_TOKEN = "attention for short texts", "the last block for the fi
 
 
 def fitting(model: nn.Module, precision: str = "fp32") -> list[str]:
-    """Names of the tricks that fit `model`, of any family, in a run's precision on this machine."""
+    """Names of the tricks that can be used for `model`, of any family, in a run's precision on this machine."""
     on_gpu = torch.cuda.is_available()  # where fused attention and dropout are at hand
     fits = {
         ATTENTION: not on_gpu and plain_model(model).config.model_type in ENCODERS + DECODERS,
@@ -81,9 +81,9 @@ def dropout_mask(x: torch.Tensor, rate: float) -> torch.Tensor:
 def short_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     """softmax(QKᵀ·scaling + mask)·V for sentences: (batch, heads, tokens, width) → (batch, tokens, heads, width).
 
-    Where several queries share a key (grouped-query attention), `key` and `value` have fewer heads. On a CPU torch's
-    own multiplies in 32 bits wherever dropout is on, and its blocks are made for long texts. Exact in 32 bits; in
-    bf16 it multiplies in bf16, as a GPU's does, and takes the softmax in 32 bits.
+    Where several queries share a key (grouped-query attention), `key` and `value` have fewer heads. On a CPU
+    torch's own attention multiplies in 32 bits wherever dropout is on, and its blocks are made for long texts. This
+    function is exact in 32 bits. In bf16 it multiplies in bf16, as on a GPU, and takes the softmax in 32 bits.
     """
     batch, heads, tokens, width = query.shape
     shared = (batch, key.shape[1], -1, width)  # the queries of one key, one after the other

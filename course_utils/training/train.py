@@ -1,4 +1,4 @@
-"""train(config) → Run: the only door to a training run."""
+"""train(config) → Run: the only entry point of a training run."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from course_utils.training.trainer import adapted_model, last_checkpoint, make_t
 
 
 def train(config: RunConfig, force: bool = False) -> runs.Run:
-    """The finished run of `config`: found if there is one, trained otherwise or if `force`.
+    """The finished run of `config`: found if there is one, trained otherwise or with `force`.
 
-    A killed call is taken up again from its last checkpoint by the next call with the same configuration, and
-    gives the same numbers. Started by `accelerate launch`, its processes train the one run: each batch is shared out
+    After a killed call, the next call with the same configuration goes on from the last checkpoint, and gives
+    the same numbers. Started by `accelerate launch`, its processes train the one run: each batch is shared out
     among them, and the first alone writes. Shows a progress bar when a person watches. Raises CourseError before
     training when the data or the model do not fit the configuration.
     """
@@ -158,7 +158,7 @@ def _as_logged(metrics: dict[str, float], state: transformers.TrainerState) -> d
 
 
 def write_history(log_history: list[dict], path: Path) -> None:
-    """Write what was logged to `path`, one row a step, evaluations beside the step that they follow."""
+    """Write what was logged to `path`, one row per step, evaluations beside the step that they follow."""
     rows: dict[int, dict] = {}
     for entry in log_history:
         row = rows.setdefault(entry["step"], {})

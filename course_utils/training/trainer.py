@@ -46,7 +46,7 @@ logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 
 
 def adapted_model(config: RunConfig, base):
-    """`base` with its head initialised and this run's method put in, by the run's seed alone."""
+    """`base` with its head initialised and the run's method applied; all random numbers come from the run's seed."""
     Classification.initialise_head(base, config.seed)
     set_seed(config.seed)
     method = METHODS[config.method]
@@ -127,8 +127,8 @@ def warmup_steps(config: RunConfig, total_steps: int) -> int:
 class GroupedByLength(Sampler[int]):
     """Order of the training examples: shuffled, then sorted by length within stretches of 50 batches.
 
-    Sentences of a batch are of similar length, so that little is padding. The order is a function of seed and
-    epoch alone, whatever else draws random numbers: it is the same for every method, and after a kill.
+    Sentences of a batch are of similar length, so that there is little padding. The order depends on seed and
+    epoch alone, not on other draws of random numbers: it is the same for every method, and after a kill.
     """
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int):
@@ -232,7 +232,7 @@ class StepTimes(TrainerCallback):
 
 
 class OwnDropout(TrainerCallback):
-    """Gives each of several processes dropout masks of its own; one alone keeps those of the run's seed."""
+    """Gives each of several processes dropout masks of its own; a single process keeps those of the run's seed."""
 
     def on_train_begin(self, args, state, control, **kwargs):
         if processes() > 1:
@@ -242,8 +242,8 @@ class OwnDropout(TrainerCallback):
 class EndOfEpoch(TrainerCallback):
     """Puts off a checkpoint that falls on the end of an epoch until the epoch has been evaluated.
 
-    Written before, it would go on without that evaluation, and from another state of the random numbers. The last
-    epoch is not evaluated here: the run is, from what it saved.
+    A checkpoint written before the evaluation would go on without it, and from another state of the random numbers.
+    The last epoch is not evaluated here; the finished run is evaluated from what it saved.
     """
 
     due = False
@@ -261,8 +261,8 @@ class EndOfEpoch(TrainerCallback):
 def last_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint in `folder`; torn ones are removed.
 
-    transformers writes checkpoints in place: one counts only if its state, written last, can be read, and if the
-    archives that torch wrote hold what their checksums say.
+    transformers writes checkpoints in place. So a checkpoint counts only if its state, which is written last, can be
+    read, and if the archives that torch wrote fit their checksums.
     """
     checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
     for checkpoint in reversed(checkpoints):

@@ -1,4 +1,4 @@
-"""What a run did to the weights: size, spectrum, rank and leading directions of ΔW, so that no reader loads weights."""
+"""What a run did to the weights: size, spectrum, rank and leading directions of ΔW, to be read without weights."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ DIRECTIONS = 4  # leading left singular vectors that are kept
 
 
 def layer_facts(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> pd.DataFrame:
-    """Facts of ΔW for layer name → (W₀, ΔW), one row a layer, as `updates.parquet` holds them.
+    """Facts of ΔW for layer name → (W₀, ΔW), one row per layer, as `updates.parquet` holds them.
 
     Columns: layer; relative_norm, ‖ΔW‖/‖W₀‖ (Frobenius); rank; effective_rank; singular_values, as many as the rank;
-    directions, the left singular vectors (k, out) of the largest k = `DIRECTIONS` of them, or of all, in 16 bits: more
-    would not change a share of a subspace by 0.001.
+    directions, the left singular vectors (k, out) of the k = `DIRECTIONS` largest of these, or of all. They are kept in
+    16 bits, because more bits would not change a share of a subspace by 0.001.
     """
     columns = ["layer", "relative_norm", "rank", "effective_rank", "singular_values", "directions"]
     return pd.DataFrame(map(_facts, deltas, *zip(*deltas.values(), strict=True)) if deltas else (), columns=columns)

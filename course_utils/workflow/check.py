@@ -1,4 +1,4 @@
-"""What an experiment starts from, fetched, checked and rehearsed before any training, and said in a few lines."""
+"""The inputs of an experiment: fetched, checked and tried before any training, and described in a few lines."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def check_folders(config: RunConfig) -> None:
 
 
 def check_records(experiment: Experiment) -> None:
-    """Say how many runs of `experiment` the published records lack; CourseError unless the others are unchanged.
+    """Say how many runs of `experiment` the published records lack; CourseError where the others cannot be used.
 
-    They have to be of the experiment's settings and made by one code, with a main run of every method among them.
+    The others must be unchanged, of the experiment's settings and made by one code, with a main run of every method.
     """
     from course_utils.comparison.published import records_folder, run_name
     from course_utils.comparison.tables import NO_RECORD, read_runs
@@ -56,13 +56,13 @@ def check_records(experiment: Experiment) -> None:
             f"{folder} holds no main run of {and_joined(without)} yet; leave --from-records out to make the runs."
         )
     if missing:
-        print(f"  {counted(len(missing), 'run')} without a record in {folder}: the report leaves them out", flush=True)
+        print(f"  {counted(len(missing), 'run')} without a record in {folder}, left out of the report", flush=True)
 
 
 def check_inputs(experiment: Experiment) -> dict:
     """What identifies the data and the base model of `experiment`, and the lines that say how they were understood.
 
-    Every method is rehearsed on a base model of the reader's own: loaded, adapted, one step forward and back. Raises
+    On a base model of the reader's own every method is tried: loaded, adapted, one step forward and back. Raises
     CourseError where something cannot be read, does not fit, or would fail in training.
     """
     from course_utils.inputs.bases import check_length, check_targets
@@ -125,7 +125,7 @@ def _check_tokens(config: RunConfig, tokenizer, model: nn.Module, tokens: list[l
     if unknown > MOST_UNKNOWN:
         raise CourseError(
             f"base_model={config.base_model}: its tokenizer does not know {unknown:.0%} of what the training texts are"
-            " made of; put the model's own tokenizer files into its folder, or type a base model of their language"
+            " made of; put the model's own tokenizer files into its folder, or type a base model of the texts' language"
         )
     rows = model.get_input_embeddings().weight.shape[0]
     if max([tokenizer.pad_token_id, *ids]) >= rows:

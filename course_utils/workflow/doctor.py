@@ -83,11 +83,11 @@ def main() -> None:
     for name, value in {
         "Python": f"{platform.python_version()}, course {__version__}",
         "cores": machine.cores,
-        "bfloat16": "yes" if machine.bf16 else "no: runs are in 32-bit, about a quarter slower",
-        "GPU": machine.gpu or "none that torch can use: runs are on the cores",
+        "bfloat16": "yes" if machine.bf16 else "no: runs compute in 32 bits, which is slower",
+        "GPU": machine.gpu or "none that torch can use: runs use the CPU's cores",
         "memory": f"{machine.memory:.1f} GB; as many runs at once as fit into it",
         "disk": f"{machine.disk:.0f} GB free here",
-        "hub": "answers" if machine.hub else "does not answer; the embedded encoder and sentences do without",
+        "hub": "answers" if machine.hub else "does not answer; the embedded encoder and sentences need no hub",
     }.items():
         print(f"{name:<9} {value}")
 

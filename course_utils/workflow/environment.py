@@ -106,7 +106,7 @@ def only_one_at_a_time() -> Iterator[int]:
 
 
 def set_up(held: int) -> None:
-    """Make `.venv`, or bring it up to date; what is run keeps the descriptor `held` open. Raises SetUpError."""
+    """Make `.venv`, or bring it up to date; its commands keep the descriptor `held` open. Raises SetUpError."""
     if VENV.is_symlink() or (VENV.exists() and not STAMP.exists() and any(VENV.iterdir())):
         raise SetUpError(
             f".venv {'is a link' if VENV.is_symlink() else 'was made by something else'} and is left alone: move it"
@@ -149,7 +149,7 @@ def install(command: Sequence[str | Path], held: int) -> None:
 
 
 def run(command: Sequence[str | Path], held: int) -> None:
-    """Run `command`, its words going to the log. Raises SetUpError, which says why it failed."""
+    """Run `command`, its output going to the log. Raises SetUpError, which says why the command failed."""
     with LOG.open("ab") as log:
         start = log.tell()
         done = subprocess.run(command, stdout=log, stderr=log, env=variables(), pass_fds=[held])
@@ -161,7 +161,7 @@ def run(command: Sequence[str | Path], held: int) -> None:
 
 
 def variables() -> dict[str, str]:
-    """The environment of installers: uv learns what pip is set to, unless it is itself set to something else."""
+    """The environment of installers: uv gets pip's settings, unless uv has settings of its own."""
     # Like pip, uv is to look for a version in every index; the hashes say whether it is the right file.
     ours = {"UV_CACHE_DIR": str(CACHE), "UV_INDEX_STRATEGY": "unsafe-best-match"}
     command: list[str | Path] = [PYTHON, "-I", "-m", "pip", "config", "list"]
@@ -187,7 +187,7 @@ def main() -> int:
         say(str(error))
     except OSError as error:
         why = f"{error.filename or PROJECT} cannot be written ({error.strerror})"
-        say(f"{why}; make room, or make it yours, and start again.")
+        say(f"{why}; make room, or get the right to write there, and start again.")
     except KeyboardInterrupt:
         say("\nStopped. The same command goes on from here.")
         return 130

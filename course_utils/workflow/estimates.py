@@ -1,4 +1,4 @@
-"""How long the steps of the workflow take, roughly: to order them and to guess at what is left, for nothing else."""
+"""Roughly how long the steps of the workflow take: used only to order them and to estimate the time left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEASURED_WITH = SHAPES["embedded"].parameters  # what durations were measured wi
 
 
 def training_priority(method: str) -> int:
-    """Longest first, so that no long run is left alone at the end; any run before a notebook."""
+    """Priority of a training: the longest first, so that no long run comes last; any run before a notebook."""
     return ceil(10 * METHODS[method].relative_cost)
 
 

@@ -1,8 +1,8 @@
-"""One process that has imported what every run and every notebook needs and forks for each: no time for imports.
+"""One process that imports what every run and every notebook needs, and forks for each, to save the imports.
 
 The workflow starts it; its steps (`python -m course_utils train`, ...) and the kernels of the notebooks (kernel.py)
 find its socket in COURSE_FORK_SERVER and let it run the same command, with their directory, environment, standard
-output and error. Without it they work alone, with the same numbers.
+output and error. Without a fork server the steps work alone, with the same numbers.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def serve(address: str) -> None:
 
 
 def _import_what_all_need() -> None:
-    """Import what is slow to import; not matplotlib, which asks the environment of its kernel how to draw."""
+    """Import the slow modules, but not matplotlib, which reads from the environment of its kernel how to draw."""
     ours = ["options", "training.train", "training.evaluation", "comparison.weights"]
     for name in [*(f"course_utils.{module}" for module in ours), "nbformat", "scipy.stats"]:
         importlib.import_module(name)

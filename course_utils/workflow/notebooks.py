@@ -57,10 +57,10 @@ def time_needed(name: str, experiment: Experiment, config: RunConfig | None = No
 
 
 def run_notebook(name: str, experiment: Experiment) -> Path:
-    """Run the notebook `name` as `experiment` wants it into reports/<experiment>/notebooks; where it then lies.
+    """Run the notebook `name` for `experiment`, into reports/<experiment>/notebooks; returns the executed copy's path.
 
-    A kernel that dies is tried once more: two that start at the same moment can pick the same port.
-    Where records are read, a chapter about one method is the published copy: it would need the run's weights.
+    If a kernel dies, the notebook is run once more: two kernels that start at the same moment can pick the same port.
+    Where records are read, a chapter about one method is the published copy, since running it needs a run's weights.
     Raises CourseError where there is no such notebook or it does not take exactly these parameters, and papermill's
     own exception, with the traceback, where a cell fails.
     """
@@ -106,7 +106,7 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
 
 
 def own_kernels() -> type[AsyncKernelManager]:
-    """A class of kernel managers that start our kernel, not one of the same name in the home."""
+    """A class of kernel managers that start our kernel, and not a kernel of the same name in the home folder."""
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
@@ -120,7 +120,7 @@ def own_kernels() -> type[AsyncKernelManager]:
 def what_fits(notebook: NotebookNode, experiment: Experiment) -> NotebookNode:
     """`notebook` without the cells that are tagged for other data or another base model than the experiment's.
 
-    A tag `only-…` names one of the conditions below; a cell stays where all of its own hold.
+    A tag `only-…` names one of the conditions below; a cell stays where the conditions of all its tags hold.
     """
     shared = experiment.shared
     source = shared.source

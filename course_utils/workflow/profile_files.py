@@ -21,11 +21,11 @@ STEPS_OF_RATES = {5: (1 / 3, 2 / 3, 1.0, 5 / 3, 10 / 3), 3: (1 / 3, 1.0, 10 / 3)
 
 
 def new_profile(name: str, overrides: dict[str, str], minutes: float) -> tuple[Path, Experiment]:
-    """Write the profile `name` for the data and the base model of `overrides`; its file, and its experiment.
+    """Write the profile `name` for the data and base model of `overrides`; returns its file and its experiment.
 
-    It has as many seeds, trials of a search and training texts as fit into `minutes` on this machine: seeds and trials
-    first, then texts. Raises CourseError where a profile of that name is there, the data or the model cannot be read,
-    or the time is too short for 500 texts and three seeds.
+    The profile has as many seeds, trials of a search and training texts as fit into `minutes` on this machine: first
+    seeds and trials, then texts. Raises CourseError where a profile of that name is there, the data or the model
+    cannot be read, or the time is too short for 500 texts and three seeds.
     """
     if not NAME.fullmatch(name):
         raise CourseError(f"{name!r} is no name of a profile; type small letters, digits and hyphens.")

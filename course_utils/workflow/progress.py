@@ -1,4 +1,4 @@
-"""Shows how the workflow gets on: one live display for a watching person, else one line a finished step."""
+"""Shows the progress of the workflow: a live display at a terminal, otherwise one line per finished step."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PRIOR_SECONDS = 60  # how much work at the expected speed weighs against what wa
 class Progress:
     """Takes the events of Snakemake's jobs; `total`, `done`, `failed` and `failed_rules` tell what it learned.
 
-    expected: rule → seconds of one step on the machine where they were guessed, the basis of the time left; found:
-    rule → what says, in lines, what a finished step of it found.
+    expected: rule → seconds of one step on the machine where they were estimated, the basis of the time left; found:
+    rule → the function that gives, in lines, what a finished step of the rule found.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Progress:
         return sorted(self.titles[job].rpartition(" ")[2] for job in self.failed if self.rules[job] == "notebook")
 
     def reason(self, log: Path) -> str:
-        """Why not everything was made; `log` is Snakemake's own, which alone knows what came before its first event."""
+        """Why not everything was made; only Snakemake's own `log` holds what happened before its first event."""
         if self.failed:
             return f"{counted(len(self.failed), 'step')} failed"
         words = self.error or _last_line(log)

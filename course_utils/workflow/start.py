@@ -1,4 +1,4 @@
-"""The one command: checks what was asked for, then lets Snakemake do what is not up to date."""
+"""The command ./run_all.sh: checks what was asked for, then lets Snakemake do what is not up to date."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
     check_writable(reports_folder(), "COURSE_REPORTS")
     for place in map(relative_to_project, (runs_folder(), reports_folder())):
         if FILLED_IN.search(place):
-            raise CourseError(f"{place}: Snakemake fills in braces and <words>; give the folder a name without them.")
+            raise CourseError(f"{place}: Snakemake replaces braces and <words>; give the folder a name without them.")
     cores, together = cores or usable_cores(), processes_a_run()
     gpus_a_run()  # asked for by the Snakefile, which would say it less well
     if shared.threads > cores:
@@ -94,7 +94,7 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
 
 
 def announce(experiment: Experiment, cores: int) -> None:
-    """Say what is about to be made, which settings were taken by whom, and roughly how long all of it takes."""
+    """Say what is about to be made, which methods take which settings, and roughly how long all of it takes."""
     profile, runs = experiment.profile, counted(len(experiment.configs()), "run")
     print(f"{profile.title} ({experiment.name}): {profile.description}")
     for name, takers in experiment.takers.items():
@@ -107,7 +107,7 @@ def announce(experiment: Experiment, cores: int) -> None:
     on = counted(gpus, "GPU") if gpus else counted(cores, "core")
     all_of_it = duration(expected_total(experiment, cores))
     methods = counted(len(experiment.methods), "method")
-    print(f"  {runs} of {methods}; from nothing roughly {all_of_it} on {on}", flush=True)
+    print(f"  {runs} of {methods}; with nothing done yet roughly {all_of_it} on {on}", flush=True)
 
 
 def say_understood(lines: list[str]) -> None:
@@ -117,7 +117,7 @@ def say_understood(lines: list[str]) -> None:
 
 
 def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool, elsewhere: bool = False) -> int:
-    """Run Snakemake, show how it gets on, and say at the end where everything is; `elsewhere`: on a cluster."""
+    """Run Snakemake, show its progress, and say at the end where everything is; `elsewhere`: on a cluster."""
     log = PROJECT / "logs" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{experiment.name}.log"
     log.parent.mkdir(exist_ok=True)
     expected = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
@@ -169,7 +169,7 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
 
 
 def not_printed(log: Path) -> list[str]:
-    """What the binding of the report said of characters that no font has."""
+    """The lines in the log of the report about characters that no font has."""
     lines = log.read_text("utf-8").splitlines() if log.is_file() else []
     return [line for line in lines if line.startswith(NOT_PRINTED)]
 
@@ -208,8 +208,8 @@ def snakemake(command: list[str], variables: dict[str, str], log: IO, progress: 
 def only_one_at_a_time() -> Iterator[None]:
     """Hold this checkout's lock, after waiting for another holder.
 
-    The system frees it however its holder ends: at once on this machine, after a minute or two where another one that
-    shares the folder went down. The file beside the lock only names the holder.
+    The system frees the lock in whatever way its holder ends: at once on this machine, and after a minute or two where
+    another machine that shares the folder went down. The file beside the lock only names the holder.
     """
     STATE.mkdir(exist_ok=True)
     lock, holder = locked(STATE / "course.lock"), STATE / "course.holder"
@@ -243,7 +243,7 @@ def variables() -> dict[str, str]:
 
 
 def private_folders() -> dict[str, str]:
-    """Variables that give what libraries keep in the home a place here, where the home cannot be written to."""
+    """Variables that move what libraries keep in the home into the project, if the home cannot be written to."""
     home = Path(os.path.expanduser("~"))
 
     def is_of_use(folder: Path) -> bool:
@@ -260,7 +260,7 @@ def private_folders() -> dict[str, str]:
 def end_marked_processes() -> None:
     """End every process that a start in this checkout has left, those in sessions of their own included.
 
-    Only the holder of the lock may call it: whatever carries the mark then belongs to it, or to nobody.
+    Only the holder of the lock may call this: every process with the mark is then its own, or left by an ended start.
     """
     import psutil
 

@@ -1,4 +1,4 @@
-"""What the Snakefile asks of a step: what it depends on, and what it is given."""
+"""What the Snakefile needs to know of a step: what the step depends on, and what it is given."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def training_code(record: Path, method: str) -> str:
 
 
 def content(*files: Path) -> str:
-    """Hash of what is in `files`: a file that was replaced by an older one is noticed by it, not by its date."""
+    """Hash of what is in `files`: it notices a file that was replaced by an older one, as a date would not."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

@@ -47,9 +47,7 @@ def pruned(results):
     """What no records hold."""
 
 
-def test_a_measurement_is_of_the_runs_that_there_are(experiment, monkeypatch):
-    monkeypatch.setattr(measurements, "MEASUREMENTS", {})
-
+def test_a_measurement_is_of_the_runs_that_there_are(experiment):
     def count(results):
         return len(results.runs)
 
@@ -58,10 +56,8 @@ def test_a_measurement_is_of_the_runs_that_there_are(experiment, monkeypatch):
     assert find(everything) == len(everything.runs)
     less = type(everything)(everything.experiment, everything.runs[1:], [])
     assert find(less) == len(everything.runs) - 1
-    measurements.measure_all(everything)
-    assert json.loads((runs.runs_folder() / experiment.name / published.MEASURED).read_text("utf-8")).keys() == {
-        "count"
-    }
+    kept = runs.runs_folder() / experiment.name / published.MEASURED
+    assert find(everything) == json.loads(kept.read_text("utf-8"))["count"]["found"] == len(everything.runs)
 
 
 def test_records_say_what_the_runs_said(experiment, monkeypatch):
@@ -71,7 +67,6 @@ def test_records_say_what_the_runs_said(experiment, monkeypatch):
         asked.append(results)
         return pd.DataFrame({"ms": {ADAPTER: 1.5}})
 
-    monkeypatch.setattr(measurements, "MEASUREMENTS", {})
     find = measurements.measurement(times)
     assert find(read_runs(experiment)) == find(read_runs(experiment)) == {"ms": {ADAPTER: 1.5}} and len(asked) == 1
     monkeypatch.setattr(runs, "code_of", lambda method: {"another": "code"})  # that of this checkout does not matter

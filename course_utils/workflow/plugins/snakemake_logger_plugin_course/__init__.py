@@ -1,6 +1,6 @@
-"""A logger plugin for Snakemake: tells the start what becomes of the jobs, one JSON object a line, through a pipe.
+"""A logger plugin for Snakemake: tells `workflow.start` about the jobs, one JSON object per line, through a pipe.
 
-The start puts this folder's parent on the path, and the pipe's descriptor into COURSE_EVENTS.
+`workflow.start` puts this folder's parent on the path, and the pipe's descriptor into COURSE_EVENTS.
 """
 
 import json
