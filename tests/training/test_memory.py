@@ -116,3 +116,13 @@ def test_memory_is_foreseen_within_a_fifth(tmp_path, runs_in):
     peaks = [int(line) / 1000 for line in told.split()]
     foreseen = [expected_memory(load_experiment("smoke", run).config(run["methods"][0])) for run in runs]
     assert foreseen == pytest.approx(peaks, rel=0.2)
+
+
+@pytest.mark.slow
+def test_sentences_of_many_lengths_take_no_more_in_bf16(runs_in):
+    """Each length needs kernels of its own, and those of all lengths together would take a third more."""
+    run = {"precision": "bf16", "methods": [ADAPTER], "seeds": 1, "max_train": 1_500, "epochs": 1, "max_other": 16}
+    told = subprocess.run([sys.executable, "-c", PEAKS, json.dumps([run])], cwd=PROJECT, stdout=subprocess.PIPE)
+    assert expected_memory(load_experiment("smoke", run).config(ADAPTER)) == pytest.approx(
+        int(told.stdout) / 1000, rel=0.2
+    )
