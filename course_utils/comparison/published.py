@@ -107,11 +107,15 @@ def publish_records(results: ExperimentRuns) -> Path:
 
 
 def _facts(run: Run) -> pd.DataFrame:
-    """What `run` recorded of its update; the directions, most of the bytes, only where chapter 06 compares them."""
+    """What `run` recorded of its update; its spectrum and directions, most of the bytes, only where the report needs them."""
     if (own := run.updates()) is None:
         return pd.DataFrame()
-    compared = run.config.study == "main" and run.config.seed in SEEDS_COMPARED
-    return own.assign(run=run_name(run.config), directions=own["directions"] if compared else None)
+    main = run.config.study == "main"
+    return own.assign(
+        run=run_name(run.config),
+        singular_values=own["singular_values"] if main else None,
+        directions=own["directions"] if main and run.config.seed in SEEDS_COMPARED else None,
+    )
 
 
 def _scores(runs: list[Run]) -> pd.DataFrame:
