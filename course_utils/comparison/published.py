@@ -107,7 +107,7 @@ def publish_records(results: ExperimentRuns) -> Path:
 
 
 def _facts(run: Run) -> pd.DataFrame:
-    """What `run` recorded of its update; its spectrum and directions, most of the bytes, only where the report needs them."""
+    """What `run` recorded of its update; spectrum and directions, most of the bytes, only where a report needs them."""
     if (own := run.updates()) is None:
         return pd.DataFrame()
     main = run.config.study == "main"
