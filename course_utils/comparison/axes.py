@@ -77,26 +77,27 @@ def read_axis(results: ExperimentRuns, factor: str) -> list[Series]:
             key = method, study.beside, frozenset(study.varies) - {RATE}
             before = laws.get(key, Series(method, study.beside, (), {}))
             points = before.points
-            others = _at_other_rates(results, study.beside, method) if RATE in study.varies else []
-            for runs in filter(None, (results.of(method, own) for own in (study.beside, *others, name))):
+            at, beside = results.of(method, name), results.of(method, study.beside)
+            if RATE in study.varies:
+                beside = at_best_rate(results, method, study.beside)
+            for runs in filter(None, (beside, at)):
                 value = _value(runs[0], factor)
                 points[value] = max(points.get(value, runs), runs, key=_validation_accuracy)
             laws[key] = Series(method, study.beside, (*dict.fromkeys(before.varies + study.varies),), points)
     return [series for law in laws.values() if (series := _on_shared_seeds(law))]
 
 
-def _at_other_rates(results: ExperimentRuns, beside: str, method: str) -> list[str]:
-    """The studies that train `method` as the study `beside` does, but at another learning rate.
-
-    There are none beside the main runs, whose rate was searched.
+def at_best_rate(results: ExperimentRuns, method: str, study: str) -> list[Run]:
+    """The runs of `method` in `study`, or in a study that differs in the learning rate alone and has the better
+    validation accuracy. The main runs, whose rate was searched, are always their own.
     """
-    if beside not in (studies := results.experiment.studies):
-        return []
-    usual = results.experiment.config(method, study=beside)
-    others = [name for name, study in studies.items() if method in study.methods]
-    return [
-        name for name in others if [*differing_settings(usual, results.experiment.config(method, study=name))] == [RATE]
-    ]
+    studies, config = results.experiment.studies, results.experiment.config
+    names = [study]
+    if study in studies and method in studies[study].methods:
+        usual = config(method, study=study)
+        others = (name for name, other in studies.items() if method in other.methods)
+        names += [name for name in others if [*differing_settings(usual, config(method, study=name))] == [RATE]]
+    return max(filter(None, (results.of(method, name) for name in names)), key=_validation_accuracy, default=[])
 
 
 def _on_shared_seeds(series: Series) -> Series | None:

@@ -20,6 +20,7 @@ from course_utils.comparison.axes import (
     accuracy_in_per_cent,
     accuracy_table,
     answers,
+    at_best_rate,
     contrasts,
     interactions,
     leaders,
@@ -234,8 +235,8 @@ def _law(series: Series) -> str:
 
 
 def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
-    """The other adapters of the study beside a law of the rank, as rows of an `accuracy_table`."""
-    runs = {name: results.of(name, law.beside) for name in results.experiment.methods if name != law.method}
+    """The other adapters of the study beside a law of the rank, as rows of an `accuracy_table`, each `at_best_rate`."""
+    runs = {name: at_best_rate(results, name, law.beside) for name in results.experiment.methods if name != law.method}
     adapters = {name: own for name, own in runs.items() if own and not METHODS[name].is_baseline}
     points = [Series(name, law.beside, (), {_rank(own[0].config): own}) for name, own in adapters.items()]
     table = accuracy_table(points)
