@@ -22,7 +22,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     from scipy.optimize import minimize_scalar
 
     limit = np.log(20)
-    found = minimize_scalar(lambda t: score(logits / np.exp(t), labels)["nll"], bounds=(-limit, limit))
+    nll = METRICS["nll"].value
+    found = minimize_scalar(lambda t: nll(logits / np.exp(t), labels), bounds=(-limit, limit))
     return float(np.exp(found.x))
 
 

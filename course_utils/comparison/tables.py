@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -438,13 +438,13 @@ def accuracy_by_set(results: ExperimentRuns) -> pd.DataFrame:
 
     Columns method, set (its title), estimate, low, high. The majority class is that of the set itself.
     """
+    accuracy: Any = METRICS["accuracy"].over_seeds
     rows = []
     for of, title in evaluation_sets(results).items():
         predictions = read_predictions(results, of=of)
         for name, answers in (predictions.baselines | predictions.predicted).items():
-            found = _scores(answers.to_numpy(), predictions.labels.to_numpy(), _classes(results))
-            ends = {end: 100 * found[f"accuracy{column}"] for end, column in ENDS.items()}
-            rows.append({"method": name, "set": title} | ends)
+            found = accuracy(answers.to_numpy(), predictions.labels.to_numpy())
+            rows.append({"method": name, "set": title} | {end: 100 * getattr(found, end) for end in ENDS})
     return pd.DataFrame(rows, columns=["method", "set", *ENDS])
 
 
