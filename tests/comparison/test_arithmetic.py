@@ -28,7 +28,7 @@ def test_the_count_is_that_of_the_shapes():
 
 def test_the_activations_are_those_that_a_real_step_keeps():
     """An adapter's are fewer: the input of a frozen layer is read for the gradient of its weight alone."""
-    experiment, tokens = load_experiment("smoke", {"lora.dropout": 0.0}), 26
+    experiment, tokens = load_experiment("smoke", {f"{ADAPTER}.dropout": 0.0}), 26
     config = experiment.config(ADAPTER)
     model = METHODS[ADAPTER].adapt(config.base.load(config.task), config.settings)
     weights, kept = {parameter.data_ptr() for parameter in model.parameters()}, {}
