@@ -162,6 +162,7 @@ rule measure:
         mem_mb=expected_memory(SHARED),
         device=1,
         gpu=gpus_a_run(),
+        runtime=10 + ceil(expected_seconds(SHARED)),  # it may evaluate and train on some dozens of adapters
     message:
         "Measure what needs weights or a clock"
     shell:

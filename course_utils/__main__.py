@@ -371,10 +371,9 @@ def baselines(profile: Profile = "quick", overrides: Overrides = []) -> None:  #
 @app.command(hidden=True)
 def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # noqa: B006
     """Measure what the comparison cannot compute from records: it needs weights or a clock."""
-    from course_utils.comparison.tables import read_runs
-    from course_utils.report.exhibits import measure_all
+    from course_utils.workflow.measure import measure
 
-    measure_all(read_runs(load_experiment(profile, parse_overrides(overrides))))
+    measure(load_experiment(profile, parse_overrides(overrides)))
 
 
 @app.command(hidden=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from course_utils.audit.card import Card
 from course_utils.audit.evidence import read_evidence
@@ -13,7 +14,12 @@ from course_utils.audit.knowledge import KNOWLEDGE
 from course_utils.audit.parameters import PARAMETER_CHECKS
 from course_utils.audit.scores import SCORE_CHECKS
 from course_utils.audit.settings import SETTING_CHECKS
+from course_utils.comparison.measurements import measurement
 from course_utils.errors import CourseError
+from course_utils.runs import CARD
+
+if TYPE_CHECKING:
+    from course_utils.comparison.tables import ExperimentRuns
 
 __all__ = ["EXAMPLE_CARD", "HOLDS", "MISSING", "REFUTED", "UNCHECKED", "Finding", "audit_card", "scope"]
 EXAMPLE_CARD = Path(__file__).with_name("example_card.md")
@@ -33,6 +39,16 @@ def audit_card(path: Path | str, adapter: Path | str | None = None, config: Path
     if all(f.verdict == MISSING for f in findings) and not any(map(evidence.card.data.get, METADATA)):
         raise CourseError(f"{path} is no model card: it has no metadata, and claims nothing that could be checked.")
     return [*findings, *_lacking(evidence.card, {finding.kind for finding in findings})]
+
+
+@measurement
+def audits_of_runs(results: ExperimentRuns) -> dict[str, Any]:
+    """Cards of an experiment's adapters, findings on them, how many of these were checked, and which were refuted."""
+    cards = [run.folder / CARD for run in results.runs if not run.method.is_baseline]
+    findings = [finding for card in cards for finding in audit_card(card)]
+    checked = sum(finding.verdict in (HOLDS, REFUTED) for finding in findings)
+    refuted = [finding.claim for finding in findings if finding.verdict == REFUTED]
+    return {"cards": len(cards), "findings": len(findings), "checked": checked, "refuted": refuted}
 
 
 def scope(path: Path | str, adapter: Path | str | None = None, config: Path | str | None = None) -> str:

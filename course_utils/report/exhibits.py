@@ -14,21 +14,18 @@ from matplotlib.figure import Figure
 
 from course_utils.audit import audit
 from course_utils.comparison import agreement, calibration, controls, tables
-from course_utils.comparison.arithmetic import TOKENS, step_table, work_by_method
+from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, shown
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.evaluation_time import MERGED, times_of_first_runs
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
-from course_utils.comparison.measurements import mark_as_up_to_date, measurement
-from course_utils.comparison.sparsity import sized_ways
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
-from course_utils.runs import CARD
 from course_utils.stats import Interval, ranks
 from course_utils.tasks.classification import METRICS
 from course_utils.text import escape_markdown, one_line, signed_points, template
@@ -332,28 +329,8 @@ def audits(results: ExperimentRuns) -> None:
     """What an audit says of a card with the published claims, and of the cards of this experiment's runs."""
     example = pd.DataFrame([vars(finding) for finding in audit.audit_card(audit.EXAMPLE_CARD)])
     show_table(example.rename(columns=str.capitalize)[["Claim", "Verdict", "Found"]], say.audits_table())
-    found = audits_of_runs(results)
+    found = audit.audits_of_runs(results)
     show_markdown(say.audits_text(found["cards"], found["findings"], found["checked"], found["refuted"]))
-
-
-@measurement
-def audits_of_runs(results: ExperimentRuns) -> dict[str, Any]:
-    """How many findings the audit has on the cards of the adapters, how many were checked, and which refuted."""
-    cards = [run.folder / CARD for run in results.runs if not run.method.is_baseline]
-    findings = [finding for card in cards for finding in audit.audit_card(card)]
-    checked = sum(finding.verdict in (audit.HOLDS, audit.REFUTED) for finding in findings)
-    refuted = [finding.claim for finding in findings if finding.verdict == audit.REFUTED]
-    return {"cards": len(cards), "findings": len(findings), "checked": checked, "refuted": refuted}
-
-
-MEASUREMENTS = (sized_ways, controls.quantised_base, times_of_first_runs, work_by_method, audits_of_runs)
-
-
-def measure_all(results: ExperimentRuns) -> None:
-    """Measure, and keep, all that the exhibits of chapter 06 need beside records."""
-    for find in MEASUREMENTS:
-        find(results)
-    mark_as_up_to_date(results)
 
 
 def _in_ms(interval: Interval) -> str:

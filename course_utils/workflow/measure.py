@@ -1,0 +1,22 @@
+"""The workflow's step `measure`: all that chapter 06 needs beside the records of the runs."""
+
+from __future__ import annotations
+
+from course_utils.audit.audit import audits_of_runs
+from course_utils.comparison.arithmetic import work_by_method
+from course_utils.comparison.controls import quantised_base
+from course_utils.comparison.evaluation_time import times_of_first_runs
+from course_utils.comparison.measurements import mark_as_up_to_date
+from course_utils.comparison.sparsity import sized_ways
+from course_utils.comparison.tables import read_runs
+from course_utils.config import Experiment
+
+MEASUREMENTS = (sized_ways, quantised_base, times_of_first_runs, work_by_method, audits_of_runs)
+
+
+def measure(experiment: Experiment) -> None:
+    """Measure, and keep, what was not yet measured of the runs of `experiment`."""
+    results = read_runs(experiment)
+    for find in MEASUREMENTS:
+        find(results)
+    mark_as_up_to_date(results)
