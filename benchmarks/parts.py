@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import Trainer
 
 from benchmarks.steps import contender
+from course_utils.comparison.arithmetic import kept_by_forward
 from course_utils.training import speed
 
 PRODUCTS, ATTENTION, DROPOUT, POINTWISE, PRECISION, EMBEDDINGS, OPTIMISER, REST = PARTS = (
@@ -76,21 +77,13 @@ def memory_by_part(name: str) -> dict[str, float]:
     weights = [*model.parameters(), *model.buffers()]
     states = [getattr(weight, "quant_state", None) for weight in model.parameters()]
     constants = [state.absmax for state in states if state is not None]
-    held = {tensor.untyped_storage().data_ptr() for tensor in weights}
-    kept: dict[int, int] = {}
-
-    def keep(saved: torch.Tensor) -> torch.Tensor:
-        kept[saved.untyped_storage().data_ptr()] = saved.untyped_storage().nbytes()
-        return saved
-
     batch = next(iter(trainer.get_train_dataloader()))
     batch = {key: value for key, value in batch.items() if key in ("input_ids", "attention_mask", "labels")}
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved), torch.autocast("cpu", torch.bfloat16):
-        loss = model.train()(**batch).loss
-    loss.backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        output, activations = kept_by_forward(model.train(), **batch)
+    output.loss.backward()
     moments = [value for state in optimizer.state.values() for value in state.values() if value.numel() > 1]
     gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
-    activations = sum(size for place, size in kept.items() if place not in held)
     return {
         "weights": _mb([*weights, *constants]),
         "gradients": _mb(gradients),

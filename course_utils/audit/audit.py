@@ -44,7 +44,7 @@ def audit_card(path: Path | str, adapter: Path | str | None = None, config: Path
 @measurement
 def audits_of_runs(results: ExperimentRuns) -> dict[str, Any]:
     """Cards of an experiment's adapters, findings on them, how many of these were checked, and which were refuted."""
-    cards = [run.folder / CARD for run in results.runs if not run.method.is_baseline]
+    cards = [card for run in results.runs if not run.method.is_baseline and (card := run.folder / CARD).is_file()]
     findings = [finding for card in cards for finding in audit_card(card)]
     checked = sum(finding.verdict in (HOLDS, REFUTED) for finding in findings)
     refuted = [finding.claim for finding in findings if finding.verdict == REFUTED]

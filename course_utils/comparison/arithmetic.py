@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from math import nan
+from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_utils.comparison.measurements import measurement
@@ -28,25 +30,30 @@ def work_of_a_text(config: RunConfig, tokens: int = TOKENS) -> dict[str, float]:
     """
     model = METHODS[config.method].adapt(config.base.without_weights(config.task), config.settings).to("meta").train()
     texts = torch.zeros(config.batch_size, tokens, dtype=torch.long, device="meta")
-    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    with FlopCounterMode(display=False) as counter:
+        try:
+            output, stored = kept_by_forward(model, input_ids=texts, labels=texts[:, 0])
+        except RuntimeError:
+            return {"forward": nan, "backward": nan, "activations": nan}
+        forward = counter.get_total_flops()
+        output.loss.backward()
+        both = counter.get_total_flops()
+    found = {"forward": forward, "backward": both - forward, "activations": stored}
+    return {name: value / len(texts) for name, value in found.items()}
+
+
+def kept_by_forward(model: nn.Module, **inputs: torch.Tensor) -> tuple[Any, int]:
+    """The output of `model`, and the bytes that its forward pass keeps for the backward one, weights apart."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(saved: torch.Tensor) -> torch.Tensor:
         kept[saved.untyped_storage()._cdata] = saved.untyped_storage()
         return saved
 
-    with FlopCounterMode(display=False) as counter:
-        try:
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
-                loss = model(input_ids=texts, labels=texts[:, 0]).loss
-        except RuntimeError:
-            return {"forward": nan, "backward": nan, "activations": nan}
-        forward = counter.get_total_flops()
-        loss.backward()
-        both = counter.get_total_flops()
-    stored = sum(storage.nbytes() for place, storage in kept.items() if place not in weights)
-    found = {"forward": forward, "backward": both - forward, "activations": stored}
-    return {name: value / len(texts) for name, value in found.items()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        output = model(**inputs)
+    weights = {weight.untyped_storage()._cdata for weight in (*model.parameters(), *model.buffers())}
+    return output, sum(storage.nbytes() for place, storage in kept.items() if place not in weights)
 
 
 @measurement

@@ -215,10 +215,12 @@ def _restore(run: PublishedRun) -> None:
 
 def _weights_are_read(experiment: Experiment, config: RunConfig) -> bool:
     """Whether a run's weights are needed: a chapter shows the run, or the comparison cuts its update."""
-    gated = [
-        (METHODS[name].control, study.beside)
-        for study in experiment.studies.values()
-        for name in study.methods
-        if study.varies[:1] == ("sparsity",)
-    ]
-    return (config.study, config.seed) == ("main", 0) or (config.method, config.study) in gated
+    sized: set[tuple[str, str]] = set()  # method and study of runs whose effective size is compared
+    for name, study in experiment.studies.items():
+        for method in study.methods:
+            if study.varies[:1] == ("sparsity",):
+                beside = (method, METHODS[method].control or "")
+                sized |= {(method, name), *((each, study.beside) for each in beside)}
+            elif study.varies[:1] == ("rank",):
+                sized.add((method, name))
+    return (config.study, config.seed) == ("main", 0) or (config.method, config.study) in sized
