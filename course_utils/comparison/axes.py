@@ -13,7 +13,7 @@ import pandas as pd
 
 from course_utils.comparison.conclusions import MINIMUM_SEEDS
 from course_utils.comparison.strays import refuse_strays
-from course_utils.config import differing_settings
+from course_utils.config import Experiment, differing_settings
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.stats import CrossedBootstrap, Judged, SeedVariance, judge_differences
@@ -91,13 +91,18 @@ def at_best_rate(results: ExperimentRuns, method: str, study: str) -> list[Run]:
     """The runs of `method` in `study`, or in a study that differs in the learning rate alone and has the better
     validation accuracy. The main runs, whose rate was searched, are always their own.
     """
-    studies, config = results.experiment.studies, results.experiment.config
-    names = [study]
-    if study in studies and method in studies[study].methods:
-        usual = config(method, study=study)
-        others = (name for name, other in studies.items() if method in other.methods)
-        names += [name for name in others if [*differing_settings(usual, config(method, study=name))] == [RATE]]
+    names = [study, *at_other_rates(results.experiment, method, study)]
     return max(filter(None, (results.of(method, name) for name in names)), key=_validation_accuracy, default=[])
+
+
+def at_other_rates(experiment: Experiment, method: str, study: str) -> list[str]:
+    """The studies that differ from a side `study` of `method` in the learning rate alone; of the main runs, none."""
+    studies, config = experiment.studies, experiment.config
+    if study not in studies or method not in studies[study].methods:
+        return []
+    usual = config(method, study=study)
+    others = (name for name, other in studies.items() if method in other.methods)
+    return [name for name in others if [*differing_settings(usual, config(method, study=name))] == [RATE]]
 
 
 def _on_shared_seeds(series: Series) -> Series | None:

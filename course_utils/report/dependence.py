@@ -40,14 +40,15 @@ from course_utils.text import and_joined, signed_points, template
 QUERY_AND_VALUE, EVERYTHING = "query and value", "everything"
 LAYERS: dict[tuple[str, ...], str] = {("query-value",): QUERY_AND_VALUE, ("all-linear",): "all linear layers"}
 
-FACTOR_OF = {  # function → the factor whose studies it reads
-    "training_sizes": "max_train",
-    "placements": "target_modules",
-    "ranks": "rank",
-    "learning_rates": RATE,
-    "head_rates": "head_learning_rate",
-    "sparsities": "sparsity",
+FACTORS_OF: dict[str, tuple[str, ...]] = {  # function → the factors whose studies it reads
+    "training_sizes": ("max_train",),
+    "placements": ("target_modules", "trained_modules"),
+    "ranks": ("rank",),
+    "learning_rates": (RATE,),
+    "head_rates": ("head_learning_rate",),
+    "sparsities": ("sparsity", "rank"),
 }
+AT_BEST_RATE = ("placements", "ranks")  # functions that read the runs beside at other rates as well
 
 
 def _with_interval(contrast: Contrast) -> str:

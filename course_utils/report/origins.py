@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from course_utils.comparison.axes import at_other_rates
 from course_utils.config import Experiment
 from course_utils.methods import METHODS
-from course_utils.report.dependence import FACTOR_OF
+from course_utils.report.dependence import AT_BEST_RATE, FACTORS_OF
 from course_utils.text import and_joined, code_span
 
 SCHEME, PREFIX = "origin:", "origin-"
@@ -72,7 +73,13 @@ def _reads(origin: Origin, experiment: Experiment) -> str:
     if origin.function == "exhibits.learning_rates":
         studies = [name for name, study in experiment.studies.items() if not study.final]
     else:
-        factor = FACTOR_OF.get(origin.function.rpartition(".")[2] if origin.function.startswith("dependence") else "")
-        axis = {name: study for name, study in experiment.studies.items() if factor and study.varies[:1] == (factor,)}
-        studies = [*dict.fromkeys([study.beside for study in axis.values()]), *axis] or ["main"]
+        function = origin.function.removeprefix("dependence.")
+        factors = FACTORS_OF.get(function, ())
+        axis = {name: study for name, study in experiment.studies.items() if {*study.varies[:1]} & {*factors}}
+        beside = [*dict.fromkeys(study.beside for study in axis.values())]
+        if function in AT_BEST_RATE:
+            beside += [
+                at for each in beside for name in experiment.methods for at in at_other_rates(experiment, name, each)
+            ]
+        studies = [*dict.fromkeys([*beside, *axis])] or ["main"]
     return f"Runs of {and_joined([code_span(study) for study in studies])}." if studies else "No run."

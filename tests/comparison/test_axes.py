@@ -21,7 +21,7 @@ from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
-from course_utils.report import dependence, exhibits
+from course_utils.report import dependence, exhibits, origins
 from course_utils.report.abstract import finding
 from course_utils.report.display import TEMPLATES
 
@@ -97,6 +97,18 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
     said = "\n".join(word for word in shown if isinstance(word, str))
     assert "No effect of the rank is shown" in shown[2].get_title(loc="left")
     assert said.count("against rank 8, 0.0") == 6 and "less accurate" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exhibit", [dependence.placements, dependence.ranks], ids=lambda exhibit: exhibit.__name__)
+def test_the_origins_name_every_study_that_an_exhibit_reads(results, shown, monkeypatch, exhibit):
+    read, of = set(), type(results).of
+    monkeypatch.setattr(
+        type(results), "of", lambda own, method, study="main": read.add(study) or of(own, method, study)
+    )
+    exhibit(results)
+    said = origins.entry(origins.Origin("06_comparison", 1, f"dependence.{exhibit.__name__}"), EXPERIMENT)
+    assert len(read) > 5 and all(f"`{study}`" in said for study in read - {"main"})  # the margin is that of main
 
 
 def test_a_head_with_a_rate_of_its_own_is_compared_with_the_same_method(results, shown):
