@@ -242,7 +242,7 @@ def test_an_origin_names_the_function_and_the_runs_that_it_read(monkeypatch):
     assert mark["c"][2][0] == f"#{origin.anchor}"
     said = origins.entry(origin, load_experiment("full"))
     assert "`course_utils.report.dependence.ranks`, called in cell 7" in said
-    assert "Runs of `size-1500`, `rank-1`," in said and "`main`" not in said
+    assert "Runs of `size-1500`," in said and "`rank-1-alpha-16`," in said and "`main`" not in said
 
 
 def test_data_stays_text(bound, page):
