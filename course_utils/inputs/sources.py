@@ -15,7 +15,7 @@ from course_utils.inputs.columns import NO_COLUMNS, Columns, Texts, examples
 from course_utils.inputs.embedded import SENTENCES, embedded_sentences
 from course_utils.inputs.facts import Facts
 from course_utils.inputs.tables import READERS, from_dataset, read_table
-from course_utils.paths import find_path
+from course_utils.paths import PROJECT, find_path
 from course_utils.text import and_joined, code_span, plain_title
 
 if TYPE_CHECKING:
@@ -126,14 +126,22 @@ class Domains(Source):
 class Hub(Source):
     """A data set of the hub: `path` is its id there, `part` the name of a configuration.
 
-    With a branch, a tag or no `revision`, the commit of today is read; one process asks for it once.
+    With a branch, a tag or no `revision`, the commit of today is read; one process asks for it once. `copy` is a folder
+    that is read in place of the hub where it is there, seen from the project's root.
     """
 
     path: str = ""
     part: str | None = None
     revision: str | None = None
+    copy: str = ""
+
+    def files(self) -> list[Path]:
+        return copied.files() if (copied := self._copied()) else []
 
     def read(self, setting: str = "data") -> Texts:
+        if copied := self._copied():
+            texts = copied.read(setting)
+            return replace(texts, understood=[*texts.understood, f"the copy in {self.copy}, not the hub"])
         import datasets
 
         datasets.disable_progress_bars()
@@ -168,6 +176,11 @@ class Hub(Source):
             raise CourseError(f"{setting}={self.name}: it has no split train, but {and_joined([*splits])}")
         texts = examples(tables, self.columns)
         return replace(texts, understood=[*texts.understood, f"{self.path} at its commit {commit}"], revision=commit)
+
+    def _copied(self) -> Files | None:
+        if not (self.copy and (PROJECT / self.copy).is_dir()):
+            return None
+        return Files(str(PROJECT / self.copy), self.title, self.facts, columns=self.columns)
 
 
 @cache
@@ -264,6 +277,7 @@ SST2 = Hub(
     further=OTHER_DOMAINS,
     path="stanfordnlp/sst2",
     revision="8d51e7e4887a4caaa95b3fbebbf53c0490b58bbb",
+    copy="data/SST-2",
 )
 EMBEDDED = Rated(
     "embedded",

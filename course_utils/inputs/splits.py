@@ -168,7 +168,7 @@ def _read(source: Source, setting: str, removed: dict[str, int]) -> _Reading:
     judged = "test" if "test" in frames else "dev"
     evaluation, names = frames[judged], texts.class_names
     ids = hashlib.sha256(" ".join(sorted(evaluation.example_id)).encode()).hexdigest()
-    if source is SST2 or ids == SST2_EXAMPLES:
+    if ids == SST2_EXAMPLES or (source is SST2 and judged == "dev"):
         title, prefix, judged, is_like = SST2.title, SST2.name, "validation", SST2
         names = SENTIMENT if names == ("0", "1") else names
     pool = _without(frames["train"], set(evaluation.key), removed, "train, in an evaluation set")

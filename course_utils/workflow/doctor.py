@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from course_utils import __version__
 from course_utils.config import Experiment, load_experiment, profile_names
 from course_utils.host import has_bf16, has_gpu, memory_mib, usable_cores
+from course_utils.inputs.sources import find_source
 from course_utils.paths import PROJECT
 from course_utils.text import duration
 from course_utils.training.memory import expected_memory
@@ -62,6 +63,8 @@ def obstacles(experiment: Experiment, machine: Capabilities) -> list[str]:
     config = experiment.shared
     profile = experiment.profile
     from_hub = [name for name in ("base_model", "data") if getattr(config, name) != "embedded"]
+    if find_source(config.data).files():
+        from_hub.remove("data")
     lacking = []
     if machine.disk < profile.disk_gb:
         lacking.append(f"{profile.disk_gb:g} GB of disk")

@@ -46,8 +46,8 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
         and f"; {METHODS[FULL].title} at {grids[FULL][4]:g}" in said
     )
     assert "A trial differs" not in said
-    shorter = "A trial differs from a main run in max_train (7,000 and not all) and epochs (1 and not 3)."
-    assert shorter in search_sentences(table, load_experiment("sst2"))
+    shorter = "A trial differs from a main run in max_train (8,000 and not all) and epochs (1 and not 3)."
+    assert shorter in search_sentences(table, load_experiment("sst2", {"epochs": 3}))
     assert len(table) == 30 and f"[methods.{ADAPTER}]\nlearning_rate = {grids[ADAPTER][2]:g}" in winners_as_toml(table)
 
 

@@ -8,6 +8,7 @@ import pytest
 from small import EMBEDDED, SENTIMENT
 
 from course_utils.errors import CourseError
+from course_utils.inputs import sources
 from course_utils.inputs.embedded import embedded_sentences
 from course_utils.inputs.splits import load_data, normalise
 
@@ -166,6 +167,18 @@ def test_hub_out_of_reach_is_one_sentence(monkeypatch):
     monkeypatch.setattr("datasets.load_dataset_builder", unreachable)
     with pytest.raises(CourseError, match="data=sst2.*type data=FILE"):
         load_data("sst2")
+
+
+def test_a_copy_of_sst2_is_read_in_place_of_the_hub(folder, monkeypatch):
+    copy = folder / "data" / "SST-2"
+    copy.mkdir(parents=True)
+    for file in ("train.tsv", "dev.tsv"):
+        (folder / file).rename(copy / file)
+    monkeypatch.setattr(sources, "PROJECT", folder)
+    loaded = load_data("sst2")
+    assert loaded.source == "sst2" and loaded.revision is None and "the copy in data/SST-2" in loaded.understood[-1]
+    assert loaded.titles["test"] == "SST-2 validation" and "products" in loaded.sets
+    assert [file.name for file in sources.find_source("sst2").files()] == ["dev.tsv", "train.tsv"]
 
 
 def test_very_long_texts_take_no_time(folder):
