@@ -44,7 +44,9 @@ def build_paper(results: ExperimentRuns) -> Path:
         scratch = Path(name)
         exhibits = read_exhibits(notebook, scratch)
         filters = {"titled": lambda name: shown(name).title, "in_points": difference_in_points}
-        text = template(TEMPLATES / "paper.md.jinja", filters).render(_facts(results, exhibits))
+        text = template(TEMPLATES / "paper.md.jinja", filters).render(
+            _facts(results, exhibits) | {"related_work": read_section(notebook, "Related work")}
+        )
         blocks = parse_markdown(text)
         make_citations(blocks, "the paper")
         front = {"finding": finding(results), "abstract": abstract(results)}
@@ -84,6 +86,13 @@ def read_exhibits(notebook: Path, scratch: Path) -> dict[str, dict[str, list[str
                 case "sentences":
                     of_call["text"].append("".join(data["text/markdown"]))
     return found
+
+
+def read_section(notebook: Path, title: str) -> str:
+    """What stands below the heading `title`, in the cell of a notebook that begins with it; nothing where none does."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    sources = ("".join(cell["source"]).partition("\n") for cell in cells if cell["cell_type"] == "markdown")
+    return next((below for heading, _, below in sources if heading == f"## {title}"), "")
 
 
 def _placed(

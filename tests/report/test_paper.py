@@ -34,6 +34,7 @@ def results(runs_in, tmp_path, monkeypatch):
     caption = {"kind": "caption"}
     cells = [
         {"cell_type": "markdown", "source": ["exhibits.accuracies(results) in prose"]},
+        {"cell_type": "markdown", "source": ["## Related work\n", "\n", "Others compare too.\n"]},
         cell(
             "exhibits.accuracies",
             (table, {"kind": "table", "caption": "Accuracies."}),
@@ -54,6 +55,9 @@ def test_exhibits_are_read_from_the_executed_chapter(results, tmp_path):
         "accuracies": ["table", "figure"],
         "conclusions": ["text"],
     }
+    chapter = paper._notebook(results.experiment)
+    assert paper.read_section(chapter, "Related work").strip() == "Others compare too."
+    assert paper.read_section(chapter, "Unrelated work") == ""
     assert (tmp_path / "accuracies-2.svg").read_text() == SVG and "![a square]" in found["accuracies"]["figure"][0]
 
 
