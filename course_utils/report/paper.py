@@ -44,9 +44,8 @@ def build_paper(results: ExperimentRuns) -> Path:
         scratch = Path(name)
         exhibits = read_exhibits(notebook, scratch)
         filters = {"titled": lambda name: shown(name).title, "in_points": difference_in_points}
-        text = template(TEMPLATES / "paper.md.jinja", filters).render(
-            _facts(results, exhibits) | {"related_work": read_section(notebook, "Related work")}
-        )
+        facts = _facts(results, exhibits) | {"related_work": read_section(notebook, "Related work")}
+        text = template(TEMPLATES / "paper.md.jinja", filters).render(facts)
         blocks = parse_markdown(text)
         make_citations(blocks, "the paper")
         front = {"finding": finding(results), "abstract": abstract(results)}
