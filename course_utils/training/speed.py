@@ -6,6 +6,7 @@ distribution, and tests/training/test_speed.py tests it; benchmarks/README.md sa
 
 from __future__ import annotations
 
+from functools import partial
 from types import MethodType
 
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
+from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, apply_rotary_pos_emb
 
 from course_utils.methods import Method
 from course_utils.methods.sizes import plain_model
@@ -25,6 +28,7 @@ DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gpt2", "gpt_neox")
 # The tricks, as they are named at the start.
 DROPOUT, IN_BF16 = "dropout masks from NumPy", "frozen matrices kept in bf16"
 ATTENTION, FIRST_TOKEN = "attention for short texts", "the last block for the first token alone"
+LAST_TOKEN = "the last block for the last token alone"
 
 
 def fitting(model: nn.Module, precision: str = "fp32") -> list[str]:
@@ -33,6 +37,7 @@ def fitting(model: nn.Module, precision: str = "fp32") -> list[str]:
     fits = {
         ATTENTION: not on_gpu and plain_model(model).config.model_type in ENCODERS + DECODERS,
         FIRST_TOKEN: any(isinstance(module, TransformerBlock) for module in model.modules()),
+        LAST_TOKEN: not on_gpu and isinstance(plain_model(model), GenericForSequenceClassification) and _blocks(model),
         IN_BF16: precision == "bf16",
         DROPOUT: not on_gpu,
     }
@@ -52,6 +57,11 @@ def speed_up(model: nn.Module, method: Method, precision: str = "fp32") -> nn.Mo
     if FIRST_TOKEN in tricks:
         last = [module for module in model.modules() if isinstance(module, TransformerBlock)][-1]
         last.forward = MethodType(first_token_forward, last)
+    if LAST_TOKEN in tricks:
+        last = _blocks(model)[-1]
+        last.forward = MethodType(last_token_forward, last)
+        plain_model(model).config.use_cache = False  # a text is read once
+        plain_model(model).register_forward_pre_hook(partial(_find_last_tokens, last), with_kwargs=True)
     if ATTENTION in tricks:
         plain_model(model).set_attn_implementation(SHORT_ATTENTION)
     return model
@@ -123,6 +133,46 @@ def first_token_forward(block: TransformerBlock, hidden_states, attention_mask=N
     )
     attended = block.sa_layer_norm(attention.out_lin(context.flatten(2)) + first)
     return block.output_layer_norm(block.ffn(attended) + attended)
+
+
+def _blocks(model: nn.Module) -> list[LlamaDecoderLayer]:
+    return [module for module in model.modules() if type(module) is LlamaDecoderLayer]
+
+
+def _find_last_tokens(last: nn.Module, model: nn.Module, arguments: tuple, named: dict) -> None:
+    """Tell the block where each text's last token is, (batch, 1): the rightmost that pads nothing, as its head does."""
+    ids = named["input_ids"] if "input_ids" in named else arguments[0]
+    last.last_tokens = ((ids != model.config.pad_token_id).int() * torch.arange(ids.shape[1])).argmax(-1, keepdim=True)
+
+
+def last_token_forward(block: LlamaDecoderLayer, hidden_states, attention_mask, position_embeddings, **kwargs):
+    """The last block of a Llama for the last token of each text: (batch, tokens, dim) → the same, in every place.
+
+    LlamaForSequenceClassification reads no other. Keys and values still come from every token, so the result is exact;
+    queries, attention output and feed-forward layer are computed for one token only.
+    """
+    attention, (batch, tokens, _) = block.self_attn, hidden_states.shape
+    place = (torch.arange(batch)[:, None], block.last_tokens)
+    cos, sin = (each.expand(batch, -1, -1) for each in position_embeddings)
+    normed, residual = block.input_layernorm(hidden_states), hidden_states[place]
+
+    def heads(projected: torch.Tensor) -> torch.Tensor:
+        return projected.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+
+    query, key = heads(attention.q_proj(normed[place])), heads(attention.k_proj(normed))
+    query, _ = apply_rotary_pos_emb(query, query, cos[place], sin[place])
+    key, _ = apply_rotary_pos_emb(key, key, cos, sin)
+    context, _ = short_attention(
+        attention,
+        query,
+        key,
+        heads(attention.v_proj(normed)),
+        None if attention_mask is None else attention_mask.transpose(1, 2)[place],
+        attention.scaling,
+        attention.attention_dropout if attention.training else 0.0,
+    )
+    attended = residual + attention.o_proj(context.flatten(2))
+    return (attended + block.mlp(block.post_attention_layernorm(attended))).expand(-1, tokens, -1)
 
 
 def keep_frozen_matrices_in_bf16(model: nn.Module, method: Method) -> None:

@@ -2,12 +2,20 @@
 
 import pytest
 import torch
-from small import ADAPTER, SENTIMENT
+from small import ADAPTER, FULL, SENTIMENT
 from torch import nn
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
-from course_utils.training.speed import FastDropout, keep_frozen_matrices_in_bf16, short_attention
+from course_utils.training.speed import (
+    LAST_TOKEN,
+    FastDropout,
+    fitting,
+    keep_frozen_matrices_in_bf16,
+    short_attention,
+    speed_up,
+)
 from course_utils.training.trainer import adapted_model
 
 SENTENCES = ["a gripping, funny film that nobody should miss", "dull", "not bad at all, whatever they say"]
@@ -79,3 +87,28 @@ def test_fast_dropout_resumes_with_torchs_generator_and_rests_in_evaluation():
     torch.set_rng_state(state)
     assert torch.equal(first, dropout(x))
     assert dropout.eval()(x) is x
+
+
+@pytest.mark.parametrize("padding", ["left", "right", "none"])
+def test_a_decoder_reads_its_last_token_as_transformers_does(padding):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4}
+    config = LlamaConfig(vocab_size=40, num_key_value_heads=2, pad_token_id=0, num_labels=2, **sizes)
+    model = LlamaForSequenceClassification(config).train()  # without dropout
+    ids = torch.randint(1, 40, (4, 9))
+    mask = torch.ones_like(ids)
+    if padding != "none":
+        for row, pads in enumerate([0, 2, 5, 1]):
+            away = slice(0, pads) if padding == "left" else slice(9 - pads, 9)
+            ids[row, away], mask[row, away] = 0, 0
+    ids[0, -1] = 0  # a text may itself end in the token that pads
+    results = []
+    for _ in range(2):
+        model.zero_grad()
+        output = model(input_ids=ids, attention_mask=mask, labels=torch.tensor([0, 1, 1, 0]))
+        output.loss.backward()
+        results.append([output.logits.detach(), *(parameter.grad for parameter in model.parameters())])
+        speed_up(model, METHODS[FULL])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+    assert LAST_TOKEN in fitting(model)
