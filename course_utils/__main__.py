@@ -222,6 +222,7 @@ def report(
     if figure and (figure.suffix not in (".svg", ".png") or not figure.parent.is_dir()):
         raise CourseError(f"--figure {figure}: type the name of an .svg or .png file in a folder that exists.")
 
+    from course_utils.comparison.across import write_conclusions
     from course_utils.comparison.published import publish_records
     from course_utils.comparison.tables import read_runs, write_comparison
     from course_utils.report.bind import build_report, write_cards
@@ -231,6 +232,8 @@ def report(
 
     results = read_runs(experiment)
     write_comparison(results)
+    if results.runs:
+        write_conclusions(results)
     html, pdf = build_report(results)
     print(f"The report is in {html} and {pdf}.")
     print(f"The gallery of the runs is in {write_gallery(results)}.")

@@ -7,6 +7,7 @@ from math import inf
 from statistics import mean
 from typing import Any
 
+from course_utils.comparison.across import Conclusions, Verdict, conclude, disagreements, others
 from course_utils.comparison.baselines import shown
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, difference_in_points, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
@@ -61,6 +62,14 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         ],
         "trained_on": data[0].sizes["train"] if data else 0,
         "regime": size_regime(results, best) if len(judged.adapters) > 1 else "",
+        "unconfirmed": unconfirmed(results) if results.runs else [],
         "minimum_seeds": MINIMUM_SEEDS,
         "within": f"within {100 * judged.margin:.1f} points",
     }
+
+
+def unconfirmed(results: ExperimentRuns) -> list[tuple[Conclusions, list[Verdict]]]:
+    """Other experiments, with the differences that are shown here and that they, who judge them too, do not show."""
+    ours = conclude(results)
+    found = [(other, [one for one, _ in disagreements(ours, other)[0] if one.differs]) for other in others(results)]
+    return [(other, pairs) for other, pairs in found if pairs]

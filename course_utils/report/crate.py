@@ -31,6 +31,7 @@ MADE = {
     "report.pdf": "The report as a PDF",
     "paper.pdf": "The comparison on a few pages",
     "gallery.html": "The runs to sort, filter and plot",
+    "conclusions.json": "What the main comparison concludes",
     "comparison.csv": "A row for every run",
     "comparison_columns.csv": "What the columns of comparison.csv hold",
     "baselines.csv": "A row for every baseline that fine-tunes nothing",

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from course_utils.audit import audit
 from course_utils.comparison import agreement, calibration, controls, tables
+from course_utils.comparison.across import conclude, disagreements, others
 from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, shown
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment
@@ -158,6 +159,25 @@ def calibrations(results: ExperimentRuns) -> None:
     figure = plots.reliability_diagram(calibration.reliability(scaled), "Accuracy against confidence of each method")
     show_figure(figure, say.calibrations_figure(), say.calibrations_alt(wide["ece"]))
     show_markdown(say.calibrations_text(wide["ece"]))
+
+
+def across(results: ExperimentRuns) -> None:
+    """What the experiments whose reports lie beside this one say of the same methods."""
+    ours = conclude(results)
+    theirs = [other for other in others(results) if {*other.methods} & {*ours.methods}]
+    if not theirs:
+        show_markdown(say.across_alone())
+        return
+    columns = {
+        each.experiment: {
+            name: f"{100 * own.mean:.1f} [{100 * own.low:.1f}, {100 * own.high:.1f}]"
+            for name, own in each.methods.items()
+        }
+        for each in (ours, *theirs)
+    }
+    table = pd.DataFrame(columns).reindex([name for name in METHODS if name in ours.methods]).fillna("–")
+    show_table(table.rename(index=_title).rename_axis("Method"), say.across_table(len(theirs)))
+    show_markdown(say.across_text([(other, *disagreements(ours, other)) for other in theirs]))
 
 
 def other_domains(results: ExperimentRuns) -> None:

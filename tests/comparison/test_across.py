@@ -1,0 +1,77 @@
+"""A report keeps its conclusions, and a report beside it says where the two do not agree."""
+
+import json
+
+import pytest
+from made_up import write_run
+from small import ADAPTER, FULL, HEAD, MULTIPLIED
+
+from course_utils.comparison.across import CONCLUSIONS, conclude, disagreements, others, write_conclusions
+from course_utils.comparison.tables import read_runs
+from course_utils.config import load_experiment
+from course_utils.errors import CourseError
+from course_utils.methods import METHODS
+from course_utils.report import abstract, exhibits
+
+METHODS_USED = [HEAD, FULL, ADAPTER, MULTIPLIED]
+
+
+@pytest.fixture
+def concluded(runs_in, tmp_path, monkeypatch):
+    """Makes an experiment of three seeds with these accuracies, and keeps its conclusions."""
+    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
+
+    def make(**accuracy):
+        # another length makes it another experiment
+        overrides = {"seeds": 3, "precision": "fp32", "methods": METHODS_USED, "max_length": 100 + len(made)}
+        experiment = load_experiment("smoke", overrides)
+        for config in experiment.configs():
+            write_run(config, accuracy.get(config.method, 0.6) + 0.005 * (config.seed - 1), validated=True)
+        made.append(read_runs(experiment))
+        write_conclusions(made[-1])
+        return made[-1]
+
+    made = []
+    return make
+
+
+def test_two_reports_say_where_they_do_not_agree(concluded, monkeypatch):
+    ours = concluded(**{FULL: 0.9, ADAPTER: 0.9, MULTIPLIED: 0.7})
+    theirs = concluded(**{FULL: 0.9, ADAPTER: 0.7, MULTIPLIED: 0.7})
+    (other,) = others(ours)
+    assert other == conclude(theirs)
+    unlike, both = disagreements(conclude(ours), other)
+    assert both == 3  # of full, the adapter and the one that multiplies
+    assert [{one.first, one.second} for one, _ in unlike] == [{FULL, ADAPTER}, {ADAPTER, MULTIPLIED}]
+    assert [(one.differs, their.differs) for one, their in unlike] == [(False, True), (True, False)]
+    assert not unlike[0][0].overlaps(unlike[0][1])
+    turned = other.of(unlike[0][1].second, unlike[0][1].first)
+    assert (turned.difference, turned.low) == (-unlike[0][1].difference, -unlike[0][1].high)
+
+    said = []
+    monkeypatch.setattr(exhibits, "show_markdown", said.append)
+    monkeypatch.setattr(exhibits, "show_table", lambda frame, caption: said.append(frame))
+    exhibits.across(ours)
+    table, sentences = said
+    assert [*table.columns] == [ours.experiment.name, theirs.experiment.name] and len(table) == len(METHODS_USED)
+    assert "of 3 pairs" in sentences and "1 has the same verdict" in sentences
+    assert sentences.count("do not overlap") == 2
+    pair = f"{METHODS[ADAPTER].title} and {METHODS[MULTIPLIED].title}"
+    assert f"does not show the difference between {pair} that" in abstract.abstract(ours)
+    assert f"difference between {pair} that" not in abstract.abstract(theirs)
+
+
+def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, tmp_path, monkeypatch):
+    ours = concluded(**{FULL: 0.9, ADAPTER: 0.7, MULTIPLIED: 0.7})
+    said = []
+    monkeypatch.setattr(exhibits, "show_markdown", said.append)
+    monkeypatch.setattr(exhibits, "show_table", lambda frame, caption: None)
+    exhibits.across(ours)
+    theirs = concluded(**{FULL: 0.85, ADAPTER: 0.7, MULTIPLIED: 0.7})
+    exhibits.across(ours)
+    assert "No other report" in said[0] and "3 have the same verdict" in said[1]
+    assert "that this one shows" not in abstract.abstract(ours)
+    file = tmp_path / "reports" / theirs.experiment.name / CONCLUSIONS
+    file.write_text(json.dumps({"experiment": "x"}))
+    with pytest.raises(CourseError, match=f"{CONCLUSIONS} cannot be read .* bind that report again"):
+        others(ours)
