@@ -245,8 +245,11 @@ def report(
     write_crate(results)
     if figure:
         from course_utils.report.exhibits import accuracy_figure
+        from course_utils.report.fonts import fit
 
-        accuracy_figure(results).savefig(figure, metadata={"Date": None})
+        drawn = accuracy_figure(results)
+        fit(drawn)
+        drawn.savefig(figure, metadata={"Date": None})
 
 
 @app.command()

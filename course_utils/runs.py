@@ -7,6 +7,7 @@ import os
 import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,7 @@ from course_utils.host import locked
 from course_utils.methods import METHODS
 from course_utils.methods.sizes import ParameterCount
 from course_utils.paths import relative_to_project, runs_folder, sha256_of
-from course_utils.tasks.classification import METRICS, Classification
+from course_utils.tasks.classification import METRICS, Classification, scores_of
 from course_utils.text import hash_of, hash_of_json, is_class_name, plain_title
 
 SCHEMA_VERSION = 2
@@ -186,6 +187,12 @@ class Run:
             table["scores"] = list(table[["logit_0", "logit_1"]].to_numpy())
             table = table.drop(columns=["logit_0", "logit_1"])
         return table
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """The predictions without their scores: columns set, example_id, label, predicted (a class). Read once."""
+        table = self.predictions()
+        return table[["set", "example_id", "label"]].assign(predicted=scores_of(table).argmax(axis=1))
 
     def history(self) -> pd.DataFrame:
         """What was logged during training: step, epoch, loss, learning_rate, validation accuracy…"""

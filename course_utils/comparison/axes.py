@@ -17,7 +17,6 @@ from course_utils.config import Experiment, differing_settings
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.stats import CrossedBootstrap, Judged, SeedVariance, judge_differences
-from course_utils.tasks.classification import scores_of
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
@@ -32,8 +31,8 @@ def answers(runs: Iterable[Run]) -> pd.DataFrame:
     """Which test texts each of `runs` got right: one row per seed, one column per text."""
     rows = {}
     for run in runs:
-        frame = run.predictions().query("set == 'test'").set_index("example_id").sort_index()
-        rows[run.config.seed] = pd.Series(scores_of(frame).argmax(axis=1) == frame["label"], index=frame.index)
+        frame = run.answers[run.answers["set"] == "test"].set_index("example_id").sort_index()
+        rows[run.config.seed] = frame["predicted"] == frame["label"]
     return pd.DataFrame(rows).T.astype(bool)
 
 

@@ -10,6 +10,7 @@ import gzip
 import json
 import shutil
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,11 @@ def _columns(config: RunConfig, classes: int) -> list[str]:
     return [f"{run_name(config)}:{label}" for label in range(1, classes)]
 
 
+@lru_cache(maxsize=1)
+def _predictions_of_all(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / PREDICTIONS)
+
+
 @dataclass(frozen=True)
 class PublishedRun(Run):
     """A run of which only the record is there; `folder` is the folder of all records."""
@@ -69,7 +75,7 @@ class PublishedRun(Run):
     def predictions(self) -> pd.DataFrame:
         """As any run's, but from every score the score of the first class is subtracted."""
         columns = _columns(self.config, len(self.result.data.class_names))
-        table = pd.read_parquet(self.folder / PREDICTIONS, columns=[*TEXT, *columns]).dropna()
+        table = _predictions_of_all(self.folder)[[*TEXT, *columns]].dropna()
         scores = np.column_stack([np.zeros(len(table), np.float32), table[columns]])
         return table[TEXT].assign(scores=list(scores))
 

@@ -237,12 +237,10 @@ def read_predictions(results: ExperimentRuns, study: str = "main", of: str = "te
     predicted: dict[str, dict[int, pd.Series]] = {}
     for method in results.experiment.methods:
         for run in results.of(method, study):
-            frame = run.predictions()
-            frame = frame[frame["set"] == of].set_index("example_id")
+            frame = run.answers[run.answers["set"] == of].set_index("example_id")
             if len(frame):
                 labels = frame["label"]
-                classes = pd.Series(scores_of(frame).argmax(axis=1), index=frame.index)
-                predicted.setdefault(method, {})[run.config.seed] = classes
+                predicted.setdefault(method, {})[run.config.seed] = frame["predicted"]
     methods = {method: pd.DataFrame(seeds).T[labels.index] for method, seeds in predicted.items()}
     return Predictions(labels, methods, _of_baselines(results, study, of, labels) if len(labels) else {})
 

@@ -14,12 +14,13 @@ import numbers
 import re
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
-from course_utils.report.fonts import said_of, without_form
+from course_utils.report.fonts import fit, said_of, without_form
 from course_utils.text import code_block, escape_markdown, one_line, template
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
+UNDATED = {"Date": None, "Creator": None}
 Format = str | Callable[[Any], str]
 
 
@@ -41,8 +43,13 @@ def show_figure(figure: Figure, caption: str, alt: str) -> None:
 
     if not caption.strip() or not alt.strip():
         raise CourseError("a figure needs a caption and an alt text: show_figure(figure, caption, alt)")
+    fit(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the axes get some of their labels while they are drawn
+        svg = _drawn(figure, "svg", metadata=UNDATED)
     written = "".join(text.get_text() for text in figure.findobj(Text))
-    svg = _drawn(figure, "svg", metadata={"Date": None, "Creator": None})
+    if fit(figure):
+        svg = _drawn(figure, "svg", metadata=UNDATED)
     png = _drawn(figure, "png", dpi=144)
     plt.close(figure)
     image = base64.b64encode(svg).decode()

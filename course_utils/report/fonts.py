@@ -5,8 +5,12 @@ from __future__ import annotations
 import unicodedata
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from course_utils.text import counted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NOT_PRINTED = "The PDF and the figures cannot print"  # how the sentence about characters that no font has begins
 NAMED = 20  # characters that the sentence names at most
@@ -29,14 +33,26 @@ def families(text: str = "") -> list[str]:
     return [*(name for name in _characters() if "CJK" not in name), han]
 
 
-def families_in_figures() -> list[str]:
-    """The same families; matplotlib is told where their files are."""
-    from matplotlib.font_manager import fontManager
+def fit(figure: Figure) -> bool:
+    """Give the texts of a figure the fonts that have all their characters; returns whether one was given another.
 
-    if not {font.name for font in fontManager.ttflist}.issuperset(names := families()):
+    A figure is drawn with matplotlib's own font, because a list of families makes every drawing slow. Where that font
+    lacks a character, its texts get all families, and matplotlib is told where the files are.
+    """
+    from matplotlib.font_manager import fontManager
+    from matplotlib.text import Text
+
+    texts = figure.findobj(Text)
+    written = "".join(text.get_text() for text in texts)
+    if not {*map(ord, written)} - _characters()["DejaVu Sans"] - {ord("\n")}:
+        return False
+    if not {font.name for font in fontManager.ttflist}.issuperset(names := families(written)):
         for file in _files():
             fontManager.addfont(file)
-    return names
+    others = [text for text in texts if text.get_family() != names]
+    for text in others:
+        text.set_family(names)
+    return bool(others)
 
 
 def without_form(text: str) -> list[str]:

@@ -15,7 +15,6 @@ from course_utils.comparison.baselines import BASELINES, MAJORITY, Baseline, sho
 from course_utils.comparison.costs import SURE, front_shares
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings, Method
-from course_utils.report.fonts import families_in_figures
 from course_utils.tasks.classification import METRICS
 from course_utils.text import in_sentence
 
@@ -24,6 +23,7 @@ WIDTH = 6.3  # inches: the text width of the PDF
 
 STYLE: Any = {
     "figure.dpi": 110,
+    "font.family": "DejaVu Sans",  # display.show_figure gives others where a text needs them
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
@@ -38,7 +38,7 @@ STYLE: Any = {
 
 def _figure(height: float = 2.8, **labels: Any):
     """A figure with one pair of axes, and what is written on these: title, xlabel, ylabel and the like."""
-    plt.rcParams.update(STYLE | {"font.family": families_in_figures()})
+    plt.rcParams.update(STYLE)
     figure, axis = plt.subplots(figsize=(WIDTH, height))
     axis.set(**labels)
     return figure, axis
@@ -46,7 +46,7 @@ def _figure(height: float = 2.8, **labels: Any):
 
 def _panels(number: int, across: int, height: float, **options: Any):
     """A figure with `number` panels, `across` in a row, each row `height` inches high, and all its axes in a row."""
-    plt.rcParams.update(STYLE | {"font.family": families_in_figures()})
+    plt.rcParams.update(STYLE)
     columns = min(across, number)
     rows = -(-number // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows), squeeze=False, **options)
