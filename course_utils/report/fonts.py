@@ -49,9 +49,9 @@ def fit(figure: Figure) -> bool:
     if not {font.name for font in fontManager.ttflist}.issuperset(names := families(written)):
         for file in _files():
             fontManager.addfont(file)
-    others = [text for text in texts if text.get_family() != names]
+    others = [text for text in texts if text.get_fontfamily() != names]
     for text in others:
-        text.set_family(names)
+        text.set_fontfamily(names)
     return bool(others)
 
 
