@@ -144,9 +144,9 @@ class CrossedBootstrap:
 
     def f1(self, predicted: np.ndarray, labels: np.ndarray, classes: Iterable[int] = (1,)) -> np.ndarray:
         """Mean over seeds of the mean F1 of `classes` in every replicate: (replicates,)."""
-        of_classes = [
-            _ratio(*(self.sentences @ part.T for part in _f1_parts(predicted, labels, of))) for of in classes
-        ]  # each (replicates, seeds)
+        parts = [part for of in classes for part in _f1_parts(predicted, labels, of)]  # each (seeds, sentences)
+        sums = np.split(self.sentences @ np.concatenate(parts).T, len(parts), axis=1)  # each (replicates, seeds)
+        of_classes = [_ratio(hits, totals) for hits, totals in zip(sums[::2], sums[1::2], strict=True)]
         return (np.mean(of_classes, axis=0) * self.seeds).sum(axis=1)
 
     def mean_interval(self, values: np.ndarray, confidence: float = 0.95) -> Interval:
