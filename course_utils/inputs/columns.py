@@ -8,7 +8,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
-from course_utils.inputs.tables import CLASS_NAMES
+from course_utils.inputs.tables import CLASS_NAMES, UNDERSTOOD
 from course_utils.text import and_joined, is_class_name
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
             understood.append(f"{file} has no labels and is left out")
             continue
         if split == "train":
-            understood.append(_said(chosen))
+            understood.append(table.attrs.get(UNDERSTOOD) or _said(chosen))
             names = table.attrs.get(CLASS_NAMES, {}).get(chosen["label"], ())
         frames[split] = (file, frame)
     order, class_names = _classes(*frames["train"], names, columns.class_names)
