@@ -75,7 +75,8 @@ def two_classes(mean: float) -> int | None:
 
 def five_classes(mean: float) -> int | None:
     """0 (very negative) to 4 (very positive) of a mean rating from −4 to +4."""
-    return sum(mean > bound for bound in (-STRONG_RATING, -CLEAR_RATING, CLEAR_RATING, STRONG_RATING))
+    strength = int(abs(mean) >= CLEAR_RATING) + int(abs(mean) >= STRONG_RATING)
+    return 2 + (strength if mean > 0 else -strength)
 
 
 def side(rating: float) -> bool | None:
