@@ -169,11 +169,11 @@ def _classes(
         many = f"there are {len(found)} different labels; is that the right column? -p label_column= names another one"
         raise CourseError(f"{file}: {few if len(found) < 2 else many}; 2 to {MOST_CLASSES} classes are needed")
     words = sorted(found, key=int) if whole else sorted(found)
+    named = [of_file[int(word)] if of_file else word for word in words]
     if not wanted:
-        named = [of_file[int(word)] if of_file else word for word in words]
         return {word: label for label, word in enumerate(words)}, tuple(named)
-    if sorted(words) == sorted(wanted):  # in the order that was given
-        return {word: label for label, word in enumerate(wanted)}, wanted
+    if sorted(named) == sorted(wanted):  # in the order that was given
+        return {word: wanted.index(name) for word, name in zip(words, named, strict=True)}, wanted
     if whole and len(words) == len(wanted):
         return {word: label for label, word in enumerate(words)}, wanted
     raise CourseError(
