@@ -8,7 +8,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
-from course_utils.inputs.tables import CLASS_NAMES
+from course_utils.inputs.tables import CLASS_NAMES, UNDERSTOOD
 from course_utils.text import and_joined, is_class_name
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
             understood.append(f"{file} has no labels and is left out")
             continue
         if split == "train":
-            understood.append(_said(chosen))
+            understood.append(table.attrs.get(UNDERSTOOD) or _said(chosen))
             names = table.attrs.get(CLASS_NAMES, {}).get(chosen["label"], ())
         frames[split] = (file, frame)
     order, class_names = _classes(*frames["train"], names, columns.class_names)
@@ -169,11 +169,11 @@ def _classes(
         many = f"there are {len(found)} different labels; is that the right column? -p label_column= names another one"
         raise CourseError(f"{file}: {few if len(found) < 2 else many}; 2 to {MOST_CLASSES} classes are needed")
     words = sorted(found, key=int) if whole else sorted(found)
+    named = [of_file[int(word)] if of_file else word for word in words]
     if not wanted:
-        named = [of_file[int(word)] if of_file else word for word in words]
         return {word: label for label, word in enumerate(words)}, tuple(named)
-    if sorted(words) == sorted(wanted):  # in the order that was given
-        return {word: label for label, word in enumerate(wanted)}, wanted
+    if sorted(named) == sorted(wanted):  # in the order that was given
+        return {word: wanted.index(name) for word, name in zip(words, named, strict=True)}, wanted
     if whole and len(words) == len(wanted):
         return {word: label for label, word in enumerate(words)}, wanted
     raise CourseError(

@@ -14,7 +14,7 @@ from course_utils.errors import CourseError, explained
 from course_utils.inputs.columns import NO_COLUMNS, Columns, Texts, examples
 from course_utils.inputs.embedded import SENTENCES, embedded_sentences
 from course_utils.inputs.facts import Facts
-from course_utils.inputs.tables import READERS, from_dataset, read_table
+from course_utils.inputs.tables import READERS, files_of, from_dataset, read_table
 from course_utils.paths import PROJECT, find_path
 from course_utils.text import and_joined, code_span, plain_title
 
@@ -75,7 +75,8 @@ def two_classes(mean: float) -> int | None:
 
 def five_classes(mean: float) -> int | None:
     """0 (very negative) to 4 (very positive) of a mean rating from −4 to +4."""
-    return sum(mean > bound for bound in (-STRONG_RATING, -CLEAR_RATING, CLEAR_RATING, STRONG_RATING))
+    strength = int(abs(mean) >= CLEAR_RATING) + int(abs(mean) >= STRONG_RATING)
+    return 2 + (strength if mean > 0 else -strength)
 
 
 def side(rating: float) -> bool | None:
@@ -127,7 +128,8 @@ class Hub(Source):
     """A data set of the hub: `path` is its id there, `part` the name of a configuration.
 
     With a branch, a tag or no `revision`, the commit of today is read; one process asks for it once. `copy` is a folder
-    that is read in place of the hub where it is there, seen from the project's root.
+    that is read in place of the hub where it is there, seen from the project's root; its classes, in their order, are
+    called as those of the source.
     """
 
     path: str = ""
@@ -141,7 +143,13 @@ class Hub(Source):
     def read(self, setting: str = "data") -> Texts:
         if copied := self._copied():
             texts = copied.read(setting)
-            return replace(texts, understood=[*texts.understood, f"the copy in {self.copy}, not the hub"])
+            if len(texts.class_names) != len(self.class_names):
+                raise CourseError(
+                    f"{setting}={self.name}: the copy in {self.copy} has {len(texts.class_names)} classes and not"
+                    f" {len(self.class_names)}; put {self.title} there, or take the folder away"
+                )
+            understood = [*texts.understood, f"the copy in {self.copy}, not the hub"]
+            return replace(texts, class_names=self.class_names, understood=understood)
         import datasets
 
         datasets.disable_progress_bars()
@@ -180,7 +188,8 @@ class Hub(Source):
     def _copied(self) -> Files | None:
         if not (self.copy and (PROJECT / self.copy).is_dir()):
             return None
-        return Files(str(PROJECT / self.copy), self.title, self.facts, columns=self.columns)
+        columns = replace(self.columns, class_names=())
+        return Files(str(PROJECT / self.copy), self.title, self.facts, columns=columns)
 
 
 @cache
@@ -195,7 +204,10 @@ def _commit(path: str, revision: str | None) -> str:
 
 
 class Files(Source):
-    """A file, or a folder with a file for training and perhaps files for validation and test."""
+    """A file, or a folder with a file for training and perhaps files for validation and test.
+
+    In the place of such a file may be a folder that holds a folder of .txt files for each class, as in IMDB.
+    """
 
     def check(self, setting: str = "data") -> None:
         self._files(setting)
@@ -212,15 +224,16 @@ class Files(Source):
         return examples(tables, self.columns)
 
     def files(self) -> list[Path]:
-        return sorted(file for files in self._files().values() for file in files)
+        return sorted(file for parts in self._files().values() for part in parts for file in files_of(part))
 
     def _files(self, setting: str = "data") -> dict[str, list[Path]]:
-        """Role (train, dev, test) → its files, shards in order."""
+        """Role (train, dev, test) → its files, shards in order, or its folder."""
         place = find_path(self.name)
         if place is None:
             raise CourseError(
                 f"{setting}={self.name}: there is no such file or folder; type {', '.join(SOURCES)}, hub:OWNER/NAME, a"
-                f" file ({', '.join(READERS)}), or a folder that holds train, dev and perhaps test as such files"
+                f" file ({', '.join(READERS)}), or a folder that holds train, dev and perhaps test as such files or as"
+                " folders of .txt files, one for each class"
             )
         if place.is_file():
             if place.suffix.lower() not in READERS:
@@ -229,18 +242,19 @@ class Files(Source):
                     f" {', '.join(READERS)}"
                 )
             return {"train": [place]}
-        there = sorted(file for file in place.iterdir() if file.is_file() and file.suffix.lower() in READERS)
+        there = sorted(path for path in place.iterdir() if _is_table(path))
         roles: dict[str, list[Path]] = {}
         for file in there:
             if role := _role(file.stem):
                 roles.setdefault(role, []).append(file)
-        if not roles and len(there) == 1:
+        if not roles and len(there) == 1 and there[0].is_file():
             return {"train": there}
         listed = and_joined([file.name for file in sorted(place.iterdir())[:20]] or ["nothing"])
         if "train" not in roles:
             raise CourseError(
                 f"{setting}={self.name}: the folder holds {listed}, and no train{and_joined([*READERS])}; call the file"
-                f" with the training examples train, that to evaluate on dev or test, or type {setting}=FILE"
+                f" with the training examples train, that to evaluate on dev or test, or type {setting}=FILE; texts in"
+                " files of their own lie in train/CLASS/*.txt"
             )
         for role, files in roles.items():
             if len({file.suffix.lower() for file in files}) > 1 or (len(files) > 1 and not _are_shards(files)):
@@ -253,6 +267,11 @@ class Files(Source):
 
 def _role(name: str) -> str | None:
     return ROLES.get(re.split(r"[\W_]", name.lower())[0])
+
+
+def _is_table(path: Path) -> bool:
+    """Whether `path` is a file that can be read, or a folder that holds folders of .txt files."""
+    return path.suffix.lower() in READERS if path.is_file() else path.is_dir() and any(path.glob("*/*.txt"))
 
 
 def _are_shards(files: list[Path]) -> bool:
@@ -278,6 +297,26 @@ SST2 = Hub(
     path="stanfordnlp/sst2",
     revision="8d51e7e4887a4caaa95b3fbebbf53c0490b58bbb",
     copy="data/SST-2",
+)
+IMDB = Hub(
+    "imdb",
+    "IMDB",
+    Facts(
+        "IMDB",
+        hub_id="stanfordnlp/imdb",
+        citations=("maas2011imdb",),
+        limits=(
+            "A review's label comes from its author's own stars: four or fewer of ten are negative, seven or more"
+            " positive. Reviews between are in none of the sets.",
+            "The model has no class for neutral reviews.",
+        ),
+        **OF_SENTIMENT,
+    ),
+    class_names=SENTIMENT,
+    columns=Columns("text", None, "label", SENTIMENT),
+    path="stanfordnlp/imdb",
+    revision="e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
+    copy="data/aclImdb",
 )
 EMBEDDED = Rated(
     "embedded",
@@ -326,7 +365,7 @@ DOMAINS = Domains(
     class_names=tuple(sorted(SENTENCES)),
     test_size=3_000,
 )
-SOURCES = {source.name: source for source in (EMBEDDED, FIVE, DOMAINS, SST2)}
+SOURCES = {source.name: source for source in (EMBEDDED, FIVE, DOMAINS, SST2, IMDB)}
 HUB_NAME = re.compile(r"hub:(?P<path>[\w.-]+/[\w.-]+)(?:/(?P<part>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?")
 
 

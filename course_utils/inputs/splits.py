@@ -33,7 +33,8 @@ class Data:
     `sets` maps a set's name to a DataFrame of example_id (16 hex digits, from the normalised text), text, perhaps
     text_pair, label (place in `class_names`) and, where people rated the sentences, mean_rating; `titles` maps it to
     what a report calls it; `removed` counts the texts that were left out, by reason; `understood` says how the source
-    was read, and `revision` at which commit of the hub; `further` names the sets of other domains.
+    was read, and `revision` at which commit of the hub. `further` names the further sets, and `domains` those of them
+    that are of other domains.
     """
 
     source: str
@@ -44,6 +45,7 @@ class Data:
     understood: list[str] = field(default_factory=list)
     revision: str | None = None
     further: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -59,7 +61,8 @@ class Data:
 class _Reading:
     """What a source gave, in a stable order; `prefix` and `title` name the source beside another one.
 
-    Training texts come from `pool`, and so does validation where `validation` is None.
+    Training texts come from `pool`, and so does validation where `validation` is None. `spare` is a second labelled set
+    to evaluate on.
     """
 
     pool: pandas.DataFrame
@@ -71,6 +74,7 @@ class _Reading:
     understood: list[str]
     is_like: Source  # what it has further sets of
     revision: str | None
+    spare: pandas.DataFrame | None = None
 
 
 def load_data(
@@ -121,17 +125,17 @@ def load_data(
         names = and_joined([repr(own.class_names[label]) for label in sorted(missing)])
         raise CourseError(f"data={origin.name}: the training set would hold nothing of {names}; raise max_train")
     others = set(pandas.concat([train, validation, *evaluation.values()]).key)
-    further = {
-        name: _without(
-            _distinct(own.is_like.read_further(name), name, removed), others, removed, f"{name}, in another set"
-        )
-        for name in own.is_like.further
-    }
+    domains = own.is_like.further
+    further = {name: _distinct(own.is_like.read_further(name), name, removed) for name in domains}
+    if own.spare is not None:
+        further = {f"{SST2.name}_test": own.spare} | further
+        titles[f"{SST2.name}_test"] = f"{SST2.title} test"
+    further = {name: _without(frame, others, removed, f"{name}, in another set") for name, frame in further.items()}
     sets |= _cut(further, origin.name, removed, max_other=max_other)
     left_out = {reason: n for reason, n in removed.items() if n}
-    titles |= own.is_like.further
+    titles |= domains
     return Data(
-        origin.name, sets, titles, left_out, own.class_names, own.understood, own.revision, (*own.is_like.further,)
+        origin.name, sets, titles, left_out, own.class_names, own.understood, own.revision, (*further,), (*domains,)
     )
 
 
@@ -165,6 +169,7 @@ def _read(source: Source, setting: str, removed: dict[str, int]) -> _Reading:
     frames = {
         name: (_ordered if name == "train" else _distinct)(frame, name, removed) for name, frame in texts.frames.items()
     }
+    spare = frames.pop("test", None) if source is SST2 and "dev" in frames else None  # the 872 are what is reported
     judged = "test" if "test" in frames else "dev"
     evaluation, names = frames[judged], texts.class_names
     ids = hashlib.sha256(" ".join(sorted(evaluation.example_id)).encode()).hexdigest()
@@ -177,7 +182,7 @@ def _read(source: Source, setting: str, removed: dict[str, int]) -> _Reading:
         validation = _without(frames["dev"], set(evaluation.key), removed, "dev, in an evaluation set")
         pool = _without(pool, set(validation.key), removed, "train, in the validation set")
     title, prefix = f"{title} {judged}", f"{prefix}_{judged}"
-    return _Reading(pool, validation, evaluation, title, prefix, names, understood, is_like, texts.revision)
+    return _Reading(pool, validation, evaluation, title, prefix, names, understood, is_like, texts.revision, spare)
 
 
 def _with_classes(other: _Reading, names: tuple[str, ...], source: str) -> pandas.DataFrame:

@@ -1,4 +1,7 @@
-"""Tables as people have them, read from a file: CSV and TSV (quoted or not, as GLUE's), JSON lines, JSON, Parquet."""
+"""Tables as people have them, read from a file: CSV and TSV (quoted or not, as GLUE's), JSON lines, JSON, Parquet.
+
+A folder with a folder of text files for each class is read as a table, too.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,43 @@ if TYPE_CHECKING:
     import pandas
 
 CLASS_NAMES = "class_names"  # in a table's attrs: column → names of its classes, where the file says them
+UNDERSTOOD = "understood"  # in a table's attrs: how it was read, where that is not by columns
+UNLABELLED_FOLDER = "unsup"  # IMDB's folder of texts without a class
 LONGEST_FIELD = 2**30  # characters; Python's own limit is 131,072
 
 
 def read_table(path: Path) -> pandas.DataFrame:
     """The table in the file `path`, values as in the file; the index gives each row's place there, as in "line 3".
 
-    Raises CourseError, with the line, where the file cannot be read in the format that its ending names.
+    Raises CourseError, with the line, where the file cannot be read in the format that its ending names. A folder, for
+    which `files_of` gives text files, is a table of text and label, the name of the folder that a file lies in.
     """
+    if path.is_dir():
+        return _read_folders(path)
     with explained(f"{path} cannot be read", "make it a file that you may read", OSError):
         points = is_lfs_pointer(path)
     if points:
         raise CourseError(f"{path} only points to the data; fetch them with git lfs pull")
     return READERS[path.suffix.lower()](path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that `read_table` reads: `path` itself, or the .txt files in the class folders of the folder `path`."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.glob("*/*.txt") if file.parent.name != UNLABELLED_FOLDER)
+
+
+def _read_folders(path: Path) -> pandas.DataFrame:
+    import pandas
+
+    files = files_of(path)
+    rows = [(_read_text(file), file.parent.name) for file in files]
+    places = [file.relative_to(path).as_posix() for file in files]
+    frame = pandas.DataFrame(rows, columns=["text", "label"], index=places, dtype=object)
+    without = f"; {UNLABELLED_FOLDER} has no class and is left out" if (path / UNLABELLED_FOLDER).is_dir() else ""
+    frame.attrs[UNDERSTOOD] = f"a text is a .txt file, and its class is the folder of the file{without}"
+    return frame
 
 
 def _read_text(path: Path) -> str:

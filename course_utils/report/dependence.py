@@ -220,7 +220,17 @@ def ranks(results: ExperimentRuns) -> None:
     )
     figure = plots.accuracy_by_factor(table, say.ranks_title(found), "rank")
     show_figure(figure, say.ranks_figure(laws[0]), say.ranks_alt(_by_series(table)))
-    show_markdown(say.ranks_text(found, usual))
+    show_markdown(
+        say.ranks_text(found, usual, {names[id(own)]: _ranks_by_rate(own) for own in laws if RATE in own.varies})
+    )
+
+
+def _ranks_by_rate(series: Series) -> dict[float, list[int]]:
+    """Learning rate → the ranks of a series that were trained at it."""
+    found: dict[float, list[int]] = {}
+    for rank, runs in series.points.items():
+        found.setdefault(runs[0].config.settings.learning_rate, []).append(rank)
+    return found
 
 
 def _rank(config: RunConfig) -> int:

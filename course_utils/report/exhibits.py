@@ -22,8 +22,10 @@ from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_i
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.evaluation_time import MERGED, times_of_first_runs
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
+from course_utils.comparison.lengths import APART, read_lengths
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
+from course_utils.config import kept_of_longer
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
@@ -238,6 +240,21 @@ def agreements(results: ExperimentRuns) -> None:
             shown["Raters − / 0 / +"] = sides.astype(str).agg(" / ".join, axis=1)
             shown["Mean"] = missed["mean_rating"].map("{:+.1f}".format)
         show_table(shown.head(8), say.missed_table("mean_rating" in missed))
+
+
+def lengths(results: ExperimentRuns) -> None:
+    """Accuracy of every method by the length of the texts, and what is cut of them."""
+    config, found = results.experiment.shared, read_lengths(results)
+    if found is None:
+        show_markdown(say.one_length_text(APART))
+        return
+    table = found.accuracy.assign(series=found.accuracy["method"].map(_title))
+    table["value"] = [f"{own.low:,} to {own.high:,}" for own in found.quarters.loc[table["quarter"]].itertuples()]
+    figure = plots.accuracy_by_factor(table, say.lengths_title(found), "tokens of a text before it is cut")
+    kept = kept_of_longer(config.truncation, results.runs[0].result.data.pairs)
+    by_method = {name: rows.set_index("value")["estimate"] for name, rows in table.groupby("series", sort=False)}
+    show_figure(figure, say.lengths_figure(found.quarters, config.max_length, kept), say.lengths_alt(by_method))
+    show_markdown(say.lengths_text(found))
 
 
 def human_ceiling(results: ExperimentRuns) -> None:

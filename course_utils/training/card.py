@@ -11,7 +11,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_utils.config import Experiment, RunConfig, as_typed, load_experiment
+from course_utils.config import Experiment, RunConfig, as_typed, kept_of_longer, load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.bases import ALL_LINEAR, target_modules, usual_targets
 from course_utils.inputs.facts import Facts
@@ -182,6 +182,7 @@ def _values(run: Run) -> dict[str, Any]:
         "head_modules": _head_modules(run.folder / "adapter"),
         "sizes": ", ".join(f"{size:,} {result.data.titles[name]}" for name, size in result.data.sizes.items()),
         "adapter_settings": _adapter_settings(result),
+        "kept": kept_of_longer(config.truncation, result.data.pairs),
         "warmup_steps": warmup_steps(config, total_steps),
         "total_steps": total_steps,
         "measurements": [(_titled(name), _in_short(value)) for name, value in result.method.items()],

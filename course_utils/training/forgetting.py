@@ -17,11 +17,11 @@ TEXTS = 150  # of each domain
 def measure_forgetting(config: RunConfig, base: nn.Module, trained: nn.Module, tokenizer, data: Data) -> Forgetting:
     """How often the nearest neighbour of a text is of its own domain, before training and after it.
 
-    The domains are the test set and the source's further sets, an equal number of texts from each. The nearest
+    The domains are the test set and the source's sets of other domains, an equal number of texts from each. The nearest
     neighbour is the text with the greatest cosine between mean-pooled states. No method is trained for this, so a lower
     share means that something was forgotten.
     """
-    domains = ["test", *data.further]
+    domains = ["test", *data.domains]
     size = min(TEXTS, *(len(data.sets[name]) for name in domains))
     frames = [data.sets[name].head(size) for name in domains]
     texts = pd.concat(frames, ignore_index=True)[

@@ -92,7 +92,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     give_memory_back()
     trained = method.load_merged(method.load_base(config.base, task, "fp32"), folder)
     forgetting = None
-    if config.study == "main" and data.further:  # before it is sped up for the tokens that a head reads
+    if config.study == "main" and data.domains:  # before it is sped up for the tokens that a head reads
         forgetting = measure_forgetting(config, config.base.load(task), trained, tokenizer, data)
     predictions, eval_seconds = _predict(config, trained, tokenizer, data, sets)
     predictions.to_parquet(folder / "predictions.parquet", index=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from course_utils.config import Experiment, RunConfig
+from course_utils.config import Experiment, RunConfig, kept_of_longer
 from course_utils.errors import CourseError, explained
 from course_utils.inputs.sources import find_source
 from course_utils.methods import METHODS
@@ -91,7 +91,7 @@ def check_inputs(experiment: Experiment) -> dict:
             _said_of_base(experiment, model, tokenizer),
             _said_of_speed(shared, model),
             *_said_of_data(data),
-            _said_of_texts(shared, tokens, unknown),
+            _said_of_texts(shared, tokens, unknown, "text_pair" in sample),
             _said_of_costs(experiment),
         ],
     }
@@ -179,14 +179,15 @@ def _said_of_data(data: Data) -> list[str]:
     ]
 
 
-def _said_of_texts(config: RunConfig, tokens: list[list[int]], unknown: float) -> str:
+def _said_of_texts(config: RunConfig, tokens: list[list[int]], unknown: float, pairs: bool) -> str:
     import numpy as np
 
     lengths: np.ndarray = np.array([len(text) for text in tokens])
     cut = (lengths > config.max_length).mean()
+    kept = f" ({kept_of_longer(config.truncation, pairs)})" if cut else ""
     return (
         f"training texts: {np.median(lengths):.0f} tokens (median), {lengths.max()} at most; {cut:.1%} are cut at"
-        f" max_length={config.max_length}; {unknown:.1%} of the tokens are unknown"
+        f" max_length={config.max_length}{kept}; {unknown:.1%} of the tokens are unknown"
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from course_utils import __version__
 from course_utils.config import Experiment, load_experiment, profile_names
 from course_utils.host import has_bf16, has_gpu, memory_mib, usable_cores
-from course_utils.inputs.sources import find_source
+from course_utils.inputs.sources import Hub
 from course_utils.paths import PROJECT
 from course_utils.text import duration
 from course_utils.training.memory import expected_memory
@@ -62,9 +62,9 @@ def obstacles(experiment: Experiment, machine: Capabilities) -> list[str]:
     """What `machine` lacks for the profile of `experiment`."""
     config = experiment.shared
     profile = experiment.profile
-    from_hub = [name for name in ("base_model", "data") if getattr(config, name) != "embedded"]
-    if find_source(config.data).files():
-        from_hub.remove("data")
+    source = config.source
+    from_hub = [] if config.base.is_embedded else ["base_model"]
+    from_hub += ["data"] if isinstance(source, Hub) and not source.files() else []
     lacking = []
     if machine.disk < profile.disk_gb:
         lacking.append(f"{profile.disk_gb:g} GB of disk")

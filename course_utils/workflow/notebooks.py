@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,20 +123,23 @@ def what_fits(notebook: NotebookNode, experiment: Experiment) -> NotebookNode:
 
     A tag `only-…` names one of the conditions below; a cell stays where the conditions of all its tags hold.
     """
+    from course_utils.comparison.lengths import differ_enough, text_lengths
+
     shared = experiment.shared
     source = shared.source
-    holds = {
-        "only-embedded-data": source.name == "embedded",
-        "only-other-data": source.name != "embedded",
-        "only-rated": hasattr(source, "judged_as"),
-        "only-sentiment": bool(source.further),
-        "only-elsewhere": bool(source.further or shared.also_evaluate),
-        "only-embedded-base": shared.base_model == "embedded",
+    holds: dict[str, Callable[[], bool]] = {
+        "only-embedded-data": lambda: source.name == "embedded",
+        "only-other-data": lambda: source.name != "embedded",
+        "only-rated": lambda: hasattr(source, "judged_as"),
+        "only-sentiment": lambda: bool(source.further),
+        "only-elsewhere": lambda: bool(source.further or shared.also_evaluate),
+        "only-long": lambda: differ_enough(text_lengths(shared)),
+        "only-embedded-base": lambda: shared.base_model == "embedded",
     }
     notebook.cells = [
         cell
         for cell in notebook.cells
-        if all(holds[tag] for tag in cell.metadata.get("tags", []) if tag.startswith("only-"))
+        if all(holds[tag]() for tag in cell.metadata.get("tags", []) if tag.startswith("only-"))
     ]
     return notebook
 

@@ -15,8 +15,8 @@ from course_utils.comparison.agreement import (
 )
 from course_utils.comparison.tables import Predictions
 from course_utils.inputs.embedded import embedded_sentences
-from course_utils.inputs.sources import CLEAR_RATING
-from course_utils.report import plots
+from course_utils.inputs.sources import CLEAR_RATING, five_classes
+from course_utils.report import exhibits, plots
 
 
 def test_kappa_of_a_worked_example():
@@ -49,6 +49,26 @@ def test_one_rater_against_the_mean_of_the_others(movies):
         signs = [np.sign(rating) * np.sign(np.delete(ratings, i).mean()) for i, rating in enumerate(ratings)]
         assert rater_agreement(ratings).tolist() == [{1: 1, 0: 0.5, -1: 0}[sign] for sign in signs]
     assert human_ceiling(movies) == pytest.approx(0.944, abs=5e-4)  # as measured when the project was designed
+
+
+def test_one_rater_in_five_classes(movies):
+    assert [five_classes(mean) for mean in (-4, -2, -1.9, -0.5, -0.4, 0, 0.4, 0.5, 1.9, 2, 4)] == [
+        0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4,
+    ]  # fmt: skip
+    assert all(five_classes(-mean) == 4 - five_classes(mean) for mean in np.arange(-4, 4.01, 0.05).round(2))
+    assert rater_agreement(np.array([2, 2, 1, -2]), five_classes).tolist() == [0, 0, 1, 0]  # means 1/3, 1/3, 2/3, 5/3
+    everyone = with_ratings(embedded_sentences("movies", ["text", "mean_rating"]))
+    assert human_ceiling(everyone, five_classes) == pytest.approx(0.558, abs=5e-4)
+
+
+@pytest.mark.parametrize(("weak", "strong", "said"), [(0.6, 0.9, "less"), (0.9, 0.6, "more"), (0.8, 0.8, "as often")])
+def test_whether_people_agree_less_is_computed(weak, strong, said):
+    person = pd.Series({"0 to 0.5": weak, "3 or more": strong})
+    assert f"People agree {said} on weakly rated" in exhibits.say.human_ceiling_title(person)
+    text = exhibits.say.human_ceiling_text(person, 0.558)
+    assert "has the class of the mean of the others in 55.8% of cases" in text and "everywhere" not in text
+    between = pd.Series({"0 to 0.5": 0.2, "1 to 1.5": 0.5, "1.5 to 2": 0.3, "3 or more": 0.9})
+    assert "the share does not rise everywhere. An" in exhibits.say.human_ceiling_text(between, 0.558)
 
 
 @pytest.fixture

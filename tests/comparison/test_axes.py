@@ -100,6 +100,13 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
 
 
 @pytest.mark.slow
+def test_a_rate_that_is_tried_for_one_rank_is_said():
+    text = dependence.say.ranks_text({}, 8, {"LoRA, s = 2": {0.003: [1], 0.001: [2, 8]}})
+    assert "validation accuracy chose. LoRA, s = 2: 0.003 at rank 1; 0.001 at rank 2 and 8." in text
+    assert "All other runs of this axis have one learning rate." in text
+    assert "All these runs have one learning rate." in dependence.say.ranks_text({}, 8, {})
+
+
 @pytest.mark.parametrize("exhibit", [dependence.placements, dependence.ranks], ids=lambda exhibit: exhibit.__name__)
 def test_the_origins_name_every_study_that_an_exhibit_reads(results, shown, monkeypatch, exhibit):
     read, of = set(), type(results).of

@@ -62,6 +62,13 @@ def test_every_format_is_read(tmp_path, write, name):
     assert load_data(str(file)).class_names == data.class_names
 
 
+def test_class_names_can_put_the_names_of_a_file_into_another_order(tmp_path):
+    write_parquet_with_names(tmp_path / "data")
+    read = find_source(str(tmp_path / "data.parquet"), Columns(class_names=("eel", "cat", "dog"))).read()
+    assert read.class_names == ("eel", "cat", "dog")
+    assert [read.class_names[label] for label in read.frames["train"].label] == [label for _, label in EXAMPLES]
+
+
 def test_a_folder_brings_its_splits_as_shards_or_under_other_names(tmp_path):
     frame = table()
     frame[:30].to_parquet(tmp_path / "train-00000-of-00002.parquet")

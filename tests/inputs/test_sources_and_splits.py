@@ -181,6 +181,23 @@ def test_a_copy_of_sst2_is_read_in_place_of_the_hub(folder, monkeypatch):
     assert [file.name for file in sources.find_source("sst2").files()] == ["dev.tsv", "train.tsv"]
 
 
+def test_a_labelled_test_file_beside_the_872_is_a_further_set(folder, monkeypatch):
+    (folder / "data").mkdir()
+    (folder / "data" / "SST-2").symlink_to(folder)
+    monkeypatch.setattr(sources, "PROJECT", folder)
+    without = load_data("sst2")
+    known = without.sets["train"].text[0], without.sets["test"].text[0]
+    examples = [(f"third sentence{n} .", n % 2) for n in range(8)] + [(text, 0) for text in known]
+    write_tsv(folder / "test.tsv", examples)
+    loaded = load_data("sst2")
+    for name in ("train", "validation", "test", "products"):
+        pandas.testing.assert_frame_equal(loaded.sets[name], without.sets[name])
+    assert keys(loaded.sets["sst2_test"]) == {normalise(text) for text, _ in examples[:8]}
+    assert loaded.titles["test"] == "SST-2 validation" and loaded.titles["sst2_test"] == "SST-2 test"
+    assert loaded.removed["sst2_test, in another set"] == 2
+    assert loaded.further == ("sst2_test", *without.further) and loaded.domains == without.domains == without.further
+
+
 def test_very_long_texts_take_no_time(folder):
     lines = [("good " * 10_000, 1), ("bad " * 10_000, 0), ("x", 1), ("y", 0), ("w0 " + "word " * 10_000, 0)]
     with open(folder / "train.tsv", "a") as file:

@@ -46,7 +46,7 @@ def files(tmp_path_factory):
         patch.chdir(folder)
         for kind, name, body in BLOCKS:
             if name:
-                Path(name).parent.mkdir(exist_ok=True)
+                Path(name).parent.mkdir(parents=True, exist_ok=True)
                 Path(name).write_text(body, "utf-8")
             elif kind == "python":
                 exec(body, {})
@@ -82,7 +82,7 @@ def test_an_example_is_understood_as_the_page_says(files, monkeypatch, place, co
 def test_most_examples_say_what_comes_out():
     assert sum(bool(said_beneath(place)) for place, _ in COMMANDS) >= 12
     kinds = {Path(name).suffix for _, name, _ in BLOCKS if name}
-    assert kinds == {".csv", ".tsv", ".jsonl", ".json"} and any(kind == "python" for kind, *_ in BLOCKS)
+    assert kinds == {".csv", ".tsv", ".jsonl", ".json", ".txt"} and any(kind == "python" for kind, *_ in BLOCKS)
 
 
 def test_the_first_examples_texts_are_what_is_written(files):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas
 import pytest
 from huggingface_hub import ModelCard
+from long_texts import as_csv
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from small import ADAPTER
@@ -19,6 +20,7 @@ from course_utils.config import load_experiment
 from course_utils.runs import load_model
 from course_utils.tasks.classification import scores_of
 from course_utils.training.train import train
+from course_utils.workflow.check import check_inputs
 
 NAMES = ("Freude", "nichts", "Ärger")
 
@@ -72,6 +74,20 @@ def test_the_card_speaks_of_these_classes_and_holds(three):
     assert "macro_f1" in metrics and "f1" not in metrics
     findings = audit_card(three.folder / "adapter")
     assert findings and not [finding for finding in findings if finding.verdict == REFUTED]
+
+
+@pytest.mark.parametrize(
+    ("truncation", "kept"), [("head", "the beginning is read"), ("head_and_tail", "the first quarter of what is read")]
+)
+def test_the_start_and_the_card_say_what_is_read_of_a_long_text(place, truncation, kept):
+    own = {"base_model": str(place / "base"), "data": str(as_csv(place, 60, most=12)), "methods": [ADAPTER]}
+    experiment = load_experiment("smoke", own | {"precision": "fp32", "max_length": 32, "truncation": truncation})
+    [said] = [line for line in check_inputs(experiment)["understood"] if line.startswith("training texts")]
+    assert f"% are cut at max_length=32 ({kept}" in said and "0.0% are cut" not in said
+    run = train(experiment.config(ADAPTER))
+    assert f"- **Maximum Length:** 32 tokens; of what is longer, {kept}" in run.card()
+    assert ("This code reads the beginning alone." in run.card()) == (truncation != "head")
+    assert not [finding for finding in audit_card(run.folder / "adapter") if finding.verdict == REFUTED]
 
 
 def test_predict_takes_texts_as_people_have_them(three, place, capsys, monkeypatch):

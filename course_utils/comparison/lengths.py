@@ -1,0 +1,94 @@
+"""Accuracy by the length of a text: what long texts cost each method, and whether length changes who leads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from course_utils.comparison.axes import Contrast, accuracy_in_per_cent, across, contrasts, less
+from course_utils.config import RunConfig
+from course_utils.methods import FLOOR
+from course_utils.tasks.classification import Classification
+
+if TYPE_CHECKING:
+    from course_utils.comparison.tables import ExperimentRuns
+
+APART = 64  # tokens from the lower to the upper quartile of length, from which on length is looked at
+SHORTEST, LONGEST = 0, 3  # quarters
+UNCUT = 10**6  # tokens of a text at most
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Accuracy by quarter of the test texts, the shortest texts first.
+
+    `quarters` has a row per quarter: texts, low and high (tokens of its shortest and of its longest text, before they
+    are cut), and cut (the share of its texts that are cut). `accuracy` has the columns method, quarter, estimate, low,
+    high, in per cent. `fall` maps a method to its accuracy on the longest quarter less that on the shortest; `moved`
+    maps two methods, the floor left out, to how their difference changes from the shortest to the longest quarter.
+    """
+
+    quarters: pd.DataFrame
+    accuracy: pd.DataFrame
+    fall: dict[str, Contrast]
+    moved: dict[tuple[str, str], Contrast]
+
+
+@cache  # the choice of cells, the cell and the exhibit ask for it
+def text_lengths(config: RunConfig) -> pd.Series:
+    """Tokens of every test text before it is cut, by its example_id."""
+    frame = config.load_data().sets["test"]
+    tokens = Classification.tokenize(frame, config.base.tokenizer(), UNCUT)
+    return pd.Series(tokens["length"], frame["example_id"])
+
+
+def differ_enough(lengths: pd.Series) -> bool:
+    """Whether the middle half of `lengths`, in tokens, is wide enough to ask what length does."""
+    return bool(lengths.quantile(0.75) - lengths.quantile(0.25) >= APART)
+
+
+def quarters_of(lengths: pd.Series) -> pd.Series:
+    """The quarter of every text, from 0, the shortest, to 3: of equal size, so that equal lengths may be parted."""
+    return pd.qcut(lengths.rank(method="first"), 4, labels=False)
+
+
+def read_lengths(results: ExperimentRuns) -> Lengths | None:
+    """The main runs by the length of the test texts; None where the texts do not differ enough."""
+    config, correct = results.experiment.shared, results.predictions.correct
+    lengths = text_lengths(config)
+    if not differ_enough(lengths):
+        return None
+    quarter = quarters_of(lengths)
+    of_quarter = lengths.groupby(quarter)
+    quarters = pd.DataFrame(
+        {
+            "texts": of_quarter.size(),
+            "low": of_quarter.min(),
+            "high": of_quarter.max(),
+            "cut": (lengths > config.max_length).groupby(quarter).mean(),
+        }
+    )
+    parts = {
+        name: [frame.loc[:, (quarter[frame.columns] == place).to_numpy()] for place in quarters.index]
+        for name, frame in correct.items()
+    }
+    rows = [
+        {"method": name, "quarter": place} | accuracy_in_per_cent(part)
+        for name, own in parts.items()
+        for place, part in enumerate(own)
+    ]
+    trained = [name for name in parts if name != FLOOR.name]
+    moved = {
+        (one, other): across(*(less(parts[one][at], parts[other][at]) for at in (LONGEST, SHORTEST)))
+        for one, other in combinations(trained, 2)
+    }
+    return Lengths(
+        quarters,
+        pd.DataFrame(rows),
+        contrasts({name: across(own[LONGEST], own[SHORTEST]) for name, own in parts.items()}),
+        contrasts(moved, independent=len(trained) - 1),
+    )
