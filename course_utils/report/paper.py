@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections import defaultdict
 from functools import partial
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from course_utils.config import Experiment
 
 CHAPTER = "06_comparison"
-CALL = re.compile(r"^(?:exhibits\.|dependence\.)?(\w+)\(results\)", re.MULTILINE)
 
 
 def build_paper(results: ExperimentRuns) -> Path:
@@ -68,29 +66,29 @@ def read_exhibits(notebook: Path, scratch: Path) -> dict[str, dict[str, list[str
     The pictures go into `scratch`.
     """
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
-        call = CALL.search("".join(cell["source"]))
-        if call is None or cell["cell_type"] != "code":
-            continue
-        of_call = found[call[1]]
-        for number, output in enumerate(cell["outputs"]):
-            course, data = output.get("metadata", {}).get("course", {}), output.get("data", {})
-            match course.get("kind"):
-                case "figure":
-                    image = f"{call[1]}-{number}.svg"
-                    (scratch / image).write_text("".join(data["image/svg+xml"]), encoding="utf-8")
-                    of_call["figure"].append(f"![{escape_markdown(course['alt'])}]({image})\n\n{course['caption']}")
-                case "table":
-                    of_call["table"].append(f"{''.join(data['text/markdown'])}\n\n{course['caption']}")
-                case "sentences":
-                    of_call["text"].append("".join(data["text/markdown"]))
+    outputs = [output for cell in _cells(notebook) for output in cell.get("outputs", [])]
+    for number, output in enumerate(outputs):
+        course, data = output.get("metadata", {}).get("course", {}), output.get("data", {})
+        of_exhibit = found[course.get("shown_by", "").rpartition(".")[2]]
+        match course.get("kind"):
+            case "figure":
+                image = f"figure-{number}.svg"
+                (scratch / image).write_text("".join(data["image/svg+xml"]), encoding="utf-8")
+                of_exhibit["figure"].append(f"![{escape_markdown(course['alt'])}]({image})\n\n{course['caption']}")
+            case "table":
+                of_exhibit["table"].append(f"{''.join(data['text/markdown'])}\n\n{course['caption']}")
+            case "sentences":
+                of_exhibit["text"].append("".join(data["text/markdown"]))
     return found
+
+
+def _cells(notebook: Path) -> list[dict[str, Any]]:
+    return json.loads(notebook.read_text("utf-8"))["cells"]
 
 
 def read_section(notebook: Path, title: str) -> str:
     """What stands below the heading `title`, in the cell of a notebook that begins with it; nothing where none does."""
-    cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    sources = ("".join(cell["source"]).partition("\n") for cell in cells if cell["cell_type"] == "markdown")
+    sources = ("".join(cell["source"]).partition("\n") for cell in _cells(notebook) if cell["cell_type"] == "markdown")
     return next((below for heading, _, below in sources if heading == f"## {title}"), "")
 
 

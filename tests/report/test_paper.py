@@ -15,7 +15,8 @@ SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="100" height="60"><rect wid
 
 
 def cell(call, *outputs):
-    shown = [{"output_type": "display_data", "data": data, "metadata": {"course": course}} for data, course in outputs]
+    by = {"shown_by": f"course_utils.report.{call}"}
+    shown = [{"output_type": "display_data", "data": data, "metadata": {"course": by | of}} for data, of in outputs]
     return {"cell_type": "code", "source": [f"{call}(results)\n"], "outputs": shown}
 
 
