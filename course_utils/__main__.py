@@ -17,7 +17,7 @@ from course_utils.host import usable_cores
 from course_utils.methods import METHODS
 from course_utils.options import INTERRUPTED, Overrides, Profile, exit_status, parse_overrides
 from course_utils.paths import relative_to_project, reports_folder, runs_folder
-from course_utils.text import and_joined, counted, duration
+from course_utils.text import and_joined, counted, duration, in_sentence
 from course_utils.workflow import fork_server
 
 SCRIPT = "peft-course"
@@ -95,15 +95,17 @@ def train(
         if (status := fork_server.ask(sys.argv[1:])) is not None:
             return status
 
-    from course_utils.tasks.classification import METRICS
     from course_utils.training import train as training
 
     experiment = load_experiment(profile, parse_overrides(overrides))
     run = training.train(experiment.config(method, seed, study), force=force)
     if is_first_process():  # it speaks for all that train together
         for name, metrics in run.result.metrics.items():
-            accuracy = METRICS["accuracy"].exact(metrics.accuracy)
-            print(f"{run.result.data.titles[name]}: accuracy {accuracy} (n = {metrics.n})")
+            judged, metric = next(iter(run.task.metrics.items()))
+            found = f"{in_sentence(metric.title)} {metric.exact(getattr(metrics, judged))}"
+            before = (run.result.metrics_before or {}).get(name)
+            before = f", before {metric.exact(getattr(before, judged))}" if before else ""
+            print(f"{run.result.data.titles[name]}: {found}{before} (n = {metrics.n})")
         print(f"The run is in {run.name}.")
     return 0
 
