@@ -19,7 +19,7 @@ from course_utils.inputs.bases import ALL_LINEAR, target_modules, usual_targets
 from course_utils.inputs.facts import Facts
 from course_utils.inputs.sources import SST2, Files
 from course_utils.inputs.splits import SST2_VALIDATION
-from course_utils.methods import METHODS
+from course_utils.methods import FLOOR, METHODS
 from course_utils.methods.base import Settings
 from course_utils.paths import BIBLIOGRAPHY
 from course_utils.runs import CARD, Run, RunResult
@@ -206,7 +206,9 @@ def _values(run: Run) -> dict[str, Any]:
         "tokenizer": result.config.base.facts.name,
         "evaluated": evaluated,
         "eval_seconds": evaluated * result.timing.eval_ms_per_example / 1000,
-        "others": [other for other in METHODS.values() if other is not method],
+        "others": [
+            other for other in METHODS.values() if other is not method and (run.task.has_head or other is not FLOOR)
+        ],
         "citations": [bibtex(key) for key in dict.fromkeys(citations)],
         "versions": {SHOWN_PACKAGES.get(name, name): number for name, number in result.environment.versions.items()},
         "date": date.today().isoformat(),
