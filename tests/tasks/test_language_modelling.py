@@ -9,7 +9,7 @@ import pytest
 import torch
 from made_up import write_run
 from peft import PeftModel
-from small import ADAPTER, ADAPTERS, EMBEDDED, FULL, HEAD, QUANTISED, tiny_decoder
+from small import ADAPTER, ADAPTERS, EMBEDDED, FULL, GATED, HEAD, QUANTISED, tiny_decoder
 from transformers import AutoModelForCausalLM
 
 from course_utils.__main__ import main
@@ -71,6 +71,19 @@ def test_scores_are_the_librarys_loss_whatever_the_batch_and_its_padding(experim
     ]  # padding occurs as text; one token is none
 
 
+def test_frozen_matrices_in_bf16_leave_the_shared_embeddings_and_the_scores_alone(experiment, decoder):
+    from course_utils.training.speed import keep_frozen_matrices_in_bf16
+
+    config = experiment.shared.model_copy(update={"precision": "bf16"})
+    model, tokenizer = decoder.load(LanguageModelling()).requires_grad_(False), decoder.tokenizer()
+    expected = predict(config, model, tokenizer, TEXTS)
+    keep_frozen_matrices_in_bf16(model, METHODS[ADAPTER])
+    assert model.get_input_embeddings().weight is model.lm_head.weight
+    layer = model.model.layers[0].mlp.up_proj
+    assert model.lm_head.weight.dtype == torch.float32 and layer.weight.dtype == torch.bfloat16
+    np.testing.assert_array_equal(predict(config, model, tokenizer, TEXTS), expected)
+
+
 def test_the_gradient_of_a_batch_in_parts_is_the_whole_batchs(experiment, decoder, tmp_path):
     """Texts of unequal length: a mean over parts would weigh their tokens unequally."""
     from course_utils.training.trainer import make_trainer
@@ -118,7 +131,8 @@ def test_bytes_are_those_of_what_is_read(decoder):
     "method", [pytest.param(name, marks=[] if name == ADAPTER else pytest.mark.slow) for name in [*ADAPTERS, FULL]]
 )
 def test_a_saved_run_gives_the_recorded_scores_again(experiment, decoder, method):
-    config = load_experiment("language", experiment.overrides | {"methods": [method]}).config(method)
+    overrides = {"methods": [method]} | ({"sparsity": 0} if method == GATED else {})  # in two steps it shuts every gate
+    config = load_experiment("language", experiment.overrides | overrides).config(method)
     run = train(config)
     rows = run.predictions().query("set == 'test'")
     texts = config.load_data().sets["test"]
