@@ -100,14 +100,13 @@ class Forgetting(Record):
 
 
 if TYPE_CHECKING:
-    Metrics = Any
+    Metrics = MetricsOfTask = Any
 else:  # one field a metric of the task: adding one there is enough
     # Of some only where they apply, or where the record is young enough to have them.
     fields = dict.fromkeys(METRICS, (float | None, None))
-    OfClassification = create_model("OfClassification", __base__=Record, n=(int, ...), **fields)
+    Metrics = create_model("Metrics", __base__=Record, n=(int, ...), **fields)
     fields = dict.fromkeys(LANGUAGE_METRICS, (float, ...))
-    OfLanguageModelling = create_model("OfLanguageModelling", __base__=Record, n=(int, ...), **fields)
-    Metrics = OfLanguageModelling | OfClassification
+    MetricsOfTask = Metrics | create_model("LanguageMetrics", __base__=Record, n=(int, ...), **fields)
 
 
 class Environment(Record):
@@ -139,9 +138,9 @@ class RunResult(Record):
     bytes: Bytes
     timing: Timing
     memory: Memory
-    metrics: dict[Title, Metrics]
+    metrics: dict[Title, MetricsOfTask]
     # of the base model before the run, on the same sets; of runs whose task needs no trained head
-    metrics_before: dict[Title, Metrics] | None = Field(None, exclude_if=lambda metrics: metrics is None)
+    metrics_before: dict[Title, MetricsOfTask] | None = Field(None, exclude_if=lambda metrics: metrics is None)
     method: dict[str, Any]
     forgetting: Forgetting | None = None  # of main runs whose source has sets of other domains
     environment: Environment

@@ -13,6 +13,7 @@ from small import ADAPTER, ADAPTERS, EMBEDDED, FULL, GATED, HEAD, QUANTISED, tin
 from transformers import AutoModelForCausalLM
 
 from course_utils.__main__ import main
+from course_utils.code_identity import code_of
 from course_utils.comparison.language import bits_of_runs, comparison_of_bits, judge_bits
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
@@ -88,11 +89,11 @@ def test_the_gradient_of_a_batch_in_parts_is_the_whole_batchs(experiment, decode
     """Texts of unequal length: a mean over parts would weigh their tokens unequally."""
     from course_utils.training.trainer import make_trainer
 
-    gradients = []
+    data, gradients = experiment.shared.load_data(), []
     for tokens_at_once in (None, 64):
         config = experiment.config(FULL).model_copy(update={"tokens_at_once": tokens_at_once})
         model, tokenizer = decoder.load(LanguageModelling()).requires_grad_(True), decoder.tokenizer()
-        trainer = make_trainer(config, model, tokenizer, config.load_data(), tmp_path)
+        trainer = make_trainer(config, model, tokenizer, data, tmp_path)
         batch = LanguageModelling.collator(tokenizer)(
             [{name: row[name] for name in ("input_ids", "attention_mask")} for row in trainer.train_dataset]
         )
@@ -160,7 +161,8 @@ def test_a_saved_run_gives_the_recorded_scores_again(experiment, decoder, method
 
 def test_predict_continues_a_text_and_the_record_is_found_again(experiment, capsys):
     run = train(experiment.config(ADAPTER))
-    assert find_run(run.config).result == run.result and "tasks.classification" not in run.result.code
+    assert find_run(run.config).result == run.result
+    assert "tasks.classification" not in run.result.code and "tasks.language_modelling" not in code_of(ADAPTER)
     assert main(["predict", str(run.folder), "The film", "--tokens", "5"]) == 0
     assert capsys.readouterr().out.startswith("The film")
     assert main(["predict", str(run.folder), "The film", "the", "--tokens", "5", "--json"]) == 0
