@@ -100,7 +100,8 @@ class Forgetting(Record):
 
 
 if TYPE_CHECKING:
-    Metrics = MetricsOfTask = Any
+    Metrics = Any
+    MetricsOfTask = Any
 else:  # one field a metric of the task: adding one there is enough
     # Of some only where they apply, or where the record is young enough to have them.
     fields = dict.fromkeys(METRICS, (float | None, None))
