@@ -158,14 +158,16 @@ def _sentence_of_best(pairs: list[PairedComparison], shares: Mapping[str, pd.Dat
     best = min(compared, key=lambda name: shares[name].to_numpy().mean())
     against = [pair if pair.first == best else pair.swapped() for pair in pairs if best in (pair.first, pair.second)]
     kinds = {
-        "fewer than": [METHODS[pair.second].title for pair in against if pair.differs],
-        "equivalent to": [METHODS[pair.second].title for pair in against if pair.equivalent and not pair.differs],
-        "not shown to differ from": [
+        "shown to be below that of": [METHODS[pair.second].title for pair in against if pair.differs],
+        "equivalent to that of": [
+            METHODS[pair.second].title for pair in against if pair.equivalent and not pair.differs
+        ],
+        "not shown to differ from that of": [
             METHODS[pair.second].title for pair in against if not (pair.differs or pair.equivalent)
         ],
     }
     said = [f"{relation} {and_joined(others)}" for relation, others in kinds.items() if others]
-    return f"{METHODS[best].title} takes the fewest bits per byte: {'; '.join(said)}."
+    return f"{METHODS[best].title} has the lowest mean of bits per byte. It is {'; '.join(said)}."
 
 
 def _other_domains(results: ExperimentRuns) -> list[str]:
