@@ -189,12 +189,12 @@ def evaluations() -> str:
     torch.set_num_threads(config.threads)
     frame = config.load_data().sets["test"].head(300)
     tokenizer = config.base.tokenizer()
-    contenders = {"base model": speed_up(config.base.load(config.task), FLOOR, config.precision)}
+    contenders = {"base model": speed_up(config.base.load(config.load_task()), FLOOR, config.precision)}
     for name in ADAPTERS:
         method, own = METHODS[name], experiment.config(name)
 
         def loaded(method=method):
-            return method.load_base(config.base, config.task, "fp32")
+            return method.load_base(config.base, config.load_task(), "fp32")
 
         with tempfile.TemporaryDirectory() as folder:
             method.save(method.finish(adapted_model(own, loaded())), Path(folder))

@@ -58,7 +58,7 @@ def plain_trainer(config: RunConfig, data, output: str, **arguments) -> Trainer:
             disable_tqdm=True,
             **arguments,
         ),
-        train_dataset=config.task.tokenize(data.sets["train"], tokenizer, config.max_length),
+        train_dataset=config.load_task().tokenize(data.sets["train"], tokenizer, config.max_length),
         data_collator=DataCollatorWithPadding(tokenizer),
     )
 
@@ -69,7 +69,7 @@ def main(seed: int, file: Path) -> None:
     data = config.load_data()
     trainer = plain_trainer(config, data, str(file.with_suffix("")))
     trainer.train()
-    test = config.task.tokenize(data.sets["test"], trainer.data_collator.tokenizer, config.max_length)
+    test = config.load_task().tokenize(data.sets["test"], trainer.data_collator.tokenizer, config.max_length)
     np.save(file, trainer.predict(test).predictions.argmax(1))
 
 

@@ -17,7 +17,8 @@ from course_utils.host import usable_cores
 from course_utils.methods import METHODS
 from course_utils.options import INTERRUPTED, Overrides, Profile, exit_status, parse_overrides
 from course_utils.paths import relative_to_project, reports_folder, runs_folder
-from course_utils.text import and_joined, counted, duration
+from course_utils.tasks import TASKS
+from course_utils.text import and_joined, counted, duration, in_sentence
 from course_utils.workflow import fork_server
 
 SCRIPT = "peft-course"
@@ -95,15 +96,17 @@ def train(
         if (status := fork_server.ask(sys.argv[1:])) is not None:
             return status
 
-    from course_utils.tasks.classification import METRICS
     from course_utils.training import train as training
 
     experiment = load_experiment(profile, parse_overrides(overrides))
     run = training.train(experiment.config(method, seed, study), force=force)
     if is_first_process():  # it speaks for all that train together
         for name, metrics in run.result.metrics.items():
-            accuracy = METRICS["accuracy"].exact(metrics.accuracy)
-            print(f"{run.result.data.titles[name]}: accuracy {accuracy} (n = {metrics.n})")
+            judged, metric = next(iter(run.task.metrics.items()))
+            found = f"{in_sentence(metric.title)} {metric.exact(getattr(metrics, judged))}"
+            before = (run.result.metrics_before or {}).get(name)
+            before = f", before {metric.exact(getattr(before, judged))}" if before else ""
+            print(f"{run.result.data.titles[name]}: {found}{before} (n = {metrics.n})")
         print(f"The run is in {run.name}.")
     return 0
 
@@ -112,7 +115,7 @@ def train(
 def predict(
     run: Annotated[str, typer.Argument(help="Folder of a run, or its adapter: runs/quick/main/METHOD/seed-0.")],
     text: Annotated[
-        list[str] | None, typer.Argument(help="Texts to classify; without any, the lines that are piped.")
+        list[str] | None, typer.Argument(help="Texts to classify or continue; without any, the lines that are piped.")
     ] = None,
     file: Annotated[
         Path | None,
@@ -130,8 +133,9 @@ def predict(
     ] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the answers to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --to jsonl.")] = False,
+    tokens: Annotated[int, typer.Option(min=1, max=1024, help="Tokens that a language model writes at most.")] = 32,
 ) -> None:
-    """Classify texts with a trained run; texts that begin with a dash come after --."""
+    """Classify texts with a trained run, or continue them with a language model; those with a dash come after --."""
     from course_utils.runs import read_run
 
     if as_json and to not in (None, "jsonl"):
@@ -143,7 +147,34 @@ def predict(
     prediction.check_usable(trained)
     form = prediction.form_of("jsonl" if as_json else to, output, file)
     texts = prediction.read_texts(trained, text or [], file, (column, pair_column), pair)
-    prediction.write(prediction.classify(trained, texts), form, output)
+    if trained.task.has_head:
+        answers = prediction.classify(trained, texts)
+    else:
+        answers = prediction.continue_texts(trained, texts, tokens)
+    prediction.write(answers, form, output)
+
+
+@app.command()
+def compare(
+    profile: Profile = "language",
+    overrides: Overrides = [],  # noqa: B006
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there, as Markdown.")] = None,
+) -> None:
+    """Compare the language models of an experiment by bits per byte, and say what they forgot."""
+    experiment = load_experiment(profile, parse_overrides(overrides))
+    if TASKS[experiment.shared.task].has_head:
+        raise CourseError(f"The comparison of {experiment.name} is chapter 06: type ./run_all.sh --profile {profile}.")
+    if output is not None and (output.is_dir() or not output.resolve().parent.is_dir()):
+        raise CourseError(f"--output {output}: type the name of a file in a folder that exists.")
+
+    from course_utils.comparison.language import comparison_of_bits
+    from course_utils.comparison.tables import read_runs
+
+    text = comparison_of_bits(read_runs(experiment))
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
 
 
 @app.command()
@@ -218,6 +249,7 @@ def report(
 ) -> None:
     """Bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv, cards and records."""
     experiment = load_experiment(profile, parse_overrides(overrides))
+    experiment.check_chapters()
     check_writable(reports_folder(), "COURSE_REPORTS")
     if figure and (figure.suffix not in (".svg", ".png") or not figure.parent.is_dir()):
         raise CourseError(f"--figure {figure}: type the name of an .svg or .png file in a folder that exists.")

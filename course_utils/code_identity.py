@@ -16,6 +16,7 @@ from pathlib import Path
 
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
+from course_utils.tasks import TASKS
 from course_utils.text import hash_of, hash_of_json
 
 KEEP_OLD_RUNS = "COURSE_KEEP_OLD_RUNS"
@@ -23,8 +24,8 @@ FROM_RECORDS = "COURSE_FROM_RECORDS"
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 ROOMS = ("inputs", "tasks", "methods", "training")
 PASSED_THROUGH = ("config", "runs")  # lead from one room to another; what they hold is in the run's configuration
-# They record and publish what was computed. The registry of methods decides nothing about one of them.
-RECORDERS = {"training.card", "training.hub", "training.provenance", "training.updates", "methods"}
+# They record and publish what was computed. The registries of methods and tasks decide nothing about one of them.
+RECORDERS = {"training.card", "training.hub", "training.provenance", "training.updates", "methods", "tasks"}
 
 
 def keeps_old_runs() -> bool:
@@ -38,10 +39,11 @@ def from_records() -> bool:
 
 
 @cache
-def code_of(method: str) -> dict[str, str]:
-    """Module or package → hash or version of all code that a run of `method` uses, as the code is now."""
-    own = {kind.__module__ for kind in type(METHODS[method]).__mro__} - {"builtins"}
+def code_of(method: str, task: str = "classification") -> dict[str, str]:
+    """Module or package → hash or version of all code that a run of `method` uses for `task`, as the code is now."""
+    own = {TASKS[task].__module__} | {kind.__module__ for kind in type(METHODS[method]).__mro__} - {"builtins"}
     of_others = {type(other).__module__ for other in METHODS.values()} - own
+    of_others |= {other.__module__ for name, other in TASKS.items() if name != task}
     hashes = _hashes([*own, "course_utils.training.train"], lambda name: _counts(name) and name not in of_others)
     packages = {name: version(name).partition("+")[0] for name in PACKAGES}
     return {name: hashed for name, hashed in hashes.items() if name not in PASSED_THROUGH} | packages

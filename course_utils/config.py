@@ -26,18 +26,20 @@ from course_utils.errors import CourseError
 from course_utils.host import has_bf16, processes
 from course_utils.inputs.columns import Columns
 from course_utils.inputs.sources import SOURCES, Source, find_source
-from course_utils.methods import METHODS
+from course_utils.methods import FLOOR, METHODS
 from course_utils.methods.base import Names, Settings
 from course_utils.paths import PROJECT, find_path, named_from_project, relative_to_project
+from course_utils.tasks import TASKS
+from course_utils.tasks.base import Task
 from course_utils.text import hash_of_json
 from course_utils.tracking import checked_tracker
 
 if TYPE_CHECKING:
     from course_utils.inputs.bases import Base
     from course_utils.inputs.splits import Data
-    from course_utils.tasks.classification import Classification
 
 PROFILES = PROJECT / "course_utils" / "profiles"
+CLASSIFICATION = "classification"  # what a record that names no task is about
 SMALL = 500  # training texts of a run that a notebook sets beside a training of its own
 NAMES_OF_PLACES = ("base_model", "data", "also_evaluate")  # settings that can name a folder or a file
 
@@ -54,6 +56,12 @@ def _shared_setting(value: str) -> str:
     return value
 
 
+def _known_task(value: str) -> str:
+    if value not in TASKS:
+        raise ValueError(f"There is no such task{_nearest(value, TASKS)}; the tasks are {', '.join(TASKS)}")
+    return value
+
+
 MethodName = Annotated[str, AfterValidator(_known_method)]
 MethodOrDefault = Annotated[str, AfterValidator(lambda name: name if name == "default" else _known_method(name))]
 SharedName = Annotated[str, AfterValidator(_shared_setting)]
@@ -67,6 +75,11 @@ class SharedSettings(BaseModel):
     base_model: str = Field("embedded", min_length=1, description="embedded, a folder, or a hub id")
     data: str = Field(
         "embedded", min_length=1, description=f"{', '.join(SOURCES)}, hub:OWNER/NAME, a file, or a folder of files"
+    )
+    task: Annotated[str, AfterValidator(_known_task)] = Field(
+        CLASSIFICATION,
+        description=f"what is learned: {', '.join(TASKS)}",
+        exclude_if=lambda task: task == CLASSIFICATION,
     )
     text_column: str | None = Field(None, min_length=1, description="column of the texts, where it cannot be guessed")
     text_pair_column: str | None = Field(None, min_length=1, description="column of the second texts, for pairs")
@@ -112,16 +125,26 @@ class SharedSettings(BaseModel):
     @property
     def source(self) -> Source:
         """The source of the data."""
-        columns = Columns(self.text_column, self.text_pair_column, self.label_column, self.class_names)
+        labelled = TASKS[self.task].has_head
+        columns = Columns(self.text_column, self.text_pair_column, self.label_column, self.class_names, labelled)
         return find_source(self.data, columns)
 
-    @property
-    def task(self) -> Classification:
-        """What is learned: the classes of the source; the source is read if it does not name them."""
+    def load_task(self) -> Task:
+        """What is learned, with the classes of the source; the source is read if it does not name them."""
         from course_utils.inputs.splits import class_names
-        from course_utils.tasks.classification import Classification
 
-        return Classification(class_names(self.source))
+        return TASKS[self.task](class_names(self.source))
+
+    def check_task(self) -> None:
+        """Raise CourseError where the base model, the methods or the settings do not fit the task."""
+        task = TASKS[self.task]
+        if not task.has_head:
+            unread = ("text_pair_column", "label_column", "class_names", "also_evaluate", "head_learning_rate")
+            if named := [name for name in unread if getattr(self, name)]:
+                raise CourseError(f"{named[0]}: task={self.task} reads single texts without labels; leave it out.")
+            if self.truncation != "head":
+                raise CourseError(f"truncation: task={self.task} reads a text from its beginning; leave it out.")
+        task().check(self.base)
 
     def files(self) -> list[Path]:
         """The reader's own files that are read: a change to one means that runs must be made again."""
@@ -132,6 +155,7 @@ class SharedSettings(BaseModel):
         """The data of a run; CourseError if they cannot be loaded, or do not fill a batch."""
         from course_utils.inputs.splits import load_data
 
+        self.check_task()
         maxima = {name: getattr(self, name) for name in ("max_train", "max_validation", "max_test", "max_other")}
         data = load_data(self.source, also_evaluate=self.also_evaluate, **maxima)
         if self.batch_size > (size := len(data.sets["train"])):
@@ -145,6 +169,8 @@ class SharedSettings(BaseModel):
                 f" gradient_accumulation={self.gradient_accumulation} parts; type -p"
                 f" batch_size={together * ceil(self.batch_size / together)}, or other numbers of processes and parts."
             )
+        if not TASKS[self.task].has_head and "text_pair" in data.sets["train"]:
+            raise CourseError(f"data={self.data}: task={self.task} reads single texts; type -p text_column=NAME.")
         if self.truncation != "head" and "text_pair" in data.sets["train"]:
             raise CourseError("truncation: a pair is cut at the end of its longer text; type -p truncation=head.")
         return data
@@ -181,6 +207,15 @@ class RunConfig(SharedSettings):
     def _settings_of_method(cls, value: Any, info) -> Any:
         method = METHODS.get(info.data.get("method"))
         return method.Settings.model_validate(value) if method and isinstance(value, dict) else value
+
+    def check_task(self) -> None:
+        """Raise CourseError where the base model, the method or the settings do not fit the task."""
+        if METHODS[self.method] is FLOOR and not TASKS[self.task].has_head:
+            raise CourseError(
+                f"methods: {METHODS[self.method].title} trains a head, and task={self.task} has none; leave the method"
+                " out. Every run is compared with the base model as it was."
+            )
+        super().check_task()
 
     @property
     def path(self) -> str:
@@ -301,9 +336,15 @@ class Experiment:
 
     @property
     def methods(self) -> list[str]:
-        """Names of the methods, from `-p methods=` or else from the profile, in the order of every table."""
-        chosen = self.overrides.get("methods") or self.profile.methods
-        return [name for name in METHODS if name in chosen]
+        """Names of the methods, from `-p methods=` or else from the profile, in the order of every table.
+
+        Of the profile's, a method that trains a head alone is left out where the task has none.
+        """
+        if chosen := self.overrides.get("methods"):
+            return [name for name in METHODS if name in chosen]
+        task = TASKS.get(self.overrides.get("task") or self.profile.settings.get("task", CLASSIFICATION))
+        has_head = task is None or task.has_head
+        return [name for name in METHODS if name in self.profile.methods and (has_head or METHODS[name] is not FLOOR)]
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -365,6 +406,15 @@ class Experiment:
             )
         except ValidationError as error:
             raise CourseError(explain_validation(error)) from None
+
+    def check_chapters(self) -> None:
+        """Raise CourseError where the chapters and the report cannot tell of the experiment's task."""
+        if not TASKS[self.shared.task].has_head:
+            raise CourseError(
+                f"task={self.shared.task}: the notebooks and the report are about classification; make each run with"
+                f" python -m course_utils train --profile {self.profile_name} --method NAME --seed N, and read the"
+                f" comparison with python -m course_utils compare --profile {self.profile_name}."
+            )
 
     def small(self, method: str, seed: int = 0) -> RunConfig:
         """The run of `method` and `seed` on the first 500 training texts; the main run where that has no more."""

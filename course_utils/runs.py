@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, ConfigDict, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from course_utils.code_identity import code_of, differing, keeps_old_runs, summary
 from course_utils.config import RunConfig
@@ -21,7 +21,10 @@ from course_utils.host import locked
 from course_utils.methods import METHODS
 from course_utils.methods.sizes import ParameterCount
 from course_utils.paths import relative_to_project, runs_folder, sha256_of
-from course_utils.tasks.classification import METRICS, Classification, scores_of
+from course_utils.tasks import TASKS
+from course_utils.tasks.base import Task
+from course_utils.tasks.classification import METRICS, scores_of
+from course_utils.tasks.language_modelling import LANGUAGE_METRICS
 from course_utils.text import hash_of, hash_of_json, is_class_name, plain_title
 
 SCHEMA_VERSION = 2
@@ -99,10 +102,13 @@ class Forgetting(Record):
 
 if TYPE_CHECKING:
     Metrics = Any
+    MetricsOfTask = Any
 else:  # one field a metric of the task: adding one there is enough
     # Of some only where they apply, or where the record is young enough to have them.
     fields = dict.fromkeys(METRICS, (float | None, None))
     Metrics = create_model("Metrics", __base__=Record, n=(int, ...), **fields)
+    fields = dict.fromkeys(LANGUAGE_METRICS, (float, ...))
+    MetricsOfTask = Metrics | create_model("LanguageMetrics", __base__=Record, n=(int, ...), **fields)
 
 
 class Environment(Record):
@@ -134,7 +140,9 @@ class RunResult(Record):
     bytes: Bytes
     timing: Timing
     memory: Memory
-    metrics: dict[Title, Metrics]
+    metrics: dict[Title, MetricsOfTask]
+    # of the base model before the run, on the same sets; of runs whose task needs no trained head
+    metrics_before: dict[Title, MetricsOfTask] | None = Field(None, exclude_if=lambda metrics: metrics is None)
     method: dict[str, Any]
     forgetting: Forgetting | None = None  # of main runs whose source has sets of other domains
     environment: Environment
@@ -142,6 +150,11 @@ class RunResult(Record):
     git: GitState | None
     files: dict[str, str]  # file below the folder → sha256
     checksum: str | None = None  # SHA-256 of all other fields; older records have none
+
+    @property
+    def task(self) -> Task:
+        """What the run learned."""
+        return TASKS[self.config.task](self.data.class_names)
 
 
 def checksum_of(record: dict[str, Any]) -> str:
@@ -159,16 +172,16 @@ class Run:
     @property
     def changed_code(self) -> list[str]:
         """Modules and packages that have changed since the run was made, so that its numbers may change, too."""
-        return differing(self.result.code, code_of(self.config.method))
+        return differing(self.result.code, code_of(self.config.method, self.config.task))
 
     @property
     def config(self) -> RunConfig:
         return self.result.config
 
     @property
-    def task(self) -> Classification:
+    def task(self) -> Task:
         """What the run learned."""
-        return Classification(self.result.data.class_names)
+        return self.result.task
 
     @property
     def method(self):
@@ -181,7 +194,10 @@ class Run:
         return relative_to_project(self.folder)
 
     def predictions(self) -> pd.DataFrame:
-        """Columns set, example_id, label, scores (a list of one logit per class); one row per evaluated text."""
+        """Columns set, example_id, label, scores (a list of one logit per class); one row per evaluated text.
+
+        For language modelling set, example_id, bytes, scores and scores_before (each summed nll and tokens).
+        """
         table = pd.read_parquet(self.folder / "predictions.parquet")
         if "logit_0" in table:  # schema 1
             table["scores"] = list(table[["logit_0", "logit_1"]].to_numpy())
@@ -327,7 +343,7 @@ def publish(folder: Path, result: RunResult) -> Run:
 
 
 def load_model(run: Run, merged: bool = True):
-    """The trained classifier of `run`, ready to predict; `merged`: ΔW added to W₀.
+    """The trained model of `run`, ready to predict; `merged`: ΔW added to W₀.
 
     Raises CourseError where its base model is no longer the one that it was trained on.
     """

@@ -62,7 +62,7 @@ def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="tes
             "memory": {"peak_bytes": 10**9, "measured_as": "peak resident set of the whole process"},
             "metrics": {set_name: metrics},
             "method": {},
-            "code": code_of(config.method),
+            "code": code_of(config.method, config.task),
             "environment": {"versions": {}, "processor": "a processor", "threads": 1, "load": (0.0, 0.0)},
             "git": None,
             "files": {},

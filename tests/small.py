@@ -3,7 +3,14 @@
 from pathlib import Path
 
 import torch
-from transformers import DistilBertConfig, DistilBertModel
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    DistilBertConfig,
+    DistilBertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from course_utils.inputs.bases import Base
 from course_utils.inputs.embedded import embedded_model
@@ -34,4 +41,28 @@ def random_base(folder: Path, **sizes: int) -> Base:
     DistilBertModel(DistilBertConfig(vocab_size=30_522, **sizes)).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((embedded_model() / name).read_bytes())
+    return Base(str(folder))
+
+
+def tiny_decoder(folder: Path) -> Base:
+    """A random Llama of two blocks, saved in `folder` with a tokenizer whose tokens are bytes and four merges."""
+    merges = [("t", "h"), ("th", "e"), ("i", "n"), ("Ġ", "the")]
+    words = [*pre_tokenizers.ByteLevel.alphabet(), *("".join(merge) for merge in merges), "<end>"]
+    tokenizer = Tokenizer(models.BPE({word: place for place, word in enumerate(sorted(words))}, merges))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=BLOCKS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        eos_token_id=sorted(words).index("<end>"),
+        bos_token_id=None,
+        tie_word_embeddings=True,
+        initializer_range=0.1,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
     return Base(str(folder))

@@ -80,8 +80,8 @@ def test_other_code_makes_a_run_again_and_is_named(experiment, monkeypatch, caps
     config = experiment.config(HEAD)
     first = train(config)
     changed = code_of(HEAD) | {"training.trainer": "0" * 16, "peft": "0.99"}
-    monkeypatch.setattr("course_utils.runs.code_of", lambda method: changed)
-    monkeypatch.setattr("course_utils.training.train.code_of", lambda method: changed)
+    monkeypatch.setattr("course_utils.runs.code_of", lambda method, task: changed)
+    monkeypatch.setattr("course_utils.training.train.code_of", lambda method, task: changed)
     assert find_run(config) is None
     [missing] = [run for run in read_runs(experiment).missing if run.config == config]
     assert missing.reason == "made by other code (peft, training.trainer)"
@@ -97,7 +97,7 @@ def test_other_code_makes_a_run_again_and_is_named(experiment, monkeypatch, caps
 @pytest.mark.slow
 def test_no_mean_is_taken_over_runs_of_different_code(experiment, monkeypatch):
     train(experiment.config(HEAD, 0))
-    monkeypatch.setattr("course_utils.training.train.code_of", lambda method: code_of(method) | {"torch": "1.0"})
+    monkeypatch.setattr("course_utils.training.train.code_of", lambda method, task: code_of(method) | {"torch": "1.0"})
     train(experiment.config(HEAD, 1))
     for keep in ("0", "1"):  # where old runs are kept, those of one code are still kept apart from those of another
         monkeypatch.setenv(KEEP_OLD_RUNS, keep)

@@ -28,7 +28,12 @@ def work_of_a_text(config: RunConfig, tokens: int = TOKENS) -> dict[str, float]:
     one, weights apart. All are nan for the few architectures that look at a value on their way, which the meta device
     does not have.
     """
-    model = METHODS[config.method].adapt(config.base.without_weights(config.task), config.settings).to("meta").train()
+    model = (
+        METHODS[config.method]
+        .adapt(config.base.without_weights(config.load_task()), config.settings)
+        .to("meta")
+        .train()
+    )
     texts = torch.zeros(config.batch_size, tokens, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as counter:
         try:

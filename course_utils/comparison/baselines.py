@@ -65,7 +65,7 @@ def frozen_features(config: RunConfig, train: pd.DataFrame) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    model, tokenizer = MeanPooled(config.base.load(config.task).base_model), config.base.tokenizer()
+    model, tokenizer = MeanPooled(config.base.load(config.load_task()).base_model), config.base.tokenizer()
     if torch.cuda.is_available():
         model.cuda()
     return make_pipeline(FunctionTransformer(lambda texts: predict(config, model, tokenizer, texts)), StandardScaler())

@@ -130,7 +130,7 @@ def quantised_base_accuracy(run: Run) -> QuantisedBase:
     The head was trained on the plain encoder, and nothing adapts to the error; QLoRA's training can make up for it.
     """
     config, test = run.config, FinalSet(run.config)
-    plain, four_bit = config.base.load(config.task), config.base.load(config.task, four_bit=True)
+    plain, four_bit = config.base.load(config.load_task()), config.base.load(config.load_task(), four_bit=True)
     errors = pd.Series(quantisation_error(four_bit, plain)).rename(short_layer_name)
     before, after = (test.correct(run.method.load(base, run.folder)) for base in (plain, dequantise(four_bit)))
     lost, won = int(sum(before & ~after)), int(sum(after & ~before))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from course_utils.tasks.classification import Classification
+    from course_utils.tasks.base import Task
 
 # Nobody is asked to convert a repository that holds only pickles; it is refused.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
@@ -194,7 +194,7 @@ class Base:
         tokenizer.padding_side = "right"
         return tokenizer
 
-    def without_weights(self, task: Classification) -> nn.Module:
+    def without_weights(self, task: Task) -> nn.Module:
         """Its architecture with the head of `task`, on the meta device."""
         import torch
 
@@ -204,7 +204,7 @@ class Base:
         with self._loading(), torch.device("meta"):
             return task.auto_model().from_config(config, **NO_CODE)
 
-    def load(self, task: Classification, *, four_bit: bool = False, precision: str = "fp32") -> nn.Module:
+    def load(self, task: Task, *, four_bit: bool = False, precision: str = "fp32") -> nn.Module:
         """The model with the head of `task`, its linear layers in NF4 with double quantisation if `four_bit`.
 
         precision: "bf16" or "fp32", what 4-bit weights are dequantised to. Everything else is 32-bit.
@@ -217,8 +217,8 @@ class Base:
         options = {"revision": self.revision, "dtype": torch.float32} | self._options(task)
         if four_bit:
             check_four_bit_kernels()
-            # not the head, or it could not be trained
-            options["quantization_config"] = nf4(head_modules(self.without_weights(task)), precision)
+            # not the head, or it could not be trained, nor an output layer, which shares the embeddings' weights
+            options["quantization_config"] = nf4(_beside_encoder(self.without_weights(task)), precision)
         logging.disable_progress_bar()  # a hundred tensors load faster than their progress bar is drawn
         verbosity = logging.get_verbosity()
         logging.set_verbosity_error()  # "newly initialised": the head, which is meant to be
@@ -234,7 +234,7 @@ class Base:
                 )
         finally:
             logging.set_verbosity(verbosity)
-        heads = head_modules(model)
+        heads = _beside_encoder(model)
         # Left at random, and in silence; BERT's pooler may be, since masked-language models come without.
         absent = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
         missing = [name for name in absent if not in_head(name, heads) and ".pooler." not in name]
@@ -249,7 +249,7 @@ class Base:
             layer.support_avx512bf16_for_cpu = False
         return model.eval()
 
-    def _options(self, task: Classification) -> dict[str, Any]:
+    def _options(self, task: Task) -> dict[str, Any]:
         """What is changed in the configuration: the head of `task`, and a padding token for decoders."""
         padding = self.config().pad_token_id
         if padding is None or padding < 0:
@@ -338,7 +338,17 @@ def name_for_adapters(base: Base) -> str:
 
 
 def head_modules(model: nn.Module) -> list[str]:
-    """Names of the modules beside the encoder: the head."""
+    """Names of the modules that a task put beside the encoder: the head. A language model has none."""
+    return [name for name in _beside_encoder(model) if name != output_layer(model)]
+
+
+def output_layer(model: nn.Module) -> str | None:
+    """Name of the layer that gives a language model's logits, which came with its weights; None where there is none."""
+    layer = model.get_output_embeddings()
+    return next((name for name, module in model.named_children() if module is layer), None)
+
+
+def _beside_encoder(model: nn.Module) -> list[str]:
     return [
         name
         for name, module in model.named_children()

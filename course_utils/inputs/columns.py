@@ -35,12 +35,16 @@ UNLABELLED = "-1"  # how GLUE marks every example of a set without labels
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns that the settings name, and the names of the classes; None and () leave the choice to the table."""
+    """Columns that the settings name, and the names of the classes; None and () leave the choice to the table.
+
+    Where a task reads no labels, the texts are not `labelled`.
+    """
 
     text: str | None = None
     text_pair: str | None = None
     label: str | None = None
     class_names: tuple[str, ...] = ()
+    labelled: bool = True
 
 
 NO_COLUMNS = Columns()
@@ -49,6 +53,8 @@ NO_COLUMNS = Columns()
 @dataclass(frozen=True)
 class Texts:
     """Labelled texts, one frame per split: text, perhaps text_pair, label (place in `class_names`).
+
+    Without classes every label is 0.
 
     `understood` holds phrases that say how the texts were read; `revision` is the commit of a data set of the hub.
     """
@@ -64,6 +70,8 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
 
     Raises CourseError, with file and line, where a column is missing or a label cannot be a class.
     """
+    if not columns.labelled:
+        return _without_labels(tables, columns)
     frames, understood, names = {}, [], ()
     for split, (file, table) in tables.items():
         chosen = _chosen(columns, list(table.columns), file, needs_label=split != "test")
@@ -85,6 +93,20 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
             )
     labelled = {split: _labelled(file, frame, order) for split, (file, frame) in frames.items()}
     return Texts(labelled, class_names, understood)
+
+
+def _without_labels(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) -> Texts:
+    """The texts of a source for a task that reads no labels; a table's one column besides the labels holds them."""
+    frames, understood = {}, []
+    for split, (file, table) in tables.items():
+        names = [name for name in table.columns if columns.text or str(name).strip().lower() not in LABEL_COLUMNS]
+        wanted = names[0] if columns.text is None and len(names) == 1 else columns.text
+        chosen = _chosen(Columns(text=wanted), names, file, needs_label=False)
+        chosen.pop("label", None)
+        frames[split] = _renamed(table, chosen).assign(label=0).reset_index(drop=True)
+        if split == "train":
+            understood.append(_said(chosen))
+    return Texts(frames, (), understood)
 
 
 def _chosen(columns: Columns, names: list[str], file: str, needs_label: bool) -> dict[str, str]:

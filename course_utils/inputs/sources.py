@@ -372,7 +372,7 @@ HUB_NAME = re.compile(r"hub:(?P<path>[\w.-]+/[\w.-]+)(?:/(?P<part>[\w.-]+))?(?:@
 def find_source(name: str, columns: Columns = NO_COLUMNS) -> Source:
     """The source that `data=` or `also_evaluate=` names, its columns as `columns` says; files need not be there yet."""
     if name in SOURCES:
-        if columns != NO_COLUMNS:
+        if replace(columns, labelled=True) != NO_COLUMNS:
             raise CourseError(
                 f"data={name}: its columns and classes are known; leave out text_column, text_pair_column, label_column"
                 " and class_names."

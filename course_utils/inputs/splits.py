@@ -116,10 +116,11 @@ def load_data(
         evaluation[other.prefix] = added
         titles[other.prefix] = other.title
 
+    labelled = bool(own.class_names)
     sets = (
-        _cut({"train": train}, origin.name, removed, max_train=max_train)
-        | _cut({"validation": validation}, origin.name, removed, max_validation=max_validation)
-        | _cut(evaluation, origin.name, removed, max_test=max_test)
+        _cut({"train": train}, origin.name, removed, labelled, max_train=max_train)
+        | _cut({"validation": validation}, origin.name, removed, labelled, max_validation=max_validation)
+        | _cut(evaluation, origin.name, removed, labelled, max_test=max_test)
     )
     if missing := set(range(len(own.class_names))) - set(sets["train"].label):
         names = and_joined([repr(own.class_names[label]) for label in sorted(missing)])
@@ -131,7 +132,7 @@ def load_data(
         further = {f"{SST2.name}_test": own.spare} | further
         titles[f"{SST2.name}_test"] = f"{SST2.title} test"
     further = {name: _without(frame, others, removed, f"{name}, in another set") for name, frame in further.items()}
-    sets |= _cut(further, origin.name, removed, max_other=max_other)
+    sets |= _cut(further, origin.name, removed, labelled, max_other=max_other)
     left_out = {reason: n for reason, n in removed.items() if n}
     titles |= domains
     return Data(
@@ -140,7 +141,9 @@ def load_data(
 
 
 def class_names(source: Source) -> tuple[str, ...]:
-    """The classes of `source`, which is read if it does not name its classes."""
+    """The classes of `source`, which is read if it does not name its classes; none where it is read without labels."""
+    if not source.columns.labelled:
+        return source.class_names
     return source.class_names or _read(source, "data", {}).class_names
 
 
@@ -323,7 +326,11 @@ def _without(frame: pandas.DataFrame, keys: set[str], removed: dict[str, int], r
 
 
 def _cut(
-    sets: dict[str, pandas.DataFrame], source: str, removed: dict[str, int], **maximum: int | None
+    sets: dict[str, pandas.DataFrame],
+    source: str,
+    removed: dict[str, int],
+    labelled: bool = True,
+    **maximum: int | None,
 ) -> dict[str, pandas.DataFrame]:
     """The first texts of each set, up to the one maximum that is given, with the columns of `SHOWN`."""
     [(parameter, limit)] = maximum.items()
@@ -334,14 +341,15 @@ def _cut(
             .head(len(frame) if limit is None else limit)
             .reset_index(drop=True)
         )
-        if cut[name].label.nunique() < 2:
+        classes = cut[name].label.nunique()
+        if classes < (2 if labelled else 1):
             if len(cut[name]) < len(frame):
                 remedy = f"raise {parameter}={limit}"
             else:
                 left_out = "; ".join(f"{reason}: {n}" for reason, n in removed.items() if n)
-                remedy = f"bring more labelled texts (left out: {left_out or 'none'})"
+                remedy = f"bring more {'labelled ' if labelled else ''}texts (left out: {left_out or 'none'})"
             raise CourseError(
-                f"data={source}: the set {name} would hold {len(cut[name])} of {len(frame)} texts and fewer than two "
-                f"classes; {remedy}"
+                f"data={source}: the set {name} would hold {len(cut[name])} of {len(frame)} texts"
+                f"{' and fewer than two classes' if labelled else ''}; {remedy}"
             )
     return cut

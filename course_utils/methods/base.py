@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
     from course_utils.inputs.bases import Base
-    from course_utils.tasks.classification import Classification
+    from course_utils.tasks.base import Task
 
 
 def _split_names(value: Any) -> Any:
@@ -71,9 +71,9 @@ class Picture:
 def base_again(model: nn.Module, **options: Any) -> nn.Module:
     """The model that `model` was before it was trained, loaded anew; `options` as `Base.load` takes them."""
     from course_utils.inputs.bases import base_of
-    from course_utils.tasks.classification import Classification
+    from course_utils.tasks import task_of
 
-    return base_of(model).load(Classification(tuple(model.config.id2label.values())), **options)
+    return base_of(model).load(task_of(model), **options)
 
 
 class Method:
@@ -108,7 +108,7 @@ class Method:
         """How many numbers it trains on a linear layer of a weight (out, into)."""
         raise NotImplementedError
 
-    def load_base(self, base: Base, task: Classification, precision: str) -> nn.Module:
+    def load_base(self, base: Base, task: Task, precision: str) -> nn.Module:
         """The model that this method adapts, its head not yet initialised."""
         return base.load(task, four_bit=self.four_bit_base, precision=precision)
 

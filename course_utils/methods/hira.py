@@ -41,12 +41,13 @@ class Hira(Method):
         from peft import HiraConfig
 
         from course_utils.inputs.bases import head_modules, target_modules
+        from course_utils.tasks import task_of
 
         return HiraConfig(
-            task_type="SEQ_CLS",
+            task_type=task_of(model).peft_type,
             r=settings.rank,
             target_modules=target_modules(model, settings.target_modules),
-            modules_to_save=head_modules(model),
+            modules_to_save=head_modules(model) or None,
         )
 
     def speed_up(self, model):

@@ -32,15 +32,16 @@ class Lora(Method):
         from peft import LoraConfig
 
         from course_utils.inputs.bases import head_modules, target_modules
+        from course_utils.tasks import task_of
 
         return LoraConfig(
-            task_type="SEQ_CLS",
+            task_type=task_of(model).peft_type,
             r=settings.rank,
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
             use_rslora=getattr(settings, "use_rslora", False),  # gates set the scale of each layer by alpha
             target_modules=target_modules(model, settings.target_modules),
-            modules_to_save=head_modules(model),
+            modules_to_save=head_modules(model) or None,
         )
 
 

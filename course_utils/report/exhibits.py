@@ -233,7 +233,7 @@ def agreements(results: ExperimentRuns) -> None:
     missed = agreement.missed_by_all(predictions, agreement.test_sentences(results))
     show_markdown(say.missed_text(len(missed), len(predictions.labels)))
     if len(missed):
-        classes = results.experiment.shared.task.labels
+        classes = results.experiment.shared.load_task().labels
         shown = pd.DataFrame({"Text": missed["text"], "Label": missed["label"].map(classes)})
         if "mean_rating" in missed:
             sides = missed[["negative", "neutral", "positive"]]

@@ -90,7 +90,7 @@ def missed_sentences(results: ExperimentRuns) -> pd.DataFrame:
     missed = wrong.sum(axis=1).sort_values(ascending=False, kind="stable")
     wrong = wrong.loc[missed[missed > 0].index[:MOST_MISSED]]
     sentences = test_sentences(results).set_index("example_id").loc[wrong.index]
-    labels = sentences["label"].map(results.experiment.shared.task.labels)
+    labels = sentences["label"].map(results.experiment.shared.load_task().labels)
     return pd.concat([sentences["text"].map(one_line), labels, wrong.round()], axis=1).reset_index(drop=True)
 
 

@@ -37,7 +37,7 @@ def fit(model, config, data, own_rates=None, after_step=None):
     """
     tokenizer, settings = config.base.tokenizer(), config.settings
     train, longest = data.sets["train"], config.max_length
-    texts = config.task.tokenize(train, tokenizer, longest, config.truncation)
+    texts = config.load_task().tokenize(train, tokenizer, longest, config.truncation)
     order = GroupedByLength(texts["length"], config.batch_size, config.seed)
     collate = DataCollatorWithPadding(tokenizer)  # fills every sentence up to the longest of its batch
     texts = texts.remove_columns("length")

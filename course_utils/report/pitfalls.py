@@ -131,7 +131,7 @@ def tuned(run: RunConfig, rate: float, tokenizer, data: Data) -> nn.Module:
     """The model that the method of `run` adapts to the training texts of `data`, with the learning rate `rate`."""
     settings = run.settings.model_copy(update={"learning_rate": rate})
     run = run.model_copy(update={"settings": settings})
-    base = METHODS[run.method].load_base(run.base, run.task, run.precision)
+    base = METHODS[run.method].load_base(run.base, run.load_task(), run.precision)
     model = adapted_model(run, base)
     with TemporaryDirectory() as folder:
         make_trainer(run, model, tokenizer, data, Path(folder)).train()
@@ -140,7 +140,7 @@ def tuned(run: RunConfig, rate: float, tokenizer, data: Data) -> nn.Module:
 
 def damaged_states(config: RunConfig, damage: Callable[[nn.Module], Any], tokenizer, frame: pd.DataFrame) -> np.ndarray:
     """The mean states (n, width) of the texts of `frame` in the base model of `config` after `damage` of it."""
-    model = config.base.load(config.task)
+    model = config.base.load(config.load_task())
     damage(model)
     return states_of(config, model.base_model, tokenizer, frame)[1]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -11,27 +10,34 @@ import numpy as np
 import pandas as pd
 
 from course_utils.stats import CrossedBootstrap, Interval, wilson_interval
+from course_utils.tasks.base import IntervalOf, Metric, Task, ValueOf
 
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
     from torch import nn
-    from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+    from transformers import (
+        AutoModelForSequenceClassification,
+        DataCollatorWithPadding,
+        PreTrainedTokenizerBase,
+    )
 
 CALIBRATION_BINS = 15
-ValueOf = Callable[[np.ndarray, np.ndarray], float]  # of logits (n, classes) and labels (n,)
-IntervalOf = Callable[[np.ndarray, np.ndarray], Interval]
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(Task):
     """The task of classification: the label of a class is its place in `class_names`."""
 
-    class_names: tuple[str, ...]
+    name = "classification"
+    truth = "label"
+    peft_type = "SEQ_CLS"
+    hub_type = "text-classification"
 
     @property
-    def labels(self) -> dict[int, str]:
-        """Label → name of the class."""
-        return dict(enumerate(self.class_names))
+    def metrics(self) -> dict[str, Metric]:
+        """Name → metric of logits (n, classes) against labels (n,), of those that apply to so many classes."""
+        return metrics_of(len(self.class_names))
 
     def auto_model(self) -> type[AutoModelForSequenceClassification]:
         """The class of transformers that loads a base with this task's head."""
@@ -94,50 +100,25 @@ class Classification:
         lengths = [len(ids) for ids in tokens["input_ids"]]
         return Dataset.from_dict({**tokens, "label": frame.label.tolist(), "length": lengths})
 
+    @staticmethod
+    def collator(tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
+        """What makes a padded batch of tokenised examples."""
+        from transformers import DataCollatorWithPadding
+
+        return DataCollatorWithPadding(tokenizer)
+
+    @staticmethod
+    def scores(logits: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """The scores of an example are its logits (n, classes)."""
+        return logits.float()
+
+    @staticmethod
+    def truths(frame: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, max_length: int) -> np.ndarray:
+        """The labels of the texts of `frame` (n,)."""
+        return frame.label.to_numpy()
+
 
 # ---------------------------------------------------------------- metrics
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric of logits (n, classes) against labels (n,): its name, how it is computed, and how it is written.
-
-    `value` computes it, `interval` its 95% interval with the sentences as the sample. `over_seeds` is the interval of
-    its mean over seeds, from predicted classes (seeds, n); None where it needs more than the class. `largest` is a
-    bound on the metric, to which an expanded interval is cut. Some metrics are for `two_classes` alone. A metric with
-    `instead` is shown in tables only where the metric of that name does not apply. `decimals` are those of the plain
-    number in a table; a metric with the unit "%" is written in per cent there, with two decimals fewer.
-    """
-
-    title: str
-    description: str
-    value: ValueOf
-    interval: IntervalOf
-    over_seeds: IntervalOf | None = None
-    higher_is_better: bool = True
-    unit: str = ""
-    decimals: int = 3
-    largest: float = 1.0
-    two_classes: bool = False
-    instead: str = ""
-
-    @property
-    def heading(self) -> str:
-        """Its title with its unit: of a column, or of an axis."""
-        return f"{self.title} ({self.unit})" if self.unit else self.title
-
-    def short(self, value: float) -> str:
-        """`value` as a table writes it, the unit being in the heading: "92.2"."""
-        return f"{100 * value:.{self.decimals - 2}f}" if self.unit == "%" else f"{value:.{self.decimals}f}"
-
-    def exact(self, value: float, sign: str = "") -> str:
-        """`value`, a difference with the `sign` "+", as a plain number with one decimal more: "0.9220"."""
-        return f"{value:{sign}.{self.decimals + 1}f}"
-
-    def exact_interval(self, interval: Interval) -> str:
-        """`interval` in plain numbers, as cards state it: "0.9220 [0.902, 0.938]"."""
-        low, high = (f"{end:.{self.decimals}f}" for end in interval.ends)
-        return f"{self.exact(interval.estimate)} [{low}, {high}]"
 
 
 def metrics_of(classes: int) -> dict[str, Metric]:
@@ -152,17 +133,12 @@ def scores_of(predictions: pd.DataFrame) -> np.ndarray:
 
 def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """n, and every metric that applies, of `logits` (n, classes) against `labels` (n,)."""
-    return {"n": len(labels)} | {
-        name: metric.value(logits, labels) for name, metric in metrics_of(logits.shape[1]).items()
-    }
+    return Classification(("",) * logits.shape[1]).score(logits, labels)
 
 
 def metric_intervals(logits: np.ndarray, labels: np.ndarray) -> dict[str, Interval]:
     """Every metric that applies with its 95% interval, sentences as the sample."""
-    found = {name: metric.interval(logits, labels) for name, metric in metrics_of(logits.shape[1]).items()}
-    return {
-        name: Interval(of.estimate, max(of.low, 0.0), min(of.high, METRICS[name].largest)) for name, of in found.items()
-    }
+    return Classification(("",) * logits.shape[1]).intervals(logits, labels)
 
 
 def sentence_losses(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

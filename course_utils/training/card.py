@@ -11,18 +11,21 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from course_utils.config import Experiment, RunConfig, as_typed, kept_of_longer, load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.bases import ALL_LINEAR, target_modules, usual_targets
 from course_utils.inputs.facts import Facts
 from course_utils.inputs.sources import SST2, Files
 from course_utils.inputs.splits import SST2_VALIDATION
-from course_utils.methods import METHODS
+from course_utils.methods import FLOOR, METHODS
 from course_utils.methods.base import Settings
 from course_utils.paths import BIBLIOGRAPHY
 from course_utils.runs import CARD, Run, RunResult
 from course_utils.stats import Interval
-from course_utils.tasks.classification import Classification, metric_intervals, metrics_of, scores_of
+from course_utils.tasks.classification import scores_of
+from course_utils.tasks.language_modelling import change_in_bits
 from course_utils.text import template
 from course_utils.training.trainer import warmup_steps
 
@@ -41,7 +44,8 @@ def write_card(run: Run, experiment: Experiment | None = None, compared: dict[st
     from huggingface_hub import ModelCard
 
     intervals = run_intervals(run)
-    body = template(Path(__file__).with_name("card.md.jinja")).render(
+    form = "card.md.jinja" if run.task.has_head else "card_without_head.md.jinja"
+    body = template(Path(__file__).with_name(form)).render(
         _values(run), intervals=intervals, command=command(run.config, experiment), compared=compared
     )
     new = run.folder / "adapter" / ".README.md.new"
@@ -55,7 +59,7 @@ def write_card(run: Run, experiment: Experiment | None = None, compared: dict[st
 def run_intervals(run: Run) -> dict[str, dict[str, Interval]]:
     """Set → metric → its value in the run's record with its 95% interval, the set's sentences as the sample."""
     return {
-        name: metric_intervals(scores_of(rows), rows["label"].to_numpy())
+        name: run.task.intervals(scores_of(rows), rows[run.task.truth].to_numpy())
         for name, rows in run.predictions().groupby("set", sort=False)
     }
 
@@ -92,11 +96,12 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
     from huggingface_hub import EvalResult, ModelCardData
 
     method, base, data = METHODS[result.config.method], result.config.base.facts, _data(result)
-    shown = metrics_of(len(result.data.class_names))
+    task, shown = result.task, result.task.metrics
+    named = [(name, known) for name, known in shown.items() if known.over_seeds or not task.has_head]
     evaluations = [
         EvalResult(
-            task_type="text-classification",
-            task_name=data.task,
+            task_type=task.hub_type,
+            task_name=data.task if task.has_head else _titled(task.name),
             dataset_name=_title_of(result, name),
             **_dataset(result, name),
             dataset_args={"sentences": metrics.n, "fingerprint": result.data.fingerprint},
@@ -114,10 +119,13 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
         base_model=base.hub_id,
         base_model_relation="adapter" if base.hub_id else None,
         library_name="peft",
-        pipeline_tag="text-classification",
-        tags=[method.name.replace("_", "-"), data.task.lower().replace(" ", "-")],
+        pipeline_tag=task.hub_type,
+        tags=[
+            method.name.replace("_", "-"),
+            data.task.lower().replace(" ", "-") if task.has_head else task.name.replace("_", "-"),
+        ],
         datasets=[data.hub_id] if data.hub_id else None,
-        metrics=list(dict.fromkeys(known.instead or name for name, known in shown.items() if known.over_seeds)),
+        metrics=list(dict.fromkeys(known.instead or name for name, known in named)),
         model_name=f"{method.title} on {base.name}, seed {result.config.seed}",
         eval_results=evaluations,
     )
@@ -169,6 +177,7 @@ def _values(run: Run) -> dict[str, Any]:
     base, data = config.base.facts, _data(result)
     total_steps = config.epochs * ceil(result.data.sizes["train"] / config.batch_size)
     evaluated = sum(metrics.n for metrics in result.metrics.values())
+    judged = next(iter(run.task.metrics))
     citations = [method.citation, *base.citations, *data.citations]
     elsewhere = {name: of_set for name, of_set in result.metrics.items() if name not in ("validation", "test")}
     return {
@@ -186,21 +195,39 @@ def _values(run: Run) -> dict[str, Any]:
         "warmup_steps": warmup_steps(config, total_steps),
         "total_steps": total_steps,
         "measurements": [(_titled(name), _in_short(value)) for name, value in result.method.items()],
-        "metrics": metrics_of(len(result.data.class_names)),
+        "metrics": run.task.metrics,
         "class_names": result.data.class_names,
         "id2label": f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in run.task.labels.items())}}}",
         "own_files": isinstance(config.source, Files),
         "title_of": partial(_title_of, result),
-        "elsewhere": {name: of.accuracy - result.metrics["test"].accuracy for name, of in elsewhere.items()},
+        "elsewhere": {
+            name: getattr(of, judged) - getattr(result.metrics["test"], judged) for name, of in elsewhere.items()
+        },
+        "changes": _changes(run),
+        "tokenizer": result.config.base.facts.name,
         "evaluated": evaluated,
         "eval_seconds": evaluated * result.timing.eval_ms_per_example / 1000,
-        "others": [other for other in METHODS.values() if other is not method],
+        "others": [
+            other for other in METHODS.values() if other is not method and (run.task.has_head or other is not FLOOR)
+        ],
         "citations": [bibtex(key) for key in dict.fromkeys(citations)],
         "versions": {SHOWN_PACKAGES.get(name, name): number for name, number in result.environment.versions.items()},
         "date": date.today().isoformat(),
         "count": "{:,}".format,
         "percent": "{:.2%}".format,
         "megabytes": lambda size: f"{size / 1e6:,.2f} MB",
+    }
+
+
+def _changes(run: Run) -> dict[str, Interval]:
+    """Set → what the run changed in the bits per byte of the base model; empty where the task trains a head."""
+    if run.task.has_head:
+        return {}
+    return {
+        name: change_in_bits(
+            scores_of(rows), np.stack(rows["scores_before"].to_list()), rows[run.task.truth].to_numpy()
+        )
+        for name, rows in run.predictions().groupby("set", sort=False)
     }
 
 
@@ -246,7 +273,7 @@ def _head_modules(folder: Path) -> list[str]:
     """Names of the modules of the head; PEFT's configuration also lists names that only other models have."""
     from safetensors import safe_open
 
-    listed = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["modules_to_save"]
+    listed = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["modules_to_save"] or []
     with safe_open(folder / "adapter_model.safetensors", "pt") as tensors:
         saved = {key.removeprefix("base_model.model.").partition(".")[0] for key in tensors.offset_keys()}
     return sorted(saved.intersection(listed))
@@ -261,7 +288,7 @@ def _title_of(result: RunResult, name: str) -> str:
 def _layers_named(result: RunResult, names: tuple[str, ...]) -> list[str]:
     """The names, without those of their blocks, of the layers that `names` means."""
     if names == (ALL_LINEAR,):
-        model = result.config.base.without_weights(Classification(result.data.class_names))
+        model = result.config.base.without_weights(result.task)
         return [*dict.fromkeys(layer.rpartition(".")[2] for layer in target_modules(model, names))]
     return [*names] or usual_targets(result.config.base.config().model_type) or []
 

@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import DataCollatorWithPadding
 
 from course_utils.config import RunConfig
 from course_utils.methods import METHODS
-from course_utils.tasks.classification import METRICS, Classification, score
+from course_utils.tasks import TASKS
+from course_utils.tasks.base import Task
 from course_utils.training.speed import speed_up
 
 # Tokens of a batch, padding included: what was fastest on a core, and 64 texts of the greatest length.
@@ -37,23 +37,28 @@ def batches_by_tokens(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
 
 
 def predict(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame) -> np.ndarray:
-    """Logits (n, classes) of `model` for the texts of `frame`, in the frame's order, in the precision of `config`.
+    """Scores of `model` for the texts of `frame`, in the frame's order, in the precision of `config`.
 
+    They are those of the task: logits (n, classes), or summed negative log-likelihoods and tokens (n, 2).
     "bf16" multiplies matrices in bfloat16, as a run in that precision did in training.
     """
-    dataset = Classification.tokenize(frame, tokenizer, config.max_length, config.truncation)
+    task = TASKS[config.task]
+    dataset = task.tokenize(frame, tokenizer, config.max_length, config.truncation)
     device = next(model.parameters()).device
     tokens = config.tokens_at_once or (TOKENS_CPU if device.type == "cpu" else TOKENS_GPU)
     batches = batches_by_tokens(np.asarray(dataset["length"]), tokens)
-    inputs = dataset.remove_columns(["label", "length"])
-    loader = DataLoader(inputs, batch_sampler=batches, collate_fn=DataCollatorWithPadding(tokenizer))
-    logits = np.empty((len(frame), model.config.num_labels), dtype=np.float32)
+    inputs = dataset.select_columns([name for name in dataset.column_names if name not in ("label", "length")])
+    loader = DataLoader(inputs, batch_sampler=batches, collate_fn=task.collator(tokenizer))
+    found: list[np.ndarray] = []
     model.eval()
     mixed = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
     with torch.inference_mode(), mixed:
-        for rows, batch in zip(batches, loader, strict=True):
-            logits[rows] = model(**batch.to(device)).logits.float().cpu().numpy()
-    return logits
+        for batch in loader:
+            labels = batch.to(device).pop("labels", None)
+            found.append(task.scores(model(**batch).logits, labels).cpu().numpy())
+    scores = np.empty((len(frame), found[0].shape[1]), dtype=np.float32)
+    scores[np.concatenate(batches)] = np.concatenate(found)
+    return scores
 
 
 def predict_as_trained(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame) -> np.ndarray:
@@ -76,7 +81,6 @@ class MeanPooled(nn.Module):
     def __init__(self, base: nn.Module):
         super().__init__()
         self.base = base
-        self.config = SimpleNamespace(num_labels=base.config.hidden_size)  # how many numbers `predict` is given
 
     def forward(self, attention_mask: torch.Tensor, **tokens: torch.Tensor) -> SimpleNamespace:
         states = self.base(attention_mask=attention_mask, **tokens).last_hidden_state.float()  # (texts, tokens, width)
@@ -84,17 +88,21 @@ class MeanPooled(nn.Module):
         return SimpleNamespace(logits=(states * weights).sum(dim=1) / weights.sum(dim=1))
 
 
-class ClassificationMetrics(evaluate.Metric):
-    """The task's metrics as an `evaluate` metric of logits (n, classes) and labels; no hub is asked for it."""
+class TaskMetrics(evaluate.Metric):
+    """A task's metrics as an `evaluate` metric of its scores (n, …) and the truth (n,); no hub is asked for it."""
+
+    def __init__(self, task: Task):
+        self.task = task
+        super().__init__(keep_in_memory=True)
 
     def _build_data_dir(self):
         return None  # everything stays in memory: a folder in the home, which may be read-only, is not needed
 
     def _info(self):
-        logits, label = datasets.Sequence(datasets.Value("float32")), datasets.Value("int64")
-        features = datasets.Features({"predictions": logits, "references": label})
-        descriptions = "; ".join(metric.description for metric in METRICS.values())
+        scores, truth = datasets.Sequence(datasets.Value("float32")), datasets.Value("int64")
+        features = datasets.Features({"predictions": scores, "references": truth})
+        descriptions = "; ".join(metric.description for metric in self.task.metrics.values())
         return evaluate.MetricInfo(description=descriptions, citation="", features=features)
 
     def _compute(self, predictions, references):
-        return score(np.asarray(predictions), np.asarray(references))
+        return self.task.score(np.asarray(predictions), np.asarray(references))

@@ -64,6 +64,11 @@ def loading_code(run: Run, form: str, place: str) -> str:
 
 
 def _check(run: Run, folders: dict[str, Path]) -> None:
+    if not run.task.has_head:
+        raise CourseError(
+            f"{run.name} is a language model, and export writes classifiers; its adapter folder is loaded by PEFT as"
+            " its card says."
+        )
     if not folders:
         raise CourseError("What is to be written? Type --merged FOLDER, --onnx FOLDER or --adapter FOLDER.")
     for form, folder in folders.items():

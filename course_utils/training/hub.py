@@ -18,6 +18,8 @@ def check_pushable(run: Run, repo: str) -> None:
     except HFValidationError as error:
         raise CourseError(f"{repo!r} is no name on the hub ({error}); type OWNER/NAME.") from None
     base = run.config.base
+    if not run.task.has_head:
+        raise CourseError(f"{run.name} is a language model; push sends classifiers.")
     if run.method.is_baseline:
         raise CourseError(f"{run.name} is a run of {run.method.title}, which has no adapter; push one that has.")
     if base.is_local:

@@ -1,4 +1,4 @@
-"""`predict`: a reader's texts, classified by a trained run, with the answers as text, CSV or JSON lines."""
+"""`predict`: a reader's texts, classified or continued by a trained run; the answers as text, CSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -58,6 +58,24 @@ def classify(run: Run, texts: pd.DataFrame) -> pd.DataFrame:
     return answers.assign(
         **{f"probability_{name}": column for name, column in zip(names, probabilities.T, strict=True)}
     )
+
+
+def continue_texts(run: Run, texts: pd.DataFrame, tokens: int) -> pd.DataFrame:
+    """`texts` (column text), and in the column continuation what `run` writes after each: the likeliest next tokens.
+
+    At each of at most `tokens` tokens the likeliest is taken, in 32 bits, until one ends the text. Raises CourseError
+    where the run's base model is no longer the one that it was trained on.
+    """
+    import torch
+
+    torch.set_num_threads(run.config.threads)
+    model, tokenizer, written = load_model(run), run.config.base.tokenizer(), []
+    for text in tqdm(texts.text, unit=" texts", leave=False, disable=not somebody_watches()):
+        asked = tokenizer(text, return_tensors="pt", truncation=True, max_length=run.config.max_length)
+        with torch.inference_mode():
+            answer = model.generate(**asked, max_new_tokens=tokens, do_sample=False)
+        written.append(tokenizer.decode(answer[0, asked["input_ids"].shape[1] :], skip_special_tokens=True))
+    return texts.assign(continuation=written)
 
 
 # ---------------------------------------------------------------- what is asked
@@ -170,7 +188,11 @@ def _listed(names: list[str]) -> str:
 
 
 def _as_text(answers: pd.DataFrame) -> str:
-    """One line per text: the class, its probability, and the text."""
+    """One line per text: the class, its probability, and the text; or the text and what continues it."""
+    if "continuation" in answers:
+        return "".join(
+            f"{one_line(text + rest)}\n" for text, rest in zip(answers.text, answers.continuation, strict=True)
+        )
     rows = zip(answers.label, answers.probability, answers.text, strict=True)
     return "".join(f"{label} ({probability:.3f})  {one_line(text)}\n" for label, probability, text in rows)
 
@@ -182,7 +204,7 @@ def _as_csv(answers: pd.DataFrame) -> str:
         line = one_line(text)
         return f"'{line}" if re.match(r"[=+@-]", line) and not ANY_NUMBER.fullmatch(line) else line
 
-    words = answers.columns.intersection(["text", "text_pair", "label"])
+    words = answers.columns.intersection(["text", "text_pair", "label", "continuation"])
     return answers.assign(**{name: answers[name].map(shown) for name in words}).to_csv(index=False, lineterminator="\n")
 
 

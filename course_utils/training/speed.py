@@ -178,10 +178,12 @@ def last_token_forward(block: LlamaDecoderLayer, hidden_states, attention_mask, 
 def keep_frozen_matrices_in_bf16(model: nn.Module, method: Method) -> None:
     """Round the frozen weights of linear layers once, not at every step, to what autocast multiplies; exact.
 
-    Where the `method` reads the frozen weight for more than its product, the layers that it adapts stay in 32 bits.
+    Where the `method` reads the frozen weight for more than its product, the layers that it adapts stay in 32 bits. So
+    does an output layer that shares the weight of the embeddings, which are added up in 32 bits.
     """
     read = [layer.get_base_layer() for layer in model.modules() if hasattr(layer, "get_delta_weight")]
-    kept = {id(layer) for layer in read} if method.reads_frozen_weights else set()
+    kept = {id(layer.weight) for layer in read} if method.reads_frozen_weights else set()
+    kept |= {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for module in model.modules():
-        if type(module) is nn.Linear and not module.weight.requires_grad and id(module) not in kept:
+        if type(module) is nn.Linear and not module.weight.requires_grad and id(module.weight) not in kept:
             module.to(torch.bfloat16)

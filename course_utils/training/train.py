@@ -8,6 +8,7 @@ import statistics
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -31,7 +32,9 @@ from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
 from course_utils.methods.sizes import count_parameters, plain_model, weight_bytes
 from course_utils.paths import runs_folder
-from course_utils.tasks.classification import Classification, scores_of
+from course_utils.tasks import TASKS
+from course_utils.tasks.base import Task
+from course_utils.tasks.classification import scores_of
 from course_utils.training import card, evaluation, provenance, updates
 from course_utils.training.forgetting import measure_forgetting
 from course_utils.training.trainer import adapted_model, last_checkpoint, make_trainer
@@ -55,7 +58,7 @@ def train(config: RunConfig, force: bool = False) -> runs.Run:
             return run
         if is_first_process() and (changed := runs.changed_code_of(config)):
             print(f"The run that is there was made by other code ({', '.join(changed)}); it is made again.", flush=True)
-        return _train(config, data, base_model, runs.fingerprint(*inputs, code_of(config.method)))
+        return _train(config, data, base_model, runs.fingerprint(*inputs, code_of(config.method, config.task)))
 
 
 def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, identity: str) -> runs.Run:
@@ -64,7 +67,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     load_before = os.getloadavg()[0]
     method = METHODS[config.method]
     torch.set_num_threads(config.threads)
-    task = Classification(data.class_names)
+    task = TASKS[config.task](data.class_names)
     base = method.load_base(config.base, task, config.precision)
     tokenizer = config.base.tokenizer()
     check_length(base, config.max_length)
@@ -92,16 +95,16 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     give_memory_back()
     trained = method.load_merged(method.load_base(config.base, task, "fp32"), folder)
     forgetting = None
-    if config.study == "main" and data.domains:  # before it is sped up for the tokens that a head reads
+    if config.study == "main" and data.domains and task.has_head:  # before it is sped up for the tokens of a head
         forgetting = measure_forgetting(config, config.base.load(task), trained, tokenizer, data)
     predictions, eval_seconds = _predict(config, trained, tokenizer, data, sets)
+    before = None
+    if not task.has_head:  # without a trained head, the base model itself can be asked what it was worth
+        frozen, _ = _predict(config, config.base.load(task), tokenizer, data, sets)
+        before = _metrics(task, frozen)
+        predictions["scores_before"] = frozen["scores"]
     predictions.to_parquet(folder / "predictions.parquet", index=False)
-    metrics = {
-        name: evaluation.ClassificationMetrics(keep_in_memory=True).compute(
-            predictions=scores_of(rows), references=rows["label"].to_numpy()
-        )
-        for name, rows in predictions.groupby("set", sort=False)
-    }
+    metrics = _metrics(task, predictions)
     log = [*state.log_history, _as_logged(metrics["validation"], state)]
     write_history(log, folder / "history.csv")
     step_times = [t for entry in log for t in entry.get("step_ms", [])]
@@ -128,9 +131,10 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
         ),
         memory=provenance.peak_memory(),
         metrics=metrics,
+        metrics_before=before,
         method=measured,
         forgetting=forgetting,
-        code=code_of(config.method),
+        code=code_of(config.method, config.task),
         environment=provenance.surroundings(config.threads, load_before),
         git=provenance.git_state(),
         files={},
@@ -173,19 +177,29 @@ def write_history(log_history: list[dict], path: Path) -> None:
 HISTORY_COLUMNS = {
     **{name: name for name in ("step", "epoch", "loss", "learning_rate", "step_ms", "active_ranks")},
     "eval_nll": "validation_loss",  # Trainer's own eval_loss weighs sentences unequally where processes share them out
+    "eval_bits_per_byte": "validation_bits_per_byte",
     "eval_accuracy": "validation_accuracy",
     "eval_f1": "validation_f1",
     "eval_macro_f1": "validation_macro_f1",
 }
 
 
+def _metrics(task: Task, predictions: pd.DataFrame) -> dict[str, Any]:
+    """Set → the metrics of the predictions on it."""
+    return {
+        name: evaluation.TaskMetrics(task).compute(predictions=scores_of(rows), references=rows[task.truth].to_numpy())
+        for name, rows in predictions.groupby("set", sort=False)
+    }
+
+
 def _predict(config: RunConfig, model, tokenizer, data: Data, sets: list[str]):
-    start, frames = time.perf_counter(), []
+    task, start, frames = TASKS[config.task], time.perf_counter(), []
     for name in sets:
         frame = data.sets[name]
-        logits = evaluation.predict_as_trained(config, model, tokenizer, frame)
-        columns = {"set": name, "example_id": frame["example_id"], "label": frame["label"]}
-        frames.append(pd.DataFrame(columns | {"scores": list(logits)}))
+        scores = evaluation.predict_as_trained(config, model, tokenizer, frame)
+        truth = task.truths(frame, tokenizer, config.max_length)
+        columns = {"set": name, "example_id": frame["example_id"], task.truth: truth}
+        frames.append(pd.DataFrame(columns | {"scores": list(scores)}))
     return pd.concat(frames, ignore_index=True), time.perf_counter() - start
 
 

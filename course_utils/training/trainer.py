@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Container
+from functools import partial
 from math import ceil, gcd
 from pathlib import Path
 
@@ -18,7 +19,6 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler
 from transformers import (
-    DataCollatorWithPadding,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -33,7 +33,8 @@ from course_utils.inputs.bases import head_modules, in_head
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
 from course_utils.methods.sizes import plain_model
-from course_utils.tasks.classification import Classification, score
+from course_utils.tasks import TASKS
+from course_utils.tasks.base import Task
 from course_utils.tracking import tracker
 from course_utils.training.evaluation import batches_by_tokens
 from course_utils.training.speed import speed_up
@@ -47,7 +48,7 @@ logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 
 def adapted_model(config: RunConfig, base):
     """`base` with its head initialised and the run's method applied; all random numbers come from the run's seed."""
-    Classification.initialise_head(base, config.seed)
+    TASKS[config.task].initialise_head(base, config.seed)
     set_seed(config.seed)
     method = METHODS[config.method]
     model = method.adapt(base, config.settings)
@@ -56,6 +57,7 @@ def adapted_model(config: RunConfig, base):
 
 def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) -> CourseTrainer:
     """Trainer of a run: AdamW, linear schedule with warm-up, validation after each epoch."""
+    task = TASKS[config.task](data.class_names)
     steps_an_epoch = ceil(len(data.sets["train"]) / config.batch_size)
     total_steps = config.epochs * steps_an_epoch
     warmup = warmup_steps(config, total_steps)
@@ -68,7 +70,8 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         gradient_accumulation_steps=config.gradient_accumulation,
         activation_checkpointing=config.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
-        average_tokens_across_devices=False,  # it would count labels as a language model's tokens
+        # It would count labels of classes as tokens.
+        average_tokens_across_devices=task.counts_tokens,
         per_device_eval_batch_size=VALIDATION_BATCH,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
@@ -88,19 +91,23 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         dataloader_pin_memory=torch.cuda.is_available(),
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # else Trainer shares a batch out by itself, and multiplies its size
-    validation = Classification.tokenize(data.sets["validation"], tokenizer, config.max_length, config.truncation)
+    frame = data.sets["validation"]
+    validation = task.tokenize(frame, tokenizer, config.max_length, config.truncation)
+    # What datasets' own sort() calls is deprecated, and it would tell the reader so.
+    order = np.argsort(validation["length"], kind="stable")
     trainer = CourseTrainer(
         model=model,
         args=arguments,
-        train_dataset=Classification.tokenize(data.sets["train"], tokenizer, config.max_length, config.truncation),
-        # What datasets' own sort() calls is deprecated, and it would tell the reader so.
-        eval_dataset=validation.select(np.argsort(validation["length"], kind="stable")),
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=_validation_metrics,
+        train_dataset=task.tokenize(data.sets["train"], tokenizer, config.max_length, config.truncation),
+        eval_dataset=validation.select(order),
+        data_collator=task.collator(tokenizer),
+        # a batch at a time, so that no logits of a vocabulary are kept
+        preprocess_logits_for_metrics=lambda logits, labels: task.scores(logits, labels),
+        compute_metrics=partial(_validation_metrics, task, task.truths(frame, tokenizer, config.max_length)[order]),
         callbacks=[StepTimes(), OwnDropout(), EndOfEpoch(), *method.callbacks(settings, warmup, total_steps)],
     )
-    # The head's loss is a mean over what it is given, whatever it is told of the whole batch.
-    trainer.model_accepts_loss_kwargs = False
+    # A head's loss is a mean over what it is given, whatever it is told of the whole batch.
+    trainer.model_accepts_loss_kwargs = task.counts_tokens
     trainer.tokens_at_once = config.tokens_at_once
     trainer.undecayed = method.learning_rates(model, settings, warmup, total_steps)
     trainer.own_rates = _head_rates(model, config.head_learning_rate) | trainer.undecayed
@@ -114,8 +121,8 @@ def _head_rates(model, rate: float | None) -> dict[str, float]:
     return {name: rate for name, p in model.named_parameters() if rate and p.requires_grad and in_head(name, heads)}
 
 
-def _validation_metrics(prediction) -> dict[str, float]:
-    return score(prediction.predictions, prediction.label_ids)
+def _validation_metrics(task: Task, truth: np.ndarray, prediction) -> dict[str, float]:
+    return task.score(prediction.predictions, truth)
 
 
 def warmup_steps(config: RunConfig, total_steps: int) -> int:
@@ -170,7 +177,9 @@ class CourseTrainer(Trainer):
             return super().training_step(model, inputs, num_items_in_batch)
         losses, lengths = [], inputs["attention_mask"].sum(1).cpu().numpy()
         for rows in batches_by_tokens(lengths, self.tokens_at_once):
-            longest, self.share = lengths[rows].max(), len(rows) / len(lengths)
+            longest = lengths[rows].max()
+            # a loss that was told of the whole batch's tokens is a share of it already
+            self.share = 1.0 if self.model_accepts_loss_kwargs else len(rows) / len(lengths)
             part = {name: x[rows, :longest] if x.dim() == 2 else x[rows] for name, x in inputs.items()}
             losses.append(super().training_step(model, part, num_items_in_batch))
         self.share = 1.0

@@ -12,7 +12,7 @@ from course_utils.methods import METHODS
 def test_the_count_is_that_of_the_shapes():
     """A product of (tokens, in) and (in, out) takes 2 · tokens · in · out operations (Kaplan et al. 2020, 2.1)."""
     experiment, tokens = load_experiment("smoke"), 26
-    model = experiment.shared.base.without_weights(experiment.shared.task)
+    model = experiment.shared.base.without_weights(experiment.shared.load_task())
     weights = sum(p.numel() for n, p in model.base_model.transformer.named_parameters() if n.endswith("lin.weight"))
     weights += sum(p.numel() for n, p in model.named_parameters() if "ffn.lin" in n and n.endswith("weight"))
     blocks, width = model.config.n_layers, model.config.dim
@@ -30,7 +30,7 @@ def test_the_activations_are_those_that_a_real_step_keeps():
     """An adapter's are fewer: the input of a frozen layer is read for the gradient of its weight alone."""
     experiment, tokens = load_experiment("smoke", {f"{ADAPTER}.dropout": 0.0}), 26
     config = experiment.config(ADAPTER)
-    model = METHODS[ADAPTER].adapt(config.base.load(config.task), config.settings)
+    model = METHODS[ADAPTER].adapt(config.base.load(config.load_task()), config.settings)
     weights, kept = {parameter.data_ptr() for parameter in model.parameters()}, {}
     with torch.autograd.graph.saved_tensors_hooks(
         lambda saved: kept.setdefault(saved.untyped_storage().data_ptr(), saved), lambda saved: saved

@@ -69,7 +69,9 @@ def test_records_say_what_the_runs_said(experiment, monkeypatch):
 
     find = measurements.measurement(times)
     assert find(read_runs(experiment)) == find(read_runs(experiment)) == {"ms": {ADAPTER: 1.5}} and len(asked) == 1
-    monkeypatch.setattr(runs, "code_of", lambda method: {"another": "code"})  # that of this checkout does not matter
+    monkeypatch.setattr(
+        runs, "code_of", lambda method, task: {"another": "code"}
+    )  # that of this checkout does not matter
     monkeypatch.setenv(KEEP_OLD_RUNS, "1")
     predictions = [run.predictions().set_index("example_id") for run in read_runs(experiment).runs]
     folder, results = publish(experiment, monkeypatch)

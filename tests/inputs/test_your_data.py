@@ -10,7 +10,7 @@ import pandas
 import pytest
 import torch
 from safetensors.torch import load_file
-from small import tiny_base
+from small import SENTIMENT, tiny_base
 
 from course_utils.__main__ import main
 from course_utils.config import load_experiment
@@ -181,7 +181,7 @@ def test_predict_takes_texts_as_the_page_says(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", words[2:])
         config = SimpleNamespace(text_column=None, text_pair_column=None, label_column=None)
         result = SimpleNamespace(data=SimpleNamespace(pairs="--pair" in words))
-        run = SimpleNamespace(name="RUN", config=config, result=result)
+        run = SimpleNamespace(name="RUN", config=config, result=result, task=SENTIMENT)
         monkeypatch.setattr("course_utils.runs.read_run", lambda folder, run=run: run)
         status = run_main(words[words.index("course_utils") + 1 :])
         assert status == 0, (command, capsys.readouterr().err)

@@ -45,11 +45,11 @@ def test_without_dropout_the_loop_gives_the_losses_and_answers_of_the_package(ch
     exec(ast.unparse(chapter["LoraLinear"]), made := {"torch": loop.torch})
     layer, settings = made["LoraLinear"], config.settings
 
-    start = config.base.load(config.task)
-    config.task.initialise_head(start, config.seed)
+    start = config.base.load(config.load_task())
+    config.load_task().initialise_head(start, config.seed)
     model = loop.swap_layers(start, config, lambda old: layer(as_linear(old), settings.rank, settings.alpha))
     set_seed(config.seed)
-    library = METHODS[ADAPTER].adapt(config.base.load(config.task), settings)
+    library = METHODS[ADAPTER].adapt(config.base.load(config.load_task()), settings)
     theirs = [module for module in library.modules() if hasattr(module, "lora_A")]
     ours = [module for module in model.modules() if isinstance(module, layer)]
     for mine, other in zip(ours, theirs, strict=True):

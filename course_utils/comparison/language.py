@@ -1,0 +1,196 @@
+"""The paired comparison of language models: bits per byte of every method, and what it forgot of other domains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from course_utils.comparison.conclusions import MINIMUM_SEEDS
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.errors import CourseError
+from course_utils.methods import METHODS
+from course_utils.runs import Run
+from course_utils.stats import CrossedBootstrap, Interval, PairedComparison, compare_pairs, equivalence_margin
+from course_utils.tasks.language_modelling import LANGUAGE_METRICS, bits_of_texts, perplexity
+from course_utils.text import and_joined, counted
+
+BITS_PER_BYTE = LANGUAGE_METRICS["bits_per_byte"]
+
+
+def bits_of_runs(results: ExperimentRuns, of: str = "test", column: str = "scores") -> dict[str, pd.DataFrame]:
+    """Method → every text's share in the bits per byte on the set `of`: a row a seed, a column a text.
+
+    The mean of a row is a run's bits per byte. With the `column` "scores_before" the shares are those of the base model
+    that each run started from. Methods without a usable main run are left out.
+    """
+    shares: dict[str, dict[int, pd.Series]] = {}
+    for method in results.experiment.methods:
+        for run in results.of(method):
+            rows = _rows(run, of)
+            scores = np.stack(rows[column].to_list())
+            shares.setdefault(method, {})[run.config.seed] = pd.Series(
+                bits_of_texts(scores, rows["bytes"].to_numpy()), index=rows.index
+            )
+    return {method: pd.DataFrame(seeds).T for method, seeds in shares.items()}
+
+
+def judge_bits(shares: Mapping[str, pd.DataFrame]) -> tuple[float, list[PairedComparison]]:
+    """The margin of equivalence in bits per byte, and the comparison of every two methods with enough seeds.
+
+    `shares` are those of `bits_of_runs`. The margin is the difference that two runs of one method, which differ in the
+    seed alone, stay within in 95% of cases (`stats.equivalence_margin`): texts have no labels, and so no raters.
+    """
+    enough = {method: frame for method, frame in shares.items() if len(frame) >= MINIMUM_SEEDS}
+    margin = equivalence_margin(enough)
+    return margin, compare_pairs(enough, margin)
+
+
+def language_summary(results: ExperimentRuns) -> pd.DataFrame:
+    """A row for the base model and for every method with runs, as it is printed; 95% intervals draw seeds and texts."""
+    after, before = bits_of_runs(results), bits_of_runs(results, column="scores_before")
+    first = next(results.of(method)[0] for method in after)
+    columns = ["Model", "Seeds", "Bits per byte", "Change", "Perplexity", "Trained (k)", "Stored (MB)", "Step (ms)"]
+    base = BITS_PER_BYTE.exact_interval(_interval(next(iter(before.values()))[:1]))
+    rows = [[first.config.base.facts.name, "–", base, "–", _perplexity([first], "_before")]]
+    for method, shares in after.items():
+        runs = results.of(method)
+        rows.append(
+            [
+                METHODS[method].title,
+                str(len(runs)),
+                BITS_PER_BYTE.exact_interval(_interval(shares)),
+                signed(_interval(shares - before[method])),
+                _perplexity(runs),
+                f"{np.mean([run.result.parameters.trainable for run in runs]) / 1e3:,.1f}",
+                f"{np.mean([run.result.bytes.adapter for run in runs]) / 1e6:,.2f}",
+                f"{np.median([run.result.timing.step_ms_median for run in runs]):,.0f}",
+            ]
+        )
+    return pd.DataFrame(rows, columns=columns).fillna("–")
+
+
+def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:
+    """A row a method, a column a set of another domain: the change in bits per byte against the base model.
+
+    Above zero is what was forgotten. 95% intervals draw seeds and texts.
+    """
+    titles = next(run.result.data.titles for run in results.runs)
+    rows: dict[str, dict[str, str]] = {}
+    for of in _other_domains(results):
+        before = bits_of_runs(results, of, "scores_before")
+        for method, shares in bits_of_runs(results, of).items():
+            row = rows.setdefault(method, {"Method": METHODS[method].title})
+            row[titles[of]] = signed(_interval(shares - before[method]))
+    return pd.DataFrame(rows.values())
+
+
+def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
+    """The comparisons of `judge_bits` as they are printed."""
+    return pd.DataFrame(
+        [
+            {
+                "First": METHODS[pair.first].title,
+                "Second": METHODS[pair.second].title,
+                "First less second": signed(pair.difference),
+                "p (Holm)": f"{pair.p_holm:.3f}",
+                "Verdict": "different" if pair.differs else "equivalent" if pair.equivalent else "open",
+            }
+            for pair in pairs
+        ]
+    )
+
+
+def comparison_of_bits(results: ExperimentRuns) -> str:
+    """The comparison of an experiment's main runs as Markdown; CourseError where there is none yet."""
+    shares = bits_of_runs(results)
+    if not shares:
+        experiment = results.experiment
+        raise CourseError(
+            f"{experiment.name} has no finished run; type python -m course_utils train --profile"
+            f" {experiment.profile_name} --method {experiment.methods[0]} --seed 0, and so for every method and seed."
+        )
+    margin, pairs = judge_bits(shares)
+    first = next(run for run in results.runs if run.config.study == "main")
+    sizes = first.result.data.sizes
+    few = [METHODS[method].title for method, frame in shares.items() if len(frame) < MINIMUM_SEEDS]
+    missing = sum(run.config.study == "main" for run in results.missing)
+    parts = [
+        f"# Language modelling: {results.experiment.name}",
+        f"{first.config.base.facts.name}, {sizes['train']:,} training texts, {sizes['test']:,} texts in the set"
+        f" {first.result.data.titles['test']!r}. Bits per byte are Σ nll / (ln 2 · Σ bytes of UTF-8); fewer are better."
+        f" Perplexity is that of a token of the tokenizer of {first.config.base.facts.name}.",
+        _as_markdown(language_summary(results)),
+        "## Differences",
+        _sentence_of_best(pairs, shares),
+    ]
+    if pairs:
+        parts += [
+            f"The margin of equivalence is {margin:.4f} bits per byte: two runs of one method, which differ in their"
+            " seed alone, stay within it in 95% of cases. Intervals hold together; p-values are adjusted by Holm over"
+            f" {counted(len(pairs), 'pair')}; seeds and texts are both samples.",
+            _as_markdown(pairs_table(pairs)),
+        ]
+    if few:
+        parts.append(f"With fewer than {MINIMUM_SEEDS} seeds, no difference is judged: {and_joined(few)}.")
+    if missing:
+        parts.append(f"{counted(missing, 'main run')} that the experiment plans cannot be used or are not there.")
+    if _other_domains(results):
+        parts += [
+            "## Forgetting",
+            "Change in bits per byte against the base model; above zero is what was forgotten.",
+            _as_markdown(forgetting_table(results)),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def signed(interval: Interval) -> str:
+    """A difference in bits per byte: "−0.0312 [−0.0401, −0.0224]"."""
+    low, high = interval.ends
+    return f"{interval.estimate:+.4f} [{low:+.4f}, {high:+.4f}]".replace("-", "−")
+
+
+def _sentence_of_best(pairs: list[PairedComparison], shares: Mapping[str, pd.DataFrame]) -> str:
+    if not pairs:
+        return f"No two methods have {MINIMUM_SEEDS} seeds."
+    compared = {name for pair in pairs for name in (pair.first, pair.second)}
+    best = min(compared, key=lambda name: shares[name].to_numpy().mean())
+    against = [pair if pair.first == best else pair.swapped() for pair in pairs if best in (pair.first, pair.second)]
+    kinds = {
+        "shown to be below that of": [METHODS[pair.second].title for pair in against if pair.differs],
+        "equivalent to that of": [
+            METHODS[pair.second].title for pair in against if pair.equivalent and not pair.differs
+        ],
+        "not shown to differ from that of": [
+            METHODS[pair.second].title for pair in against if not (pair.differs or pair.equivalent)
+        ],
+    }
+    said = [f"{relation} {and_joined(others)}" for relation, others in kinds.items() if others]
+    return f"{METHODS[best].title} has the lowest mean of bits per byte. It is {'; '.join(said)}."
+
+
+def _other_domains(results: ExperimentRuns) -> list[str]:
+    first = next(run for run in results.runs if run.config.study == "main")
+    return [name for name in first.result.metrics if name not in ("validation", "test")]
+
+
+def _rows(run: Run, of: str) -> pd.DataFrame:
+    frame = run.predictions()
+    return frame[frame["set"] == of].set_index("example_id").sort_index()
+
+
+def _interval(shares: pd.DataFrame) -> Interval:
+    return CrossedBootstrap.draw(*shares.shape).mean_interval(shares.to_numpy(float))
+
+
+def _perplexity(runs: list[Run], which: str = "") -> str:
+    """Mean over `runs` of the perplexity on the test set, of the base model with `which` "_before"."""
+    tables = [_rows(run, "test") for run in runs]
+    found = [perplexity(np.stack(rows[f"scores{which}"].to_list()), rows["bytes"].to_numpy()) for rows in tables]
+    return f"{np.mean(found):.2f}"
+
+
+def _as_markdown(table: pd.DataFrame) -> str:
+    lines = [list(table.columns), ["--"] * len(table.columns), *table.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
