@@ -163,6 +163,7 @@ def test_predict_continues_a_text_and_the_record_is_found_again(experiment, caps
     run = train(experiment.config(ADAPTER))
     assert find_run(run.config).result == run.result
     assert "tasks.classification" not in run.result.code and "tasks.language_modelling" not in code_of(ADAPTER)
+    capsys.readouterr()  # of the training
     assert main(["predict", str(run.folder), "The film", "--tokens", "5"]) == 0
     assert capsys.readouterr().out.startswith("The film")
     assert main(["predict", str(run.folder), "The film", "the", "--tokens", "5", "--json"]) == 0
