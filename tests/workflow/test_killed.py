@@ -29,7 +29,7 @@ from course_utils.training import train
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("COURSE_KILLS", "4"))
+KILLS = int(os.environ.get("COURSE_KILLS", "5"))
 SEED = int(os.environ.get("COURSE_KILL_SEED", "1"))
 ENOUGH_FOR_ALL = 30  # kills, half of them aimed, that hit every stage
 LONGEST_WAIT = 20 if KILLS >= ENOUGH_FOR_ALL else 8  # seconds from a start's first job to its kill
