@@ -1,11 +1,14 @@
 """What several test files use."""
 
 import os
+import pickle
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from small import tiny_base
 from whole_project import SECRETS, copy_project, finish, outcome, start
 
@@ -15,18 +18,31 @@ SST2 = Path(os.environ.get("COURSE_SST2", PROJECT.parent / "shared" / "data" / "
 
 
 def pytest_xdist_make_scheduler(config, log):
-    """Side by side, a file's tests stay together, and so do all files with tests that look at the one smoke run."""
+    """Side by side, a file's tests stay together, and each test that looks at the one smoke run may go anywhere."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            file = nodeid.partition("::")[0]
+            file, test = nodeid.split("::", 1)
             looks_at_it = re.search(
-                r"^def test_\w+\(.*\bsmoke\b", (config.rootpath / file).read_text("utf-8"), re.MULTILINE
+                rf"^def {test.partition('[')[0]}\(.*\bsmoke", (config.rootpath / file).read_text("utf-8"), re.MULTILINE
             )
-            return "smoke" if looks_at_it else file
+            return nodeid if looks_at_it else file
 
+    config.option.loadscopereorder = False  # the order is that below
     return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Side by side, what takes long goes first: the smoke run, files with slow tests, other tests that look at it."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow") and "smoke" not in item.fixturenames}
+        makes_it = next((item for item in items if "smoke" in item.fixturenames), None)
+
+        def place(item):
+            return 0 if item is makes_it else 2 if "smoke" in item.fixturenames else 1 if item.path in slow else 3
+
+        items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +77,26 @@ class Smoke:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """One smoke run for all tests that look at one: in a folder with an odd name, with no home to write to."""
-    project = copy_project(tmp_path_factory.mktemp("a copy") / "<b>prøject – 项目's")
-    output = finish(start(project, OMP_NUM_THREADS="7", LC_ALL="C", **SECRETS))
-    return Smoke(project, output, outcome(project))
+    """One smoke run for all tests that look at one: in a folder with an odd name, with no home to write to.
+
+    Whoever needs it first makes it; the others, in other processes too, wait. Tests that change it take `own_smoke`.
+    """
+    place = tmp_path_factory.getbasetemp()
+    place = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "a copy"
+    place.mkdir(exist_ok=True)
+    project, kept, begun = place / "<b>prøject – 项目's", place / "smoke.pickle", place / "begun"
+    with FileLock(place / "lock"):
+        if not kept.exists():
+            assert not begun.exists(), "the smoke run has failed: see the first test that looked at it"
+            begun.touch()
+            output = finish(start(copy_project(project), OMP_NUM_THREADS="7", LC_ALL="C", **SECRETS))
+            kept.write_bytes(pickle.dumps(Smoke(project, output, outcome(project))))
+    return pickle.loads(kept.read_bytes())
+
+
+@pytest.fixture
+def own_smoke(smoke, tmp_path):
+    """A copy of the project of the smoke run, to change, in a folder of the same name."""
+    project = tmp_path / "own" / smoke.project.name
+    yield shutil.copytree(smoke.project, project, symlinks=True)
+    shutil.rmtree(tmp_path / "own")

@@ -115,6 +115,11 @@ def test_any_profile_and_overrides(profile, overrides):
             assert warmup_steps(taken, 7) < 7
 
 
+@pytest.fixture(scope="module")
+def full():
+    return load_experiment("full")
+
+
 @pytest.mark.slow
 @tried
 @given(
@@ -123,8 +128,7 @@ def test_any_profile_and_overrides(profile, overrides):
     mostly(st.sampled_from(["main", "rank-1", "lr-1e-3"]), VALUES),
 )
 @example(ADAPTER, True, "sparsity-3.0")
-def test_any_method_seed_and_study(method, seed, study):
-    full = load_experiment("full")
+def test_any_method_seed_and_study(full, method, seed, study):
     try:
         found = full.config(method, seed, study)
     except CourseError as error:

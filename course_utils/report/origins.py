@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from course_utils.comparison.axes import at_other_rates
 from course_utils.config import Experiment
 from course_utils.methods import METHODS
-from course_utils.report.dependence import AT_BEST_RATE, FACTORS_OF
 from course_utils.text import and_joined, code_span
 
 SCHEME, PREFIX = "origin:", "origin-"
@@ -73,6 +71,10 @@ def _reads(origin: Origin, experiment: Experiment) -> str:
     if origin.function == "exhibits.learning_rates":
         studies = [name for name, study in experiment.studies.items() if not study.final]
     else:
+        # A start of the workflow imports this module, and would wait for torch.
+        from course_utils.comparison.axes import at_other_rates
+        from course_utils.report.dependence import AT_BEST_RATE, FACTORS_OF
+
         function = origin.function.removeprefix("dependence.")
         factors = FACTORS_OF.get(function, ())
         axis = {name: study for name, study in experiment.studies.items() if {*study.varies[:1]} & {*factors}}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small import ADAPTER, FULL, HEAD, MULTIPLIED
+from small import ADAPTER, BLOCKS, FULL, HEAD, MULTIPLIED
 from transformers import TrainerCallback
 
 from course_utils.comparison import controls, weights
@@ -67,11 +67,12 @@ def test_random_subspaces_share_what_is_said_of_chance():
 
 
 @pytest.fixture(scope="module")
-def tiny_run(tmp_path_factory):
-    """Method → its run of six steps, trained when it is first asked for."""
+def tiny_run(tmp_path_factory, tiny):
+    """Method → its run of six steps on the tiny base, trained when it is first asked for."""
+    settings = TINY | {"base_model": tiny.name}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COURSE_RUNS", str(tmp_path_factory.mktemp("runs")))
-        yield lambda method: train(load_experiment("smoke", TINY).config(method))
+        yield lambda method: train(load_experiment("smoke", settings).config(method))
 
 
 @pytest.mark.slow
@@ -125,7 +126,7 @@ def test_a_cut_that_is_trained_on_moves_in_the_directions_that_are_left(tiny_run
 def test_with_nothing_cut_the_answers_are_the_runs_own_and_by_lot_or_by_entry_as_many_are_left(tiny_run):
     run = tiny_run(ADAPTER)
     test = controls.FinalSet(run.config)
-    whole = controls.answers_after(run, lambda model: controls.cut_directions(model, 96), test)
+    whole = controls.answers_after(run, lambda model: controls.cut_directions(model, 2 * BLOCKS * 8), test)
     assert whole.mean() == run.result.metrics["test"].accuracy
     bare = test.correct(load_model(run, merged=False).unload())
     assert (controls.answers_after(run, lambda model: controls.cut_directions(model, 0), test) == bare).all()
@@ -166,7 +167,7 @@ def test_the_quantised_base_answers_with_the_same_head(tiny_run):
     found = controls.quantised_base_accuracy(run)
     assert found.plain == run.result.metrics["test"].accuracy
     assert 0 < found.errors.min() < found.errors.max() < 0.2
-    assert len(found.errors) == 36 and {"0 q_lin", "5 lin2"} < set(found.errors.index)
+    assert len(found.errors) == 6 * BLOCKS and {"0 q_lin", "1 lin2"} < set(found.errors.index)
     assert abs(found.quantised - found.plain) < 0.2
     n = run.result.metrics["test"].n
     assert round(n * (found.plain - found.quantised)) == found.lost - found.won

@@ -1,10 +1,12 @@
 """The hub, by a stand-in on this machine: what is loaded from it, what is pushed to it, and what it may answer."""
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -15,11 +17,13 @@ from small import ADAPTER, HEAD
 
 from course_utils.inputs.embedded import embedded_model
 from course_utils.paths import PROJECT
+from course_utils.workflow.fork_server import SOCKET, fork_server
 
 pytestmark = pytest.mark.slow
 
 TOKEN = "hf_canaryCanaryCanary"
 BASE = "someone/tiny"
+ASKS = "import sys; from course_utils.workflow.fork_server import ask; sys.exit(ask(sys.argv[1:]))"
 SMALL = {"max_train": 32, "max_validation": 20, "max_test": 20, "max_other": 20, "precision": "fp32"}
 
 
@@ -35,33 +39,61 @@ def tiny_model(tmp_path_factory):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.fixture
-def hub(tiny_model):
-    """A hub that holds the tiny model."""
+@pytest.fixture(scope="module")
+def shared_hub():
+    """One hub for all tests, so that the processes that are forked for them know its address."""
     with stand_in() as hub:
-        hub.files[BASE] = dict(tiny_model)
         yield hub
 
 
 @pytest.fixture
-def command(hub, tmp_path):
-    """A function that runs `python -m course_utils` against the stand-in, with a home and a cache of its own."""
+def hub(shared_hub, tiny_model):
+    """A hub that holds the tiny model, and that nobody has asked yet."""
+    shared_hub.files, shared_hub.nonsense = {BASE: dict(tiny_model)}, None
+    for kept in (shared_hub.asked, shared_hub.cut, shared_hub.sent):
+        kept.clear()
+    return shared_hub
+
+
+@pytest.fixture(scope="module")
+def home(shared_hub, tmp_path_factory):
+    """Variables of a user with a cache of their own, and a function that adds the server that forks for such users."""
+    servers, cache = {}, tmp_path_factory.mktemp("home") / "cache"
+    usual = {
+        "HF_ENDPOINT": shared_hub.address,
+        "HF_HOME": str(cache),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "3",
+        "HF_HUB_ETAG_TIMEOUT": "3",
+        "PYTHONPATH": str(PROJECT),
+        "OMP_NUM_THREADS": "1",
+    }
+    with contextlib.ExitStack() as stack:
+
+        def with_server(variables: dict[str, str]) -> dict[str, str]:
+            key = tuple(variables.get(name) for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE"))  # read where it is imported
+            if key not in servers:
+                found = stack.enter_context(fork_server(variables))[SOCKET]
+                while not os.path.exists(found):
+                    time.sleep(0.05)
+                servers[key] = found
+            return variables | {SOCKET: servers[key]}
+
+        environment = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}
+        yield environment | usual, cache, with_server
+
+
+@pytest.fixture
+def command(home, hub, tmp_path):
+    """A function that runs `python -m course_utils` against the stand-in, with a home and an empty cache at first."""
+    environment, cache, with_server = home
+    shutil.rmtree(cache, ignore_errors=True)
+    environment = environment | {"COURSE_RUNS": str(tmp_path / "runs")}
 
     def run(*words: str, **variables: str) -> subprocess.CompletedProcess:
-        environment = os.environ | {
-            "HF_ENDPOINT": hub.address,
-            "HF_HOME": str(tmp_path / "cache"),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DOWNLOAD_TIMEOUT": "3",
-            "HF_HUB_ETAG_TIMEOUT": "3",
-            "COURSE_RUNS": str(tmp_path / "runs"),
-            "PYTHONPATH": str(PROJECT),
-            "OMP_NUM_THREADS": "1",
-        }
-        environment.pop("HF_TOKEN", None)
         done = subprocess.run(
-            [sys.executable, "-m", "course_utils", *words],
-            env=environment | variables,
+            [sys.executable, "-c", ASKS, *words],
+            env=with_server(environment | variables),
             cwd=tmp_path,
             capture_output=True,
             text=True,

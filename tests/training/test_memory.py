@@ -33,15 +33,20 @@ def still(tmp_path_factory):
     return base
 
 
+TWICE = {"gradient_checkpointing": True}  # what a method has to put up with
+PARTS = [{"gradient_accumulation": 4}, {"tokens_at_once": 100}]  # how any batch is taken
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [ADAPTER, FULL, QUANTISED])
-def test_parts_of_a_batch_and_activations_computed_twice_give_the_same_run(still, runs_in, method):
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [(ADAPTER, [TWICE, *PARTS]), (FULL, [TWICE]), (QUANTISED, [TWICE])],
+    ids=[ADAPTER, FULL, QUANTISED],
+)
+def test_parts_of_a_batch_and_activations_computed_twice_give_the_same_run(still, runs_in, method, settings):
     usual = {"base_model": still.name, "methods": [method], "precision": "fp32", "max_train": 48, "max_test": 40}
     usual |= {"dropout": 0.0} if method != FULL else {}
-    runs = [
-        train(load_experiment("smoke", usual | setting).config(method))
-        for setting in ({}, {"gradient_accumulation": 4}, {"gradient_checkpointing": True}, {"tokens_at_once": 100})
-    ]
+    runs = [train(load_experiment("smoke", usual | setting).config(method)) for setting in ({}, *settings)]
     expected, *found = (scores_of(run.predictions()) for run in runs)
     assert len({len(run.history()) for run in runs}) == 1
     for scores in found:

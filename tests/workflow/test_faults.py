@@ -95,8 +95,9 @@ def train_on_a_full_disk(folder):
 
 @mounts
 @pytest.mark.slow
-def test_an_older_report_stays_until_there_is_room_for_a_new_one(tmp_path, smoke):
-    with_own_mounts(report_on_a_full_disk, tmp_path, smoke.project)
+def test_an_older_report_stays_until_there_is_room_for_a_new_one(tmp_path, own_smoke):
+    (tmp_path / "disk").mkdir()
+    with_own_mounts(report_on_a_full_disk, tmp_path / "disk", own_smoke)
 
 
 def report_on_a_full_disk(folder, project):
