@@ -110,7 +110,7 @@ def test_memory_is_foreseen_within_a_fifth(tmp_path, runs_in):
     texts = pandas.DataFrame({"text": [f"text {n}" + " good bad" * 64 for n in range(120)], "label": [0, 1] * 60})
     texts.to_csv(tmp_path / "texts.csv", index=False)
     shared = {"data": str(tmp_path / "texts.csv"), "precision": "fp32", "epochs": 1, "seeds": 1}
-    shared |= {"max_train": 48, "max_validation": 16, "max_test": 16}
+    shared |= {"max_train": 32, "max_validation": 16, "max_test": 16}  # two steps: the second has all that stays
     runs = []
     for width, layers, method in sizes:
         base = random_base(tmp_path / f"{width}", dim=width, n_layers=layers, n_heads=width // 32, hidden_dim=4 * width)
