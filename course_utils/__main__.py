@@ -285,15 +285,22 @@ def report(
 
 
 @app.command()
-def restore(profile: Profile = "full", overrides: Overrides = []) -> None:  # noqa: B006
+def restore(
+    profile: Profile = "full",
+    overrides: Overrides = [],  # noqa: B006
+    keep: Annotated[bool, typer.Option("--keep-old-runs", help="Also take runs that other code made.")] = False,
+) -> None:
     """Take the runs in published records as finished, so that ./run_all.sh makes only the others."""
+    if keep:
+        os.environ[KEEP_OLD_RUNS] = "1"
     experiment = load_experiment(profile, parse_overrides(overrides))
     check_writable(runs_folder(), "COURSE_RUNS")
 
     from course_utils.comparison.published import restore_runs
 
     restored, wanted = restore_runs(experiment), len(experiment.configs())
-    print(f"Restored {len(restored)} of {counted(wanted, 'run')}; ./run_all.sh --profile {profile} makes the others.")
+    again = f"./run_all.sh --profile {profile}{' --keep-old-runs' if keep else ''}"
+    print(f"Restored {len(restored)} of {counted(wanted, 'run')}; {again} makes the others.")
 
 
 @app.command()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from course_utils.code_identity import from_records
+from course_utils.code_identity import from_records, keeps_old_runs
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError, explained
 from course_utils.methods import METHODS
@@ -190,16 +190,18 @@ def published_chapter(experiment: Experiment, name: str) -> bytes | None:
 def restore_runs(experiment: Experiment) -> list[RunConfig]:
     """Put every run of `experiment` that the published records hold among the runs, without its weights.
 
-    Returns what was restored. Only runs of today's settings, data, base model and code are. Not restored are runs that
-    are there already, and runs whose weights a chapter or the comparison reads. Raises CourseError where the records
-    are missing or damaged.
+    Returns what was restored. Only runs of today's settings, data and base model are, and of today's code unless old
+    runs are kept. Not restored are runs that are there already, and runs whose weights a chapter or the comparison
+    reads. Raises CourseError where the records are missing or damaged.
     """
     restored = []
     published = published_runs(experiment)
     inputs: dict[str, tuple[str, str]] = {}  # a study's data and base model
     for config in experiment.configs():
         run = published.get(run_name(config))
-        if run is None or run.config != config or run.changed_code or _weights_are_read(experiment, config):
+        if run is None or run.config != config or _weights_are_read(experiment, config):
+            continue
+        if run.changed_code and not keeps_old_runs():
             continue
         if config.study not in inputs:
             inputs[config.study] = config.load_data().fingerprint, config.base.fingerprint()

@@ -158,8 +158,14 @@ def test_the_workflow_goes_on_from_records(experiment, monkeypatch):
         assert run.result.metrics == own.result.metrics and run.result.timing == own.result.timing
     assert not published.restore_runs(experiment)  # they are there
     monkeypatch.setattr(published, "fingerprint", lambda *inputs: "e" * 64)  # other data, say
-    (runs.runs_folder() / restored[0].path / "result.json").unlink()
+    lost = runs.runs_folder() / restored[0].path / "result.json"
+    lost.unlink()
     assert not published.restore_runs(experiment)
+    monkeypatch.setattr(published, "fingerprint", lambda *inputs: "f" * 64)
+    monkeypatch.setattr(runs, "code_of", lambda *run: {"methods.base": "changed"})
+    assert not published.restore_runs(experiment)  # of other code
+    monkeypatch.setenv(KEEP_OLD_RUNS, "1")
+    assert published.restore_runs(experiment) == restored[:1] and lost.is_file()
 
 
 @pytest.mark.slow
