@@ -167,7 +167,8 @@ def test_the_usual_layers_are_there(base):
 
 def test_a_frozen_base_gives_the_mean_over_a_texts_own_tokens(base):
     config = load_experiment("smoke", {"base_model": base.name, "precision": "fp32"}).shared
-    pooled = frozen_features(SimpleNamespace(**dict(config), base=base, task=SENTIMENT), None)[0]
+    stand_in = SimpleNamespace(**dict(config) | {"base": base, "load_task": lambda: SENTIMENT})
+    pooled = frozen_features(stand_in, None)[0]
     found = pooled.transform(pd.DataFrame({"text": SENTENCES, "label": LABELS}))  # in one batch, padded
     model, tokenizer = base.load(SENTIMENT).base_model, base.tokenizer()
     for text, mean in zip(SENTENCES, found, strict=True):
