@@ -1,5 +1,6 @@
 """What several test files use."""
 
+import gc
 import os
 import pickle
 import re
@@ -43,6 +44,12 @@ def pytest_collection_modifyitems(config, items):
             return 0 if item is makes_it else 2 if "smoke" in item.fixturenames else 1 if item.path in slow else 3
 
         items.sort(key=place)
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: every training looks for what can be freed, and need not look there."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

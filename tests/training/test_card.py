@@ -62,7 +62,7 @@ def place(tmp_path_factory):
 
 
 # In 32 bits, so that the predictions of the printed code can be held to the recorded ones.
-SLIVER = {"precision": "fp32", "max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 16}
+SLIVER = {"precision": "fp32", "max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 8}
 
 
 @pytest.fixture(scope="module")
