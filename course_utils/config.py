@@ -307,7 +307,7 @@ class Profile(BaseModel):
     seeds: int = Field(ge=1, le=1000)
     settings: dict[SharedName, Any]
     methods: dict[MethodOrDefault, dict[str, Any]] = Field(min_length=1)  # default serves those that are not named
-    found_by: dict[MethodName, str] = {}  # method → fingerprint of the trial of `full` that found its learning rate
+    found_by: dict[MethodName, str] = {}  # method → fingerprint of the trial that found its learning rate
     search: Search | None = None
     studies: dict[str, Study] = {}
 
