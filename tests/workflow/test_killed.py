@@ -143,11 +143,17 @@ def clear(project) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A LoRA run of the smoke profile."""
+def experiment(tiny):
+    """The smoke profile on the tiny base."""
+    return load_experiment("smoke", {"base_model": tiny.name})
+
+
+@pytest.fixture(scope="module")
+def finished(experiment, tmp_path_factory):
+    """A run of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COURSE_RUNS", str(tmp_path_factory.mktemp("finished")))
-        return train.train(load_experiment("smoke").config(ADAPTER))
+        return train.train(experiment.config(ADAPTER))
 
 
 @pytest.fixture
@@ -180,13 +186,13 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_run_is_named_and_made_again(kind, run, capsys):
+def test_a_damaged_run_is_named_and_made_again(kind, experiment, run, capsys):
     name, damage, said = DAMAGE[kind]
     before = {file: (run.folder / file).read_bytes() for file in ("predictions.parquet", "history.csv")}
     damage(run.folder / name)
     assert main(["predict", str(run.folder), "A fine film."]) == 2
     assert said in capsys.readouterr().err
-    results = read_runs(load_experiment("smoke"))
+    results = read_runs(experiment)
     reasons = [missing.reason for missing in results.missing if missing.config == run.config]
     assert all("damaged" in reason for reason in reasons) and (reasons or kind == "adapter")
     assert find_run(run.config) is None
@@ -195,14 +201,15 @@ def test_a_damaged_run_is_named_and_made_again(kind, run, capsys):
     assert before["predictions.parquet"] == (again.folder / "predictions.parquet").read_bytes()
 
 
-@pytest.mark.parametrize("part", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trained.safetensors"])
-def test_a_torn_part_of_a_checkpoint_is_noticed(part, runs_in, monkeypatch):
-    config = load_experiment("smoke").config(ADAPTER)
+def test_a_torn_part_of_a_checkpoint_is_noticed(experiment, runs_in, tmp_path, monkeypatch):
+    config = experiment.config(ADAPTER)
     monkeypatch.setattr(train, "_predict", None)  # an end after the last checkpoint
     with pytest.raises(TypeError):
         train.train(config)
     folder = runs_in / config.path.replace("seed-0", ".seed-0.unfinished") / "checkpoints"
-    first, last = sorted(folder.iterdir())
-    assert train.last_checkpoint(folder) == str(last)
-    os.truncate(last / part, (last / part).stat().st_size - 40)
-    assert train.last_checkpoint(folder) == str(first)
+    first, last = sorted(path.name for path in folder.iterdir())
+    for part in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trained.safetensors"):
+        own = shutil.copytree(folder, tmp_path / part)
+        assert train.last_checkpoint(own) == str(own / last)
+        os.truncate(own / last / part, (own / last / part).stat().st_size - 40)
+        assert train.last_checkpoint(own) == str(own / first), part
