@@ -176,15 +176,6 @@ class SharedSettings(BaseModel):
         return data
 
 
-def kept_of_longer(truncation: str, pairs: bool) -> str:
-    """What is read of a text, or of one of `pairs` of texts, that is longer than `max_length`: a clause."""
-    if pairs:
-        return "the longer of the two texts loses its end"
-    if truncation == "head":
-        return "the beginning is read"
-    return "the first quarter of what is read is from its beginning, and the rest from its end"
-
-
 def as_seen_from_project(value: str, find: Callable[[str], Path | None]) -> str:
     """The folder or file that `find` finds for `value`, as a record names it; any other `value` unchanged."""
     place = None if value in (*SOURCES, "", "none", "None") else find(value)

@@ -41,6 +41,10 @@ class Interval:
         """Whether `value` lies outside."""
         return not self.low <= value <= self.high
 
+    def overlaps(self, other: Interval) -> bool:
+        """Whether a value lies in both."""
+        return self.low <= other.high and other.low <= self.high
+
     def negated(self) -> Interval:
         """The interval of the opposite difference."""
         return Interval(-self.estimate, -self.high, -self.low)

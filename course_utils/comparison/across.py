@@ -11,6 +11,7 @@ from course_utils.comparison.conclusions import judge_experiment
 from course_utils.errors import explained
 from course_utils.methods import FLOOR
 from course_utils.paths import relative_to_project, reports_folder
+from course_utils.stats import Interval, PairedComparison
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
@@ -19,35 +20,11 @@ CONCLUSIONS = "conclusions.json"
 
 
 class Accuracy(BaseModel):
-    """The accuracy of a method on the test set: mean over its seeds, ends of its 95% interval, learning rate."""
+    """The accuracy of a method on the test set: mean over its seeds with its 95% interval, and its learning rate."""
 
-    mean: float
-    low: float
-    high: float
+    accuracy: Interval
     seeds: int
     learning_rate: float
-
-
-class Verdict(BaseModel):
-    """The difference in accuracy of two methods, first less second, its simultaneous interval, and what is shown."""
-
-    first: str
-    second: str
-    difference: float
-    low: float
-    high: float
-    p_holm: float
-    differs: bool
-    equivalent: bool
-
-    @property
-    def shown(self) -> int:
-        """1 or −1, the sign of a difference that is shown; 0 where none is."""
-        return (1 if self.difference > 0 else -1) * self.differs
-
-    def overlaps(self, other: Verdict) -> bool:
-        """Whether the intervals of two experiments have a difference in common."""
-        return self.low <= other.high and other.low <= self.high
 
 
 class Conclusions(BaseModel):
@@ -63,17 +40,7 @@ class Conclusions(BaseModel):
     epochs: int
     margin: float
     methods: dict[str, Accuracy]
-    pairs: list[Verdict]
-
-    def of(self, first: str, second: str) -> Verdict | None:
-        """The verdict on a pair of methods, in either order of the two; None where there is none."""
-        for pair in self.pairs:
-            if (pair.first, pair.second) == (first, second):
-                return pair
-            if (pair.first, pair.second) == (second, first):
-                turned = {"difference": -pair.difference, "low": -pair.high, "high": -pair.low}
-                return pair.model_copy(update={"first": first, "second": second} | turned)
-        return None
+    pairs: list[PairedComparison]
 
 
 def conclude(results: ExperimentRuns) -> Conclusions:
@@ -90,27 +57,13 @@ def conclude(results: ExperimentRuns) -> Conclusions:
         margin=judged.margin,
         methods={
             name: Accuracy(
-                mean=rows.accuracy[name],
-                low=rows.accuracy_low[name],
-                high=rows.accuracy_high[name],
+                accuracy=Interval(*rows.loc[name, ["accuracy", "accuracy_low", "accuracy_high"]]),
                 seeds=judged.seeds[name],
                 learning_rate=rows.learning_rate[name],
             )
             for name in [*judged.baselines, *judged.adapters]
         },
-        pairs=[
-            Verdict(
-                first=pair.first,
-                second=pair.second,
-                difference=pair.difference.estimate,
-                low=pair.difference.low,
-                high=pair.difference.high,
-                p_holm=pair.p_holm,
-                differs=pair.differs,
-                equivalent=pair.equivalent,
-            )
-            for pair in judged.pairs
-        ],
+        pairs=judged.pairs,
     )
 
 
@@ -137,11 +90,16 @@ def others(results: ExperimentRuns) -> list[Conclusions]:
     return [conclusions for conclusions in found if conclusions.pairs]
 
 
-def disagreements(ours: Conclusions, theirs: Conclusions) -> tuple[list[tuple[Verdict, Verdict]], int]:
+def disagreements(
+    ours: Conclusions, theirs: Conclusions
+) -> tuple[list[tuple[PairedComparison, PairedComparison]], int]:
     """Pairs of methods on which two experiments do not say the same, ours and theirs, and how many both have judged.
 
     Head only is left out. They say the same where both show a difference of one sign, or where neither shows any.
     """
-    both = [(pair, other) for pair in ours.pairs if (other := theirs.of(pair.first, pair.second))]
+    judged = {(pair.first, pair.second): pair for pair in theirs.pairs}
+    judged |= {(pair.second, pair.first): pair.swapped() for pair in theirs.pairs}
+    both = [(pair, judged[pair.first, pair.second]) for pair in ours.pairs if (pair.first, pair.second) in judged]
     both = [pairs for pairs in both if FLOOR.name not in (pairs[0].first, pairs[0].second)]
-    return [(one, other) for one, other in both if one.shown != other.shown], len(both)
+    unlike = [(one, other) for one, other in both if (one.differs, one.above) != (other.differs, other.above)]
+    return unlike, len(both)

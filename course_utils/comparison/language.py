@@ -71,7 +71,7 @@ def language_summary(results: ExperimentRuns) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).fillna("–")
 
 
-def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:
+def change_by_domain(results: ExperimentRuns) -> pd.DataFrame:
     """A row a method, a column a set of another domain: the change in bits per byte against the base model.
 
     Above zero is what was forgotten. 95% intervals draw seeds and texts.
@@ -140,7 +140,7 @@ def comparison_of_bits(results: ExperimentRuns) -> str:
         parts += [
             "## Forgetting",
             "Change in bits per byte against the base model; above zero is what was forgotten.",
-            _as_markdown(forgetting_table(results)),
+            _as_markdown(change_by_domain(results)),
         ]
     return "\n\n".join(parts) + "\n"
 

@@ -7,13 +7,14 @@ from math import inf
 from statistics import mean
 from typing import Any
 
-from course_utils.comparison.across import Conclusions, Verdict, conclude, disagreements, others
+from course_utils.comparison.across import Conclusions, conclude, disagreements, others
 from course_utils.comparison.baselines import shown
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, difference_in_points, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.dependence import size_regime
 from course_utils.report.display import TEMPLATES
+from course_utils.stats import PairedComparison
 from course_utils.text import one_line, signed_points, template
 
 
@@ -68,7 +69,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     }
 
 
-def unconfirmed(results: ExperimentRuns) -> list[tuple[Conclusions, list[Verdict]]]:
+def unconfirmed(results: ExperimentRuns) -> list[tuple[Conclusions, list[PairedComparison]]]:
     """Other experiments, with the differences that are shown here and that they, who judge them too, do not show."""
     ours = conclude(results)
     found = [(other, [one for one, _ in disagreements(ours, other)[0] if one.differs]) for other in others(results)]

@@ -25,12 +25,11 @@ from course_utils.comparison.learning_rates import search_sentences, search_tabl
 from course_utils.comparison.lengths import APART, read_lengths
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
-from course_utils.config import kept_of_longer
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
 from course_utils.stats import Interval, ranks
-from course_utils.tasks.classification import METRICS
+from course_utils.tasks.classification import METRICS, kept_of_longer
 from course_utils.text import escape_markdown, one_line, signed_points, template
 
 
@@ -42,6 +41,10 @@ def _each(values: pd.DataFrame, text: str) -> str:
     """`text` filled with every row of `values`, the title of its method included, as alt texts list them."""
     rows = values.reset_index().to_dict("records")
     return "; ".join(text.format(**{"title": _title(row["method"])} | row) for row in rows)
+
+
+def _with_ends(estimate: float, low: float, high: float) -> str:
+    return f"{estimate:.1f} [{low:.1f}, {high:.1f}]"
 
 
 MOST_CLASSES_SHOWN = 12  # in a square table
@@ -172,7 +175,7 @@ def across(results: ExperimentRuns) -> None:
         return
     columns = {
         each.experiment: {
-            name: f"{100 * own.mean:.1f} [{100 * own.low:.1f}, {100 * own.high:.1f}]"
+            name: _with_ends(*(100 * value for value in vars(own.accuracy).values()))
             for name, own in each.methods.items()
         }
         for each in (ours, *theirs)
@@ -185,7 +188,7 @@ def across(results: ExperimentRuns) -> None:
 def other_domains(results: ExperimentRuns) -> None:
     """Accuracy on the sets of other domains, and how far it falls."""
     by_set = tables.accuracy_by_set(results)
-    cells = by_set.assign(cell=[f"{row.estimate:.1f} [{row.low:.1f}, {row.high:.1f}]" for row in by_set.itertuples()])
+    cells = by_set.assign(cell=[_with_ends(row.estimate, row.low, row.high) for row in by_set.itertuples()])
     written = cells.pivot(index="method", columns="set", values="cell")
     written = written.loc[[name for name in (*BASELINES, *METHODS) if name in written.index], by_set["set"].unique()]
     show_table(written.rename(index=_title).rename_axis(index="Method", columns=None), say.other_domains_table())

@@ -118,6 +118,15 @@ class Classification(Task):
         return frame.label.to_numpy()
 
 
+def kept_of_longer(truncation: str, pairs: bool) -> str:
+    """What is read of a text, or of one of `pairs` of texts, that is longer than `max_length`: a clause."""
+    if pairs:
+        return "the longer of the two texts loses its end"
+    if truncation == "head":
+        return "the beginning is read"
+    return "the first quarter of what is read is from its beginning, and the rest from its end"
+
+
 # ---------------------------------------------------------------- metrics
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from course_utils.config import Experiment, RunConfig, as_typed, kept_of_longer, load_experiment
+from course_utils.config import Experiment, RunConfig, as_typed, load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.bases import ALL_LINEAR, target_modules, usual_targets
 from course_utils.inputs.facts import Facts
@@ -24,7 +24,7 @@ from course_utils.methods.base import Settings
 from course_utils.paths import BIBLIOGRAPHY
 from course_utils.runs import CARD, Run, RunResult
 from course_utils.stats import Interval
-from course_utils.tasks.classification import scores_of
+from course_utils.tasks.classification import kept_of_longer, scores_of
 from course_utils.tasks.language_modelling import change_in_bits
 from course_utils.text import template
 from course_utils.training.trainer import warmup_steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from course_utils.config import Experiment, RunConfig, kept_of_longer
+from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError, explained
 from course_utils.inputs.sources import find_source
 from course_utils.methods import METHODS
@@ -181,6 +181,8 @@ def _said_of_data(data: Data) -> list[str]:
 
 def _said_of_texts(config: RunConfig, tokens: list[list[int]], unknown: float, pairs: bool) -> str:
     import numpy as np
+
+    from course_utils.tasks.classification import kept_of_longer
 
     lengths: np.ndarray = np.array([len(text) for text in tokens])
     cut = (lengths > config.max_length).mean()
