@@ -90,10 +90,11 @@ def others(results: ExperimentRuns) -> list[Conclusions]:
     return [conclusions for conclusions in found if conclusions.pairs]
 
 
-def disagreements(
-    ours: Conclusions, theirs: Conclusions
-) -> tuple[list[tuple[PairedComparison, PairedComparison]], int]:
-    """Pairs of methods on which two experiments do not say the same, ours and theirs, and how many both have judged.
+Pairs = list[tuple[PairedComparison, PairedComparison]]  # of the same two methods, in two experiments
+
+
+def disagreements(ours: Conclusions, theirs: Conclusions) -> tuple[Pairs, Pairs]:
+    """The pairs of methods on which two experiments do not say the same, and those on which they do: ours and theirs.
 
     Head only is left out. They say the same where both show a difference of one sign, or where neither shows any.
     """
@@ -101,5 +102,5 @@ def disagreements(
     judged |= {(pair.second, pair.first): pair.swapped() for pair in theirs.pairs}
     both = [(pair, judged[pair.first, pair.second]) for pair in ours.pairs if (pair.first, pair.second) in judged]
     both = [pairs for pairs in both if FLOOR.name not in (pairs[0].first, pairs[0].second)]
-    unlike = [(one, other) for one, other in both if (one.differs, one.above) != (other.differs, other.above)]
-    return unlike, len(both)
+    alike = [(one, other) for one, other in both if (one.differs, one.above) == (other.differs, other.above)]
+    return [pairs for pairs in both if pairs not in alike], alike

@@ -77,9 +77,9 @@ def variance_by_raters(results: ExperimentRuns) -> float:
     From the raters of every sentence as many are drawn again, with replacement. The sentence's label may then change,
     and with it whether a method is right.
     """
-    sentences, judge = test_sentences(results), judged_as(results)
-    if "ratings" not in sentences:
+    if not hasattr(results.experiment.shared.source, "judged_as"):
         return 0.0
+    sentences, judge = test_sentences(results), judged_as(results)
     random, turned = np.random.default_rng(0), []
     for ratings in sentences["ratings"]:
         means, counts = np.unique(random.choice(ratings, (PANELS, len(ratings))).mean(axis=1), return_counts=True)

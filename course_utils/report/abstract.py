@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from math import inf
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 from course_utils.comparison.across import Conclusions, conclude, disagreements, others
 from course_utils.comparison.baselines import shown
@@ -14,7 +14,6 @@ from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.dependence import size_regime
 from course_utils.report.display import TEMPLATES
-from course_utils.stats import PairedComparison
 from course_utils.text import one_line, signed_points, template
 
 
@@ -69,8 +68,19 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     }
 
 
-def unconfirmed(results: ExperimentRuns) -> list[tuple[Conclusions, list[PairedComparison]]]:
-    """Other experiments, with the differences that are shown here and that they, who judge them too, do not show."""
-    ours = conclude(results)
-    found = [(other, [one for one, _ in disagreements(ours, other)[0] if one.differs]) for other in others(results)]
-    return [(other, pairs) for other, pairs in found if pairs]
+class Unconfirmed(NamedTuple):
+    """How many differences are shown here that another experiment judges too, and how many of them it does not show."""
+
+    shown: int
+    missing: int
+
+
+def unconfirmed(results: ExperimentRuns) -> list[tuple[Conclusions, Unconfirmed]]:
+    """The other experiments that do not show some of the differences that are shown here; head only is left out."""
+    ours, found = conclude(results), []
+    for other in others(results):
+        unlike, alike = disagreements(ours, other)
+        missing = sum(one.differs for one, _ in unlike)
+        if missing:
+            found.append((other, Unconfirmed(missing + sum(one.differs for one, _ in alike), missing)))
+    return found

@@ -16,8 +16,9 @@ CLEAR = {HEAD: 0.7, FULL: 0.95, ADAPTER: 0.9, GATED: 0.8, QUANTISED: 0.8, MULTIP
 
 
 @pytest.fixture
-def made(runs_in):
+def made(runs_in, tmp_path, monkeypatch):
     """A function that writes runs of these accuracies, `seeds` of each method, and returns their experiment."""
+    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))  # no other report lies beside theirs
 
     def make(accuracies, seeds=3):
         experiment = load_experiment("smoke", {"seeds": seeds, "precision": "fp32"})
