@@ -412,7 +412,10 @@ class Experiment:
         main = self.config(method, seed)
         if main.max_train and main.max_train <= SMALL:
             return main
-        return main.model_copy(update={"study": f"size-{SMALL}", "max_train": SMALL})
+        if method in getattr(self.studies.get(f"size-{SMALL}"), "methods", {}):
+            return self.config(method, seed, f"size-{SMALL}")
+        smaller = self.parameters["overrides"] | {"max_train": SMALL}
+        return load_experiment(self.profile_name, smaller).config(method, seed)
 
     def configs(self) -> list[RunConfig]:
         """Configurations of every run, those of side studies included."""

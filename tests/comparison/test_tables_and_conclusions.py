@@ -24,6 +24,7 @@ from course_utils.comparison.tables import (
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.methods.lora import Lora
+from course_utils.report import abstract
 from course_utils.stats import compare_pairs
 from course_utils.text import signed_points
 
@@ -128,6 +129,7 @@ def test_published_figures_stand_beside_sst2(runs_in):
     published = summary_table(read_runs(experiment)).query("method == 'published'")
     assert list(published["accuracy"]) == [0.922, 0.913]
     assert published[["accuracy_low", "accuracy_high"]].iloc[0].tolist() == pytest.approx([0.902, 0.938], abs=5e-4)
+    assert "90.0%" in abstract.abstract(read_runs(experiment))
 
 
 # ---------------------------------------------------------------- verdicts

@@ -13,6 +13,7 @@ from course_utils.inputs.nf4 import as_linear
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
 from course_utils.report import loop
+from course_utils.training import card
 from course_utils.training.train import train
 
 SHOWN = ("swap_layers", "fit", "answers")
@@ -69,3 +70,6 @@ def test_the_run_beside_the_loop_is_small_and_one_of_the_experiment_where_that_h
     assert quick.small(ADAPTER) == quick.config(ADAPTER, study="size-500") in quick.configs()
     assert quick.small(ADAPTER, seed=1).max_train == 500 and smoke.small(ADAPTER) == smoke.config(ADAPTER)
     assert load_experiment("full").small(ADAPTER) == load_experiment("full").config(ADAPTER, study="size-500")
+    other = load_experiment("five").small(ADAPTER)
+    assert other.max_train == 500 and other.study == "main"
+    assert "--profile five -p max_train=500 --method" in card.command(other)
