@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,3 +106,47 @@ def disagreements(ours: Conclusions, theirs: Conclusions) -> tuple[Pairs, Pairs]
     both = [pairs for pairs in both if FLOOR.name not in (pairs[0].first, pairs[0].second)]
     alike = [(one, other) for one, other in both if (one.differs, one.above) == (other.differs, other.above)]
     return [pairs for pairs in both if pairs not in alike], alike
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What experiments say of one pair of methods: the names of those that show the first to be more accurate, …
+
+    … of those that show the second to be, and of all that judge the pair.
+    """
+
+    first: str
+    second: str
+    above: list[str]
+    below: list[str]
+    judged: list[str]
+
+
+def shown_across(experiments: list[Conclusions]) -> list[Shown]:
+    """What is shown of every pair of methods that two of the experiments judge; head only is left out.
+
+    The first method of a pair is the one that more of them show to be ahead.
+    """
+    verdicts: dict[tuple[str, str], dict[str, PairedComparison]] = {}
+    for own in experiments:
+        for pair in own.pairs:
+            if FLOOR.name not in (pair.first, pair.second):
+                swapped = (pair.second, pair.first) in verdicts
+                pair = pair.swapped() if swapped else pair
+                verdicts.setdefault((pair.first, pair.second), {})[own.experiment] = pair
+    found = []
+    for (first, second), judged in verdicts.items():
+        above = [name for name, pair in judged.items() if pair.differs and pair.above]
+        below = [name for name, pair in judged.items() if pair.differs and not pair.above]
+        if len(above) < len(below):
+            first, second, above, below = second, first, below, above
+        if len(judged) > 1:
+            found.append(Shown(first, second, above, below, [*judged]))
+    return found
+
+
+def leaders(experiments: list[Conclusions]) -> Counter[str]:
+    """In how many experiments a method has the highest mean accuracy, head only left out; the most frequent first."""
+    trained = [{name: own for name, own in each.methods.items() if name != FLOOR.name} for each in experiments]
+    best = [max(own, key=lambda name: own[name].accuracy.estimate) for own in trained if own]
+    return Counter(dict(Counter(best).most_common()))

@@ -6,6 +6,7 @@ Where an experiment lacks what an exhibit needs, the exhibit says so.
 
 from __future__ import annotations
 
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,15 @@ from matplotlib.figure import Figure
 
 from course_utils.audit import audit
 from course_utils.comparison import agreement, calibration, controls, tables
-from course_utils.comparison.across import conclude, disagreements, others
+from course_utils.comparison.across import (
+    Conclusions,
+    Shown,
+    conclude,
+    disagreements,
+    leaders,
+    others,
+    shown_across,
+)
 from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, shown
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment
@@ -30,7 +39,7 @@ from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
 from course_utils.stats import Interval, ranks
 from course_utils.tasks.classification import METRICS, kept_of_longer
-from course_utils.text import escape_markdown, one_line, signed_points, template
+from course_utils.text import and_joined, escape_markdown, one_line, signed_points, template
 
 
 def _title(name: str) -> str:
@@ -173,16 +182,34 @@ def across(results: ExperimentRuns) -> None:
     if not theirs:
         show_markdown(say.across_alone())
         return
-    columns = {
-        each.experiment: {
-            name: _with_ends(*(100 * value for value in vars(own.accuracy).values()))
-            for name, own in each.methods.items()
-        }
-        for each in (ours, *theirs)
-    }
-    table = pd.DataFrame(columns).reindex([name for name in METHODS if name in ours.methods]).fillna("–")
-    show_table(table.rename(index=_title).rename_axis("Method"), say.across_table(len(theirs)))
+    columns = {each.experiment: _beside_plain(each) for each in (ours, *theirs)}
+    methods = [PLAIN.name, *(name for name in METHODS if name in ours.methods and name != PLAIN.name)]
+    table = pd.DataFrame(columns).reindex(methods).fillna("–")
+    show_table(table.rename(index=_title).rename_axis("Method"), say.across_table(len(theirs), PLAIN.title))
+    shown, known = shown_across([ours, *theirs]), len(theirs) + 1
+    show_markdown(say.across_shown(leaders([ours, *theirs]), known, shown, _undivided(shown)))
     show_markdown(say.across_text([(other, *disagreements(ours, other)) for other in theirs]))
+
+
+def _beside_plain(concluded: Conclusions) -> dict[str, str]:
+    """Method → its difference to `PLAIN` in points with its interval, an asterisk where it is shown; its accuracy."""
+    cells = {}
+    for pair in concluded.pairs:
+        if PLAIN.name in (pair.first, pair.second):
+            own = pair if pair.second == PLAIN.name else pair.swapped()
+            cells[own.first] = say.points(own) + ("*" if own.differs else "")
+    if plain := concluded.methods.get(PLAIN.name):
+        cells[PLAIN.name] = _with_ends(*(100 * value for value in vars(plain.accuracy).values()))
+    return cells
+
+
+def _undivided(pairs: list[Shown]) -> str:
+    """Between which methods no experiment shows a difference: "" where there are none."""
+    alike = [{pair.first, pair.second} for pair in pairs if not pair.above and not pair.below]
+    names = [name for name in METHODS if any(name in pair for pair in alike)]
+    if len(names) > 2 and len(alike) == comb(len(names), 2):
+        return f"between any two of {and_joined([_title(name) for name in names])}"
+    return "; ".join(f"between {and_joined([_title(name) for name in METHODS if name in pair])}" for pair in alike)
 
 
 def other_domains(results: ExperimentRuns) -> None:
@@ -340,7 +367,11 @@ def costs(results: ExperimentRuns) -> None:
     fronts = shares.rename(columns=axes).rename_axis(None).T.rename_axis("Cost")
     show_table(fronts, say.fronts_table(), dict.fromkeys(fronts, "{:.0%}"))
     sure, open_ = (shares >= SURE).sum(axis=1), ((shares > 1 - SURE) & (shares < SURE)).sum(axis=1)
-    _show_sentences([say.costs_text(len(axes), sure, open_, len(results.experiment.seeds) < MINIMUM_SEEDS)])
+    loads = {
+        _title(name): np.mean([run.result.environment.load for run in results.of(name)]) for name in summary["method"]
+    }
+    told = say.costs_text(len(axes), sure, open_, len(results.experiment.seeds) < MINIMUM_SEEDS)
+    _show_sentences([told, say.loads_text(pd.Series(loads))])
 
 
 def arithmetic(results: ExperimentRuns) -> None:

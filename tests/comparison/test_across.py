@@ -6,7 +6,15 @@ import pytest
 from made_up import write_run
 from small import ADAPTER, FULL, HEAD, MULTIPLIED
 
-from course_utils.comparison.across import CONCLUSIONS, conclude, disagreements, others, write_conclusions
+from course_utils.comparison.across import (
+    CONCLUSIONS,
+    conclude,
+    disagreements,
+    leaders,
+    others,
+    shown_across,
+    write_conclusions,
+)
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
@@ -50,8 +58,19 @@ def test_two_reports_say_where_they_do_not_agree(concluded, monkeypatch):
     monkeypatch.setattr(exhibits, "show_markdown", said.append)
     monkeypatch.setattr(exhibits, "show_table", lambda frame, caption: said.append(frame))
     exhibits.across(ours)
-    table, sentences = said
+    table, told, sentences = said
     assert [*table.columns] == [ours.experiment.name, theirs.experiment.name] and len(table) == len(METHODS_USED)
+    assert table.iloc[0].str.startswith(("90", "70")).all()  # the plain adapter's accuracy, and differences to it below
+    assert [*table.iloc[1:, 0].str.endswith("*")] == [True, False, True]
+    assert [*table.iloc[1:, 1].str.endswith("*")] == [True, True, False]
+    shown = {(own.first, own.second): (own.above, own.below) for own in shown_across([conclude(ours), other])}
+    names = [ours.experiment.name, theirs.experiment.name]
+    assert shown == {
+        (FULL, ADAPTER): (names[1:], []),
+        (FULL, MULTIPLIED): (names, []),
+        (ADAPTER, MULTIPLIED): (names[:1], []),
+    }
+    assert leaders([conclude(ours), other]).total() == 2 and "in every experiment" in told and "in some" in told
     assert "of 3 pairs" in sentences and "1 has the same verdict" in sentences
     assert sentences.count("do not overlap") == 2
     # each shows two differences of these methods, and one of the two is the same
@@ -68,7 +87,8 @@ def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, tmp_pat
     exhibits.across(ours)
     theirs = concluded(**{FULL: 0.85, ADAPTER: 0.7, MULTIPLIED: 0.7})
     exhibits.across(ours)
-    assert "No other report" in said[0] and "3 have the same verdict" in said[1]
+    assert "No other report" in said[0] and "3 have the same verdict" in said[2]
+    assert "in some" not in said[1]
     assert "it does not show" not in abstract.abstract(ours)
     file = tmp_path / "reports" / theirs.experiment.name / CONCLUSIONS
     file.write_text(json.dumps({"experiment": "x"}))
