@@ -370,8 +370,13 @@ def costs(results: ExperimentRuns) -> None:
     loads = {
         _title(name): np.mean([run.result.environment.load for run in results.of(name)]) for name in summary["method"]
     }
-    told = say.costs_text(len(axes), sure, open_, len(results.experiment.seeds) < MINIMUM_SEEDS)
-    _show_sentences([told, say.loads_text(pd.Series(loads))])
+    told = [say.costs_text(len(axes), sure, open_, len(results.experiment.seeds) < MINIMUM_SEEDS)]
+    told += [say.loads_text(pd.Series(loads))]
+    by_method = summary.set_index("method")
+    if PLAIN.name in by_method.index:
+        plain = by_method.loc[PLAIN.name]
+        told += [say.four_bits_text(row, plain) for name, row in by_method.iterrows() if METHODS[name].four_bit_base]
+    _show_sentences(told)
 
 
 def arithmetic(results: ExperimentRuns) -> None:
