@@ -6,11 +6,11 @@ are resampled. Arrays are (seeds, sentences) throughout.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SIGNIFICANCE = 0.05  # of the whole family of pairs
+T = TypeVar("T")
 REPLICATES = 2_000
 REPETITIONS = 10_000  # of an experiment without differences
 DIFFERENCES = (0.01, 0.015, 0.02)  # true differences in accuracy whose power is reported
@@ -142,16 +143,20 @@ class CrossedBootstrap:
         random = np.random.default_rng(random_seed)
         return cls(_resampled(random, seeds, replicates), _resampled(random, sentences, replicates))
 
+    def sums(self, parts: np.ndarray) -> np.ndarray:
+        """Weighted sum of `parts` (…, sentences) in every replicate: (…, replicates)."""
+        return parts.astype(np.float64) @ self.sentences.T
+
     def means(self, values: np.ndarray) -> np.ndarray:
         """Mean of `values` (…, seeds, sentences) in every replicate: (…, replicates)."""
-        return (values.astype(np.float64) @ self.sentences.T * self.seeds.T).sum(axis=-2)
+        return (self.sums(values) * self.seeds.T).sum(axis=-2)
 
     def f1(self, predicted: np.ndarray, labels: np.ndarray, classes: Iterable[int] = (1,)) -> np.ndarray:
         """Mean over seeds of the mean F1 of `classes` in every replicate: (replicates,)."""
         parts = [part for of in classes for part in _f1_parts(predicted, labels, of)]  # each (seeds, sentences)
-        sums = np.split(self.sentences @ np.concatenate(parts).T, len(parts), axis=1)  # each (replicates, seeds)
+        sums = np.split(self.sums(np.concatenate(parts)), len(parts))  # each (seeds, replicates)
         of_classes = [_ratio(hits, totals) for hits, totals in zip(sums[::2], sums[1::2], strict=True)]
-        return (np.mean(of_classes, axis=0) * self.seeds).sum(axis=1)
+        return (np.mean(of_classes, axis=0) * self.seeds.T).sum(axis=0)
 
     def mean_interval(self, values: np.ndarray, confidence: float = 0.95) -> Interval:
         """Mean of `values` (seeds, sentences), an accuracy or a difference of two, with its interval."""
@@ -182,10 +187,37 @@ class CrossedBootstrap:
         """
         of_bins = gaps[:, None] * (bins[:, None] == np.unique(bins))  # (sentences, bins)
         estimate = float(np.abs(of_bins.mean(axis=0)).sum())
-        replicates = np.abs(self.sentences @ of_bins).sum(axis=1)
+        replicates = np.abs(self.sums(of_bins.T)).sum(axis=0)
         quantiles = (1 + confidence) / 2, (1 - confidence) / 2
         low, high = np.clip(2 * estimate - np.quantile(replicates, quantiles), 0, 1)
         return Interval(estimate, float(low), float(high))
+
+
+drawn = cache(CrossedBootstrap.draw)  # the same seeds and sentences again for whatever is compared on them
+
+
+def at_once(draws: CrossedBootstrap, ask: Callable[[CrossedBootstrap], T]) -> T:
+    """What `ask(draws)` returns, with all sums that it asks `draws` for in one product of matrices.
+
+    The weights are a large matrix, and reading it takes most of the time of a sum. `ask` is called twice: first to hear
+    for what it asks, then with the answers. It must ask for the same both times.
+    """
+
+    class Listening(CrossedBootstrap):
+        def sums(self, parts: np.ndarray) -> np.ndarray:
+            heard.append(parts)
+            return np.zeros((*parts.shape[:-1], len(self.sentences)))
+
+    class Answering(CrossedBootstrap):
+        def sums(self, parts: np.ndarray) -> np.ndarray:
+            return next(answers).reshape(*parts.shape[:-1], -1)
+
+    heard: list[np.ndarray] = []
+    ask(Listening(draws.seeds, draws.sentences))
+    rows = [parts.reshape(-1, parts.shape[-1]) for parts in heard]
+    ends = np.cumsum([len(own) for own in rows])
+    answers = iter(np.split(draws.sums(np.concatenate(rows)), ends[:-1]) if rows else [])
+    return ask(Answering(draws.seeds, draws.sentences))
 
 
 def _resampled(random: np.random.Generator, size: int, replicates: int) -> np.ndarray:

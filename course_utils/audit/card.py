@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -97,18 +98,22 @@ def _listed(value: Any) -> list[Any]:
     return [each for each in (value if isinstance(value, list) else [value]) if each]
 
 
+METADATA = re.compile(r"\A\s*---\r?\n(?P<yaml>.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.S)
+SHORT = 8_000  # characters that nest too little for libyaml, which dies of some 24,000 levels where Python says no
+
+
 def read_card(path: Path) -> Card:
     """The card at `path`; CourseError, saying why, if it is none."""
-    from huggingface_hub import ModelCard, ModelCardData
+    import yaml
+    from huggingface_hub import ModelCardData
 
-    text = _text_of(path)
-    data: Any = ModelCardData()
-    if text.lstrip().startswith("---"):
-        try:
-            parsed = ModelCard(text, ignore_metadata_errors=True)
-            data, text = parsed.data, parsed.text
-        except Exception:  # whatever is wrong with a stranger's metadata, the text can be read without them
-            text = re.sub(r"\A\s*---\n.*?\n---\n", "", text, flags=re.S)
+    text, data = _text_of(path), ModelCardData()
+    if block := METADATA.match(text):
+        text = text[block.end() :]
+        quick = len(block["yaml"]) <= SHORT and hasattr(yaml, "CSafeLoader")
+        with suppress(Exception):  # whatever is wrong with a stranger's metadata, the text can be read without them
+            read = yaml.load(block["yaml"], yaml.CSafeLoader if quick else yaml.SafeLoader) or {}
+            data = ModelCardData(**read, ignore_metadata_errors=True)
     for pattern, instead in HTML.items():
         text = re.sub(pattern, instead, text, flags=re.S | re.I)
     card = Card(data, text)

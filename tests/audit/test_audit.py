@@ -406,6 +406,13 @@ def test_no_text_makes_it_stumble(tmp_path, text):
     assert all(finding.claim.isprintable() for finding in findings)
 
 
+@pytest.mark.parametrize("piece", ["[", "{a: ", "- ", "? "])
+@pytest.mark.parametrize("depth", [1_500, 100_000])
+def test_metadata_that_nests_without_end_is_a_card_without_metadata(tmp_path, piece, depth):
+    (tmp_path / "card.md").write_text(f"---\n{piece * depth}\n---\n# A card\n\n- **Rank:** 8\n")
+    assert {finding.verdict for finding in audit_card(tmp_path / "card.md")} == {UNCHECKED, MISSING}
+
+
 def test_the_chapter_shows_an_audit_and_sums_up_those_of_its_runs(run, runs_in, monkeypatch):
     shown = []
     monkeypatch.setattr(exhibits, "show_table", lambda frame, caption, *_: shown.append(frame))
