@@ -49,8 +49,12 @@ class Adapter:
 
     def is_head(self, name: str) -> bool:
         """Whether the tensor belongs to a module that was saved whole: PEFT finds those by suffix."""
-        parts = name.split(".")[:-1]
-        return any(part.endswith(saved) for saved in self.config.get("modules_to_save") or [] for part in parts)
+        return name in self._of_head
+
+    @cached_property
+    def _of_head(self) -> set[str]:
+        saved = tuple(self.config.get("modules_to_save") or [])
+        return {name for name in self.tensors if any(part.endswith(saved) for part in name.split(".")[:-1])}
 
     def sizes(self, head: bool | None = None) -> tuple[int, int]:
         """Stored numbers and their bytes: of the head, of the adapter without it, or of both."""

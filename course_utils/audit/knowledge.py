@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,12 @@ class DataSet:
 
     def named_in(self, text: str) -> bool:
         """Whether `text` names it, as a word and not as a part of a model's name."""
+        return bool(self._pattern.search(text))
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
         names = "|".join(re.escape(name) for name in self.names)
-        return bool(re.search(rf"(?<![\w-])(?:{names})(?![\w-])", text, re.I))
+        return re.compile(rf"(?<![\w-])(?:{names})(?![\w-])", re.I)
 
     def sizes_of(self, split: str | None) -> dict[str, int]:
         """The splits that a card may mean by `split`: no score is of train, and what is called test is often not."""
@@ -57,6 +61,7 @@ def metric_of(text: str) -> str | None:
     return next((metric for metric, words in METRIC_WORDS.items() if words.search(text)), None)
 
 
+@lru_cache(4096)
 def normal(label: str) -> str:
     """`label` in lower-case words: "Rank (r)" is "rank r"."""
     return " ".join(re.findall(r"\w+", label.lower().replace("%", " percentage ").replace("_", " ")))

@@ -60,12 +60,12 @@ class Score:
         """Whether it is a mean over runs, which is no count."""
         return bool(WORDS["mean"].search(f"{self.statement.context} {self.statement.heading}"))
 
-    @property
+    @cached_property
     def named_sets(self) -> list[DataSet]:
         """The known data sets that are named beside it."""
         return [known for known in SETS if known.named_in(self.statement.context)]
 
-    @property
+    @cached_property
     def sets(self) -> list[DataSet]:
         """The known data sets that it may be of: those named beside it, or else those of the card."""
         return self.named_sets or self.card.sets
