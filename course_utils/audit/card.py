@@ -98,7 +98,7 @@ def _listed(value: Any) -> list[Any]:
     return [each for each in (value if isinstance(value, list) else [value]) if each]
 
 
-METADATA = re.compile(r"\A\s*---\r?\n(?P<yaml>.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.S)
+FRONT_MATTER = re.compile(r"\A\s*---\r?\n(?P<yaml>.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.S)
 SHORT = 8_000  # characters that nest too little for libyaml, which dies of some 24,000 levels where Python says no
 
 
@@ -108,7 +108,7 @@ def read_card(path: Path) -> Card:
     from huggingface_hub import ModelCardData
 
     text, data = _text_of(path), ModelCardData()
-    if block := METADATA.match(text):
+    if block := FRONT_MATTER.match(text):
         text = text[block.end() :]
         quick = len(block["yaml"]) <= SHORT and hasattr(yaml, "CSafeLoader")
         with suppress(Exception):  # whatever is wrong with a stranger's metadata, the text can be read without them
