@@ -195,7 +195,7 @@ def test_page_is_one_file_without_scripts_or_requests(bound, page):
 
 
 def test_report_is_one_document(page):
-    assert texts(page, "h1") == ["Four ways to adapt a small encoder"]
+    assert texts(page, "h1") == ["Four ways to adapt a small pretrained model"]
     chapters = ["1 Sentences & labels", "2 HiRA", "References", "Appendix: how these results were made"]
     assert texts(page, "h2") == ["Abstract", "Contents", *chapters]
     sections = texts(page, "h3")
