@@ -18,7 +18,7 @@ from course_utils.audit.findings import REFUTED, UNCHECKED, Finding, Known
 from course_utils.audit.knowledge import SETS, WORDS, DataSet, is_label, split_of
 from course_utils.audit.numbers import Number, begins_with_number, numbers
 from course_utils.errors import CourseError
-from course_utils.runs import read_run
+from course_utils.runs import Run, read_run
 from course_utils.stats import Interval, wilson_interval
 from course_utils.tasks.classification import METRICS
 from course_utils.text import one_line
@@ -151,11 +151,20 @@ def _twins(score: Score, others: list[Score]) -> list[Score]:
 
 def _predictions(folder: Path) -> dict[str, dict[str, Interval]]:
     """Title of a set → metric → its interval, by the predictions of the run of ours whose adapter `folder` is."""
-    try:
-        run = read_run(folder.resolve().parent)
-        return {one_line(run.result.data.titles[name]).lower(): of for name, of in run_intervals(run).items()}
-    except (CourseError, OSError, ValueError, KeyError, TypeError):  # no run of ours, or a damaged one
+    if not (run := _run_beside(folder)):
         return {}
+    try:
+        return {one_line(run.result.data.titles[name]).lower(): of for name, of in run_intervals(run).items()}
+    except (CourseError, OSError, ValueError, KeyError, TypeError):  # of damaged predictions
+        return {}
+
+
+def _run_beside(folder: Path) -> Run | None:
+    """The run of ours whose adapter `folder` is."""
+    try:
+        return read_run(folder.resolve().parent)
+    except (CourseError, OSError, ValueError, KeyError, TypeError):  # no run of ours, or a damaged one
+        return None
 
 
 def _by_predictions(score: Score, predicted: dict[str, dict[str, Interval]]) -> tuple[Number, Known | None]:
@@ -279,10 +288,15 @@ BY_METRIC: dict[str, Callable[[Score, list[Score], Evidence], Known]] = {
 
 
 def set_findings(evidence: Evidence) -> Iterator[Finding]:
-    """Refutes a set that has fewer examples than are stated of it, or more classes than the head can answer."""
+    """Refutes a set that has fewer examples than are stated of it, or more classes than the head can answer.
+
+    A set that a run of ours held out of a known set's training texts has a size of its own.
+    """
+    run = _run_beside(evidence.folder)
+    own = {(run.result.data.titles[name].lower(), n) for name, n in run.result.data.sizes.items()} if run else set()
     for score in scores(evidence):
         n, named = score.stated_size, [known for known in score.sets if not known.tokens]
-        if n and len(named) == len(score.sets) == 1:
+        if n and len(named) == len(score.sets) == 1 and (score.statement.of.lower(), n) not in own:
             sizes = named[0].sizes_of(score.split) if score.split in ("eval", "test") else named[0].sizes
             if n > max(sizes.values()):
                 said = f"{named[0].names[0]} has no more than {max(sizes.values()):,} in that split."

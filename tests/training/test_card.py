@@ -16,6 +16,7 @@ from pydantic import Field
 from small import ADAPTER, QUANTISED, SENTIMENT
 
 from course_utils.audit.audit import REFUTED, audit_card
+from course_utils.audit.knowledge import DataSet
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
@@ -201,7 +202,7 @@ def test_results_lie_beside_the_card_as_a_hub_parses_them(trained):
     assert is_unchanged(run)
 
 
-def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path):
+def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path, monkeypatch):
     run = trained[QUANTISED]
     card = rewrite(
         run,
@@ -225,6 +226,12 @@ def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path):
     assert 'base = "distilbert-base-uncased"' in loading and loading.count('revision="12ab"') == 2
     assert str(SENTIMENT.labels).replace("'", '"') in loading
     assert "course_utils" not in loading and "contrastively" not in card and "sanh2019distilbert" in card
+    # a validation set that was held out of the training texts may be larger than the published one
+    monkeypatch.setattr(DataSet, "sizes_of", lambda *_: {"validation": 10})
+    folder = tmp_path / "run" / "adapter"
+    assert not [found for found in audit_card(folder) if found.kind == "data set" and found.verdict == REFUTED]
+    (tmp_path / "alone.md").write_text((folder / "README.md").read_text())
+    assert [found for found in audit_card(tmp_path / "alone.md") if found.kind == "data set"]
 
 
 def test_folder_is_no_hub_id(trained, tmp_path):
