@@ -229,7 +229,7 @@ class Run:
             "parameters in all": f"{result.parameters.total:,}",
             "stored outside the head (MB)": f"{result.bytes.adapter / million:.2f}",
             "stored for the head (MB)": f"{result.bytes.head / million:.2f}",
-            "encoder in memory (MB)": f"{result.bytes.base_model / million:.1f}",
+            "base model in memory (MB)": f"{result.bytes.base_model / million:.1f}",
             "median step (ms)": f"{result.timing.step_ms_median:.0f}",
             "training sentences a second": f"{trained / result.timing.train_seconds:.0f}",
             "all training steps (s)": f"{result.timing.train_seconds:.0f}",
