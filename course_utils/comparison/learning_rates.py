@@ -112,7 +112,7 @@ def trial_differences(experiment: Experiment) -> str:
     main = experiment.shared
     usual = {name: getattr(main, name) for name in settings}
     shown = {name: "all" if value is None else f"{value:,}" for name, value in usual.items()}
-    said = [f"{name} ({value:,} and not {shown[name]})" for name, value in settings.items()]
+    said = [f"{name} ({value:,} and not {shown[name]})" for name, value in settings.items() if value != usual[name]]
     return and_joined(said) if said else ""
 
 

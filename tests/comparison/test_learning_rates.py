@@ -7,7 +7,13 @@ import pytest
 from made_up import write_run
 from small import ADAPTER, FULL, MULTIPLIED
 
-from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials, winners_as_toml
+from course_utils.comparison.learning_rates import (
+    search_sentences,
+    search_table,
+    search_trials,
+    trial_differences,
+    winners_as_toml,
+)
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
@@ -70,3 +76,10 @@ def test_smoke_quick_and_full_use_the_same_winners():
     rates = [{name: entry["learning_rate"] for name, entry in profile.methods.items()} for profile in profiles]
     assert rates[0] == rates[1] == rates[2]
     assert profiles[0].found_by == profiles[1].found_by == profiles[2].found_by
+
+
+def test_a_trial_differs_in_what_is_not_the_same_in_the_main_runs():
+    sst2 = load_experiment("sst2")
+    assert sst2.profile.search.settings["epochs"] == sst2.shared.epochs
+    assert trial_differences(sst2) == "max_train (8,000 and not all)"
+    assert not trial_differences(load_experiment("full"))
