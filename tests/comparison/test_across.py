@@ -1,13 +1,16 @@
 """A report keeps its conclusions, and a report beside it says where the two do not agree."""
 
 import json
+import re
 
+import pandas as pd
 import pytest
 from made_up import write_run
 from small import ADAPTER, FULL, HEAD, MULTIPLIED
 
 from course_utils.comparison.across import (
     CONCLUSIONS,
+    Conclusions,
     conclude,
     disagreements,
     leaders,
@@ -18,6 +21,7 @@ from course_utils.comparison.across import (
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
+from course_utils.paths import PROJECT
 from course_utils.report import abstract, exhibits
 
 METHODS_USED = [HEAD, FULL, ADAPTER, MULTIPLIED]
@@ -94,3 +98,14 @@ def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, tmp_pat
     file.write_text(json.dumps({"experiment": "x"}))
     with pytest.raises(CourseError, match=f"{CONCLUSIONS} cannot be read .* bind that report again"):
         others(ours)
+
+
+def test_the_readme_shows_what_the_reports_conclude():
+    lines = (PROJECT / "README.md").read_text("utf-8").splitlines()
+    (names,) = [re.findall(r"`(\w+)`", line) for line in lines if line.startswith("| | `full`")]
+    files = [PROJECT / "reports" / name / CONCLUSIONS for name in names]
+    found = [Conclusions.model_validate_json(file.read_bytes()) for file in files]
+    table = pd.DataFrame({own.experiment: exhibits._beside_plain(own) for own in found})
+    ends = [line.partition(" | ")[2] for line in lines]
+    for row in table.itertuples(index=False):
+        assert f"{' | '.join(row)} |" in ends, row
