@@ -24,7 +24,8 @@ def mcc(logits, labels):
 
 classification.METRICS["mcc"] = classification.Metric(
     "MCC", "Matthews' correlation coefficient", mcc,
-    lambda logits, labels, draws: Interval(mcc(logits, labels), 0.6, 0.8), lambda predicted, labels: Interval(0.7, 0.6, 0.8), decimals=2,
+    lambda logits, labels, draws: Interval(mcc(logits, labels), 0.6, 0.8),
+    lambda predicted, labels: Interval(0.7, 0.6, 0.8), decimals=2,
 )
 
 import numpy as np
