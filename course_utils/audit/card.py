@@ -98,7 +98,6 @@ def _listed(value: Any) -> list[Any]:
     return [each for each in (value if isinstance(value, list) else [value]) if each]
 
 
-FRONT_MATTER = re.compile(r"\A\s*---\r?\n(?P<yaml>.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.S)
 SHORT = 8_000  # characters that nest too little for libyaml, which dies of some 24,000 levels where Python says no
 
 
@@ -106,14 +105,14 @@ def read_card(path: Path) -> Card:
     """The card at `path`; CourseError, saying why, if it is none."""
     import yaml
     from huggingface_hub import ModelCardData
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
     text, data = _text_of(path), ModelCardData()
-    if block := FRONT_MATTER.match(text):
+    if block := REGEX_YAML_BLOCK.match(text):
         text = text[block.end() :]
-        quick = len(block["yaml"]) <= SHORT and hasattr(yaml, "CSafeLoader")
+        loader = yaml.CSafeLoader if len(block[2]) <= SHORT and yaml.__with_libyaml__ else yaml.SafeLoader
         with suppress(Exception):  # whatever is wrong with a stranger's metadata, the text can be read without them
-            read = yaml.load(block["yaml"], yaml.CSafeLoader if quick else yaml.SafeLoader) or {}
-            data = ModelCardData(**read, ignore_metadata_errors=True)
+            data = ModelCardData(**(yaml.load(block[2], loader) or {}), ignore_metadata_errors=True)
     for pattern, instead in HTML.items():
         text = re.sub(pattern, instead, text, flags=re.S | re.I)
     card = Card(data, text)

@@ -16,6 +16,7 @@ from course_utils.audit.knowledge import layers_named, methods_named, plain
 from course_utils.audit.numbers import Number, numbers
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS, PLAIN
+from course_utils.runs import Run, read_run
 from course_utils.text import first_line
 
 FILES = ["README.md", "adapter_*.json", "adapter_*.safetensors", "*_state.json", "*_results.json"]
@@ -34,6 +35,14 @@ class Evidence:
     def file(self) -> Adapter | None:
         """The adapter, where its file lies there too."""
         return self.adapter if self.adapter and self.adapter.tensors else None
+
+    @cached_property
+    def run(self) -> Run | None:
+        """The run of ours whose adapter `folder` is."""
+        try:
+            return read_run(self.folder.resolve().parent)
+        except (CourseError, OSError, ValueError, KeyError, TypeError):  # no run of ours, or a damaged one
+            return None
 
     @cached_property
     def bases(self) -> list[Base]:

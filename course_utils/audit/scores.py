@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from math import exp, inf
-from pathlib import Path
 
 from course_utils.audit import knowledge
 from course_utils.audit.adapter import recorded
@@ -18,7 +17,7 @@ from course_utils.audit.findings import REFUTED, UNCHECKED, Finding, Known
 from course_utils.audit.knowledge import SETS, WORDS, DataSet, is_label, split_of
 from course_utils.audit.numbers import Number, begins_with_number, numbers
 from course_utils.errors import CourseError
-from course_utils.runs import Run, read_run
+from course_utils.runs import Run
 from course_utils.stats import Interval, wilson_interval
 from course_utils.tasks.classification import METRICS
 from course_utils.text import one_line
@@ -125,7 +124,7 @@ def _is_own(statement: Statement, evidence: Evidence) -> bool | None:
 
 def score_findings(evidence: Evidence) -> Iterator[Finding]:
     """Verdicts on every score: by the records beside the card, by its other numbers, by whole numbers of answers."""
-    every, records, predicted = scores(evidence), recorded(evidence.folder), _predictions(evidence.folder)
+    every, records, predicted = scores(evidence), recorded(evidence.folder), _predictions(evidence.run)
     for score in every:
         number, known = _by_predictions(score, predicted)
         known = known or _by_record(score, records) or _by_matrix(score, every)
@@ -149,22 +148,14 @@ def _twins(score: Score, others: list[Score]) -> list[Score]:
 # ---------------------------------------------------------------- what lies beside the card, or is shown in it
 
 
-def _predictions(folder: Path) -> dict[str, dict[str, Interval]]:
-    """Title of a set → metric → its interval, by the predictions of the run of ours whose adapter `folder` is."""
-    if not (run := _run_beside(folder)):
+def _predictions(run: Run | None) -> dict[str, dict[str, Interval]]:
+    """Title of a set → metric → its interval, by the predictions of a run of ours."""
+    if not run:
         return {}
     try:
         return {one_line(run.result.data.titles[name]).lower(): of for name, of in run_intervals(run).items()}
-    except (CourseError, OSError, ValueError, KeyError, TypeError):  # of damaged predictions
+    except (CourseError, OSError, ValueError, KeyError, TypeError):  # damaged predictions
         return {}
-
-
-def _run_beside(folder: Path) -> Run | None:
-    """The run of ours whose adapter `folder` is."""
-    try:
-        return read_run(folder.resolve().parent)
-    except (CourseError, OSError, ValueError, KeyError, TypeError):  # no run of ours, or a damaged one
-        return None
 
 
 def _by_predictions(score: Score, predicted: dict[str, dict[str, Interval]]) -> tuple[Number, Known | None]:
@@ -292,8 +283,8 @@ def set_findings(evidence: Evidence) -> Iterator[Finding]:
 
     A set that a run of ours held out of a known set's training texts has a size of its own.
     """
-    run = _run_beside(evidence.folder)
-    own = {(run.result.data.titles[name].lower(), n) for name, n in run.result.data.sizes.items()} if run else set()
+    data = evidence.run.result.data if evidence.run else None
+    own = {(data.titles[name].lower(), n) for name, n in data.sizes.items()} if data else set()
     for score in scores(evidence):
         n, named = score.stated_size, [known for known in score.sets if not known.tokens]
         if n and len(named) == len(score.sets) == 1 and (score.statement.of.lower(), n) not in own:

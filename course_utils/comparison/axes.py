@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,15 @@ from course_utils.comparison.strays import refuse_strays
 from course_utils.config import Experiment, differing_settings
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
-from course_utils.stats import Judged, SeedVariance, drawn, judge_differences
+from course_utils.stats import CrossedBootstrap, Judged, SeedVariance, judge_differences
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
     from course_utils.runs import Run
 
 RATE = "learning_rate"
+
+_draw = cache(CrossedBootstrap.draw)  # the same seeds and texts again for every contrast
 
 
 def answers(runs: Iterable[Run]) -> pd.DataFrame:
@@ -203,7 +205,7 @@ def accuracy_table(series: Iterable[Series]) -> pd.DataFrame:
 
 def accuracy_in_per_cent(correct: pd.DataFrame) -> dict[str, float]:
     """Estimate, low and high (95% interval) of the accuracy of `correct` (seeds, texts)."""
-    found = drawn(*correct.shape).mean_interval(correct.to_numpy(float))
+    found = _draw(*correct.shape).mean_interval(correct.to_numpy(float))
     return {name: 100 * end for name, end in vars(found).items()}
 
 

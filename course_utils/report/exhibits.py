@@ -182,12 +182,13 @@ def across(results: ExperimentRuns) -> None:
     if not theirs:
         show_markdown(say.across_alone())
         return
-    columns = {each.experiment: _beside_plain(each) for each in (ours, *theirs)}
+    experiments = [ours, *theirs]
+    columns = {each.experiment: _beside_plain(each) for each in experiments}
     methods = [PLAIN.name, *(name for name in METHODS if name in ours.methods and name != PLAIN.name)]
     table = pd.DataFrame(columns).reindex(methods).fillna("–")
-    show_table(table.rename(index=_title).rename_axis("Method"), say.across_table([ours, *theirs], PLAIN.title))
-    shown, known = shown_across([ours, *theirs]), len(theirs) + 1
-    show_markdown(say.across_shown(leaders([ours, *theirs]), known, shown, _undivided(shown)))
+    show_table(table.rename(index=_title).rename_axis("Method"), say.across_table(experiments, PLAIN.title))
+    pairs = shown_across(experiments)
+    show_markdown(say.across_shown(leaders(experiments), len(experiments), pairs, _undivided(pairs)))
     show_markdown(say.across_text([(other, *disagreements(ours, other)) for other in theirs]))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from course_utils.stats import CrossedBootstrap, Interval, at_once, drawn
+from course_utils.stats import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from course_utils.inputs.bases import Base
 
 ValueOf = Callable[[np.ndarray, np.ndarray], float]  # of scores (n, …) and the truth (n,)
-IntervalOf = Callable[[np.ndarray, np.ndarray, CrossedBootstrap], Interval]  # and the sentences, drawn again
+IntervalOf = Callable[[np.ndarray, np.ndarray], Interval]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Metric:
     description: str
     value: ValueOf
     interval: IntervalOf
-    over_seeds: Callable[[np.ndarray, np.ndarray], Interval] | None = None
+    over_seeds: IntervalOf | None = None
     higher_is_better: bool = True
     unit: str = ""
     decimals: int = 3
@@ -139,11 +139,7 @@ class Task:
 
     def intervals(self, scores: np.ndarray, truth: np.ndarray) -> dict[str, Interval]:
         """Every metric with its 95% interval, sentences as the sample."""
-
-        def all_of(draws: CrossedBootstrap) -> dict[str, Interval]:
-            return {name: metric.interval(scores, truth, draws) for name, metric in self.metrics.items()}
-
-        found = at_once(drawn(1, len(truth)), all_of)
+        found = {name: metric.interval(scores, truth) for name, metric in self.metrics.items()}
         return {
             name: Interval(of.estimate, max(of.low, 0.0), min(of.high, self.metrics[name].largest))
             for name, of in found.items()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from course_utils.stats import CrossedBootstrap, Interval, drawn, wilson_interval
+from course_utils.stats import CrossedBootstrap, Interval, wilson_interval
 from course_utils.tasks.base import IntervalOf, Metric, Task, ValueOf
 
 if TYPE_CHECKING:
@@ -184,17 +185,22 @@ def _confidences(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndar
     return confidence, probabilities.argmax(axis=1) == labels, its_bin
 
 
+@cache
+def _bootstrap(seeds: int, sentences: int) -> CrossedBootstrap:
+    return CrossedBootstrap.draw(seeds, sentences)
+
+
 def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     return float((logits.argmax(axis=1) == labels).mean())
 
 
-def _accuracy_interval(logits: np.ndarray, labels: np.ndarray, draws: CrossedBootstrap) -> Interval:
+def _accuracy_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
     correct = int((logits.argmax(axis=1) == labels).sum())
     return Interval(correct / len(labels), *wilson_interval(correct, len(labels)))
 
 
 def _accuracy_over_seeds(predicted: np.ndarray, labels: np.ndarray) -> Interval:
-    return drawn(*predicted.shape).mean_interval(predicted == labels)
+    return _bootstrap(*predicted.shape).mean_interval(predicted == labels)
 
 
 def _f1(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -203,12 +209,12 @@ def _f1(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(f1_score(labels, logits.argmax(axis=1), zero_division=0))
 
 
-def _f1_interval(logits: np.ndarray, labels: np.ndarray, draws: CrossedBootstrap) -> Interval:
-    return draws.f1_interval(logits.argmax(axis=1)[None], labels)
+def _f1_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
+    return _f1_over_seeds(logits.argmax(axis=1)[None], labels)
 
 
 def _f1_over_seeds(predicted: np.ndarray, labels: np.ndarray) -> Interval:
-    return drawn(*predicted.shape).f1_interval(predicted, labels)
+    return _bootstrap(*predicted.shape).f1_interval(predicted, labels)
 
 
 def _macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -217,13 +223,12 @@ def _macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(f1_score(labels, logits.argmax(axis=1), average="macro", zero_division=0))
 
 
-def _macro_f1_interval(logits: np.ndarray, labels: np.ndarray, draws: CrossedBootstrap) -> Interval:
-    predicted = logits.argmax(axis=1)[None]
-    return draws.f1_interval(predicted, labels, np.union1d(predicted, labels))
+def _macro_f1_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
+    return _macro_f1_over_seeds(logits.argmax(axis=1)[None], labels)
 
 
 def _macro_f1_over_seeds(predicted: np.ndarray, labels: np.ndarray) -> Interval:
-    return drawn(*predicted.shape).f1_interval(predicted, labels, np.union1d(predicted, labels))
+    return _bootstrap(*predicted.shape).f1_interval(predicted, labels, np.union1d(predicted, labels))
 
 
 def _ece(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -231,9 +236,9 @@ def _ece(logits: np.ndarray, labels: np.ndarray) -> float:
     return float((binned["n"] * (binned["accuracy"] - binned["confidence"]).abs()).sum() / len(labels))
 
 
-def _ece_interval(logits: np.ndarray, labels: np.ndarray, draws: CrossedBootstrap) -> Interval:
+def _ece_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
     confidence, right, its_bin = _confidences(sentence_losses(logits, labels)[0], labels)
-    return draws.ece_interval(confidence - right, its_bin)
+    return _bootstrap(1, len(labels)).ece_interval(confidence - right, its_bin)
 
 
 def _mean_of_losses(place: int) -> tuple[ValueOf, IntervalOf]:
@@ -242,8 +247,8 @@ def _mean_of_losses(place: int) -> tuple[ValueOf, IntervalOf]:
     def value(logits: np.ndarray, labels: np.ndarray) -> float:
         return float(sentence_losses(logits, labels)[place].mean())
 
-    def interval(logits: np.ndarray, labels: np.ndarray, draws: CrossedBootstrap) -> Interval:
-        return draws.mean_interval(sentence_losses(logits, labels)[place][None])
+    def interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
+        return _bootstrap(1, len(labels)).mean_interval(sentence_losses(logits, labels)[place][None])
 
     return value, interval
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from course_utils.errors import CourseError
-from course_utils.stats import CrossedBootstrap, Interval, drawn
+from course_utils.stats import CrossedBootstrap, Interval
 from course_utils.tasks.base import Metric, Task
 
 if TYPE_CHECKING:
@@ -147,11 +147,11 @@ def bits_per_byte(scores: np.ndarray, sizes: np.ndarray) -> float:
 def change_in_bits(scores: np.ndarray, before: np.ndarray, sizes: np.ndarray) -> Interval:
     """How many bits per byte more `scores` take than those `before`, on the same texts, with its 95% interval."""
     change = bits_of_texts(scores, sizes) - bits_of_texts(before, sizes)
-    return drawn(1, len(sizes)).mean_interval(change[None])
+    return CrossedBootstrap.draw(1, len(sizes)).mean_interval(change[None])
 
 
-def _interval_of_bits(scores: np.ndarray, sizes: np.ndarray, draws: CrossedBootstrap) -> Interval:
-    return draws.mean_interval(bits_of_texts(scores, sizes)[None])
+def _interval_of_bits(scores: np.ndarray, sizes: np.ndarray) -> Interval:
+    return CrossedBootstrap.draw(1, len(sizes)).mean_interval(bits_of_texts(scores, sizes)[None])
 
 
 def perplexity(scores: np.ndarray, sizes: np.ndarray) -> float:
@@ -159,11 +159,11 @@ def perplexity(scores: np.ndarray, sizes: np.ndarray) -> float:
     return float(np.exp(scores[:, 0].astype(np.float64).sum() / scores[:, 1].sum()))
 
 
-def _interval_of_perplexity(scores: np.ndarray, sizes: np.ndarray, draws: CrossedBootstrap) -> Interval:
+def _interval_of_perplexity(scores: np.ndarray, sizes: np.ndarray) -> Interval:
     nats = scores[:, 0].astype(np.float64)
     ratio = nats.sum() / scores[:, 1].sum()
     shares = ratio + (nats - ratio * scores[:, 1]) / scores[:, 1].mean()
-    found = draws.mean_interval(shares[None])
+    found = CrossedBootstrap.draw(1, len(nats)).mean_interval(shares[None])
     return Interval(*(float(np.exp(nats_a_token)) for nats_a_token in (found.estimate, *found.ends)))
 
 

@@ -74,7 +74,7 @@ def test_two_reports_say_where_they_do_not_agree(concluded, monkeypatch):
         (FULL, MULTIPLIED): (names, []),
         (ADAPTER, MULTIPLIED): (names[:1], []),
     }
-    assert leaders([conclude(ours), other]).total() == 2 and "in every experiment" in told and "in some" in told
+    assert leaders([conclude(ours), other]).total() == 2 and "In every experiment" in told and "In some of them" in told
     assert "of 3 pairs" in sentences and "1 has the same verdict" in sentences
     assert sentences.count("do not overlap") == 2
     # each shows two differences of these methods, and one of the two is the same
@@ -92,7 +92,7 @@ def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, tmp_pat
     theirs = concluded(**{FULL: 0.85, ADAPTER: 0.7, MULTIPLIED: 0.7})
     exhibits.across(ours)
     assert "No other report" in said[0] and "3 have the same verdict" in said[2]
-    assert "in some" not in said[1]
+    assert "In some" not in said[1]
     assert "it does not show" not in abstract.abstract(ours)
     file = tmp_path / "reports" / theirs.experiment.name / CONCLUSIONS
     file.write_text(json.dumps({"experiment": "x"}))

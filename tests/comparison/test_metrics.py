@@ -23,8 +23,7 @@ def mcc(logits, labels):
     return float(matthews_corrcoef(labels, logits.argmax(axis=1)))
 
 classification.METRICS["mcc"] = classification.Metric(
-    "MCC", "Matthews' correlation coefficient", mcc,
-    lambda logits, labels, draws: Interval(mcc(logits, labels), 0.6, 0.8),
+    "MCC", "Matthews' correlation coefficient", mcc, lambda logits, labels: Interval(mcc(logits, labels), 0.6, 0.8),
     lambda predicted, labels: Interval(0.7, 0.6, 0.8), decimals=2,
 )
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from course_utils.stats import CrossedBootstrap
 from course_utils.tasks.classification import METRICS, calibration_bins, metric_intervals, metrics_of, score
 
 
@@ -38,8 +37,6 @@ def test_every_metric_has_an_interval_around_it(case):
     for name, interval in metric_intervals(logits, labels).items():
         assert interval.estimate == pytest.approx(found[name]), name
         assert 0 <= interval.low < interval.high, name
-        alone = METRICS[name].interval(logits, labels, CrossedBootstrap.draw(1, len(labels)))
-        assert np.minimum(alone.ends, METRICS[name].largest) == pytest.approx(interval.ends, abs=1e-12), name
         if name != "ece":  # whose interval makes up for a lean upwards
             assert interval.low < found[name] < interval.high, name
     assert metrics_of(2) == METRICS and [name for name in METRICS if name not in metrics_of(3)] == ["f1"]

@@ -114,8 +114,8 @@ def test_bits_per_byte_by_hand():
     assert bits_of_texts(scores, sizes).mean() == pytest.approx(2.0)
     half = scores * [0.5, 1]
     assert change_in_bits(half, scores, sizes).estimate == pytest.approx(-1.0)
-    for name, interval in LanguageModelling().intervals(scores, sizes).items():
-        metric = LANGUAGE_METRICS[name]
+    for name, metric in LANGUAGE_METRICS.items():
+        interval = metric.interval(scores, sizes)
         assert interval.low < interval.estimate < interval.high, name
         assert interval.estimate == pytest.approx(metric.value(scores, sizes)), name
 

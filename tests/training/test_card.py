@@ -15,7 +15,7 @@ from huggingface_hub.constants import EVAL_RESULTS_FOLDER
 from pydantic import Field
 from small import ADAPTER, QUANTISED, SENTIMENT
 
-from course_utils.audit import scores
+from course_utils.audit import evidence
 from course_utils.audit.audit import REFUTED, audit_card
 from course_utils.audit.knowledge import DataSet
 from course_utils.comparison.tables import read_runs
@@ -232,7 +232,7 @@ def test_hub_base_and_sst2_go_by_their_ids(trained, tmp_path, monkeypatch):
     folder = tmp_path / "run" / "adapter"
     data = run.result.data.model_copy(update={"titles": run.result.data.titles | {"test": "SST-2 validation"}})
     beside = {folder.parent: Run(folder.parent, run.result.model_copy(update={"data": data}))}
-    monkeypatch.setattr(scores, "read_run", lambda place: beside.get(place) or read_run(place))
+    monkeypatch.setattr(evidence, "read_run", lambda place: beside.get(place) or read_run(place))
     assert not [found for found in audit_card(folder) if found.kind == "data set" and found.verdict == REFUTED]
     (tmp_path / "alone.md").write_text((folder / "README.md").read_text())
     assert [found for found in audit_card(tmp_path / "alone.md") if found.kind == "data set"]

@@ -1,4 +1,4 @@
-"""The notebooks in git hold no outputs."""
+"""The notebooks in git hold no outputs, and run to their ends as a reader opens them."""
 
 import json
 import subprocess
