@@ -9,6 +9,7 @@ from course_utils.methods import METHODS
 from course_utils.options import experiment_options, parse_overrides
 from course_utils.paths import relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
+from course_utils.tasks import TASKS
 from course_utils.training.memory import expected_memory
 from course_utils.workflow.estimates import expected_seconds, training_priority
 from course_utils.workflow.notebooks import notebook_names, subject
@@ -22,7 +23,8 @@ RUNS = Path(relative_to_project(runs_folder()))
 REPORT = Path(relative_to_project(reports_folder())) / EXPERIMENT.name
 RECORDS = [REPORT / "records" / "SHA256SUMS"] if config.get("from_records") else []  # instead of the runs
 CONFIGS = {} if RECORDS else {RUNS / run.path / "result.json": run for run in EXPERIMENT.configs()}
-NOTEBOOKS = notebook_names(EXPERIMENT.methods)
+CLASSIFIES = TASKS[SHARED.task].has_head  # of language models, the report is written without notebooks
+NOTEBOOKS = notebook_names(EXPERIMENT.methods) if CLASSIFIES else []
 if config.get("without_missing"):  # the second try, after runs have failed: a report of the others
     CONFIGS = {path: run for path, run in CONFIGS.items() if path.exists()}
     shown = {run.method for run in CONFIGS.values() if (run.study, run.seed) == ("main", 0)}  # what a chapter trains
@@ -30,9 +32,10 @@ if config.get("without_missing"):  # the second try, after runs have failed: a r
 NOTEBOOKS = [name for name in NOTEBOOKS if name not in config.get("without_chapters", "").split(",")]
 
 RUNS /= EXPERIMENT.name
+GALLERY = [REPORT / "gallery.html"] if CLASSIFIES else []
 PAPER = [REPORT / "paper.pdf"] if read_settings()["paper"] and "06_comparison" in NOTEBOOKS else []
-BASELINES = [] if RECORDS else [RUNS / "baselines.parquet"]
-MEASURED = [] if RECORDS else [RUNS / "measured.json"]
+BASELINES = [] if RECORDS or not CLASSIFIES else [RUNS / "baselines.parquet"]
+MEASURED = [] if RECORDS or not CLASSIFIES else [RUNS / "measured.json"]
 if config.get("without_missing"):
     BASELINES, MEASURED = ([path for path in paths if path.exists()] for paths in (BASELINES, MEASURED))
 LOGS = f"logs/{EXPERIMENT.name}"
@@ -70,7 +73,7 @@ rule all:
         REPORT / "report.html",
         REPORT / "report.pdf",
         REPORT / "comparison.csv",
-        REPORT / "gallery.html",
+        GALLERY,
         PAPER,
         list(CONFIGS),
 
@@ -201,7 +204,7 @@ rule report:
         REPORT / "report.html",
         REPORT / "report.pdf",
         REPORT / "comparison.csv",
-        REPORT / "gallery.html",
+        GALLERY,
         PAPER,
     params:
         code=code_digest(),

@@ -194,7 +194,7 @@ def evaluations() -> str:
         method, own = METHODS[name], experiment.config(name)
 
         def loaded(method=method):
-            return method.load_base(config.base, config.load_task(), "fp32")
+            return method.load_base(config.base, config.load_task(), "fp32", config.settings)
 
         with tempfile.TemporaryDirectory() as folder:
             method.save(method.finish(adapted_model(own, loaded())), Path(folder))

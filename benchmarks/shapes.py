@@ -42,7 +42,7 @@ def step_of(method: str, shape: PreTrainedConfig, tokens: int, batch: int = 16, 
     with tempfile.TemporaryDirectory() as folder:
         write_random(shape, folder)
         config = load_experiment("quick", {"base_model": folder, "methods": [method], **overrides}).config(method)
-        base = METHODS[method].load_base(config.base, config.load_task(), config.precision)
+        base = METHODS[method].load_base(config.base, config.load_task(), config.precision, config.settings)
         model = adapted_model(config, base).to(device).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
     inputs = torch.randint(5, 1000, (batch, tokens), device=device)

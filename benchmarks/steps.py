@@ -78,7 +78,7 @@ def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple]:
 
 def our_trainer(config: RunConfig, data, folder: Path, steps: int):
     """The trainer of a run of `config`, for `steps` steps of training alone."""
-    base = METHODS[config.method].load_base(config.base, config.load_task(), config.precision)
+    base = METHODS[config.method].load_base(config.base, config.load_task(), config.precision, config.settings)
     trainer = make_trainer(config, adapted_model(config, base), config.base.tokenizer(), data, folder)
     trainer.args.max_steps = steps
     trainer.args.eval_strategy = trainer.args.save_strategy = "no"

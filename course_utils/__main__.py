@@ -249,7 +249,9 @@ def report(
 ) -> None:
     """Bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv, cards and records."""
     experiment = load_experiment(profile, parse_overrides(overrides))
-    experiment.check_chapters()
+    classifies = TASKS[experiment.shared.task].has_head
+    if figure and not classifies:
+        raise CourseError(f"--figure {figure}: it shows accuracies, and a language model has none; leave it out.")
     check_writable(reports_folder(), "COURSE_REPORTS")
     if figure and (figure.suffix not in (".svg", ".png") or not figure.parent.is_dir()):
         raise CourseError(f"--figure {figure}: type the name of an .svg or .png file in a folder that exists.")
@@ -264,12 +266,13 @@ def report(
 
     results = read_runs(experiment)
     write_comparison(results)
-    if results.runs:
+    if results.runs and classifies:
         write_conclusions(results)
     html, pdf = build_report(results)
     print(f"The report is in {html} and {pdf}.")
-    print(f"The gallery of the runs is in {write_gallery(results)}.")
-    if wants_paper(experiment):
+    if classifies:
+        print(f"The gallery of the runs is in {write_gallery(results)}.")
+    if classifies and wants_paper(experiment):
         print(f"The paper is in {build_paper(results)}.")
     if not from_records():
         write_cards(results)

@@ -398,15 +398,6 @@ class Experiment:
         except ValidationError as error:
             raise CourseError(explain_validation(error)) from None
 
-    def check_chapters(self) -> None:
-        """Raise CourseError where the chapters and the report cannot tell of the experiment's task."""
-        if not TASKS[self.shared.task].has_head:
-            raise CourseError(
-                f"task={self.shared.task}: the notebooks and the report are about classification; make each run with"
-                f" python -m course_utils train --profile {self.profile_name} --method NAME --seed N, and read the"
-                f" comparison with python -m course_utils compare --profile {self.profile_name}."
-            )
-
     def small(self, method: str, seed: int = 0) -> RunConfig:
         """The run of `method` and `seed` on the first 500 training texts; the main run where that has no more."""
         main = self.config(method, seed)

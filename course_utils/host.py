@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -63,6 +64,37 @@ def give_memory_back() -> None:
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def memory_in_use() -> int:
+    """Bytes that this process holds now: on a GPU what is allocated there, else the resident set; 0 if unknown."""
+    if has_gpu():
+        import torch
+
+        return torch.cuda.memory_allocated()
+    return _status_of_process("VmRSS")
+
+
+def most_memory_since(work: Callable[[], Any]) -> int:
+    """The most bytes, as `memory_in_use` counts them, that this process holds while it does `work`; 0 if unknown."""
+    if has_gpu():
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        return torch.cuda.max_memory_allocated()
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far: proc(5)
+    except OSError:
+        return 0
+    work()
+    return _status_of_process("VmHWM")
+
+
+def _status_of_process(name: str) -> int:
+    status = Path("/proc/self/status")
+    found = re.search(rf"^{name}:\s+(\d+) kB", status.read_text() if status.is_file() else "", re.MULTILINE)
+    return 1024 * int(found[1]) if found else 0
 
 
 def has_bf16() -> bool:

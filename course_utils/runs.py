@@ -189,6 +189,11 @@ class Run:
         return METHODS[self.config.method]
 
     @property
+    def in_four_bits(self) -> bool:
+        """Whether the frozen weights were kept in 4 bits while it trained."""
+        return self.method.in_four_bits(self.config.settings)
+
+    @property
     def name(self) -> str:
         """The run's folder, as written from the project's root."""
         return relative_to_project(self.folder)
@@ -353,5 +358,5 @@ def load_model(run: Run, merged: bool = True):
             f"{run.name} was trained on another {config.base_model} than is there now; put the base model back as it"
             " was, or make the run again."
         )
-    base = method.load_base(config.base, run.task, "fp32")
+    base = method.load_base(config.base, run.task, "fp32", config.settings)
     return (method.load_merged if merged else method.load)(base, run.folder)

@@ -56,7 +56,7 @@ def test_the_recipe_for_a_method(tiny_base, tmp_path, monkeypatch):
     settings = method.Settings(learning_rate=1e-3, rank=4)
     assert method.citation in bibliography_keys()
     ids = torch.tensor([[2, 6, 7, 3]])
-    plain = method.load_base(tiny_base, SENTIMENT, "fp32")
+    plain = method.load_base(tiny_base, SENTIMENT, "fp32", settings)
     SENTIMENT.initialise_head(plain, seed=0)
     before = plain(ids).logits
     model = method.adapt(plain, settings)

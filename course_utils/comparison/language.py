@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -52,7 +52,7 @@ def language_summary(results: ExperimentRuns) -> pd.DataFrame:
     after, before = bits_of_runs(results), bits_of_runs(results, column="scores_before")
     first = next(results.of(method)[0] for method in after)
     columns = ["Model", "Seeds", "Bits per byte", "Change", "Perplexity", "Trained (k)", "Stored (MB)", "Step (ms)"]
-    base = BITS_PER_BYTE.exact_interval(_interval(next(iter(before.values()))[:1]))
+    base = BITS_PER_BYTE.exact_interval(base_interval(results))
     rows = [[first.config.base.facts.name, "–", base, "–", _perplexity([first], "_before")]]
     for method, shares in after.items():
         runs = results.of(method)
@@ -60,8 +60,8 @@ def language_summary(results: ExperimentRuns) -> pd.DataFrame:
             [
                 METHODS[method].title,
                 str(len(runs)),
-                BITS_PER_BYTE.exact_interval(_interval(shares)),
-                signed(_interval(shares - before[method])),
+                BITS_PER_BYTE.exact_interval(interval_of(shares)),
+                signed(interval_of(shares - before[method])),
                 _perplexity(runs),
                 f"{np.mean([run.result.parameters.trainable for run in runs]) / 1e3:,.1f}",
                 f"{np.mean([run.result.bytes.adapter for run in runs]) / 1e6:,.2f}",
@@ -71,19 +71,38 @@ def language_summary(results: ExperimentRuns) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).fillna("–")
 
 
-def change_by_domain(results: ExperimentRuns) -> pd.DataFrame:
-    """A row a method, a column a set of another domain: the change in bits per byte against the base model.
+def changes_elsewhere(results: ExperimentRuns) -> dict[str, dict[str, Interval]]:
+    """Method → title of a set of another domain → the change in bits per byte against the base model.
 
     Above zero is what was forgotten. 95% intervals draw seeds and texts.
     """
     titles = next(run.result.data.titles for run in results.runs)
-    rows: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, Interval]] = {}
     for of in _other_domains(results):
         before = bits_of_runs(results, of, "scores_before")
         for method, shares in bits_of_runs(results, of).items():
-            row = rows.setdefault(method, {"Method": METHODS[method].title})
-            row[titles[of]] = signed(_interval(shares - before[method]))
-    return pd.DataFrame(rows.values())
+            found.setdefault(method, {})[titles[of]] = interval_of(shares - before[method])
+    return found
+
+
+def change_by_domain(results: ExperimentRuns) -> pd.DataFrame:
+    """`changes_elsewhere` as they are printed: a row a method, a column a set."""
+    return pd.DataFrame(
+        {"Method": METHODS[method].title} | {title: signed(change) for title, change in changes.items()}
+        for method, changes in changes_elsewhere(results).items()
+    )
+
+
+def forgetting_sentence(results: ExperimentRuns) -> str:
+    """On which sets of other domains each method is shown to forget, and on which to gain."""
+    said = []
+    for method, changes in changes_elsewhere(results).items():
+        forgot = [title for title, change in changes.items() if change.low > 0]
+        gained = [title for title, change in changes.items() if change.high < 0]
+        kinds = [f"needs more bits than before on {and_joined(forgot)}"] if forgot else []
+        kinds += [f"needs fewer on {and_joined(gained)}"] if gained else []
+        said.append(f"{METHODS[method].title} {' and '.join(kinds) or 'is not shown to change on any'}")
+    return f"By intervals of each change alone: {'; '.join(said)}."
 
 
 def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
@@ -102,14 +121,21 @@ def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
     )
 
 
-def comparison_of_bits(results: ExperimentRuns) -> str:
-    """The comparison of an experiment's main runs as Markdown; CourseError where there is none yet."""
+Written = Callable[[pd.DataFrame, str], str]  # a table and its caption, as Markdown
+
+
+def comparison_of_bits(results: ExperimentRuns, table: Written | None = None) -> str:
+    """The comparison of an experiment's main runs as Markdown; CourseError where there is none yet.
+
+    `table` writes a table under its caption; by default the caption is a paragraph before it.
+    """
+    table = table or _captioned
     shares = bits_of_runs(results)
     if not shares:
         experiment = results.experiment
         raise CourseError(
-            f"{experiment.name} has no finished run; type python -m course_utils train --profile"
-            f" {experiment.profile_name} --method {experiment.methods[0]} --seed 0, and so for every method and seed."
+            f"{experiment.name} has no finished run; type ./run_all.sh --profile {experiment.profile_name}, or python"
+            f" -m course_utils train --profile {experiment.profile_name} --method {experiment.methods[0]} --seed 0."
         )
     margin, pairs = judge_bits(shares)
     first = next(run for run in results.runs if run.config.study == "main")
@@ -118,19 +144,24 @@ def comparison_of_bits(results: ExperimentRuns) -> str:
     missing = sum(run.config.study == "main" for run in results.missing)
     parts = [
         f"# Language modelling: {results.experiment.name}",
-        f"{first.config.base.facts.name}, {sizes['train']:,} training texts, {sizes['test']:,} texts in the set"
-        f" {first.result.data.titles['test']!r}. Bits per byte are Σ nll / (ln 2 · Σ bytes of UTF-8); fewer are better."
-        f" Perplexity is that of a token of the tokenizer of {first.config.base.facts.name}.",
-        _as_markdown(language_summary(results)),
+        f"{first.config.base.facts.name} learned to continue {sizes['train']:,} training texts, and is judged by the"
+        f" {sizes['test']:,} texts of the set {first.result.data.titles['test']!r}. Bits per byte are"
+        " Σ nll / (ln 2 · Σ bytes of UTF-8); fewer are better. Perplexity is that of a token of the tokenizer of"
+        f" {first.config.base.facts.name}.",
+        table(
+            language_summary(results),
+            "Bits per byte on the test set with 95% intervals that draw seeds and texts, their change against the base"
+            " model as it was, and what each method trains and stores. The time is that of a median training step.",
+        ),
         "## Differences",
-        _sentence_of_best(pairs, shares),
+        sentence_of_best(pairs, shares),
     ]
     if pairs:
         parts += [
             f"The margin of equivalence is {margin:.4f} bits per byte: two runs of one method, which differ in their"
             " seed alone, stay within it in 95% of cases. Intervals hold together; p-values are adjusted by Holm over"
             f" {counted(len(pairs), 'pair')}; seeds and texts are both samples.",
-            _as_markdown(pairs_table(pairs)),
+            table(pairs_table(pairs), "Differences in bits per byte; below zero, the first method is better."),
         ]
     if few:
         parts.append(f"With fewer than {MINIMUM_SEEDS} seeds, no difference is judged: {and_joined(few)}.")
@@ -139,10 +170,18 @@ def comparison_of_bits(results: ExperimentRuns) -> str:
     if _other_domains(results):
         parts += [
             "## Forgetting",
-            "Change in bits per byte against the base model; above zero is what was forgotten.",
-            _as_markdown(change_by_domain(results)),
+            forgetting_sentence(results),
+            table(
+                change_by_domain(results),
+                "Change in bits per byte against the base model on texts of other domains, with 95% intervals; above"
+                " zero is what was forgotten.",
+            ),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _captioned(frame: pd.DataFrame, caption: str) -> str:
+    return f"{caption}\n\n{as_markdown(frame)}"
 
 
 def signed(interval: Interval) -> str:
@@ -151,7 +190,7 @@ def signed(interval: Interval) -> str:
     return f"{interval.estimate:+.4f} [{low:+.4f}, {high:+.4f}]".replace("-", "−")
 
 
-def _sentence_of_best(pairs: list[PairedComparison], shares: Mapping[str, pd.DataFrame]) -> str:
+def sentence_of_best(pairs: list[PairedComparison], shares: Mapping[str, pd.DataFrame]) -> str:
     if not pairs:
         return f"No two methods have {MINIMUM_SEEDS} seeds."
     compared = {name for pair in pairs for name in (pair.first, pair.second)}
@@ -180,7 +219,13 @@ def _rows(run: Run, of: str) -> pd.DataFrame:
     return frame[frame["set"] == of].set_index("example_id").sort_index()
 
 
-def _interval(shares: pd.DataFrame) -> Interval:
+def base_interval(results: ExperimentRuns) -> Interval:
+    """Bits per byte of the base model as it was on the test set, with texts as the sample."""
+    return interval_of(next(iter(bits_of_runs(results, column="scores_before").values()))[:1])
+
+
+def interval_of(shares: pd.DataFrame) -> Interval:
+    """The mean of `shares`, a row a seed and a column a text, with its 95% interval."""
     return CrossedBootstrap.draw(*shares.shape).mean_interval(shares.to_numpy(float))
 
 
@@ -191,6 +236,6 @@ def _perplexity(runs: list[Run], which: str = "") -> str:
     return f"{np.mean(found):.2f}"
 
 
-def _as_markdown(table: pd.DataFrame) -> str:
+def as_markdown(table: pd.DataFrame) -> str:
     lines = [list(table.columns), ["--"] * len(table.columns), *table.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -10,37 +10,40 @@ import pandas as pd
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import Experiment
 from course_utils.methods import METHODS
-from course_utils.tasks.classification import METRICS
+from course_utils.tasks import TASKS
+from course_utils.tasks.base import Task
+from course_utils.tasks.classification import Classification
 from course_utils.text import and_joined
 
-JUDGED_BY = ["nll", "accuracy"]  # of equals by the second
 COLLAPSE = 0.15  # of accuracy: a method that loses so much at another rate has stopped learning
 
 
 def search_trials(runs: ExperimentRuns) -> pd.DataFrame:
-    """One row per rate that was tried: method, learning_rate, nll and accuracy on validation, fingerprint, best.
+    """One row per rate that was tried: method, learning_rate, what the task is searched by, fingerprint, best.
 
-    Means over the seeds of the search; the fingerprint is that of the first. A method's best has the best likelihood;
-    of equals, the best accuracy.
+    Of classification that is nll and accuracy on validation. Means over the seeds of the search; the fingerprint is
+    that of the first. A method's best has the best likelihood; of equals, the best accuracy.
     """
+    task = TASKS[runs.experiment.shared.task]()
     rows = [
         {
             "method": run.config.method,
             "learning_rate": run.config.settings.learning_rate,
-            **{metric: getattr(run.result.metrics["validation"], metric) for metric in JUDGED_BY},
+            **{metric: getattr(run.result.metrics["validation"], metric) for metric in task.searched_by},
             "fingerprint": run.result.fingerprint,
         }
         for run in runs.runs
         if not run.config.final
     ]
-    columns = ["method", "learning_rate", *JUDGED_BY, "fingerprint"]
-    over_seeds = dict.fromkeys(JUDGED_BY, "mean") | {"fingerprint": "first"}
+    columns = ["method", "learning_rate", *task.searched_by, "fingerprint"]
+    over_seeds = dict.fromkeys(task.searched_by, "mean") | {"fingerprint": "first"}
     trials = pd.DataFrame(rows, columns=columns).groupby(["method", "learning_rate"], as_index=False).agg(over_seeds)
-    return trials.assign(best=trials.index.isin(_best_first(trials).groupby("method").head(1).index))
+    return trials.assign(best=trials.index.isin(_best_first(trials, task).groupby("method").head(1).index))
 
 
-def _best_first(trials: pd.DataFrame) -> pd.DataFrame:
-    return trials.sort_values(JUDGED_BY, ascending=[not METRICS[metric].higher_is_better for metric in JUDGED_BY])
+def _best_first(trials: pd.DataFrame, task: Task) -> pd.DataFrame:
+    by = [*task.searched_by]
+    return trials.sort_values(by, ascending=[not task.metrics[metric].higher_is_better for metric in by])
 
 
 def search_table(trials: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +58,7 @@ def search_table(trials: pd.DataFrame) -> pd.DataFrame:
     for method, own in trials.groupby("method"):
         by_rate = own.sort_values("learning_rate").reset_index(drop=True)
         place, accuracy = int(by_rate["best"].idxmax()), 100 * by_rate["accuracy"]
-        ranked = 100 * _best_first(own)["accuracy"].to_numpy()
+        ranked = 100 * _best_first(own, Classification())["accuracy"].to_numpy()
         n = len(ranked)
         chosen = {k: [comb(n - 1 - i, k - 1) / comb(n, k) for i in range(n)] for k in range(1, n + 1)}
         rows[method] = {
@@ -83,12 +86,12 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
         if used[name] != rate
     ]
     on_edge = f"On the edge of its grid, where a better rate may lie beyond: {', '.join(edge)}."
-    lost = trials[trials["method"].isin(best.index)].pivot(index="method", columns="learning_rate", values="accuracy")
     collapsed = [
         f"{METHODS[name].title} at {rate:g}"
-        for name in best.index
-        for rate, accuracy in lost.loc[name].dropna().items()
-        if rate > best[name] and accuracy < lost.loc[name].max() - COLLAPSE
+        for name in (best.index if "accuracy" in trials else [])
+        for own in [trials[trials["method"] == name].set_index("learning_rate")["accuracy"].sort_index()]
+        for rate, accuracy in own.items()
+        if rate > best[name] and accuracy < own.max() - COLLAPSE
     ]
     return [
         f"The best rates on validation are: {', '.join(named.values())}.",

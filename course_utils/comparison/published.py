@@ -20,7 +20,7 @@ import pandas as pd
 from course_utils.code_identity import from_records, keeps_old_runs
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError, explained
-from course_utils.methods import METHODS
+from course_utils.methods import METHODS, PLAIN
 from course_utils.paths import relative_to_project, reports_folder, runs_folder, sha256_of
 from course_utils.runs import (
     UPDATES,
@@ -33,20 +33,20 @@ from course_utils.runs import (
     publish,
     workspace,
 )
+from course_utils.tasks import TASKS
 from course_utils.tasks.classification import scores_of
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
 
 RUN_RECORDS = "records.jsonl.gz"  # a line a run: its result.json
-PREDICTIONS = "predictions.parquet"  # a row an evaluated text, a column a run and class but the first
+PREDICTIONS = "predictions.parquet"  # a row an evaluated text, a column a run and what `_scores_of` has of it
 OF_ALL = "updates.parquet"  # the runs' own files of that name, below each other
 BASELINE_PREDICTIONS = "baselines.parquet"  # as the workflow computed them
 MEASURED = "measured.json"  # what the comparison measured with weights or a clock
 CHAPTERS = "notebooks"  # executed chapters about one method, which load its weights
 SUMS = "SHA256SUMS"
-SEEDS_COMPARED = (0, 1)  # of the main runs: the directions of one with another method's, and with another seed's
-TEXT = ["set", "example_id", "label"]  # what names an evaluated text; the text itself is not published
+OF_LANGUAGE = ("nll", "tokens", "nll_before")  # the scores of a language model, and the base model's
 
 
 def records_folder(experiment: Experiment) -> Path:
@@ -59,8 +59,22 @@ def run_name(config: RunConfig) -> str:
     return config.path.removeprefix(f"{config.experiment}/")
 
 
+def _text(config: RunConfig) -> list[str]:
+    """The columns that name an evaluated text; the text itself is not published."""
+    return ["set", "example_id", TASKS[config.task].truth]
+
+
 def _columns(config: RunConfig, classes: int) -> list[str]:
-    return [f"{run_name(config)}:{label}" for label in range(1, classes)]
+    parts = range(1, classes) if TASKS[config.task].has_head else OF_LANGUAGE
+    return [f"{run_name(config)}:{part}" for part in parts]
+
+
+def _scores_of(run: Run, table: pd.DataFrame) -> np.ndarray:
+    """What is published of the scores in `table`, the predictions of `run`: (n, columns)."""
+    scores = scores_of(table)
+    if run.task.has_head:
+        return (scores - scores[:, :1])[:, 1:]  # all that classes and probabilities depend on, in half the bytes
+    return np.column_stack([scores, np.stack(table["scores_before"].to_list())[:, 0]])
 
 
 @lru_cache(maxsize=1)
@@ -73,11 +87,13 @@ class PublishedRun(Run):
     """A run of which only the record is there; `folder` is the folder of all records."""
 
     def predictions(self) -> pd.DataFrame:
-        """As any run's, but from every score the score of the first class is subtracted."""
-        columns = _columns(self.config, len(self.result.data.class_names))
-        table = _predictions_of_all(self.folder)[[*TEXT, *columns]].dropna()
-        scores = np.column_stack([np.zeros(len(table), np.float32), table[columns]])
-        return table[TEXT].assign(scores=list(scores))
+        """As any run's, but from every score of a class the score of the first is subtracted."""
+        text, columns = _text(self.config), _columns(self.config, len(self.result.data.class_names))
+        table = _predictions_of_all(self.folder)[[*text, *columns]].dropna()
+        found = table[columns].to_numpy()
+        if self.task.has_head:
+            return table[text].assign(scores=list(np.column_stack([np.zeros(len(table), np.float32), found])))
+        return table[text].assign(scores=list(found[:, :2]), scores_before=list(found[:, [2, 1]]))
 
     def updates(self) -> pd.DataFrame | None:
         own = [("run", "==", run_name(self.config))]
@@ -116,11 +132,12 @@ def _facts(run: Run) -> pd.DataFrame:
     """What `run` recorded of its update; spectrum and directions, most of the bytes, only where a report needs them."""
     if (own := run.updates()) is None:
         return pd.DataFrame()
-    main = run.config.study == "main"
+    # Directions are compared with another method's of the same seed, and with another seed's of the plain method.
+    first, again = (run.config.study == "main" and run.config.seed == seed for seed in (0, 1))
     return own.assign(
         run=run_name(run.config),
-        singular_values=own["singular_values"] if main else None,
-        directions=own["directions"] if main and run.config.seed in SEEDS_COMPARED else None,
+        singular_values=own["singular_values"] if first else None,
+        directions=own["directions"] if first or (again and run.method is PLAIN) else None,
     )
 
 
@@ -128,11 +145,10 @@ def _scores(runs: list[Run]) -> pd.DataFrame:
     tables = [run.predictions() for run in runs]
     columns = {}
     for run, table in zip(runs, tables, strict=True):
-        scores = scores_of(table)
-        relative = (scores - scores[:, :1])[:, 1:]  # all that classes and probabilities depend on, in half the bytes
-        for name, values in zip(_columns(run.config, scores.shape[1]), relative.T, strict=True):
-            columns[name] = pd.Series(values.astype(np.float32), pd.MultiIndex.from_frame(table[TEXT]))
-    order = pd.concat([table[TEXT] for table in tables]).drop_duplicates()
+        published, text = _scores_of(run, table), _text(run.config)
+        for name, values in zip(_columns(run.config, len(run.task.class_names)), published.T, strict=True):
+            columns[name] = pd.Series(values.astype(np.float32), pd.MultiIndex.from_frame(table[text]))
+    order = pd.concat([table[text] for table in tables]).drop_duplicates()
     return pd.DataFrame(columns).loc[pd.MultiIndex.from_frame(order)].reset_index()
 
 

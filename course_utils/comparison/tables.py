@@ -22,6 +22,7 @@ from course_utils.methods import METHODS
 from course_utils.paths import reports_folder, runs_folder, sha256_of
 from course_utils.runs import Run, read_run
 from course_utils.stats import wilson_interval
+from course_utils.tasks import TASKS
 from course_utils.tasks.classification import METRICS, metrics_of, scores_of
 
 
@@ -334,11 +335,12 @@ def describe_columns(frame: pd.DataFrame) -> pd.DataFrame:
 def _description(column: str) -> str:
     if known := (COLUMNS | OF_BASELINES).get(column):
         return known.description
-    metric = max((name for name in METRICS if column.endswith(f"_{name}")), key=len, default="n")  # macro_f1, not f1
+    every = {name: metric for task in TASKS.values() for name, metric in task().metrics.items()} | METRICS
+    metric = max((name for name in every if column.endswith(f"_{name}")), key=len, default="n")  # macro_f1, not f1
     set_name = column.removesuffix(f"_{metric}")
     if metric == "n":
         return f"number of sentences, on the set {set_name}"
-    measure = METRICS[metric]
+    measure = every[metric]
     unit = f", in {measure.unit}" if measure.unit not in ("", "%") else ""  # here it is a share
     better = "higher" if measure.higher_is_better else "lower"
     return f"{measure.description}{unit}, on the set {set_name}; {better} is better"
@@ -348,7 +350,9 @@ def write_comparison(results: ExperimentRuns) -> Path:
     """Write comparison.csv, baselines.csv and the dictionary of each (…_columns.csv) into the report's folder."""
     folder = reports_folder() / results.experiment.name
     folder.mkdir(parents=True, exist_ok=True)
-    frames = {"baselines": baseline_frame(results), "comparison": comparison_frame(results)}
+    frames = {"comparison": comparison_frame(results)}
+    if TASKS[results.experiment.shared.task].has_head:
+        frames["baselines"] = baseline_frame(results)
     described = {f"{name}_columns": describe_columns(frame) for name, frame in frames.items()}
     for name, table in {f"{name}.csv": frame for name, frame in (described | frames).items()}.items():
         table.to_csv(folder / f".{name}.new", index=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import MethodType
 from typing import TYPE_CHECKING
 
 from course_utils.errors import explained
@@ -44,6 +45,36 @@ def four_bit_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in model.named_modules():
         if (type(module).__name__, type(module).__module__.partition(".")[0]) == ("Linear4bit", "bitsandbytes"):
             yield name, module  # PEFT's wrapper has the same name
+
+
+def product_weight(layer: nn.Module) -> torch.Tensor:
+    """Weight (out, in) of a linear layer as its product takes it: dequantised if it is kept in 4 bits."""
+    if (state := getattr(layer.weight, "quant_state", None)) is None:
+        return layer.weight
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(layer.weight, state).to(layer.compute_dtype)
+
+
+def dequantise_once(model: nn.Module) -> None:
+    """Let the 4-bit layers of `model` keep the dequantised weight from the forward to the backward pass, in place.
+
+    Exact. On a GPU nothing is changed: there dequantising and multiplying are one kernel.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        for _, layer in four_bit_layers(model):
+            layer.forward = MethodType(_dequantise_once_forward, layer)
+
+
+def _dequantise_once_forward(layer, x):
+    # The output is in the precision of the product, as in any other layer; bitsandbytes converts it back to 32 bits.
+    from torch.nn.functional import linear
+
+    weight = product_weight(layer)
+    bias = None if layer.bias is None else layer.bias.to(weight.dtype)
+    return linear(x.to(weight.dtype), weight, bias)
 
 
 def plain_weight(layer: nn.Module) -> torch.Tensor:

@@ -25,6 +25,10 @@ def _split_names(value: Any) -> Any:
 
 
 Baseline = Literal["floor", "ceiling"] | None
+FourBits = Annotated[
+    bool,
+    Field(exclude_if=lambda chosen: not chosen, description="keep the frozen weights in 4 bits, as QLoRA does"),
+]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_split_names)]
 
 
@@ -108,9 +112,13 @@ class Method:
         """How many numbers it trains on a linear layer of a weight (out, into)."""
         raise NotImplementedError
 
-    def load_base(self, base: Base, task: Task, precision: str) -> nn.Module:
+    def in_four_bits(self, settings: Any) -> bool:
+        """Whether it trains beside frozen weights that are kept in 4 bits: it always does, or `settings` say so."""
+        return self.four_bit_base or getattr(settings, "four_bit", False)
+
+    def load_base(self, base: Base, task: Task, precision: str, settings: Any) -> nn.Module:
         """The model that this method adapts, its head not yet initialised."""
-        return base.load(task, four_bit=self.four_bit_base, precision=precision)
+        return base.load(task, four_bit=self.in_four_bits(settings), precision=precision)
 
     def adapter_config(self, model: nn.Module, settings: Any):
         """PEFT configuration of the adapter for `model`."""
@@ -118,12 +126,18 @@ class Method:
 
     def adapt(self, model: nn.Module, settings: Any) -> nn.Module:
         """`model` with exactly this method's parameters trainable; its outputs stay the same."""
-        from peft import get_peft_model
+        from peft import get_peft_model, prepare_model_for_kbit_training
 
+        if self.in_four_bits(settings):
+            # Recomputing activations would make these runs alone pay for memory that none of the others lacks.
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         return get_peft_model(model, self.adapter_config(model, settings))
 
     def speed_up(self, model: nn.Module) -> None:
         """Make the adapted `model` compute the same with less work, in place; tests check that it is exact."""
+        from course_utils.inputs.nf4 import dequantise_once
+
+        dequantise_once(model)
 
     def learning_rates(self, model: nn.Module, settings: Any, warmup_steps: int, total_steps: int) -> dict[str, float]:
         """Parameter name → peak learning rate, where it is not the run's."""
@@ -158,8 +172,13 @@ class Method:
             return PeftModel.from_pretrained(base, folder / "adapter").eval()
 
     def load_merged(self, base: nn.Module, folder: Path) -> nn.Module:
-        """The trained model as a plain classifier: ΔW is added to W₀, and there is no adapter."""
-        return self.load(base, folder).merge_and_unload()
+        """The trained model as a plain classifier: ΔW is added to W₀, and there is no adapter.
+
+        Weights in 4 bits are dequantised first: merging into them would round ΔW away.
+        """
+        from course_utils.inputs.nf4 import dequantise
+
+        return self.load(dequantise(base), folder).merge_and_unload()
 
     def delta_weights(self, model: nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Layer name → (W₀, ΔW), both (out, in), 32-bit, for every layer that the method changes."""
@@ -186,4 +205,9 @@ class Method:
 
     def measurements(self, model: nn.Module, settings: Any) -> dict[str, Any]:
         """What only this method has to report, for `result.json`."""
-        return {}
+        from course_utils.inputs.nf4 import quantisation_error
+
+        if not self.in_four_bits(settings):
+            return {}
+        base = model.get_base_model()
+        return {"quantisation_error": quantisation_error(base_again(base, four_bit=True), base_again(base))}

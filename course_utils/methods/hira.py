@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import MethodType
 
-from course_utils.inputs.nf4 import plain_weight
-from course_utils.methods.base import LowRankSettings, Method, Picture
+from course_utils.inputs.nf4 import plain_weight, product_weight
+from course_utils.methods.base import FourBits, LowRankSettings, Method, Picture
 
 
 def one_product_forward(layer, x):
@@ -16,7 +16,14 @@ def one_product_forward(layer, x):
     if layer.merged:
         return base(x)
     factor = layer.hira_B["default"] @ layer.hira_A["default"]
-    return linear(x, base.weight + base.weight * factor, base.bias)  # W₀ + W₀ ⊙ BA  (out, in)
+    weight = product_weight(base)
+    return linear(x, weight + weight * factor, base.bias)  # W₀ + W₀ ⊙ BA  (out, in)
+
+
+class HiraSettings(LowRankSettings):
+    """HiRA's settings: those of two factors, and how the frozen weights are kept (QHiRA)."""
+
+    four_bit: FourBits = False
 
 
 class Hira(Method):
@@ -32,7 +39,7 @@ class Hira(Method):
     picture = Picture(multiplied=True)
     reads_frozen_weights = True  # the sum W₀ + W₀ ⊙ BA is rounded to bf16, not its terms
     relative_cost = 0.95
-    Settings = LowRankSettings
+    Settings = HiraSettings
 
     def trained_numbers(self, out, into, settings):
         return settings.rank * (out + into)
@@ -51,11 +58,12 @@ class Hira(Method):
         )
 
     def speed_up(self, model):
-        from peft.tuners import hira
+        from peft.tuners.hira import HiraLayer
         from torch import nn
 
+        super().speed_up(model)
         for layer in model.modules():
-            if type(layer) is hira.Linear and isinstance(layer.get_base_layer(), nn.Linear):
+            if isinstance(layer, HiraLayer) and isinstance(layer.get_base_layer(), nn.Linear):
                 layer.forward = MethodType(one_product_forward, layer)
 
     def delta_weight(self, layer):

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from course_utils.methods.base import LoraSettings, Picture
+from course_utils.methods.base import FourBits, LoraSettings, Picture
 from course_utils.methods.lora import Lora
 
 
@@ -35,6 +35,8 @@ class SparseLoraSettings(LoraSettings):
     gate_reach: float = Field(
         5.0, gt=0, le=1000, description="how far AdamW can move a gate in these steps: the sum of its learning rates"
     )
+
+    four_bit: FourBits = False
 
     @model_validator(mode="before")
     @classmethod
@@ -85,7 +87,8 @@ class SparseLora(Lora):
 
     def measurements(self, model, settings):
         ranks = model.surviving_ranks
-        return {"ranks": ranks, "sparsity": 1 - sum(ranks.values()) / (settings.rank * len(ranks))}
+        own = {"ranks": ranks, "sparsity": 1 - sum(ranks.values()) / (settings.rank * len(ranks))}
+        return super().measurements(model, settings) | own
 
 
 METHOD = SparseLora()

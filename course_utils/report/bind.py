@@ -21,6 +21,7 @@ from course_utils.paths import BIBLIOGRAPHY, PROJECT, reports_folder
 from course_utils.report import fonts, origins
 from course_utils.report.chapters import elements, make_citations, parse_markdown, read_chapter
 from course_utils.report.display import TEMPLATES
+from course_utils.tasks import TASKS
 from course_utils.text import escape_markdown
 
 if TYPE_CHECKING:
@@ -43,18 +44,14 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
     before both are whole. Raises CourseError when a notebook is not fit for it (see
     `read_chapter`), a setting is wrong, or the PDF would not be accessible.
     """
-    from course_utils.report.abstract import abstract, finding
     from course_utils.report.checklist import checklist
 
     folder = reports_folder() / results.experiment.name
-    notebooks = sorted((folder / "notebooks").glob("*.ipynb"))
-    if not notebooks:
-        raise CourseError(f"no executed notebooks in {folder / 'notebooks'}; make them with ./run_all.sh")
     settings = read_settings()
-    front = {"finding": finding(results), "abstract": abstract(results)}
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
         scratch = Path(name)
-        chapters = {path.stem: read_chapter(path, scratch) for path in notebooks}
+        chapters, front = _chapters_and_front(results, folder, scratch)
         appendix = f"# {APPENDIX}\n\n{checklist(results)}"
         everything = json.dumps([chapters, settings, front, appendix], ensure_ascii=False, default=str)
         if said := fonts.said_of(fonts.without_form(everything)):
@@ -69,6 +66,21 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
         return html.replace(folder / "report.html"), pdf.replace(folder / "report.pdf")
 
 
+def _chapters_and_front(results: ExperimentRuns, folder: Path, scratch: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Name → blocks of every chapter, whose figures go to `scratch`; and what stands on the title page."""
+    if not TASKS[results.experiment.shared.task].has_head:
+        from course_utils.report.language import language_chapter, language_front
+
+        return {"language": parse_markdown(language_chapter(results, scratch))}, language_front(results)
+    from course_utils.report.abstract import abstract, finding
+
+    notebooks = sorted((folder / "notebooks").glob("*.ipynb"))
+    if not notebooks:
+        raise CourseError(f"no executed notebooks in {folder / 'notebooks'}; make them with ./run_all.sh")
+    front = {"finding": finding(results), "abstract": abstract(results)}
+    return {path.stem: read_chapter(path, scratch) for path in notebooks}, front
+
+
 def write_cards(results: ExperimentRuns) -> None:
     """Write the card of every adapter of `results` again, now with its method's row of the comparison."""
     from course_utils.comparison.tables import readable_summary, summary_table
@@ -76,7 +88,8 @@ def write_cards(results: ExperimentRuns) -> None:
 
     adapters = [run for run in results.runs if not run.method.is_baseline]
     compared: dict[tuple[str, str], dict[str, str]] = {}
-    for study in {run.config.study for run in adapters if run.config.final}:
+    classifies = TASKS[results.experiment.shared.task].has_head
+    for study in {run.config.study for run in adapters if run.config.final and classifies}:
         summary = summary_table(results, study)
         rows = readable_summary(summary).to_dict("records")
         compared |= {(study, method): row for method, row in zip(summary["method"], rows, strict=True)}

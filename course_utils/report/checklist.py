@@ -11,10 +11,11 @@ from course_utils import stats
 from course_utils.code_identity import from_records
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import Experiment, as_typed
-from course_utils.methods import METHODS
+from course_utils.methods import FLOOR, METHODS
 from course_utils.paths import PROJECT, reports_folder
 from course_utils.report.display import TEMPLATES
 from course_utils.runs import Run
+from course_utils.tasks import TASKS
 from course_utils.text import template
 
 ENERGY_COUNTERS = Path("/sys/class/powercap")
@@ -26,11 +27,17 @@ def checklist(runs: ExperimentRuns) -> str:
     What it lists follows Dodge et al. 2019. A run that cannot be used is listed with its reason.
     """
     experiment, records = runs.experiment, [run.result for run in runs.runs]
+    task = TASKS[experiment.shared.task]()
+    judged_by, judged = next(iter(task.metrics.items()))
     return template(TEMPLATES / "checklist.md.jinja", {"mean": mean, "seconds": seconds}).render(
         runs=runs,
         experiment=experiment,
         profile=experiment.profile,
-        methods=METHODS,
+        methods={name: method for name, method in METHODS.items() if task.has_head or method is not FLOOR},
+        task=task,
+        judged_by=judged_by,
+        judged=judged,
+        shown=judged.exact if not task.has_head else "{:.1%}".format,
         stats=stats,
         data=experiment.shared.load_data(),
         planned=Counter(config.study for config in experiment.configs()),
@@ -58,6 +65,8 @@ def seconds(run: Run) -> float:
 
 
 def _chapters_missing(experiment: Experiment) -> list[str]:
+    if not TASKS[experiment.shared.task].has_head:
+        return []
     executed = {path.stem for path in (reports_folder() / experiment.name / "notebooks").glob("*.ipynb")}
     others = {name for name in METHODS if name not in experiment.methods}
     names = sorted(path.stem for path in (PROJECT / "notebooks").glob("[0-9]*_*.ipynb"))

@@ -47,6 +47,7 @@ FACTORS_OF: dict[str, tuple[str, ...]] = {  # function → the factors whose stu
     "learning_rates": (RATE,),
     "head_rates": ("head_learning_rate",),
     "sparsities": ("sparsity", "rank"),
+    "four_bits": ("four_bit",),
 }
 AT_BEST_RATE = ("placements", "ranks")  # functions that read the runs beside at other rates as well
 
@@ -304,6 +305,27 @@ def head_rates(results: ExperimentRuns) -> None:
         rates.add(apart)
     judged = contrasts(found, judge_experiment(results).margin)
     show_markdown(say.head_rates_text(judged, own, sorted(rates), series[0]))
+
+
+def four_bits(results: ExperimentRuns) -> None:
+    """What changes where a method trains beside frozen weights in 4 bits; nothing where no study tries it."""
+    series = [own for own in read_axis(results, "four_bit") if {*own.points} == {False, True}]
+    if not series:
+        return
+    changes = {own.method: less(own.correct[True], own.correct[False]) for own in series}
+    judged = contrasts(changes, judge_experiment(results).margin)
+    rows = []
+    for own in series:
+        row: dict[str, str] = {"Method": _title(own.method)}
+        for heading, kept in (("As it is", False), ("In 4 bits", True)):
+            found = accuracy_in_per_cent(own.correct[kept])
+            row[heading] = f"{found['estimate']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
+        row["Change [95%]"] = _with_interval(judged[own.method])
+        for heading, kept in (("Base model (MB)", False), ("In 4 bits (MB)", True)):
+            row[heading] = f"{own.points[kept][0].result.bytes.base_model / 1e6:,.1f}"
+        rows.append(row)
+    show_table(pd.DataFrame(rows), say.four_bits_table(series[0]))
+    show_markdown(say.four_bits_text(judged))
 
 
 def sparsities(results: ExperimentRuns) -> None:

@@ -46,11 +46,11 @@ def show_figure(figure: Figure, caption: str, alt: str) -> None:
     fit(figure)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the axes get some of their labels while they are drawn
-        svg = _drawn(figure, "svg", metadata=UNDATED)
+        svg = drawn(figure, "svg", metadata=UNDATED)
     written = "".join(text.get_text() for text in figure.findobj(Text))
     if fit(figure):
-        svg = _drawn(figure, "svg", metadata=UNDATED)
-    png = _drawn(figure, "png", dpi=144)
+        svg = drawn(figure, "svg", metadata=UNDATED)
+    png = drawn(figure, "png", dpi=144)
     plt.close(figure)
     image = base64.b64encode(svg).decode()
     alt = one_line(alt)
@@ -148,7 +148,8 @@ def _show_caption(what: str, caption: str) -> None:
     _display({"text/markdown": f"**{what}.** {caption}", "text/plain": caption}, kind="caption")
 
 
-def _drawn(figure: Figure, kind: str, **options: Any) -> bytes:
+def drawn(figure: Figure, kind: str, **options: Any) -> bytes:
+    """`figure` as a file of this `kind`, svg or png, the same bytes at every drawing."""
     import matplotlib
 
     buffer = io.BytesIO()

@@ -29,7 +29,7 @@ from course_utils.comparison.baselines import BASELINES, shown
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
 from course_utils.comparison.domains import forgetting_table, read_domains
-from course_utils.comparison.evaluation_time import MERGED, times_of_first_runs
+from course_utils.comparison.evaluation_time import MERGED, memory_of_first_runs, times_of_first_runs
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
 from course_utils.comparison.lengths import APART, read_lengths
 from course_utils.comparison.tables import ExperimentRuns
@@ -339,7 +339,7 @@ def quantised_base(results: ExperimentRuns) -> None:
 def costs(results: ExperimentRuns) -> None:
     """What the methods cost, and how often each is on a Pareto front."""
     summary = results.summary[results.summary["seeds"] > 0]
-    times = pd.DataFrame(times_of_first_runs(results))
+    times, memory = pd.DataFrame(times_of_first_runs(results)), memory_of_first_runs(results)
     table = tables.readable_summary(summary)
     sizes = ["Adapter (k)", "Head (k)", "Total (M)", "Adapter (MB)", "Head (MB)", "Base model (MB)"]
     show_table(table[["Method", *sizes]], say.sizes_table())
@@ -347,8 +347,9 @@ def costs(results: ExperimentRuns) -> None:
     table["Not merged (ms)"] = [_in_ms(beside[name]) if name in beside else "–" for name in summary["method"]]
     batch = results.experiment.shared.batch_size
     table["Texts a second"] = [f"{1000 * batch / step:.0f}" for step in summary["step_ms_median"]]
-    needs = ["Step (ms)", "Texts a second", "Training (s)", "Not merged (ms)", "Peak memory (MB)"]
-    show_table(table[["Method", *needs]], say.needs_table(_in_ms(merged)))
+    table["Not merged (MB)"] = [f"{memory[name] / 1e6:,.0f}" if memory.get(name) else "–" for name in summary["method"]]
+    needs = ["Step (ms)", "Texts a second", "Training (s)", "Not merged (ms)", "Peak memory (MB)", "Not merged (MB)"]
+    show_table(table[["Method", *needs]], say.needs_table(_in_ms(merged), memory[MERGED]))
     draws = cost_draws(results, times)
     trained = tables.accuracy_in_per_cent(summary)
     trained["unmerged"] = [beside.get(name, merged).estimate for name in trained["method"]]
@@ -376,7 +377,11 @@ def costs(results: ExperimentRuns) -> None:
     by_method = summary.set_index("method")
     if PLAIN.name in by_method.index:
         plain = by_method.loc[PLAIN.name]
-        told += [say.four_bits_text(row, plain) for name, row in by_method.iterrows() if METHODS[name].four_bit_base]
+        told += [
+            say.four_bits_text(row, plain, memory.get(name), memory.get(PLAIN.name))
+            for name, row in by_method.iterrows()
+            if METHODS[name].four_bit_base
+        ]
     _show_sentences(told)
 
 

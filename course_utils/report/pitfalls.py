@@ -131,7 +131,7 @@ def tuned(run: RunConfig, rate: float, tokenizer, data: Data) -> nn.Module:
     """The model that the method of `run` adapts to the training texts of `data`, with the learning rate `rate`."""
     settings = run.settings.model_copy(update={"learning_rate": rate})
     run = run.model_copy(update={"settings": settings})
-    base = METHODS[run.method].load_base(run.base, run.load_task(), run.precision)
+    base = METHODS[run.method].load_base(run.base, run.load_task(), run.precision, run.settings)
     model = adapted_model(run, base)
     with TemporaryDirectory() as folder:
         make_trainer(run, model, tokenizer, data, Path(folder)).train()

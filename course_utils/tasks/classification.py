@@ -33,6 +33,7 @@ class Classification(Task):
     truth = "label"
     peft_type = "SEQ_CLS"
     hub_type = "text-classification"
+    searched_by = ("nll", "accuracy")
 
     @property
     def metrics(self) -> dict[str, Metric]:

@@ -37,6 +37,7 @@ class LanguageModelling(Task):
     truth = "bytes"
     peft_type = "CAUSAL_LM"
     hub_type = "text-generation"
+    searched_by = ("bits_per_byte",)
     counts_tokens = True
     has_head = False
 

@@ -184,6 +184,7 @@ def _values(run: Run) -> dict[str, Any]:
         "result": result,
         "config": config,
         "method": method,
+        "in_four_bits": run.in_four_bits,
         "base": base,
         "data": data,
         "location": None if config.base.is_embedded else config.base_model,

@@ -55,7 +55,7 @@ def loading_code(run: Run, form: str, place: str) -> str:
             revision=run.result.base_model.fingerprint.rpartition("@")[2],  # the hub's may have moved on since
             labels=names,
             id2label=f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in names.items())}}}",
-            skipped=head_modules(base.without_weights(run.task)) if run.method.four_bit_base else [],
+            skipped=head_modules(base.without_weights(run.task)) if run.in_four_bits else [],
             pairs=run.result.data.pairs,
             max_length=run.config.max_length,
         )
@@ -164,6 +164,7 @@ def _write_readme(run: Run, form: str, folder: Path) -> None:
     text = template(Path(__file__).with_name("export.md.jinja")).render(
         form=form,
         method=run.method,
+        in_four_bits=run.in_four_bits,
         base=_facts(run),
         accuracies=[
             f"{METRICS['accuracy'].exact(of_set.accuracy)} on {of_set.n:,} texts, {run.result.data.titles[name]}"

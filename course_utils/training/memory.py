@@ -27,7 +27,7 @@ def expected_memory(config: RunConfig, processes: int = 1) -> int:
     weights: float = shape.parameters * FULL_PRECISION
     if method is CEILING:
         weights += shape.parameters * OF_AN_OPTIMISER
-    elif method.four_bit_base:
+    elif method.in_four_bits(config.settings):
         weights += shape.parameters * OF_NF4
 
     tokens = config.max_length

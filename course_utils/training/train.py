@@ -68,7 +68,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     method = METHODS[config.method]
     torch.set_num_threads(config.threads)
     task = TASKS[config.task](data.class_names)
-    base = method.load_base(config.base, task, config.precision)
+    base = method.load_base(config.base, task, config.precision, config.settings)
     tokenizer = config.base.tokenizer()
     check_length(base, config.max_length)
     if isinstance(config.settings, LowRankSettings):
@@ -93,7 +93,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     measured, state = method.measurements(model, config.settings), trainer.state
     del base, model, trainer
     give_memory_back()
-    trained = method.load_merged(method.load_base(config.base, task, "fp32"), folder)
+    trained = method.load_merged(method.load_base(config.base, task, "fp32", config.settings), folder)
     forgetting = None
     if config.study == "main" and data.domains and task.has_head:  # before it is sped up for the tokens of a head
         forgetting = measure_forgetting(config, config.base.load(task), trained, tokenizer, data)
@@ -142,7 +142,7 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     shutil.rmtree(folder / "checkpoints")
     if config.final:
         del trained
-        saved = method.load(method.load_base(config.base, task, "fp32"), folder)
+        saved = method.load(method.load_base(config.base, task, "fp32", config.settings), folder)
         updates.layer_facts(method.delta_weights(saved)).to_parquet(folder / runs.UPDATES, index=False)
     if not method.is_baseline:
         card.write_card(runs.Run(folder, result))

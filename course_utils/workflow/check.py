@@ -11,6 +11,7 @@ from course_utils.inputs.sources import find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
 from course_utils.paths import relative_to_project, runs_folder
+from course_utils.tasks import TASKS
 from course_utils.text import and_joined, counted, duration, one_line
 from course_utils.training.memory import expected_memory
 from course_utils.workflow.estimates import expected_seconds
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from course_utils.inputs.splits import Data
+    from course_utils.tasks.base import Task
 
 SAMPLE = 2_000  # training texts that are looked at
 MOST_UNKNOWN = 0.5  # share of tokens above which a tokenizer does not know the language, or is none
@@ -66,11 +68,10 @@ def check_inputs(experiment: Experiment) -> dict:
     CourseError where something cannot be read, does not fit, or would fail in training.
     """
     from course_utils.inputs.bases import check_length, check_targets
-    from course_utils.tasks.classification import Classification
 
     shared = experiment.shared
     data = shared.load_data()
-    task = Classification(data.class_names)
+    task = TASKS[shared.task](data.class_names)
     model = shared.base.without_weights(task)
     tokenizer = shared.base.tokenizer()
     check_length(model, shared.max_length)
@@ -78,7 +79,7 @@ def check_inputs(experiment: Experiment) -> dict:
         if isinstance(settings, LowRankSettings):
             check_targets(model, settings.target_modules, settings.rank)
     sample = data.sets["train"].head(SAMPLE)
-    tokens = Classification.tokenize(sample, tokenizer, max_length=10**6)["input_ids"]
+    tokens = task.tokenize(sample, tokenizer, max_length=10**6)["input_ids"]
     unknown = _check_tokens(shared, tokenizer, model, tokens)
     if not shared.base.is_embedded:
         longest = max(range(len(tokens)), key=lambda place: len(tokens[place]))
@@ -90,7 +91,7 @@ def check_inputs(experiment: Experiment) -> dict:
         "understood": [
             _said_of_base(experiment, model, tokenizer),
             _said_of_speed(shared, model),
-            *_said_of_data(data),
+            *_said_of_data(data, task),
             _said_of_texts(shared, tokens, unknown, "text_pair" in sample),
             _said_of_costs(experiment),
         ],
@@ -100,16 +101,15 @@ def check_inputs(experiment: Experiment) -> dict:
 def rehearse(config: RunConfig, task, tokenizer: PreTrainedTokenizerBase, frame) -> None:
     """One forward and one backward step of the run of `config` on the texts of `frame`; CourseError if that fails."""
     import torch
-    from transformers import DataCollatorWithPadding
 
     from course_utils.training.trainer import adapted_model
 
     method = METHODS[config.method]
     remedy = "type another base_model, other target_modules, or leave the method out with -p methods=NAME,NAME"
     with explained(f"base_model={config.base_model} cannot be trained with {method.title}", remedy):
-        model = adapted_model(config, method.load_base(config.base, task, config.precision)).train()
+        model = adapted_model(config, method.load_base(config.base, task, config.precision, config.settings)).train()
         tokens = task.tokenize(frame, tokenizer, config.max_length).remove_columns("length").to_list()
-        batch = DataCollatorWithPadding(tokenizer)(tokens)
+        batch = task.collator(tokenizer)(tokens)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             loss = model(**batch).loss
         loss.backward()
@@ -166,14 +166,14 @@ def _said_of_speed(config: RunConfig, model: nn.Module) -> str:
     return f"sped up: {'; '.join(tricks) if tricks else 'nothing; it runs the code of the libraries'}"
 
 
-def _said_of_data(data: Data) -> list[str]:
-    counts = data.sets["train"].label.value_counts()
-    classes = [f"{one_line(name)} {counts.get(label, 0):,}" for label, name in enumerate(data.class_names)]
+def _said_of_data(data: Data, task: Task) -> list[str]:
+    counts = data.sets["train"].label.value_counts() if task.has_head else {}
+    classes = [f"{one_line(name)} {counts.get(label, 0):,}" for label, name in task.labels.items()]
     sets = [f"{len(frame):,} {data.titles[name]}" for name, frame in data.sets.items()]
     left_out = [f"{reason} {n:,}" for reason, n in data.removed.items()]
     shown = classes if len(classes) <= 10 else [*classes[:9], f"{len(classes) - 9} more"]
     return [
-        f"classes in training: {', '.join(shown)}",
+        *([f"classes in training: {', '.join(shown)}"] if task.has_head else ["labels are not read"]),
         f"sets: {', '.join(sets)}" + (f"; left out: {', '.join(left_out)}" if left_out else ""),
         *data.understood,
     ]

@@ -11,7 +11,6 @@ from course_utils.config import Experiment, load_experiment, profile_names
 from course_utils.host import has_bf16, has_gpu, memory_mib, usable_cores
 from course_utils.inputs.sources import Hub
 from course_utils.paths import PROJECT
-from course_utils.tasks import TASKS
 from course_utils.text import duration
 from course_utils.training.memory import expected_memory
 from course_utils.workflow.estimates import expected_total
@@ -97,7 +96,6 @@ def main() -> None:
 
     print(f"\n{'profile':<9} {'runs':>4} {'from nothing':>14}  {'disk':<7} {'memory a run':<12}  fits this machine")
     experiments = [load_experiment(name) for name in profile_names()]
-    experiments = [experiment for experiment in experiments if TASKS[experiment.shared.task].has_head]  # as run_all.sh
     for experiment in sorted(experiments, key=lambda e: expected_total(e, machine.cores)):
         lacking, profile = obstacles(experiment, machine), experiment.profile
         print(

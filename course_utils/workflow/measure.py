@@ -5,13 +5,21 @@ from __future__ import annotations
 from course_utils.audit.audit import audits_of_runs
 from course_utils.comparison.arithmetic import work_by_method
 from course_utils.comparison.controls import quantised_base
-from course_utils.comparison.evaluation_time import times_of_first_runs
+from course_utils.comparison.evaluation_time import memory_of_first_runs, times_of_first_runs
 from course_utils.comparison.measurements import mark_as_up_to_date
 from course_utils.comparison.sparsity import sized_ways
 from course_utils.comparison.tables import read_runs
 from course_utils.config import Experiment
 
-MEASUREMENTS = (sized_ways, quantised_base, times_of_first_runs, work_by_method, audits_of_runs)
+# Memory before anything else has loaded a model: what was freed is not all given back, and would be used again.
+MEASUREMENTS = (
+    memory_of_first_runs,
+    times_of_first_runs,
+    sized_ways,
+    quantised_base,
+    work_by_method,
+    audits_of_runs,
+)
 
 
 def measure(experiment: Experiment) -> None:

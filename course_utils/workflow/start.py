@@ -55,7 +55,6 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
     read_settings()  # an error in them is reported before hours of work, not after
     overrides = parse_overrides(pairs)
     experiment = load_experiment(profile, overrides)
-    experiment.check_chapters()
     shared = experiment.shared
     check_folders(shared)
     check_writable(runs_folder(), "COURSE_RUNS")

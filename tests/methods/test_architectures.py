@@ -101,7 +101,7 @@ def test_every_architecture_can_be_adapted_trained_saved_and_merged(base, name, 
     batch = base.tokenizer()(SENTENCES, return_tensors="pt", padding=True, return_token_type_ids=False)
 
     def load():
-        return method.load_base(base, SENTIMENT, "fp32")
+        return method.load_base(base, SENTIMENT, "fp32", config.settings)
 
     def logits(model):
         with torch.no_grad():

@@ -31,6 +31,7 @@ from course_utils.training.trainer import adapted_model
 SENTENCES = ["a gripping, funny film", "dull from start to finish", "not bad at all", "i walked out"]
 LABELS = torch.tensor([1, 0, 1, 0])
 ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
+HYBRIDS = [f"{name} in 4 bits" for name in ADAPTERS if "four_bit" in METHODS[name].Settings.model_fields]
 CLOSE = {"fp32": 1e-5, "bf16": 2e-2}  # a logit of the tiny base is about 0.1; a product in bf16 keeps three digits
 LAYERS = 2 * BLOCKS  # query and value of every block
 
@@ -53,19 +54,22 @@ class Case:
     """One method on the tiny base in one precision."""
 
     def __init__(self, name, base, batch, precision="fp32"):
+        name, _, hybrid = name.partition(" ")
         self.method, self.base, self.batch, self.precision = METHODS[name], base, batch, precision
         overrides = {"precision": precision, "methods": [name], "base_model": base.name}
+        if hybrid:
+            overrides[f"{name}.four_bit"] = True
         self.config = load_experiment("smoke", overrides).config(name)
 
     def adapted(self):
         return adapted_model(self.config, self.load_base())
 
     def load_base(self):
-        return self.method.load_base(self.base, SENTIMENT, self.precision)
+        return self.method.load_base(self.base, SENTIMENT, self.precision, self.config.settings)
 
     def reference(self):
         """What the method starts from: dequantised where the method quantises."""
-        model = nf4.dequantise(self.load_base()) if self.method.four_bit_base else self.load_base()
+        model = nf4.dequantise(self.load_base())
         SENTIMENT.initialise_head(model, self.config.seed)
         return model
 
@@ -90,12 +94,12 @@ class Case:
         torch.testing.assert_close(found, expected, atol=CLOSE[self.precision], rtol=0)
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=[*METHODS, *HYBRIDS])
 def case(request, tiny, batch, precision):
     return Case(request.param, tiny, batch, precision)
 
 
-@pytest.fixture(params=ADAPTERS)
+@pytest.fixture(params=[*ADAPTERS, *HYBRIDS])
 def adapter(request, tiny, batch, precision):
     return Case(request.param, tiny, batch, precision)
 
@@ -260,8 +264,9 @@ def _trainable(model):
     return [(n, p) for n, p in model.named_parameters() if p.requires_grad]
 
 
-def test_qlora_quantises_the_encoder_and_not_the_head(tiny, batch):
-    model, reference = Case("qlora", tiny, batch).load_base(), Case("lora", tiny, batch).reference()
+@pytest.mark.parametrize("name", ["qlora", *HYBRIDS])
+def test_the_encoder_is_quantised_and_not_the_head(tiny, batch, name):
+    model, reference = Case(name, tiny, batch).load_base(), Case("lora", tiny, batch).reference()
     quantised = dict(nf4.four_bit_layers(model))
     linear = {n for n, m in reference.base_model.named_modules() if isinstance(m, torch.nn.Linear)}
     assert set(quantised) == {f"distilbert.{name}" for name in linear}

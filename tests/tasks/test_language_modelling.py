@@ -15,11 +15,13 @@ from transformers import AutoModelForCausalLM
 from course_utils.__main__ import main
 from course_utils.code_identity import code_of
 from course_utils.comparison.language import bits_of_runs, comparison_of_bits, judge_bits
-from course_utils.comparison.tables import read_runs
+from course_utils.comparison.published import publish_records
+from course_utils.comparison.tables import read_runs, write_comparison
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import load_data
 from course_utils.methods import METHODS
+from course_utils.report.bind import build_report
 from course_utils.runs import find_run
 from course_utils.stats import equivalence_margin
 from course_utils.tasks.classification import scores_of
@@ -150,7 +152,7 @@ def test_a_saved_run_gives_the_recorded_scores_again(experiment, decoder, method
     adapter = json.loads((run.folder / "adapter/adapter_config.json").read_text())
     assert adapter["task_type"] == "CAUSAL_LM" and not adapter.get("modules_to_save")
     if method == QUANTISED:
-        base = METHODS[method].load_base(decoder, LanguageModelling(), "fp32")
+        base = METHODS[method].load_base(decoder, LanguageModelling(), "fp32", run.config.settings)
     else:
         base = AutoModelForCausalLM.from_pretrained(decoder.location, dtype=torch.float32)
     loaded = PeftModel.from_pretrained(base, run.folder / "adapter").eval()
@@ -190,11 +192,11 @@ def test_what_does_not_fit_is_refused_before_any_work(experiment, monkeypatch, o
         train(config)
 
 
-def test_an_unknown_task_and_chapters_that_do_not_serve_it_are_refused(capsys):
+def test_an_unknown_task_and_commands_that_do_not_serve_it_are_refused(capsys):
     assert main(["run", "-p", "task=language_modeling"]) == 2
     assert "did you mean 'language_modelling'" in capsys.readouterr().err
-    assert main(["run", "--profile", "language"]) == 2
-    assert "course_utils compare --profile language" in capsys.readouterr().err
+    assert main(["report", "--profile", "language", "--figure", "bits.svg"]) == 2
+    assert "leave it out" in capsys.readouterr().err
     assert main(["compare", "--profile", "quick"]) == 2
     assert "./run_all.sh --profile quick" in capsys.readouterr().err
 
@@ -241,6 +243,26 @@ def test_the_comparison_is_paired_and_its_margin_is_that_of_seeds(experiment, ru
     best, other = METHODS[ADAPTER].title, METHODS[FULL].title
     assert f"{best} has the lowest mean of bits per byte. It is shown to be below that of {other}." in said
     assert f"margin of equivalence is {margin:.4f}" in said and "## Forgetting" in said
+    assert f"{best} needs more bits than before on tweets" in said
+
+
+def test_the_report_is_bound_and_its_records_give_the_same_comparison(experiment, runs_in, monkeypatch):
+    random = np.random.default_rng(0)
+    sizes, hard = random.integers(20, 200, 60), random.normal(1.5, 0.3, 60)
+    for config in experiment.configs():
+        best = config.settings.learning_rate == experiment.config(config.method).settings.learning_rate
+        write_language_run(config, sizes, hard, 0.1 * (config.method == ADAPTER) + 0.01 * best + 0.002 * config.seed)
+    monkeypatch.setenv("COURSE_REPORTS", str(runs_in / "reports"))
+    results = read_runs(experiment)
+    trials = pd.read_csv(write_comparison(results)).query("study != 'main'")
+    page, pdf = build_report(results)
+    publish_records(results)
+    said = comparison_of_bits(results)
+    assert len(trials) > 10 and trials["test_bits_per_byte"].isna().all() and pdf.stat().st_size > 10_000
+    assert f"{METHODS[ADAPTER].title} has the lowest mean of bits per byte" in page.read_text("utf-8")
+    monkeypatch.setenv("COURSE_FROM_RECORDS", "1")
+    published = read_runs(experiment)
+    assert len(published.runs) == len(experiment.configs()) and comparison_of_bits(published) == said
 
 
 def write_language_run(config, sizes, hard, better):
@@ -249,7 +271,8 @@ def write_language_run(config, sizes, hard, better):
 
     texts = len(sizes)
     tables = []
-    for name, change in (("test", -better), ("tweets", 0.2)):
+    final = [("test", -better), ("tweets", 0.2)] if config.final else []
+    for name, change in [("validation", -better), *final]:
         before, after = (np.stack([math.log(2) * sizes * bits, sizes / 4], axis=1) for bits in (hard, hard + change))
         ids = [f"{name}-{place}" for place in range(texts)]
         columns = {"set": name, "example_id": ids, "bytes": sizes}

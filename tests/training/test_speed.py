@@ -26,7 +26,7 @@ def test_frozen_matrices_in_bf16_multiply_as_autocast_does(name, tiny):
     overrides = {"precision": "bf16", "speedups": False, "base_model": tiny.name, "methods": [name]}
     config, method = load_experiment("smoke", overrides).config(name), METHODS[name]
     batch = tiny.tokenizer()(SENTENCES, return_tensors="pt", padding=True)
-    model = adapted_model(config, method.load_base(tiny, SENTIMENT, "bf16")).eval()
+    model = adapted_model(config, method.load_base(tiny, SENTIMENT, "bf16", config.settings)).eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         logits = model(**batch).logits
         keep_frozen_matrices_in_bf16(model, method)
@@ -57,7 +57,8 @@ def test_short_attention_shares_keys_among_queries_as_torchs_does():
 
 
 def test_every_dropout_of_the_model_is_replaced(tiny):
-    model = adapted_model(load_experiment("smoke").config(ADAPTER), METHODS[ADAPTER].load_base(tiny, SENTIMENT, "fp32"))
+    config = load_experiment("smoke").config(ADAPTER)
+    model = adapted_model(config, METHODS[ADAPTER].load_base(tiny, SENTIMENT, "fp32", config.settings))
     kinds = {type(module) for module in model.modules() if isinstance(module, nn.Dropout)}
     assert kinds == {FastDropout}
 

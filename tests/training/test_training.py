@@ -181,7 +181,8 @@ def test_a_side_study_is_evaluated_on_the_test_set_alone(small, runs_in):
 @pytest.mark.parametrize("method", [FULL, ADAPTER, GATED])
 def test_the_head_may_learn_at_a_rate_of_its_own(small, runs_in, method):
     config = small(method, head_learning_rate=5e-4)
-    model = trainer.adapted_model(config, METHODS[method].load_base(config.base, config.load_task(), "fp32"))
+    base = METHODS[method].load_base(config.base, config.load_task(), "fp32", config.settings)
+    model = trainer.adapted_model(config, base)
     made = trainer.make_trainer(config, model, config.base.tokenizer(), config.load_data(), runs_in)
     groups = made.create_optimizer().param_groups
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -201,7 +202,7 @@ def test_methods_share_the_data_order_and_the_first_head(small, runs_in):
     orders, heads = [], []
     for name in METHODS:
         config = small(name)
-        base = METHODS[name].load_base(config.base, config.load_task(), "fp32")
+        base = METHODS[name].load_base(config.base, config.load_task(), "fp32", config.settings)
         model = trainer.adapted_model(config, base)
         data = config.load_data()
         tokenizer = config.base.tokenizer()

@@ -1,0 +1,89 @@
+"""The report of an experiment on language models: one chapter, written from its runs; chapters 01 to 07 classify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from course_utils.comparison.language import (
+    as_markdown,
+    base_interval,
+    bits_of_runs,
+    comparison_of_bits,
+    interval_of,
+    judge_bits,
+    sentence_of_best,
+    signed,
+)
+from course_utils.comparison.learning_rates import search_sentences, search_trials
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.methods import METHODS
+from course_utils.report import plots
+from course_utils.report.display import UNDATED, drawn
+from course_utils.report.fonts import fit
+
+FIGURE = "bits.svg"
+
+
+def language_chapter(results: ExperimentRuns, folder: Path) -> str:
+    """The comparison of an experiment's language models as a chapter, Markdown; its figure is written to `folder`."""
+    opening, rest = comparison_of_bits(results, _table).split("\n\n## ", 1)
+    return "\n\n".join([opening, _figure(results, folder), _search(results), f"## {rest}"])
+
+
+def language_front(results: ExperimentRuns) -> dict[str, str]:
+    """The finding on the title page, and the abstract."""
+    shares = bits_of_runs(results)
+    before = bits_of_runs(results, column="scores_before")
+    margin, pairs = judge_bits(shares)
+    finding = sentence_of_best(pairs, shares)
+    first = next(run for run in results.runs if run.config.study == "main")
+    changes = {name: signed(interval_of(own - before[name])) for name, own in shares.items()}
+    said = "; ".join(f"{METHODS[name].title} {change}" for name, change in changes.items())
+    abstract = (
+        f"{first.config.base.facts.name} learned to continue texts like {first.result.data.sizes['train']:,} training"
+        f" texts, and is judged by the bits that it needs for a byte of {first.result.data.sizes['test']:,} others."
+        f" Before any training it needs {base_interval(results).estimate:.4f}. The change by method, with 95%"
+        f" intervals: {said}. Two methods are equivalent within {margin:.4f} bits per byte. {finding}"
+    )
+    return {"finding": finding, "abstract": abstract}
+
+
+def _table(frame: pd.DataFrame, caption: str) -> str:
+    return f"::::: table\n{as_markdown(frame)}\n\n{caption}\n:::::"
+
+
+def _figure(results: ExperimentRuns, folder: Path) -> str:
+    base = base_interval(results)
+    found = {name: interval_of(shares) for name, shares in bits_of_runs(results).items()}
+    table = pd.DataFrame({"method": name, **vars(interval)} for name, interval in found.items())
+    figure = plots.intervals(table, "Bits per byte by method", "bits per byte; fewer are better", base.estimate)
+    fit(figure)
+    (folder / FIGURE).write_bytes(drawn(figure, "svg", metadata=UNDATED))
+    plots.plt.close(figure)
+    listed = "; ".join(f"{METHODS[name].title} {own.estimate:.3f}" for name, own in found.items())
+    caption = "Bits per byte on the test set, with 95% intervals. The dashed line is the base model as it was."
+    alt = f"Bits per byte: {listed}. The base model: {base.estimate:.3f}."
+    return f"::::: figure\n![{alt}]({FIGURE})\n\n{caption}\n:::::"
+
+
+def _search(results: ExperimentRuns) -> str:
+    """What the search for learning rates found, as a section; a sentence where the experiment has none."""
+    heading, trials = "## Learning rates", search_trials(results)
+    if trials.empty:
+        return f"{heading}\n\nThis experiment has no finished trial of a search; its rates are those of its profile."
+    best = trials.groupby("method")["bits_per_byte"].transform("min")
+    trials["shown"] = [
+        f"{rate:g}: {bits:.4f}{' (best)' if bits == least else ''}"
+        for rate, bits, least in zip(trials["learning_rate"], trials["bits_per_byte"], best, strict=True)
+    ]
+    rows = [
+        [METHODS[name].title, "; ".join(trials.loc[trials["method"] == name, "shown"])]
+        for name in METHODS
+        if name in set(trials["method"])
+    ]
+    table = pd.DataFrame(rows, columns=["Method", "Rate: bits per byte"])
+    caption = "What a run at each learning rate reached on the validation texts, which alone choose the rate."
+    sentences = [said for said in search_sentences(trials, results.experiment) if said]
+    return "\n\n".join([heading, _table(table, caption), " ".join(sentences)])
