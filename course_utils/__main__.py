@@ -266,7 +266,7 @@ def report(
 
     results = read_runs(experiment)
     write_comparison(results)
-    if results.runs and classifies:
+    if results.runs:
         write_conclusions(results)
     html, pdf = build_report(results)
     print(f"The report is in {html} and {pdf}.")

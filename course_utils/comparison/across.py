@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from course_utils.comparison.conclusions import judge_experiment
+from course_utils.comparison.language import bits_of_runs, interval_of, judge_bits
 from course_utils.errors import explained
 from course_utils.methods import FLOOR
 from course_utils.paths import relative_to_project, reports_folder
 from course_utils.stats import Interval, PairedComparison
+from course_utils.tasks import TASKS
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
@@ -21,16 +23,22 @@ if TYPE_CHECKING:
 CONCLUSIONS = "conclusions.json"
 
 
-class Accuracy(BaseModel):
-    """The accuracy of a method on the test set: mean over its seeds with its 95% interval, and its learning rate."""
+class Score(BaseModel):
+    """How good a method is on the test set: mean over its seeds with its 95% interval, and its learning rate.
 
-    accuracy: Interval
+    The score is an accuracy, or of a language model the bits per byte that its training saves; more is better.
+    """
+
+    score: Interval
     seeds: int
     learning_rate: float
 
 
 class Conclusions(BaseModel):
-    """What the main comparison of an experiment concludes, and on what; shares, not per cent."""
+    """What the main comparison of an experiment concludes, and on what; accuracies are shares, not per cent.
+
+    `unit` is that of its scores and differences.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,32 +48,53 @@ class Conclusions(BaseModel):
     test_set: str
     train: int
     epochs: int
+    unit: Literal["accuracy", "bits per byte"] = "accuracy"
     margin: float
-    methods: dict[str, Accuracy]
+    methods: dict[str, Score]
     pairs: list[PairedComparison]
 
 
 def conclude(results: ExperimentRuns) -> Conclusions:
     """The conclusions of an experiment's main runs on its test set; methods and pairs with enough seeds only."""
-    judged, run = judge_experiment(results), results.runs[0].result
+    judged = judge_experiment(results)
     rows = results.summary.set_index("method")
+    scores = {
+        name: Interval(*rows.loc[name, ["accuracy", "accuracy_low", "accuracy_high"]])
+        for name in [*judged.baselines, *judged.adapters]
+    }
+    return _concluded(results, "accuracy", judged.margin, scores, judged.pairs)
+
+
+def conclude_of_language(results: ExperimentRuns) -> Conclusions:
+    """The same of language models: by how many bits per byte the training of each improves on the base model."""
+    before = bits_of_runs(results, column="scores_before")
+    saved = {name: before[name] - shares for name, shares in bits_of_runs(results).items()}
+    margin, pairs = judge_bits(saved)
+    compared = {name for pair in pairs for name in (pair.first, pair.second)}
+    scores = {name: interval_of(shares) for name, shares in saved.items() if name in compared}
+    return _concluded(results, "bits per byte", margin, scores, pairs)
+
+
+def _concluded(results: ExperimentRuns, unit, margin: float, scores, pairs: list[PairedComparison]) -> Conclusions:
+    experiment, run = results.experiment, results.runs[0].result
     return Conclusions(
-        experiment=results.experiment.name,
-        title=results.experiment.profile.title,
-        base_model=results.experiment.shared.base.facts.name,
+        experiment=experiment.name,
+        title=experiment.profile.title,
+        base_model=experiment.shared.base.facts.name,
         test_set=run.data.titles["test"],
         train=run.data.sizes["train"],
-        epochs=results.experiment.shared.epochs,
-        margin=judged.margin,
+        epochs=experiment.shared.epochs,
+        unit=unit,
+        margin=margin,
         methods={
-            name: Accuracy(
-                accuracy=Interval(*rows.loc[name, ["accuracy", "accuracy_low", "accuracy_high"]]),
-                seeds=judged.seeds[name],
-                learning_rate=rows.learning_rate[name],
+            name: Score(
+                score=score,
+                seeds=len(results.of(name)),
+                learning_rate=results.of(name)[0].config.settings.learning_rate,
             )
-            for name in [*judged.baselines, *judged.adapters]
+            for name, score in scores.items()
         },
-        pairs=judged.pairs,
+        pairs=pairs,
     )
 
 
@@ -74,7 +103,9 @@ def write_conclusions(results: ExperimentRuns) -> Path:
     file = reports_folder() / results.experiment.name / CONCLUSIONS
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{CONCLUSIONS}.new")
-    new.write_text(conclude(results).model_dump_json(indent=1) + "\n", encoding="utf-8")
+    task = TASKS[results.experiment.shared.task]
+    found = conclude(results) if task.has_head else conclude_of_language(results)
+    new.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return new.replace(file)
 
 
@@ -110,7 +141,7 @@ def disagreements(ours: Conclusions, theirs: Conclusions) -> tuple[Pairs, Pairs]
 
 @dataclass(frozen=True)
 class Shown:
-    """What experiments say of one pair of methods: the names of those that show the first to be more accurate, …
+    """What experiments say of one pair of methods: the names of those that show the first to be better, …
 
     … of those that show the second to be, and of all that judge the pair.
     """
@@ -146,7 +177,7 @@ def shown_across(experiments: list[Conclusions]) -> list[Shown]:
 
 
 def leaders(experiments: list[Conclusions]) -> Counter[str]:
-    """In how many experiments a method has the highest mean accuracy, head only left out; the most frequent first."""
+    """In how many experiments a method has the highest mean score, head only left out; the most frequent first."""
     trained = [{name: own for name, own in each.methods.items() if name != FLOOR.name} for each in experiments]
-    best = [max(own, key=lambda name: own[name].accuracy.estimate) for own in trained if own]
+    best = [max(own, key=lambda name: own[name].score.estimate) for own in trained if own]
     return Counter(dict(Counter(best).most_common()))

@@ -189,18 +189,20 @@ def across(results: ExperimentRuns) -> None:
     show_table(table.rename(index=_title).rename_axis("Method"), say.across_table(experiments, PLAIN.title))
     pairs = shown_across(experiments)
     show_markdown(say.across_shown(leaders(experiments), len(experiments), pairs, _undivided(pairs)))
-    show_markdown(say.across_text([(other, *disagreements(ours, other)) for other in theirs]))
+    show_markdown(say.across_text(ours, [(other, *disagreements(ours, other)) for other in theirs]))
 
 
 def _beside_plain(concluded: Conclusions) -> dict[str, str]:
-    """Method → its difference to `PLAIN` in points with its interval, an asterisk where it is shown; its accuracy."""
+    """Method → its difference to `PLAIN` with its interval, an asterisk where it is shown; and the score of `PLAIN`."""
     cells = {}
     for pair in concluded.pairs:
         if PLAIN.name in (pair.first, pair.second):
             own = pair if pair.second == PLAIN.name else pair.swapped()
-            cells[own.first] = say.points(own) + ("*" if own.differs else "")
+            cells[own.first] = say.in_unit(own, concluded.unit).strip() + ("*" if own.differs else "")
     if plain := concluded.methods.get(PLAIN.name):
-        cells[PLAIN.name] = _with_ends(*(100 * value for value in vars(plain.accuracy).values()))
+        ends = vars(plain.score).values()
+        bits = "{:.3f} [{:.3f}, {:.3f}] bits".format(*ends)
+        cells[PLAIN.name] = _with_ends(*(100 * end for end in ends)) if concluded.unit == "accuracy" else bits
     return cells
 
 

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from course_utils.__main__ import main
 from course_utils.code_identity import code_of
+from course_utils.comparison.across import conclude_of_language
 from course_utils.comparison.language import bits_of_runs, comparison_of_bits, judge_bits
 from course_utils.comparison.published import publish_records
 from course_utils.comparison.tables import read_runs, write_comparison
@@ -257,7 +258,10 @@ def test_the_report_is_bound_and_its_records_give_the_same_comparison(experiment
     trials = pd.read_csv(write_comparison(results)).query("study != 'main'")
     page, pdf = build_report(results)
     publish_records(results)
-    said = comparison_of_bits(results)
+    said, concluded = comparison_of_bits(results), conclude_of_language(results)
+    scores = {name: own.score.estimate for name, own in concluded.methods.items()}
+    assert max(scores, key=scores.get) == ADAPTER and scores[ADAPTER] - scores[FULL] == pytest.approx(0.1)
+    assert all(pair.above == (scores[pair.first] > scores[pair.second]) for pair in concluded.pairs)
     assert len(trials) > 10 and trials["test_bits_per_byte"].isna().all() and pdf.stat().st_size > 10_000
     assert f"{METHODS[ADAPTER].title} has the lowest mean of bits per byte" in page.read_text("utf-8")
     monkeypatch.setenv("COURSE_FROM_RECORDS", "1")
