@@ -53,6 +53,8 @@ def _command(arguments: list[str]) -> int | None:
         said = error.format_message()
         stop = "" if said.endswith((".", "?")) else "."
         raise CourseError(f"{said}{stop} {command} --help lists the options.") from None
+    except typer.Abort:
+        raise CourseError(f"{arguments[0]}: not every question was answered; nothing was done.") from None
     if status == INTERRUPTED:  # what typer makes of Ctrl-C
         raise KeyboardInterrupt
     return status
@@ -308,15 +310,16 @@ def restore(
 
 @app.command()
 def new_report(
-    name: Annotated[str, typer.Option(prompt="A name for the report")],
     data: Annotated[str, typer.Option(prompt="The data (embedded, hub:OWNER/NAME, a file or a folder)")],
-    base_model: Annotated[str, typer.Option(prompt="The base model (embedded, a hub id or a folder)")],
-    minutes: Annotated[float, typer.Option(prompt="How many minutes may it take", min=1)],
+    base_model: Annotated[str, typer.Option(prompt="The base model (embedded, a hub id or a folder)")] = "embedded",
+    minutes: Annotated[float, typer.Option(prompt="How many minutes may it take", min=1)] = 30,
+    name: Annotated[str | None, typer.Option(help="The profile's name; that of the data where it is left out.")] = None,
 ) -> None:
     """Write a profile for your data, your base model and your time; asks for what is not given."""
     from course_utils.workflow.estimates import expected_total
-    from course_utils.workflow.profile_files import new_profile
+    from course_utils.workflow.profile_files import name_of_data, new_profile
 
+    name = name or name_of_data(data)
     file, experiment = new_profile(name, parse_overrides([f"data={data}", f"base_model={base_model}"]), minutes)
     took = duration(expected_total(experiment, usable_cores()))
     print(f"{relative_to_project(file)}: {experiment.profile.description}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from course_utils.audit.scores import SCORE_CHECKS
 from course_utils.audit.settings import SETTING_CHECKS
 from course_utils.comparison.measurements import measurement
 from course_utils.errors import CourseError
+from course_utils.host import usable_cores
 from course_utils.runs import CARD
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE_CARD", "HOLDS", "MISSING", "REFUTED", "UNCHECKED", "Finding", "audit_card", "scope"]
 EXAMPLE_CARD = Path(__file__).with_name("example_card.md")
 METADATA = ("base_model", "library_name", "license", "language", "pipeline_tag", "tags", "datasets", "metrics")
+MANY = 40  # cards from which on starting processes pays
 CHECKS = (*SETTING_CHECKS, *PARAMETER_CHECKS, *SCORE_CHECKS)
 
 
@@ -45,10 +49,18 @@ def audit_card(path: Path | str, adapter: Path | str | None = None, config: Path
 def audits_of_runs(results: ExperimentRuns) -> dict[str, Any]:
     """Cards of an experiment's adapters, findings on them, how many of these were checked, and which were refuted."""
     cards = [card for run in results.runs if not run.method.is_baseline and (card := run.folder / CARD).is_file()]
-    findings = [finding for card in cards for finding in audit_card(card)]
+    findings = [finding for found in _audits(cards) for finding in found]
     checked = sum(finding.verdict in (HOLDS, REFUTED) for finding in findings)
     refuted = [finding.claim for finding in findings if finding.verdict == REFUTED]
     return {"cards": len(cards), "findings": len(findings), "checked": checked, "refuted": refuted}
+
+
+def _audits(cards: list[Path]) -> list[list[Finding]]:
+    """The findings on each of `cards`; many are shared out among the cores."""
+    if len(cards) < MANY:
+        return [audit_card(card) for card in cards]
+    with ProcessPoolExecutor(usable_cores(), get_context("fork")) as pool:  # a child has all that is imported here
+        return [*pool.map(audit_card, cards, chunksize=8)]
 
 
 def scope(path: Path | str, adapter: Path | str | None = None, config: Path | str | None = None) -> str:

@@ -11,14 +11,15 @@ from course_utils.comparison.sparsity import sized_ways
 from course_utils.comparison.tables import read_runs
 from course_utils.config import Experiment
 
-# Memory before anything else has loaded a model: what was freed is not all given back, and would be used again.
+# Audits first: their processes are forks, of one that has not computed yet. Then memory, before anything else has
+# loaded a model: what was freed is not all given back, and would be used again.
 MEASUREMENTS = (
+    audits_of_runs,
     memory_of_first_runs,
     times_of_first_runs,
     sized_ways,
     quantised_base,
     work_by_method,
-    audits_of_runs,
 )
 
 

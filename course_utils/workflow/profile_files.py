@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ PLANS = ((5, 5), (5, 3), (3, 3), (3, 0))  # seeds, and rates of the search a met
 STEPS_OF_RATES = {5: (1 / 3, 2 / 3, 1.0, 5 / 3, 10 / 3), 3: (1 / 3, 1.0, 10 / 3)}  # times what `full` found
 
 
+def name_of_data(data: str) -> str:
+    """A profile's name from what the data are called: "My Reviews.csv" is my-reviews."""
+    last = Path(data.partition("@")[0].removeprefix("hub:")).stem
+    plain = unicodedata.normalize("NFKD", last).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:40] or "mine"
+
+
 def new_profile(name: str, overrides: dict[str, str], minutes: float) -> tuple[Path, Experiment]:
     """Write the profile `name` for the data and base model of `overrides`; returns its file and its experiment.
 
@@ -28,9 +36,9 @@ def new_profile(name: str, overrides: dict[str, str], minutes: float) -> tuple[P
     cannot be read, or the time is too short for 500 texts and three seeds.
     """
     if not NAME.fullmatch(name):
-        raise CourseError(f"{name!r} is no name of a profile; type small letters, digits and hyphens.")
+        raise CourseError(f"{name!r} is no name of a profile; type --name and small letters, digits and hyphens.")
     if name in config.profile_names():
-        raise CourseError(f"There is a profile {name!r} already; type another name.")
+        raise CourseError(f"There is a profile {name!r} already; type --name and another name.")
     usual = load_experiment("quick", overrides)
     texts = len(usual.shared.load_data().sets["train"])
     sizes = [texts, *(size for size in (7_000, 3_500, 1_500, LEAST_TEXTS) if size < texts)]

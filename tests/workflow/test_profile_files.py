@@ -1,5 +1,6 @@
 """A profile for one's own data and time: it fits the time, is read like any other, and takes what its search found."""
 
+import io
 import tomllib
 
 import pytest
@@ -47,11 +48,15 @@ def test_more_time_buys_seeds_and_trials_before_texts(profiles, guests):
         new_profile("guests-20", {"data": guests}, 20)
 
 
-def test_three_answers_make_a_profile(profiles, guests, capsys):
-    answers = ["--name", "mine", "--data", guests, "--base-model", "embedded", "--minutes", "60"]
-    assert main(["new-report", *answers]) == 0
-    assert "Type ./run_all.sh --profile mine" in capsys.readouterr().out
-    assert load_experiment("mine").profile.search
+def test_three_answers_make_a_profile(profiles, guests, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{guests}\n\n60\n"))
+    assert main(["new-report"]) == 0
+    assert "Type ./run_all.sh --profile gaste" in capsys.readouterr().out
+    made = load_experiment("gaste")
+    assert made.profile.search and made.shared.base_model == "embedded"
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{guests}\n"))  # and then the input ends
+    assert main(["new-report"]) == 2
+    assert "not every question was answered" in capsys.readouterr().err
 
 
 def test_a_profile_takes_what_its_search_found(profiles):
