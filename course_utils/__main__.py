@@ -314,13 +314,14 @@ def new_report(
     base_model: Annotated[str, typer.Option(prompt="The base model (embedded, a hub id or a folder)")] = "embedded",
     minutes: Annotated[float, typer.Option(prompt="How many minutes may it take", min=1)] = 30,
     name: Annotated[str | None, typer.Option(help="The profile's name; that of the data where it is left out.")] = None,
+    overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Write a profile for your data, your base model and your time; asks for what is not given."""
     from course_utils.workflow.estimates import expected_total
     from course_utils.workflow.profile_files import name_of_data, new_profile
 
     name = name or name_of_data(data)
-    file, experiment = new_profile(name, parse_overrides([f"data={data}", f"base_model={base_model}"]), minutes)
+    file, experiment = new_profile(name, parse_overrides([f"data={data}", f"base_model={base_model}", *overrides]), minutes)
     took = duration(expected_total(experiment, usable_cores()))
     print(f"{relative_to_project(file)}: {experiment.profile.description}")
     print(f"Type ./run_all.sh --profile {name}; it takes roughly {took}.")

@@ -42,6 +42,7 @@ FORMATS = {
     "JSON": lambda path: table().to_json(path.with_suffix(".json"), orient="records"),
     "Parquet": lambda path: table().to_parquet(path.with_suffix(".parquet")),
     "Parquet with names of classes": write_parquet_with_names,
+    "unknown columns": lambda path: table(text="opinion", label="mood").to_csv(path.with_suffix(".csv"), index=False),
     "other columns": lambda path: table(text="Review", label="Sentiment").to_csv(path.with_suffix(".csv")),
 }  # fmt: skip
 
