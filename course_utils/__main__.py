@@ -321,7 +321,9 @@ def new_report(
     from course_utils.workflow.profile_files import name_of_data, new_profile
 
     name = name or name_of_data(data)
-    file, experiment = new_profile(name, parse_overrides([f"data={data}", f"base_model={base_model}", *overrides]), minutes)
+    file, experiment = new_profile(
+        name, parse_overrides([f"data={data}", f"base_model={base_model}", *overrides]), minutes
+    )
     took = duration(expected_total(experiment, usable_cores()))
     print(f"{relative_to_project(file)}: {experiment.profile.description}")
     print(f"Type ./run_all.sh --profile {name}; it takes roughly {took}.")

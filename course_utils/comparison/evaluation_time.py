@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from course_utils.comparison.measurements import measurement
-from course_utils.host import give_memory_back, memory_in_use, most_memory_since
+from course_utils.host import give_memory_back, has_gpu, map_large_blocks, memory_in_use, most_memory_since
 from course_utils.runs import Run, load_model
 from course_utils.training.evaluation import predict_as_trained
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
+    from course_utils.config import RunConfig
 
 MERGED = "merged"
 
@@ -46,23 +48,31 @@ def evaluation_times(runs: dict[str, Run], sentences: int = 256, turns: int = 7)
 def evaluation_memory(runs: dict[str, Run], sentences: int = 256) -> dict[str, int]:
     """Model, of those of `evaluation_times` → the bytes that it and its work take while it classifies; 0 if unknown.
 
-    They are the highest memory of the process less what it held before the model was loaded. What loading takes beside
-    that for a moment is not counted.
+    They are the highest memory of a process less what it held before the model was loaded. What loading takes beside
+    that for a moment is not counted. On a CPU every model has a process of its own, a fork of this one: memory that
+    another model has left would be used again.
     """
+    import bitsandbytes  # noqa: F401  or the first model that needs one of the two would pay for its code
+    import peft  # noqa: F401
+
     config = next(iter(runs.values())).config
-    frame = config.load_data().sets["test"].head(sentences)
-    tokenizer = config.base.tokenizer()
-    beside = {name: partial(load_model, run, merged=False) for name, run in runs.items() if not run.method.is_baseline}
-    found = {}
-    for name, load in ({MERGED: partial(load_model, next(iter(runs.values())))} | beside).items():
-        give_memory_back()
-        before = memory_in_use()
-        model = load()
-        give_memory_back()
-        predict = partial(predict_as_trained, config, model, tokenizer, frame)
-        found[name] = max(most_memory_since(predict) - before, 0)
-        del model, predict
-    return found
+    frame, tokenizer = config.load_data().sets["test"].head(sentences), config.base.tokenizer()
+    models = {MERGED: (next(iter(runs.values())), True)}
+    models |= {name: (run, False) for name, run in runs.items() if not run.method.is_baseline}
+    one = partial(_memory_of_one, config, frame, tokenizer)
+    if has_gpu():
+        return {name: one(model) for name, model in models.items()}
+    with get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        return dict(zip(models, pool.map(one, models.values(), chunksize=1), strict=True))
+
+
+def _memory_of_one(config: RunConfig, frame: pd.DataFrame, tokenizer, model: tuple[Run, bool]) -> int:
+    map_large_blocks()
+    give_memory_back()
+    before = memory_in_use()
+    loaded = load_model(model[0], merged=model[1])
+    give_memory_back()
+    return max(most_memory_since(partial(predict_as_trained, config, loaded, tokenizer, frame)) - before, 0)
 
 
 @measurement
