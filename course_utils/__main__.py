@@ -318,7 +318,7 @@ def new_report(
 ) -> None:
     """Write a profile for your data, your base model and your time; asks for what is not given."""
     from course_utils.workflow.estimates import expected_total
-    from course_utils.workflow.profile_files import name_of_data, new_profile
+    from course_utils.workflow.profile_files import minutes_with_search, name_of_data, new_profile
 
     name = name or name_of_data(data)
     file, experiment = new_profile(
@@ -330,6 +330,10 @@ def new_report(
     if experiment.profile.search:
         print(f"Then {PROGRAM} rates --profile {name} --write {name} takes the learning rates that its search found,")
         print("and the same ./run_all.sh makes the runs again whose rate has changed.")
+    else:
+        enough = minutes_with_search(experiment)
+        print("No search for learning rates fits into that time, and a method may have a rate that does not suit it;")
+        print(f"with {enough} minutes each method's rate would be searched.")
 
 
 @app.command()

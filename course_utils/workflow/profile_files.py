@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,14 @@ def new_profile(name: str, overrides: dict[str, str], minutes: float) -> tuple[P
         f"minutes: {minutes:g} is too short; {counted(PLANS[-1][0], 'seed')} with {sizes[-1]:,} texts take roughly"
         f" {duration(needed)} on this machine."
     )
+
+
+def minutes_with_search(experiment: Experiment) -> int:
+    """Roughly how many minutes an `experiment` without a search would take with the smallest one."""
+    seeds, rates = PLANS[-2]
+    size = experiment.shared.max_train or 0
+    searching = Profile.model_validate(_profile(experiment.name, experiment, seeds, rates, size, 0))
+    return ceil(expected_total(Experiment(experiment.name, searching), usable_cores()) / 60)
 
 
 def _profile(name: str, usual: Experiment, seeds: int, rates: int, size: int, minutes: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError
 from course_utils.host import usable_cores
 from course_utils.workflow.estimates import expected_total
-from course_utils.workflow.profile_files import new_profile, with_rates
+from course_utils.workflow.profile_files import minutes_with_search, new_profile, with_rates
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def test_more_time_buys_seeds_and_trials_before_texts(profiles, guests):
         assert expected_total(experiment, usable_cores()) <= 60 * minutes
         assert experiment.shared.data.endswith("gäste.csv") and tomllib.loads(file.read_text("utf-8"))
         trials = [config for config in experiment.configs() if not config.final]
+        assert bool(trials) or minutes_with_search(experiment) > minutes
         found[minutes] = len(experiment.seeds), len(trials), experiment.shared.max_train
     assert found[600][:2] == (5, 60) and found[600] > found[20] > found[10]
     with pytest.raises(CourseError, match=r"minutes: 1 is too short; 3 seeds with [0-9]+ texts take roughly"):
