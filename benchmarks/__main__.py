@@ -96,9 +96,9 @@ def rivals() -> str:
     with tempfile.TemporaryDirectory() as folder:
         shapes.write_random(shapes.PUBLISHED, folder, tokenizer=True)
         cases = {
-            "MiniLM's shape, movie sentences": ({"max_train": 192}, 3),
-            "distilbert-base's shape, random weights": ({"max_train": 96, "base_model": folder}, 2),
-            "SmolLM2-135M": ({"max_train": 64, "base_model": "embedded-decoder"}, 2),
+            "MiniLM's shape, movie sentences": ({"max_train": 192}, 2),
+            "distilbert-base's shape, random weights": ({"max_train": 96, "base_model": folder}, 1),
+            "SmolLM2-135M": ({"max_train": 64, "base_model": "embedded-decoder"}, 1),
         }
         for case, (overrides, turns) in cases.items():
             for method in (PLAIN.name, CEILING.name):

@@ -14,15 +14,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+from course_utils.host import has_gpu
 from course_utils.paths import PROJECT
 
 OURS = "ours"
 GROUPED = {"train_sampling_strategy": "group_by_length"}
+BF16 = {"bf16": True, "use_cpu": not has_gpu()}  # Trainer asks to be told that there is no GPU
 SCRIPTS: dict[str, dict] = {  # what the plain script is told beside its settings
     "plain script": {},
-    "with bf16": {"bf16": True},
+    "with bf16": BF16,
     "grouped by length": GROUPED,
-    "bf16 and grouped": {"bf16": True} | GROUPED,
+    "bf16 and grouped": BF16 | GROUPED,
     "grouped and compiled": {"torch_compile": True} | GROUPED,
     "grouped, another allocator": GROUPED,
 }
@@ -37,7 +39,7 @@ def measure(rival: str, method: str, overrides: dict, environment: dict[str, str
     if "allocator" in rival:
         if not ALLOCATOR.exists():
             return "not measured: type .venv/bin/python -m pip install tbb"
-        environment |= {"LD_PRELOAD": str(ALLOCATOR)}
+        environment |= {"LD_PRELOAD": str(ALLOCATOR), "LD_LIBRARY_PATH": str(ALLOCATOR.parent)}
     command = [sys.executable, "-m", "benchmarks.rivals", rival, method, json.dumps(overrides)]
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
     if done.returncode:
