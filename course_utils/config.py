@@ -398,9 +398,16 @@ class Experiment:
         except ValidationError as error:
             raise CourseError(explain_validation(error)) from None
 
-    def small(self, method: str, seed: int = 0) -> RunConfig:
-        """The run of `method` and `seed` on the first 500 training texts; the main run where that has no more."""
+    def small(self, method: str, seed: int = 0, change: dict[str, Any] | None = None) -> RunConfig:
+        """The run of `method` and `seed` on the first 500 training texts; the main run where that has no more.
+
+        With a `change` of some settings, named as for -p, it is a run of an experiment of its own.
+        """
         main = self.config(method, seed)
+        if change:
+            size = min(main.max_train or SMALL, SMALL)
+            changed = self.parameters["overrides"] | {"max_train": size} | change
+            return load_experiment(self.profile_name, changed).config(method, seed)
         if main.max_train and main.max_train <= SMALL:
             return main
         if method in getattr(self.studies.get(f"size-{SMALL}"), "methods", {}):

@@ -9,9 +9,10 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmup
 
+from course_utils.config import differing_settings
 from course_utils.inputs import bases
 from course_utils.report import plots
-from course_utils.report.display import show_figure, show_markdown
+from course_utils.report.display import show_figure, show_markdown, show_table
 from course_utils.tasks.classification import scores_of
 from course_utils.training import evaluation
 from course_utils.training.trainer import GroupedByLength, warmup_steps
@@ -103,3 +104,17 @@ def show_beside_package(run, losses, given):
         f"{196 * one_right**0.5 / n:.1f} points apart in 95 of 100 cases. These two lie "
         f"{100 * abs(right.mean() - theirs.mean()):.1f} points apart."
     )
+
+
+def show_side_by_side(run, other):
+    """Two runs in two columns: the settings in which they differ, and what each came to."""
+    rows = {
+        name: [str(value) for value in values] for name, values in differing_settings(run.config, other.config).items()
+    }
+    results = [each.result for each in (run, other)]
+    rows["trained outside the head"] = [f"{result.parameters.adapter:,}" for result in results]
+    rows["last training loss"] = [f"{each.history()['loss'].iloc[-1]:.3f}" for each in (run, other)]
+    rows["right on the test set"] = [f"{result.metrics['test'].accuracy:.1%}" for result in results]
+    rows["seconds in training steps"] = [f"{result.timing.train_seconds:.0f}" for result in results]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["as it was", "changed"]).rename_axis("what")
+    show_table(table, "Two runs of the same seed and texts, and what differs between them.")
