@@ -74,7 +74,8 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
         return _without_labels(tables, columns)
     frames, understood, names = {}, [], ()
     if columns == Columns(class_names=columns.class_names) and "train" in tables:
-        columns = replace(columns, **_by_values(tables["train"][1]))
+        text, label = _by_values(tables["train"][1])
+        columns = replace(columns, text=text, label=label)
     for split, (file, table) in tables.items():
         chosen = _chosen(columns, list(table.columns), file, needs_label=split != "test")
         frame = _renamed(table, chosen)
@@ -111,16 +112,16 @@ def _without_labels(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Co
     return Texts(frames, (), understood)
 
 
-def _by_values(table: pandas.DataFrame) -> dict[str, str]:
-    """The roles of two columns of unknown names where their values leave no doubt; else none.
+def _by_values(table: pandas.DataFrame) -> tuple[str | None, str | None]:
+    """The columns of texts and labels, of two of unknown names, where their values leave no doubt; else None.
 
     One has at most `MOST_CLASSES` different values, and the other ten times as many.
     """
     known = {*TEXT_COLUMNS, *LABEL_COLUMNS, *(name for pair in PAIR_COLUMNS for name in pair)}
     if len(table.columns) != 2 or {str(name).strip().lower() for name in table.columns} & known:
-        return {}
+        return None, None
     (few, label), (many, text) = sorted((table[name].map(str).nunique(), str(name)) for name in table.columns)
-    return {"text": text, "label": label} if 2 <= few <= MOST_CLASSES and many >= 10 * few else {}
+    return (text, label) if 2 <= few <= MOST_CLASSES and many >= 10 * few else (None, None)
 
 
 def _chosen(columns: Columns, names: list[str], file: str, needs_label: bool) -> dict[str, str]:
