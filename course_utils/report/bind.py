@@ -129,13 +129,14 @@ def read_settings() -> dict[str, Any]:
 def _origins(chapters: dict[str, list[Any]], experiment: Experiment) -> list[dict]:
     """The page to which the marks of all `chapters` lead: an entry for each, under the titles of the chapters."""
     blocks, titles = parse_markdown(f"## {ORIGINS}\n\n{AGAIN}"), set()
-    for origin in origins.resolve([*elements([*chapters.values()], "Link")]):
+    marked = origins.resolve([*elements([*chapters.values()], "Link")])
+    for origin in marked:
         if origin.chapter not in titles:
             titles.add(origin.chapter)
             title = {"t": "Para", "c": [{"t": "Strong", "c": chapters[origin.chapter][0]["c"][2]}]}
             blocks.append(title)
         blocks.append({"t": "Div", "c": [[origin.anchor, [], []], parse_markdown(origins.entry(origin, experiment))]})
-    return blocks
+    return blocks if marked else []
 
 
 def _joined(chapters: dict[str, list[Any]], settings: dict[str, Any], front: dict[str, str]) -> str:
