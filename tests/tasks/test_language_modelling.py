@@ -252,7 +252,8 @@ def test_the_report_is_bound_and_its_records_give_the_same_comparison(experiment
     sizes, hard = random.integers(20, 200, 60), random.normal(1.5, 0.3, 60)
     for config in experiment.configs():
         best = config.settings.learning_rate == experiment.config(config.method).settings.learning_rate
-        write_language_run(config, sizes, hard, 0.1 * (config.method == ADAPTER) + 0.01 * best + 0.002 * config.seed)
+        apart = 0.002 * (1 + (config.method == FULL)) * (config.seed - 1)  # the seeds of one method more than others'
+        write_language_run(config, sizes, hard, 0.1 * (config.method == ADAPTER) + 0.01 * best + apart)
     monkeypatch.setenv("COURSE_REPORTS", str(runs_in / "reports"))
     results = read_runs(experiment)
     trials = pd.read_csv(write_comparison(results)).query("study != 'main'")
@@ -263,6 +264,7 @@ def test_the_report_is_bound_and_its_records_give_the_same_comparison(experiment
     assert max(scores, key=scores.get) == ADAPTER and scores[ADAPTER] - scores[FULL] == pytest.approx(0.1)
     assert all(pair.above == (scores[pair.first] > scores[pair.second]) for pair in concluded.pairs)
     assert len(trials) > 10 and trials["test_bits_per_byte"].isna().all() and pdf.stat().st_size > 10_000
+    assert f"The seeds of {METHODS[FULL].title} lie farthest apart" in said
     assert f"{METHODS[ADAPTER].title} has the lowest mean of bits per byte" in page.read_text("utf-8")
     monkeypatch.setenv("COURSE_FROM_RECORDS", "1")
     published = read_runs(experiment)
