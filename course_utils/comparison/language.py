@@ -187,8 +187,8 @@ def _sentence_of_seeds(shares: Mapping[str, pd.DataFrame]) -> str:
     others = max(own for name, own in spread.items() if name != widest)
     return (
         f"The seeds of {METHODS[widest].title} lie farthest apart: their standard deviation is {spread[widest]:.4f},"
-        f" and at most {others:.4f} for another method. In every pair the variance between seeds is its own or the mean of"
-        " all pairs, whichever is larger; so one method whose seeds lie far apart widens all intervals."
+        f" and at most {others:.4f} for another method. In every pair the variance between seeds is its own or the mean"
+        " of all pairs, whichever is larger; so one method whose seeds lie far apart widens all intervals."
     )
 
 
