@@ -67,6 +67,9 @@ def evaluation_memory(runs: dict[str, Run], sentences: int = 256) -> dict[str, i
 
 
 def _memory_of_one(config: RunConfig, frame: pd.DataFrame, tokenizer, model: tuple[Run, bool]) -> int:
+    import torch
+
+    torch.set_num_threads(1)  # a fork has none of the threads that its parent may have computed with
     map_large_blocks()
     give_memory_back()
     before = memory_in_use()

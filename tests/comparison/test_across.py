@@ -105,7 +105,7 @@ def test_the_readme_shows_what_the_reports_conclude():
     (names,) = [re.findall(r"`(\w+)`", line) for line in lines if line.startswith("| | `full`")]
     files = [PROJECT / "reports" / name / CONCLUSIONS for name in names]
     found = [Conclusions.model_validate_json(file.read_bytes()) for file in files]
-    table = pd.DataFrame({own.experiment: exhibits._beside_plain(own) for own in found})
+    table = pd.DataFrame({own.experiment: exhibits._beside_plain(own) for own in found}).fillna("–")
     ends = [line.partition(" | ")[2] for line in lines]
     for row in table.itertuples(index=False):
         assert f"{' | '.join(row)} |" in ends, row
