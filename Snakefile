@@ -9,7 +9,6 @@ from course_utils.methods import METHODS
 from course_utils.options import experiment_options, parse_overrides
 from course_utils.paths import relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
-from course_utils.tasks import TASKS
 from course_utils.training.memory import expected_memory
 from course_utils.workflow.estimates import expected_seconds, training_priority
 from course_utils.workflow.notebooks import notebook_names, subject
@@ -23,8 +22,8 @@ RUNS = Path(relative_to_project(runs_folder()))
 REPORT = Path(relative_to_project(reports_folder())) / EXPERIMENT.name
 RECORDS = [REPORT / "records" / "SHA256SUMS"] if config.get("from_records") else []  # instead of the runs
 CONFIGS = {} if RECORDS else {RUNS / run.path / "result.json": run for run in EXPERIMENT.configs()}
-CLASSIFIES = TASKS[SHARED.task].has_head  # of language models, the report is written without notebooks
-NOTEBOOKS = notebook_names(EXPERIMENT.methods) if CLASSIFIES else []
+# Of language models, the report is written without notebooks.
+NOTEBOOKS = notebook_names(EXPERIMENT.methods) if EXPERIMENT.classifies else []
 if config.get("without_missing"):  # the second try, after runs have failed: a report of the others
     CONFIGS = {path: run for path, run in CONFIGS.items() if path.exists()}
     shown = {run.method for run in CONFIGS.values() if (run.study, run.seed) == ("main", 0)}  # what a chapter trains
@@ -32,10 +31,10 @@ if config.get("without_missing"):  # the second try, after runs have failed: a r
 NOTEBOOKS = [name for name in NOTEBOOKS if name not in config.get("without_chapters", "").split(",")]
 
 RUNS /= EXPERIMENT.name
-GALLERY = [REPORT / "gallery.html"] if CLASSIFIES else []
+GALLERY = [REPORT / "gallery.html"] if EXPERIMENT.classifies else []
 PAPER = [REPORT / "paper.pdf"] if read_settings()["paper"] and "06_comparison" in NOTEBOOKS else []
-BASELINES = [] if RECORDS or not CLASSIFIES else [RUNS / "baselines.parquet"]
-MEASURED = [] if RECORDS or not CLASSIFIES else [RUNS / "measured.json"]
+BASELINES = [] if RECORDS or not EXPERIMENT.classifies else [RUNS / "baselines.parquet"]
+MEASURED = [] if RECORDS or not EXPERIMENT.classifies else [RUNS / "measured.json"]
 if config.get("without_missing"):
     BASELINES, MEASURED = ([path for path in paths if path.exists()] for paths in (BASELINES, MEASURED))
 LOGS = f"logs/{EXPERIMENT.name}"

@@ -17,7 +17,6 @@ from course_utils.host import usable_cores
 from course_utils.methods import METHODS
 from course_utils.options import INTERRUPTED, Overrides, Profile, exit_status, parse_overrides
 from course_utils.paths import relative_to_project, reports_folder, runs_folder
-from course_utils.tasks import TASKS
 from course_utils.text import and_joined, counted, duration, in_sentence
 from course_utils.workflow import fork_server
 
@@ -164,7 +163,7 @@ def compare(
 ) -> None:
     """Compare the language models of an experiment by bits per byte, and say what they forgot."""
     experiment = load_experiment(profile, parse_overrides(overrides))
-    if TASKS[experiment.shared.task].has_head:
+    if experiment.classifies:
         raise CourseError(f"The comparison of {experiment.name} is chapter 06: type ./run_all.sh --profile {profile}.")
     if output is not None and (output.is_dir() or not output.resolve().parent.is_dir()):
         raise CourseError(f"--output {output}: type the name of a file in a folder that exists.")
@@ -251,8 +250,7 @@ def report(
 ) -> None:
     """Bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv, cards and records."""
     experiment = load_experiment(profile, parse_overrides(overrides))
-    classifies = TASKS[experiment.shared.task].has_head
-    if figure and not classifies:
+    if figure and not experiment.classifies:
         raise CourseError(f"--figure {figure}: it shows accuracies, and a language model has none; leave it out.")
     check_writable(reports_folder(), "COURSE_REPORTS")
     if figure and (figure.suffix not in (".svg", ".png") or not figure.parent.is_dir()):
@@ -272,9 +270,9 @@ def report(
         write_conclusions(results)
     html, pdf = build_report(results)
     print(f"The report is in {html} and {pdf}.")
-    if classifies:
+    if experiment.classifies:
         print(f"The gallery of the runs is in {write_gallery(results)}.")
-    if classifies and wants_paper(experiment):
+    if experiment.classifies and wants_paper(experiment):
         print(f"The paper is in {build_paper(results)}.")
     if not from_records():
         write_cards(results)

@@ -321,6 +321,11 @@ class Experiment:
         return f"{self.profile_name}+{hash_of_json(self.overrides)[:8]}"
 
     @property
+    def classifies(self) -> bool:
+        """Whether its runs classify texts; the notebooks are about such runs."""
+        return TASKS[self.shared.task].has_head
+
+    @property
     def seeds(self) -> list[int]:
         """Seeds of the main runs."""
         return list(range(self.seed_count or self.profile.seeds))

@@ -15,12 +15,12 @@ from course_utils.errors import explained
 from course_utils.methods import FLOOR
 from course_utils.paths import relative_to_project, reports_folder
 from course_utils.stats import Interval, PairedComparison
-from course_utils.tasks import TASKS
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
 
 CONCLUSIONS = "conclusions.json"
+Unit = Literal["accuracy", "bits per byte"]
 
 
 class Score(BaseModel):
@@ -48,7 +48,7 @@ class Conclusions(BaseModel):
     test_set: str
     train: int
     epochs: int
-    unit: Literal["accuracy", "bits per byte"] = "accuracy"
+    unit: Unit = "accuracy"
     margin: float
     methods: dict[str, Score]
     pairs: list[PairedComparison]
@@ -75,7 +75,9 @@ def conclude_of_language(results: ExperimentRuns) -> Conclusions:
     return _concluded(results, "bits per byte", margin, scores, pairs)
 
 
-def _concluded(results: ExperimentRuns, unit, margin: float, scores, pairs: list[PairedComparison]) -> Conclusions:
+def _concluded(
+    results: ExperimentRuns, unit: Unit, margin: float, scores: dict[str, Interval], pairs: list[PairedComparison]
+) -> Conclusions:
     experiment, run = results.experiment, results.runs[0].result
     return Conclusions(
         experiment=experiment.name,
@@ -103,8 +105,7 @@ def write_conclusions(results: ExperimentRuns) -> Path:
     file = reports_folder() / results.experiment.name / CONCLUSIONS
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{CONCLUSIONS}.new")
-    task = TASKS[results.experiment.shared.task]
-    found = conclude(results) if task.has_head else conclude_of_language(results)
+    found = (conclude if results.experiment.classifies else conclude_of_language)(results)
     new.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return new.replace(file)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from course_utils.comparison.evaluation_time import MERGED
+from course_utils.comparison.evaluation_costs import MERGED
 from course_utils.comparison.tables import ExperimentRuns, comparison_frame
 from course_utils.stats import CrossedBootstrap, Interval
 

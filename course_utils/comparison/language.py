@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,12 @@ from course_utils.methods import METHODS
 from course_utils.runs import Run
 from course_utils.stats import CrossedBootstrap, Interval, PairedComparison, compare_pairs, equivalence_margin
 from course_utils.tasks.language_modelling import LANGUAGE_METRICS, bits_of_texts, perplexity
-from course_utils.text import and_joined, counted
+from course_utils.text import and_joined, counted, escape_markdown
 
 BITS_PER_BYTE = LANGUAGE_METRICS["bits_per_byte"]
 
 
+@lru_cache(maxsize=32)  # every table, figure and sentence asks for some of them
 def bits_of_runs(results: ExperimentRuns, of: str = "test", column: str = "scores") -> dict[str, pd.DataFrame]:
     """Method → every text's share in the bits per byte on the set `of`: a row a seed, a column a text.
 
@@ -53,7 +55,7 @@ def language_summary(results: ExperimentRuns) -> pd.DataFrame:
     first = next(results.of(method)[0] for method in after)
     columns = ["Model", "Seeds", "Bits per byte", "Change", "Perplexity", "Trained (k)", "Stored (MB)", "Step (ms)"]
     base = BITS_PER_BYTE.exact_interval(base_interval(results))
-    rows = [[first.config.base.facts.name, "–", base, "–", _perplexity([first], "_before")]]
+    rows = [[escape_markdown(first.config.base.facts.name), "–", base, "–", _perplexity([first], "_before")]]
     for method, shares in after.items():
         runs = results.of(method)
         rows.append(
@@ -72,11 +74,11 @@ def language_summary(results: ExperimentRuns) -> pd.DataFrame:
 
 
 def changes_elsewhere(results: ExperimentRuns) -> dict[str, dict[str, Interval]]:
-    """Method → title of a set of another domain → the change in bits per byte against the base model.
+    """Method → title of a set of another domain, as Markdown → the change in bits per byte against the base model.
 
     Above zero is what was forgotten. 95% intervals draw seeds and texts.
     """
-    titles = next(run.result.data.titles for run in results.runs)
+    titles = {name: escape_markdown(title) for name, title in results.runs[0].result.data.titles.items()}
     found: dict[str, dict[str, Interval]] = {}
     for of in _other_domains(results):
         before = bits_of_runs(results, of, "scores_before")
@@ -139,15 +141,14 @@ def comparison_of_bits(results: ExperimentRuns, table: Written | None = None) ->
         )
     margin, pairs = judge_bits(shares)
     first = next(run for run in results.runs if run.config.study == "main")
-    sizes = first.result.data.sizes
+    sizes, base = first.result.data.sizes, escape_markdown(first.config.base.facts.name)
     few = [METHODS[method].title for method, frame in shares.items() if len(frame) < MINIMUM_SEEDS]
     missing = sum(run.config.study == "main" for run in results.missing)
     parts = [
         f"# Language modelling: {results.experiment.name}",
-        f"{first.config.base.facts.name} learned to continue {sizes['train']:,} training texts, and is judged by the"
-        f" {sizes['test']:,} texts of the set {first.result.data.titles['test']!r}. Bits per byte are"
-        " Σ nll / (ln 2 · Σ bytes of UTF-8); fewer are better. Perplexity is that of a token of the tokenizer of"
-        f" {first.config.base.facts.name}.",
+        f"{base} learned to continue {sizes['train']:,} training texts, and is judged by the {sizes['test']:,} texts of"
+        f" the set *{escape_markdown(first.result.data.titles['test'])}*. Bits per byte are Σ nll / (ln 2 · Σ bytes of"
+        f" UTF-8); fewer are better. Perplexity is that of a token of the tokenizer of {base}.",
         table(
             language_summary(results),
             "Bits per byte on the test set with 95% intervals that draw seeds and texts, their change against the base"
@@ -203,6 +204,7 @@ def signed(interval: Interval) -> str:
 
 
 def sentence_of_best(pairs: list[PairedComparison], shares: Mapping[str, pd.DataFrame]) -> str:
+    """Which method has the lowest mean of bits per byte, and from which others it is shown to differ."""
     if not pairs:
         return f"No two methods have {MINIMUM_SEEDS} seeds."
     compared = {name for pair in pairs for name in (pair.first, pair.second)}
@@ -249,5 +251,6 @@ def _perplexity(runs: list[Run], which: str = "") -> str:
 
 
 def as_markdown(table: pd.DataFrame) -> str:
+    """A frame of text as a table of Markdown."""
     lines = [list(table.columns), ["--"] * len(table.columns), *table.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

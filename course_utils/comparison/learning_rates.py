@@ -86,13 +86,7 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
         if used[name] != rate
     ]
     on_edge = f"On the edge of its grid, where a better rate may lie beyond: {', '.join(edge)}."
-    collapsed = [
-        f"{METHODS[name].title} at {rate:g}"
-        for name in (best.index if "accuracy" in trials else [])
-        for own in [trials[trials["method"] == name].set_index("learning_rate")["accuracy"].sort_index()]
-        for rate, accuracy in own.items()
-        if rate > best[name] and accuracy < own.max() - COLLAPSE
-    ]
+    collapsed = _collapsed(trials, best) if "accuracy" in trials else []
     return [
         f"The best rates on validation are: {', '.join(named.values())}.",
         on_edge if edge else "No best rate lies on the edge of its grid.",
@@ -106,6 +100,17 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
             else []
         ),
         *([f"The main runs do not use every winner: {'; '.join(other)}."] if other else []),
+    ]
+
+
+def _collapsed(trials: pd.DataFrame, best: pd.Series) -> list[str]:
+    """Methods with the rates above their `best` at which they lost much of their accuracy."""
+    highest = trials.groupby("method")["accuracy"].transform("max")
+    lost = trials[(trials["learning_rate"] > trials["method"].map(best)) & (trials["accuracy"] < highest - COLLAPSE)]
+    return [
+        f"{METHODS[name].title} at {rate:g}"
+        for name in best.index
+        for rate in sorted(lost.loc[lost["method"] == name, "learning_rate"])
     ]
 
 

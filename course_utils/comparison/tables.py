@@ -22,8 +22,8 @@ from course_utils.methods import METHODS
 from course_utils.paths import reports_folder, runs_folder, sha256_of
 from course_utils.runs import Run, read_run
 from course_utils.stats import wilson_interval
-from course_utils.tasks import TASKS
 from course_utils.tasks.classification import METRICS, metrics_of, scores_of
+from course_utils.tasks.language_modelling import LANGUAGE_METRICS
 
 
 class Column(NamedTuple):
@@ -74,6 +74,7 @@ OF_BASELINES = {
     "penalty": Column("scikit-learn's C, the inverse strength of the L2 penalty: the one of the best validation NLL"),
 }
 OVER_SEEDS = {name: column.over_seeds for name, column in COLUMNS.items() if column.over_seeds}
+EVERY_METRIC = METRICS | LANGUAGE_METRICS
 OF_CLASSES = {name: metric for name, metric in METRICS.items() if metric.over_seeds}
 ENDS = {"estimate": "", "low": "_low", "high": "_high"}  # of an interval → how its column ends
 SUMMARY_COLUMNS = [
@@ -335,12 +336,13 @@ def describe_columns(frame: pd.DataFrame) -> pd.DataFrame:
 def _description(column: str) -> str:
     if known := (COLUMNS | OF_BASELINES).get(column):
         return known.description
-    every = {name: metric for task in TASKS.values() for name, metric in task().metrics.items()} | METRICS
-    metric = max((name for name in every if column.endswith(f"_{name}")), key=len, default="n")  # macro_f1, not f1
+    metric = max(
+        (name for name in EVERY_METRIC if column.endswith(f"_{name}")), key=len, default="n"
+    )  # macro_f1, not f1
     set_name = column.removesuffix(f"_{metric}")
     if metric == "n":
         return f"number of sentences, on the set {set_name}"
-    measure = every[metric]
+    measure = EVERY_METRIC[metric]
     unit = f", in {measure.unit}" if measure.unit not in ("", "%") else ""  # here it is a share
     better = "higher" if measure.higher_is_better else "lower"
     return f"{measure.description}{unit}, on the set {set_name}; {better} is better"
@@ -351,7 +353,7 @@ def write_comparison(results: ExperimentRuns) -> Path:
     folder = reports_folder() / results.experiment.name
     folder.mkdir(parents=True, exist_ok=True)
     frames = {"comparison": comparison_frame(results)}
-    if TASKS[results.experiment.shared.task].has_head:
+    if results.experiment.classifies:
         frames["baselines"] = baseline_frame(results)
     described = {f"{name}_columns": describe_columns(frame) for name, frame in frames.items()}
     for name, table in {f"{name}.csv": frame for name, frame in (described | frames).items()}.items():

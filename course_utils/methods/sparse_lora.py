@@ -35,7 +35,6 @@ class SparseLoraSettings(LoraSettings):
     gate_reach: float = Field(
         5.0, gt=0, le=1000, description="how far AdamW can move a gate in these steps: the sum of its learning rates"
     )
-
     four_bit: FourBits = False
 
     @model_validator(mode="before")

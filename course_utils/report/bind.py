@@ -21,7 +21,6 @@ from course_utils.paths import BIBLIOGRAPHY, PROJECT, reports_folder
 from course_utils.report import fonts, origins
 from course_utils.report.chapters import elements, make_citations, parse_markdown, read_chapter
 from course_utils.report.display import TEMPLATES
-from course_utils.tasks import TASKS
 from course_utils.text import escape_markdown
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
 
 def _chapters_and_front(results: ExperimentRuns, folder: Path, scratch: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Name → blocks of every chapter, whose figures go to `scratch`; and what stands on the title page."""
-    if not TASKS[results.experiment.shared.task].has_head:
+    if not results.experiment.classifies:
         from course_utils.report.language import language_chapter, language_front
 
         return {"language": parse_markdown(language_chapter(results, scratch))}, language_front(results)
@@ -88,8 +87,7 @@ def write_cards(results: ExperimentRuns) -> None:
 
     adapters = [run for run in results.runs if not run.method.is_baseline]
     compared: dict[tuple[str, str], dict[str, str]] = {}
-    classifies = TASKS[results.experiment.shared.task].has_head
-    for study in {run.config.study for run in adapters if run.config.final and classifies}:
+    for study in {run.config.study for run in adapters if run.config.final and results.experiment.classifies}:
         summary = summary_table(results, study)
         rows = readable_summary(summary).to_dict("records")
         compared |= {(study, method): row for method, row in zip(summary["method"], rows, strict=True)}

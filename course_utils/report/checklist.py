@@ -65,7 +65,7 @@ def seconds(run: Run) -> float:
 
 
 def _chapters_missing(experiment: Experiment) -> list[str]:
-    if not TASKS[experiment.shared.task].has_head:
+    if not experiment.classifies:
         return []
     executed = {path.stem for path in (reports_folder() / experiment.name / "notebooks").glob("*.ipynb")}
     others = {name for name in METHODS if name not in experiment.methods}

@@ -22,6 +22,7 @@ from course_utils.methods import METHODS
 from course_utils.report import plots
 from course_utils.report.display import UNDATED, drawn
 from course_utils.report.fonts import fit
+from course_utils.text import escape_markdown
 
 FIGURE = "bits.svg"
 
@@ -41,9 +42,10 @@ def language_front(results: ExperimentRuns) -> dict[str, str]:
     first = next(run for run in results.runs if run.config.study == "main")
     changes = {name: signed(interval_of(own - before[name])) for name, own in shares.items()}
     said = "; ".join(f"{METHODS[name].title} {change}" for name, change in changes.items())
+    base, sizes = escape_markdown(first.config.base.facts.name), first.result.data.sizes
     abstract = (
-        f"{first.config.base.facts.name} learned to continue texts like {first.result.data.sizes['train']:,} training"
-        f" texts, and is judged by the bits that it needs for a byte of {first.result.data.sizes['test']:,} others."
+        f"{base} learned to continue texts like {sizes['train']:,} training texts, and is judged by the bits that it"
+        f" needs for a byte of {sizes['test']:,} others."
         f" Before any training it needs {base_interval(results).estimate:.4f}. The change by method, with 95%"
         f" intervals: {said}. Two methods are equivalent within {margin:.4f} bits per byte. {finding}"
     )
@@ -73,10 +75,9 @@ def _search(results: ExperimentRuns) -> str:
     heading, trials = "## Learning rates", search_trials(results)
     if trials.empty:
         return f"{heading}\n\nThis experiment has no finished trial of a search; its rates are those of its profile."
-    best = trials.groupby("method")["bits_per_byte"].transform("min")
     trials["shown"] = [
-        f"{rate:g}: {bits:.4f}{' (best)' if bits == least else ''}"
-        for rate, bits, least in zip(trials["learning_rate"], trials["bits_per_byte"], best, strict=True)
+        f"{trial.learning_rate:g}: {trial.bits_per_byte:.4f}{' (best)' if trial.best else ''}"
+        for trial in trials.itertuples()
     ]
     rows = [
         [METHODS[name].title, "; ".join(trials.loc[trials["method"] == name, "shown"])]

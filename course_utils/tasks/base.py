@@ -73,9 +73,8 @@ class Task:
     `class_names` are those of the data; a task without classes leaves them unread. `truth` is the column of a run's
     predictions that its metrics compare the scores with. `peft_type` is PEFT's name of the task, `hub_type` the hub's.
     The loss of a task that `counts_tokens` is a mean over tokens, not over examples. A search goes by the metrics
-    `searched_by`, of equals by the second. Where a task has no head
-    (`has_head`), no method trains one, labels are not read, and the base model before the run is what it is held
-    against.
+    `searched_by`, of equals by the second. Where a task has no head (`has_head`), no method trains one, labels are not
+    read, and the base model before the run is what it is held against.
     """
 
     class_names: tuple[str, ...] = ()

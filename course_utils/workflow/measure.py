@@ -5,7 +5,7 @@ from __future__ import annotations
 from course_utils.audit.audit import audits_of_runs
 from course_utils.comparison.arithmetic import work_by_method
 from course_utils.comparison.controls import quantised_base
-from course_utils.comparison.evaluation_time import memory_of_first_runs, times_of_first_runs
+from course_utils.comparison.evaluation_costs import memory_of_first_runs, times_of_first_runs
 from course_utils.comparison.measurements import mark_as_up_to_date
 from course_utils.comparison.sparsity import sized_ways
 from course_utils.comparison.tables import read_runs

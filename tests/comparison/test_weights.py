@@ -1,5 +1,7 @@
 """What is said of a method's ΔW, on matrices with known answers, and the controls, on tiny runs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from small import ADAPTER, BLOCKS, FULL, HEAD, MULTIPLIED
 from transformers import TrainerCallback
 
 from course_utils.comparison import controls, weights
-from course_utils.comparison.evaluation_time import MERGED, evaluation_memory, evaluation_times
+from course_utils.comparison.evaluation_costs import MERGED, evaluation_memory, evaluation_times
 from course_utils.config import load_experiment
 from course_utils.methods.gates import lora_layers
 from course_utils.runs import load_model
@@ -180,4 +182,5 @@ def test_merged_forms_are_one_network_and_are_timed_once(tiny_run):
     assert plain == merged
     times = evaluation_times(runs, sentences=4, turns=2)
     assert list(times) == [MERGED, ADAPTER] and times.shape == (2, 2) and (times > 0).all(axis=None)
-    assert [*evaluation_memory(runs, sentences=4)] == [MERGED, ADAPTER]
+    memory = evaluation_memory(runs, sentences=4)
+    assert [*memory] == [MERGED, ADAPTER] and (min(memory.values()) > 0 or not Path("/proc/self/clear_refs").exists())

@@ -1,4 +1,4 @@
-"""What a method costs beyond what its run records."""
+"""What it costs to classify with a trained model: time and memory, which no run records."""
 
 from __future__ import annotations
 
