@@ -29,6 +29,7 @@ import torch
 import typer
 from torch.nn.functional import dropout
 
+from benchmarks import gpu as on_gpu
 from benchmarks import shapes
 from benchmarks.parts import PARTS, memory_by_part, time_by_part
 from benchmarks.rivals import OURS, RIVALS, measure
@@ -93,8 +94,7 @@ def steps() -> str:
 def rivals() -> str:
     """Rivals: other ways to make training fast"""
     parts = []
-    with tempfile.TemporaryDirectory() as folder:
-        shapes.write_random(shapes.PUBLISHED, folder, tokenizer=True)
+    with shapes.written(shapes.PUBLISHED, tokenizer=True) as folder:
         cases = {
             "MiniLM's shape, movie sentences": ({"max_train": 192}, 2),
             "distilbert-base's shape, random weights": ({"max_train": 96, "base_model": folder}, 1),
@@ -315,8 +315,12 @@ def growth() -> str:
     cases = {f"384 wide, {tokens} tokens": (shapes.EMBEDDED, tokens) for tokens in (16, 32, 64, 128)}
     cases |= {f"{width} wide, 32 tokens": (shapes.of_width(width), 32) for width in (192, 768)}
     rows = []
-    for name, case in cases.items():
-        turns = [{v: shapes.step_of(PLAIN.name, *case, **o)["ms"] for v, o in variants.items()} for _ in range(3)]
+    for name, (shape, tokens) in cases.items():
+        with shapes.written(shape) as folder:
+            turns = [
+                {v: shapes.step_of(PLAIN.name, folder, tokens, **o)["ms"] for v, o in variants.items()}
+                for _ in range(3)
+            ]
         plain, ours = (statistics.median(turn[variant] for turn in turns) for variant in variants)
         rows.append(
             {
@@ -392,21 +396,11 @@ def gpu() -> str:
     """On a GPU"""
     if not torch.cuda.is_available():
         return "Not measured: this machine has none. `python -m benchmarks gpu` fills this in where there is one."
-    rows = []
-    cases = {"distilbert-base": shapes.PUBLISHED, "decoder of 1.2 billion": shapes.DECODER}
-    for name, shape in cases.items():
-        for method in ADAPTERS:
-            torch.cuda.reset_peak_memory_stats()
-            step = shapes.step_of(method, shape, tokens=64, steps=20)
-            rows.append(
-                {
-                    "random weights of, 16 × 64 tokens": name,
-                    "method": title(method),
-                    "ms / step": f"{step['ms']:.1f}",
-                    "peak, MB": f"{step['peak_mb']:.0f}",
-                }
-            )
-    return f"{torch.cuda.get_device_name()}, bf16.\n\n{table(rows)}"
+    shown = [f"{torch.cuda.get_device_name()}, bf16."]
+    for measured in on_gpu.TABLES:
+        shown.append(f"**{measured.__doc__}**\n\n{table(measured())}")
+        print(shown[-1], flush=True)  # what was measured is not lost if the machine goes
+    return "\n\n".join(shown)
 
 
 def accuracy() -> str:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from unittest.mock import patch
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import Trainer
 
@@ -14,13 +15,15 @@ from benchmarks.steps import contender
 from course_utils.comparison.arithmetic import kept_by_forward
 from course_utils.training import speed
 
-PRODUCTS, ATTENTION, DROPOUT, POINTWISE, PRECISION, EMBEDDINGS, OPTIMISER, REST = PARTS = (
-    "products with weights", "attention", "dropout masks", "GELU, normalisation, sums", "changes of precision",
-    "embeddings and their gradient", "optimiser, length of the gradient", "Python, all else",
+PRODUCTS, FOUR_BITS, ATTENTION, DROPOUT, POINTWISE, PRECISION, EMBEDDINGS, OPTIMISER, REST = PARTS = (
+    "products with weights", "4 bits back into matrices", "attention", "dropout masks", "GELU, normalisation, sums",
+    "changes of precision", "embeddings and their gradient", "optimiser, length of the gradient", "Python, all else",
 )  # fmt: skip
 KINDS = {  # part of the step → parts of operations' names
     PRODUCTS: ("::mm", "::addmm", "mkldnn_linear", "::linear"),
-    ATTENTION: ("::bmm", "::baddbmm", "softmax"),
+    FOUR_BITS: ("bitsandbytes::", "dequantize"),
+    ATTENTION: ("::bmm", "::baddbmm", "softmax", "attention"),
+    DROPOUT: ("native_dropout",),
     POINTWISE: ("gelu", "silu", "layer_norm", "::mul", "::add", "::sum", "::rsqrt", "::pow", "::mean"),
     PRECISION: ("::copy_", "::_to_copy", "::to"),
     EMBEDDINGS: ("embedding", "::index_select", "::fill_", "::zero_"),
@@ -30,8 +33,27 @@ MARKS = {"course.dropout": DROPOUT, "Optimizer.step#AdamW.step": OPTIMISER, "cou
 
 
 def time_by_part(name: str, steps: int) -> dict[str, float]:
-    """Part → its share of `steps` profiled steps of the method `name`."""
-    run, spent = contender(name, {}, steps), Counter(dict.fromkeys(PARTS, 0.0))
+    """Part → its share of `steps` profiled steps of the method `name` on a CPU."""
+    spent = Counter(dict.fromkeys(PARTS, 0.0))
+    for event in _profiled(name, {}, steps, ProfilerActivity.CPU):
+        if part := _part(event):
+            spent[part] += event.self_cpu_time_total
+    whole = sum(spent.values())
+    return {part: spent[part] / whole for part in PARTS}
+
+
+def kernels_by_part(name: str, overrides: dict, steps: int) -> dict[str, float]:
+    """Part → ms that a GPU's kernels take in an average step of the method `name`, which a profile does not slow."""
+    spent = Counter(dict.fromkeys(PARTS, 0.0))
+    for event in _profiled(name, overrides, steps, ProfilerActivity.CPU, ProfilerActivity.CUDA):
+        if part := _part(event):
+            spent[part] += event.self_device_time_total / 1000 / steps  # of the kernels that the operation starts
+    return dict(spent)
+
+
+def _profiled(name: str, overrides: dict, steps: int, *activities: ProfilerActivity) -> list:
+    """The events of a profile of `steps` steps."""
+    run = contender(name, overrides, steps)
     run()  # builds the kernels
     with ExitStack() as marks:
         for place, function, mark in (
@@ -40,13 +62,9 @@ def time_by_part(name: str, steps: int) -> dict[str, float]:
             (Trainer, "training_step", STEP),
         ):
             marks.enter_context(patch.object(place, function, _marked(getattr(place, function), mark)))
-        profiler = marks.enter_context(profile(activities=[ProfilerActivity.CPU]))
+        profiler = marks.enter_context(profile(activities=activities))
         run()
-    for event in profiler.events():
-        if part := _part(event):
-            spent[part] += event.self_cpu_time_total
-    whole = sum(spent.values())
-    return {part: spent[part] / whole for part in PARTS}
+    return [event for event in profiler.events() if event.device_type == DeviceType.CPU]
 
 
 def _marked(function, mark: str):
@@ -65,21 +83,22 @@ def _part(event) -> str | None:
         above = above.cpu_parent
     if marked := next((MARKS[name] for name in names if name in MARKS), None):
         return marked
-    if STEP not in names:
+    if STEP not in names and not names[-1].startswith("autograd::engine"):  # a GPU's backward pass has its own thread
         return None
     return next((part for part, kinds in KINDS.items() if any(kind in event.name for kind in kinds)), REST)
 
 
-def memory_by_part(name: str) -> dict[str, float]:
+def memory_by_part(name: str, overrides: dict | None = None) -> dict[str, float]:
     """Part → MB, after a step of the method `name` on its first batch: what is kept, not what passes by."""
-    *_, trainer = contender(name, {}, 2)()
+    *_, trainer = contender(name, overrides or {}, 2)()
     model, optimizer = trainer.model, trainer.optimizer.optimizer
     weights = [*model.parameters(), *model.buffers()]
     states = [getattr(weight, "quant_state", None) for weight in model.parameters()]
     constants = [state.absmax for state in states if state is not None]
     batch = next(iter(trainer.get_train_dataloader()))
-    batch = {key: value for key, value in batch.items() if key in ("input_ids", "attention_mask", "labels")}
-    with torch.autocast("cpu", torch.bfloat16):
+    device = model.device.type
+    batch = {key: batch[key].to(device) for key in ("input_ids", "attention_mask", "labels")}
+    with torch.autocast(device, torch.bfloat16):
         output, activations = kept_by_forward(model.train(), **batch)
     output.loss.backward()
     moments = [value for state in optimizer.state.values() for value in state.values() if value.numel() > 1]

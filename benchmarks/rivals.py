@@ -47,11 +47,11 @@ def measure(rival: str, method: str, overrides: dict, environment: dict[str, str
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def turn(rival: str, method: str, overrides: dict) -> dict[str, float]:
+def turn(rival: str, method: str, overrides: dict, scripts: dict[str, dict] = SCRIPTS) -> dict[str, float]:
     """Train two epochs of the same texts: ms a step of the second, seconds more of the first, peak memory in MB.
 
-    Both epochs have the same texts, so that every rival trains on the same tokens; what it only does once, such as
-    compiling, is in the first.
+    `scripts` says what the plain script is told for each rival. Both epochs have the same texts, so that every rival
+    trains on the same tokens; what it only does once, such as compiling, is in the first.
     """
     import torch
 
@@ -71,15 +71,16 @@ def turn(rival: str, method: str, overrides: dict) -> dict[str, float]:
             map_large_blocks()
             trainer = our_trainer(config, data, Path(folder), steps)
         else:
-            trainer = plain_trainer(config, data, folder, logging_steps=steps, **SCRIPTS[rival])
+            trainer = plain_trainer(config, data, folder, logging_steps=steps, **scripts[rival])
             trainer.add_callback(StepTimes())
         trainer.train()
+    on_cpu = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
     times = [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])]
     first, second = times[: steps // 2], times[steps // 2 :]
     return {
         "ms": statistics.mean(second),
         "first": (sum(first) - sum(second)) / 1000,
-        "peak_mb": int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024,
+        "peak_mb": torch.cuda.max_memory_allocated() / 2**20 if has_gpu() else on_cpu,
     }
 
 

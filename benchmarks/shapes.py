@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from transformers import (
@@ -20,12 +23,7 @@ from course_utils.inputs.bases import Base
 from course_utils.methods import METHODS
 from course_utils.training.trainer import adapted_model
 
-EMBEDDED = DistilBertConfig(dim=384, n_layers=6, n_heads=12, hidden_dim=1536)
-PUBLISHED = DistilBertConfig()  # distilbert-base: 768 wide, 6 layers
-DECODER = LlamaConfig(  # the shape of a decoder of 1.2 billion parameters
-    hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8,
-    vocab_size=128_256, pad_token_id=0,
-)  # fmt: skip
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TARGETS = {"distilbert": "q_lin,v_lin", "llama": "q_proj,v_proj"}
 
 
@@ -34,37 +32,75 @@ def of_width(width: int) -> DistilBertConfig:
     return DistilBertConfig(dim=width, n_layers=6, n_heads=width // 32, hidden_dim=4 * width)
 
 
-def step_of(method: str, shape: PreTrainedConfig, tokens: int, batch: int = 16, steps: int = 5, **overrides) -> dict:
-    """Median step in ms, and on a GPU the peak of its memory in MB, for `batch` × `tokens` random tokens."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    adapts = "target_modules" in METHODS[method].Settings.model_fields
-    overrides = {"target_modules": TARGETS[shape.model_type], **overrides} if adapts else overrides
+def llama(width: int, hidden: int, layers: int, heads: int, shared: int, vocabulary: int) -> LlamaConfig:
+    """The shape of a decoder whose `shared` heads of keys and values serve `heads` queries."""
+    return LlamaConfig(
+        hidden_size=width, intermediate_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
+        num_key_value_heads=shared, vocab_size=vocabulary, pad_token_id=0,
+    )  # fmt: skip
+
+
+EMBEDDED = of_width(384)
+PUBLISHED = DistilBertConfig()  # distilbert-base: 768 wide, 6 layers
+DECODER = llama(2048, 8192, 16, 32, 8, 128_256)  # Llama 3.2 1B's
+SIZES = {  # what the shape is that of → the shape, the smallest first
+    "all-MiniLM-L6": EMBEDDED,
+    "distilbert-base": PUBLISHED,
+    "SmolLM2-135M": llama(576, 1536, 30, 9, 3, 49_152),
+    "Llama 3.2 1B": DECODER,
+    "Llama 3.2 3B": llama(3072, 8192, 28, 24, 8, 128_256),
+    "Llama 3.1 8B": llama(4096, 14_336, 32, 32, 8, 128_256),
+}
+
+
+@contextmanager
+def written(shape: PreTrainedConfig, tokenizer: bool = False) -> Iterator[str]:
+    """The folder of a checkpoint of `shape` with random weights, and perhaps the embedded base's `tokenizer`."""
     with tempfile.TemporaryDirectory() as folder:
-        write_random(shape, folder)
-        config = load_experiment("quick", {"base_model": folder, "methods": [method], **overrides}).config(method)
-        base = METHODS[method].load_base(config.base, config.load_task(), config.precision, config.settings)
-        model = adapted_model(config, base).to(device).train()
+        if tokenizer:
+            Base("embedded").tokenizer().save_pretrained(folder)
+        config = AutoConfig.for_model(**{**shape.to_dict(), "num_labels": 2})
+        with torch.device(DEVICE):
+            model = AutoModelForSequenceClassification.from_config(config, dtype=torch.bfloat16)
+        model.save_pretrained(folder)
+        del model
+        yield folder
+
+
+def step_of(method: str, folder: str, tokens: int, batch: int = 16, steps: int = 5, **overrides) -> dict:
+    """The step of `method` on the base in `folder`, for `batch` × `tokens` random tokens.
+
+    ms, its median; parameters, those of the base; and on a GPU peak_mb, the most memory that the steps take there.
+    """
+    free_gpu()
+    base_type = AutoConfig.from_pretrained(folder).model_type
+    adapts = "target_modules" in METHODS[method].Settings.model_fields
+    overrides = {"target_modules": TARGETS[base_type], **overrides} if adapts else overrides
+    config = load_experiment("quick", {"base_model": folder, "methods": [method], **overrides}).config(method)
+    base = METHODS[method].load_base(config.base, config.load_task(), config.precision, config.settings)
+    model = adapted_model(config, base).to(DEVICE).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
-    inputs = torch.randint(5, 1000, (batch, tokens), device=device)
-    labels = torch.randint(2, (batch,), device=device)
+    inputs = torch.randint(5, 1000, (batch, tokens), device=DEVICE)
+    labels = torch.randint(2, (batch,), device=DEVICE)
     times = []
+    free_gpu()
     for _ in range(steps + 1):  # the first warms up
         start = time.perf_counter()
-        with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=config.precision == "bf16"):
             loss = model(input_ids=inputs, attention_mask=torch.ones_like(inputs), labels=labels).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        if device == "cuda":
+        if DEVICE == "cuda":
             torch.cuda.synchronize()
         times.append(1000 * (time.perf_counter() - start))
-    peak = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None
-    return {"ms": statistics.median(times[1:]), "peak_mb": peak}
+    peak = torch.cuda.max_memory_allocated() / 1e6 if DEVICE == "cuda" else None
+    return {"ms": statistics.median(times[1:]), "peak_mb": peak, "parameters": config.base.shape.parameters}
 
 
-def write_random(shape: PreTrainedConfig, folder: str, tokenizer: bool = False) -> None:
-    """A checkpoint of `shape` with random weights in `folder`, and perhaps the embedded base's `tokenizer`."""
-    if tokenizer:
-        Base("embedded").tokenizer().save_pretrained(folder)
-    shape = AutoConfig.for_model(**{**shape.to_dict(), "num_labels": 2})
-    AutoModelForSequenceClassification.from_config(shape).save_pretrained(folder)
+def free_gpu() -> None:
+    """Give back what a GPU keeps of models that are gone, and count its highest memory anew."""
+    gc.collect()
+    if DEVICE == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

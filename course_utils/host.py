@@ -12,8 +12,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from course_utils.errors import CourseError
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -30,8 +33,16 @@ def usable_cores() -> int:
 
 
 def at_once(cores: int) -> int:
-    """How many runs train side by side: one a core, or one on each GPU."""
-    return min(cores, len(visible_gpus())) or cores
+    """How many runs train side by side: one a core, or `runs_a_gpu` on each GPU."""
+    return min(cores, len(visible_gpus()) * runs_a_gpu()) or cores
+
+
+def number_in(variable: str, least: int) -> int:
+    """The whole number from `least` to 64 in an environment variable, `least` if it is not set; else CourseError."""
+    text = os.environ.get(variable) or str(least)
+    if text not in map(str, range(least, 65)):
+        raise CourseError(f"{variable}: {text!r} is not allowed; set a whole number from {least} to 64.")
+    return int(text)
 
 
 def memory_mib() -> int:
@@ -128,10 +139,15 @@ def has_gpu() -> bool:
     return bool(visible_gpus())
 
 
-def take_a_gpu() -> None:
-    """Where several GPUs are visible, leave this process one that no other run has taken; wait until one is free.
+def runs_a_gpu() -> int:
+    """How many runs share a GPU: COURSE_RUNS_A_GPU, or one."""
+    return number_in("COURSE_RUNS_A_GPU", 1)
 
-    Call it before anything touches CUDA. The GPU is held by the lock of a file for as long as the process lives.
+
+def take_a_gpu() -> None:
+    """Where several GPUs are visible, leave this process one with room for a run; wait until there is one.
+
+    Call it before anything touches CUDA. The place is held by the lock of a file for as long as the process lives.
     """
     from filelock import Timeout
 
@@ -141,8 +157,8 @@ def take_a_gpu() -> None:
     locks = Path(tempfile.gettempdir()) / f"course-gpus-of-{os.getuid()}"
     locks.mkdir(mode=0o700, exist_ok=True)
     while True:
-        for name in names:
-            lock = locked(locks / f"gpu-{name.replace('/', '_')}.lock")
+        for place, name in product(range(runs_a_gpu()), names):  # a run on each before a second one on any
+            lock = locked(locks / f"gpu-{name.replace('/', '_')}-{place}.lock")
             try:
                 lock.acquire(blocking=False)
             except Timeout:

@@ -181,13 +181,13 @@ class Method:
         return self.load(dequantise(base), folder).merge_and_unload()
 
     def delta_weights(self, model: nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Layer name → (W₀, ΔW), both (out, in), 32-bit, for every layer that the method changes."""
+        """Layer name → (W₀, ΔW), both (out, in), 32-bit and on the CPU, for every layer that the method changes."""
         from course_utils.inputs.nf4 import plain_weight
 
         return {
             name.removeprefix("base_model.model."): (
-                plain_weight(layer.get_base_layer()),
-                self.delta_weight(layer).detach().float(),
+                plain_weight(layer.get_base_layer()).cpu(),
+                self.delta_weight(layer).detach().float().cpu(),
             )
             for name, layer in model.named_modules()
             if hasattr(layer, "get_delta_weight")

@@ -33,13 +33,13 @@ LAST_TOKEN = "the last block for the last token alone"
 
 def fitting(model: nn.Module, precision: str = "fp32") -> list[str]:
     """Names of the tricks that can be used for `model`, of any family, in a run's precision on this machine."""
-    on_gpu = torch.cuda.is_available()  # where fused attention and dropout are at hand
+    on_cpu = not torch.cuda.is_available()  # a GPU has fused attention and fast masks, and is not full with short texts
     fits = {
-        ATTENTION: not on_gpu and plain_model(model).config.model_type in ENCODERS + DECODERS,
-        FIRST_TOKEN: any(isinstance(module, TransformerBlock) for module in model.modules()),
-        LAST_TOKEN: not on_gpu and isinstance(plain_model(model), GenericForSequenceClassification) and _blocks(model),
+        ATTENTION: on_cpu and plain_model(model).config.model_type in ENCODERS + DECODERS,
+        FIRST_TOKEN: on_cpu and any(isinstance(module, TransformerBlock) for module in model.modules()),
+        LAST_TOKEN: on_cpu and isinstance(plain_model(model), GenericForSequenceClassification) and _blocks(model),
         IN_BF16: precision == "bf16",
-        DROPOUT: not on_gpu,
+        DROPOUT: on_cpu,
     }
     return [name for name, fit in fits.items() if fit]
 

@@ -20,7 +20,7 @@ from filelock import Timeout
 from course_utils.code_identity import from_records
 from course_utils.config import Experiment, load_experiment
 from course_utils.errors import CourseError, check_writable
-from course_utils.host import at_once, has_gpu, locked, memory_mib, usable_cores
+from course_utils.host import at_once, has_gpu, locked, memory_mib, runs_a_gpu, usable_cores
 from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
@@ -72,6 +72,8 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
             f"COURSE_PROCESSES: {together} processes of {shared.threads} threads a run are more than the {cores} cores;"
             f" set {cores // shared.threads} or less."
         )
+    if together > 1 and runs_a_gpu() > 1:
+        raise CourseError("COURSE_PROCESSES: a run on several GPUs shares none of them; set COURSE_RUNS_A_GPU to 1.")
     if together > at_once(cores) and not elsewhere:
         raise CourseError(f"COURSE_PROCESSES: {together} is more than the {at_once(cores)} GPUs; set no more.")
     if from_records():

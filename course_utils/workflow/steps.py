@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from course_utils.code_identity import code_of, keeps_old_runs, summary
-from course_utils.errors import CourseError
+from course_utils.host import number_in
 from course_utils.paths import PROJECT
 
 
@@ -34,16 +33,9 @@ def content(*files: Path) -> str:
 
 def processes_a_run() -> int:
     """How many processes train each run together: COURSE_PROCESSES, or one."""
-    return _number("COURSE_PROCESSES", 1)
+    return number_in("COURSE_PROCESSES", 1)
 
 
 def gpus_a_run() -> int:
     """How many GPUs each training asks a cluster for: COURSE_GPUS, or none."""
-    return _number("COURSE_GPUS", 0)
-
-
-def _number(variable: str, least: int) -> int:
-    text = os.environ.get(variable) or str(least)
-    if text not in map(str, range(least, 65)):
-        raise CourseError(f"{variable}: {text!r} is not allowed; set a whole number from {least} to 64.")
-    return int(text)
+    return number_in("COURSE_GPUS", 0)

@@ -98,7 +98,7 @@ def test_a_run_copied_from_another_machine_is_found_and_a_changed_one_is_not(smo
     assert find_run(config) is None
 
 
-def test_each_of_several_gpus_has_one_run(tmp_path):
+def test_each_of_several_gpus_has_one_run_or_as_many_as_are_asked_for(tmp_path):
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho GPU 0: A\necho GPU 1: A\n")
     tool.chmod(0o755)
@@ -127,3 +127,10 @@ def test_each_of_several_gpus_has_one_run(tmp_path):
     with run(CUDA_VISIBLE_DEVICES="3") as only:
         assert only.stdout.readline() == "1 3\n"
         only.stdin.close()
+    with run(COURSE_RUNS_A_GPU="2") as first, run(COURSE_RUNS_A_GPU="2") as second:
+        assert {first.stdout.readline(), second.stdout.readline()} == {"4 0\n", "4 1\n"}  # a GPU each, though two fit
+        with run(COURSE_RUNS_A_GPU="2") as third:
+            assert third.stdout.readline() in ("4 0\n", "4 1\n")
+            third.stdin.close()
+        first.stdin.close()
+        second.stdin.close()

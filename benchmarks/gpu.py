@@ -1,0 +1,137 @@
+"""Training on a GPU: steps, rivals, where a step goes, memory by size, runs side by side. Each function is a table."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from statistics import mean
+
+import torch
+
+from benchmarks import parts, shapes
+from benchmarks.rivals import OURS, SCRIPTS, turn
+from benchmarks.steps import contender
+from course_utils.methods import CEILING, METHODS, PLAIN
+from course_utils.paths import PROJECT
+
+ENCODER, DECODER = "distilbert-base", "Llama 3.2 1B"  # of the published recipe, and of a billion
+FOUR_BIT = next(name for name, method in METHODS.items() if method.four_bit_base)
+BYTES_IF_ALL_IS_TRAINED = 16  # of a number in 32 bits: itself, its gradient, two averages
+PARTS_SHOWN = [CEILING.name, PLAIN.name, FOUR_BIT]
+COMPILED = "bf16, grouped and compiled"
+IDLE = "no kernel runs: Python, launches"
+
+
+def steps_by_method() -> Iterator[dict[str, str]]:
+    """The step of every method, on batches of 32 × 32 tokens of an encoder and 16 × 64 of a decoder."""
+    for name, batch, tokens in ((ENCODER, 32, 32), (DECODER, 16, 64)):
+        with shapes.written(shapes.SIZES[name]) as folder:
+            found = {method: shapes.step_of(method, folder, tokens, batch, steps=20) for method in METHODS}
+        for method, step in found.items():
+            yield {
+                "random weights of": f"{name}, {batch} × {tokens} tokens",
+                "method": METHODS[method].title,
+                "ms / step": f"{step['ms']:.1f}",
+                f"of {PLAIN.title}'s": f"{step['ms'] / found[PLAIN.name]['ms']:.2f}",
+                "peak, MB": f"{step['peak_mb']:.0f}",
+            }
+
+
+def rivals() -> Iterator[dict[str, str]]:
+    """Our trainer against Trainer's own ways to be fast, on movie sentences; the ms of a step, GPU memory in MB."""
+    compiled = {COMPILED: SCRIPTS["bf16 and grouped"] | {"torch_compile": True}}
+    scripts = {name: SCRIPTS[name] for name in ("plain script", "with bf16", "bf16 and grouped")} | compiled
+    for base, batch, texts, asked in (
+        (ENCODER, 32, 960, [*scripts]),
+        (DECODER, 16, 240, [name for name in scripts if name != COMPILED]),
+    ):
+        with shapes.written(shapes.SIZES[base], tokenizer=True) as folder:
+            overrides = {"base_model": folder, "batch_size": batch, "max_train": texts}
+            for method in (PLAIN.name, CEILING.name):
+                found = {}
+                for name in (*asked, OURS):
+                    shapes.free_gpu()
+                    found[name] = turn(name, method, overrides, scripts)
+                for name, one in found.items():
+                    yield {
+                        "random weights of": base,
+                        "method": METHODS[method].title,
+                        "rival": name,
+                        "ms / step": f"{one['ms']:.1f}",
+                        "times as long as ours": f"{one['ms'] / found[OURS]['ms']:.2f}",
+                        "first epoch, s more": f"{one['first']:.1f}",
+                        "peak, MB": f"{one['peak_mb']:.0f}",
+                    }
+
+
+def parts_of_a_step() -> Iterator[dict[str, str]]:
+    """Where a step of an encoder goes, movie sentences in batches of 32: ms of kernels by part, MB that it keeps."""
+    with shapes.written(shapes.SIZES[ENCODER], tokenizer=True) as folder:
+        overrides = {"base_model": folder, "batch_size": 32, "max_train": 1000}
+        found, kept = {}, {}
+        for method in PARTS_SHOWN:
+            run = contender(method, overrides, 30)
+            run()  # warms up
+            whole = mean(run()[0][5:])
+            kernels = parts.kernels_by_part(method, overrides, 30)
+            kernels["all other kernels"] = kernels.pop(parts.REST)
+            found[method] = kernels | {IDLE: max(whole - sum(kernels.values()), 0.0), "**a step**": whole}
+            kept[method] = parts.memory_by_part(method, overrides)
+    for part in found[PLAIN.name]:
+        yield {"part": part} | {METHODS[m].title: f"{found[m][part]:.2f} ms" for m in PARTS_SHOWN}
+    for part in kept[PLAIN.name]:
+        yield {"part": f"kept: {part}"} | {METHODS[m].title: f"{kept[m][part]:.1f} MB" for m in PARTS_SHOWN}
+
+
+def memory_by_size() -> Iterator[dict[str, str]]:
+    """The most memory that training takes on the GPU, by the size of the base; batches of 16 × 64 tokens, 3 steps."""
+    room = torch.cuda.get_device_properties(0).total_memory
+    for name, shape in shapes.SIZES.items():
+        with shapes.written(shape) as folder:
+            found = {method: shapes.step_of(method, folder, 64, steps=3) for method in (PLAIN.name, FOUR_BIT)}
+            numbers = found[PLAIN.name]["parameters"]
+            if BYTES_IF_ALL_IS_TRAINED * numbers < 0.9 * room:
+                found[CEILING.name] = shapes.step_of(CEILING.name, folder, 64, steps=3)
+        lora, four_bit = found[PLAIN.name], found[FOUR_BIT]
+        full = f"{found[CEILING.name]['peak_mb']:,.0f}" if CEILING.name in found else "does not fit"
+        yield {
+            "random weights of": name,
+            "parameters, M": f"{numbers / 1e6:,.0f}",
+            f"{CEILING.title}, MB": full,
+            f"{PLAIN.title}, MB": f"{lora['peak_mb']:,.0f}",
+            f"{METHODS[FOUR_BIT].title}, MB": f"{four_bit['peak_mb']:,.0f}",
+            "its memory": f"{four_bit['peak_mb'] / lora['peak_mb']:.2f}",
+            "its time": f"{four_bit['ms'] / lora['ms']:.2f}",
+        }
+
+
+def runs_side_by_side(counts: tuple[int, ...] = (1, 4, 16)) -> Iterator[dict[str, str]]:
+    """Whole runs of LoRA in `quick` that share the GPU, each a process of its own, start and evaluation included."""
+    alone = 0.0
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            train = [sys.executable, "-m", "course_utils", "train", "--method", PLAIN.name, "-p", f"seeds={count}"]
+            environment = os.environ | {"COURSE_RUNS": folder, "OMP_NUM_THREADS": "1"}
+            start = time.perf_counter()
+            runs = [
+                subprocess.Popen([*train, "--seed", str(seed)], cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL)
+                for seed in range(count)
+            ]
+            failed = any([run.wait() for run in runs])
+            seconds = time.perf_counter() - start
+        if failed:
+            raise SystemExit("benchmarks: a training run failed; its error is above")
+        alone = alone or seconds / count
+        yield {
+            "runs at once": str(count),
+            "s for all of them": f"{seconds:.0f}",
+            "runs a minute": f"{60 * count / seconds:.1f}",
+            "times as many as one after another": f"{count * alone / seconds:.1f}",
+        }
+
+
+TABLES = (steps_by_method, rivals, parts_of_a_step, memory_by_size, runs_side_by_side)
