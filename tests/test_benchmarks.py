@@ -1,7 +1,6 @@
 """The benchmarks run: their code, not their times, which no test depends on."""
 
 import pytest
-import torch
 from transformers import DistilBertConfig, LlamaConfig
 
 from benchmarks import __main__ as benchmarks
@@ -19,10 +18,8 @@ def test_every_method_takes_steps_on_random_weights(method, shape):
     with shapes.written(shape) as folder:
         step = shapes.step_of(method, folder, tokens=8, batch=2, steps=2, rank="4")
     assert step["ms"] > 0
-    assert (step["peak_mb"] is None) != torch.cuda.is_available()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU, so its table is measured")
 def test_without_a_gpu_its_table_says_so():
     assert benchmarks.gpu().startswith("Not measured")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from course_utils.config import Experiment, RunConfig
 
 NOTEBOOKS = PROJECT / "notebooks"
+LONGEST_CELL = 3600  # seconds; no chapter has a cell of more than minutes
 KERNELS = Path(__file__).parent / "kernels"  # its folder python3 says how kernel.py is started
 
 
@@ -60,7 +61,8 @@ def time_needed(name: str, experiment: Experiment, config: RunConfig | None = No
 def run_notebook(name: str, experiment: Experiment) -> Path:
     """Run the notebook `name` for `experiment`, into reports/<experiment>/notebooks; returns the executed copy's path.
 
-    If a kernel dies, the notebook is run once more: two kernels that start at the same moment can pick the same port.
+    If a kernel dies or falls silent, the notebook is run once more: two kernels that start at the same moment can pick
+    the same port, and once in some ten thousand cells a request never reached its kernel.
     Where records are read, a chapter about one method is the published copy, since running it needs a run's weights.
     Raises CourseError where there is no such notebook or it does not take exactly these parameters, and papermill's
     own exception, with the traceback, where a cell fails.
@@ -93,9 +95,10 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
                 kernel_name="python3",
                 kernel_manager_class=own_kernels(),
                 progress_bar=False,
+                execution_timeout=LONGEST_CELL,
             )
             break
-        except RuntimeError:  # of the kernel; what a cell raises comes as a PapermillExecutionError
+        except (RuntimeError, TimeoutError):  # of the kernel; what a cell raises comes as a PapermillExecutionError
             if attempt == 2:
                 raise
     fitting.unlink()
