@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_up import write_run
@@ -16,6 +18,7 @@ from course_utils.comparison import measurements, published
 from course_utils.comparison.tables import comparison_frame, read_runs, summary_table, write_comparison
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
+from course_utils.methods import METHODS
 from course_utils.paths import PROJECT, reports_folder
 from course_utils.stats import compare_pairs
 from course_utils.workflow.check import check_records
@@ -185,6 +188,9 @@ def test_the_script_recomputes_the_main_table(experiment, monkeypatch):
         line = f"{pair.first} - {pair.second} {' '.join(f'{value:+.2f}' for value in values)} {pair.p_holm:.4f}"
         assert line in squeezed(done.stdout)
     assert "agrees with comparison.csv: 12 of 12" in done.stdout
+    itself = subprocess.run([*script, script[-1] / "records"], capture_output=True, text=True, check=True)
+    for method in ACCURACY:
+        assert re.search(rf"{method} 3 (\S+) \1 \+0.00 \+0.00 \+0.00 100.00", squeezed(itself.stdout))
 
     path = reports_folder() / experiment.name / "comparison.csv"
     path.write_text(path.read_text().replace("0.87", "0.88"))
@@ -194,3 +200,21 @@ def test_the_script_recomputes_the_main_table(experiment, monkeypatch):
 def squeezed(text):
     """`text` with single spaces."""
     return " ".join(text.split())
+
+
+def test_what_is_said_of_the_runs_on_a_gpu_is_what_the_script_finds():
+    report = PROJECT / "reports" / "full"
+    script = [sys.executable, PROJECT / "docs" / "recompute.py", report, report / "on_a_gpu"]
+    printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    told = (PROJECT / "docs" / "scale_out.md").read_text(encoding="utf-8").replace("−", "-")
+    rows = [line.split() for line in printed.split("equal  two_seeds\n")[1].split("\n\n")[0].splitlines()]
+    assert len(rows) == 6
+    here, there = [[float(row[place]) for row in rows] for place in (2, 3)]
+    assert np.array_equal(np.argsort(here), np.argsort(there))  # the order of the means
+    for name, seeds, one, other, *difference in (row[:7] for row in rows):
+        mean, low, high = map(float, difference)
+        assert seeds == "3" and low < 0 < high and abs(mean) < 0.5
+        accuracies = f"{float(one):.1f} | {float(other):.1f}"
+        assert f"| {METHODS[name].title} | {accuracies} | {mean:+.1f} [{low:+.1f}, {high:+.1f}] |" in told
+    for place, (least, most) in {7: (92, 97), 8: (91, 95)}.items():
+        assert (least, most) == tuple(round(end(float(row[place]) for row in rows)) for end in (min, max))
