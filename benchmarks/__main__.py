@@ -1,6 +1,6 @@
 """python -m benchmarks [SECTION…] measures what the project claims about speed and writes benchmarks/RESULTS.md.
 
-Every ratio comes from one process in which the contenders take turns; a figure is a median over the turns.
+The contenders of a ratio take turns, in one process or in a process each; a figure is a median over the turns.
 Sections that are not named keep what they held.
 """
 
@@ -373,7 +373,7 @@ def many() -> str:
                 "all paired tests": _timed(compare_pairs, results.predictions.correct, 0.01)[1],
             }
         rows.append({"runs": f"{len(results.runs):,}"} | {stage: f"{seconds:.1f}" for stage, seconds in spent.items()})
-    return f"Copies of the smoke profile's runs, 100 test sentences each; seconds.\n\n{table(rows)}"
+    return f"Copies of the smoke profile's runs, {real[0].result.data.sizes['test']} test sentences each; seconds.\n\n{table(rows)}"
 
 
 def _timed(function, *arguments):
