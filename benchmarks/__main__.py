@@ -373,7 +373,8 @@ def many() -> str:
                 "all paired tests": _timed(compare_pairs, results.predictions.correct, 0.01)[1],
             }
         rows.append({"runs": f"{len(results.runs):,}"} | {stage: f"{seconds:.1f}" for stage, seconds in spent.items()})
-    return f"Copies of the smoke profile's runs, {real[0].result.data.sizes['test']} test sentences each; seconds.\n\n{table(rows)}"
+    sentences = real[0].result.data.sizes["test"]
+    return f"Copies of the smoke profile's runs, {sentences} test sentences each; seconds.\n\n{table(rows)}"
 
 
 def _timed(function, *arguments):
