@@ -29,8 +29,9 @@ GATED, WHOLE, OTHER_RANK, CUT, CUT_TRAINED, BY_LOT, ENTRIES, GRADUALLY = WAYS = 
 class Sized:
     """Runs at one setting of one way to a smaller adapter.
 
-    `numbers` are those that store its effective size (`directions_needed`), mean over seeds: each direction of a layer
-    (out, in) takes out + in. `correct` holds booleans (seeds, test texts).
+    `numbers` is how many numbers store the effective size (`directions_needed`), mean over seeds: each direction of a
+    layer (out, in) takes out + in. For pruned entries it is how many are left. `correct` holds booleans (seeds, test
+    texts).
     """
 
     way: str
