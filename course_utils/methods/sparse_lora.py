@@ -40,7 +40,7 @@ class SparseLoraSettings(LoraSettings):
     @model_validator(mode="before")
     @classmethod
     def _of_earlier_versions(cls, values: Any) -> Any:
-        return {name: value for name, value in values.items() if name != "gate_rate"}  # in their records
+        return {name: value for name, value in values.items() if name != "gate_rate"}  # which older records hold
 
 
 class SparseLora(Lora):
