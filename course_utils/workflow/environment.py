@@ -25,14 +25,14 @@ LOCK, INSTALLER, ABOUT = (PROJECT / name for name in ("requirements.lock", "inst
 LOG = PROJECT / "logs" / "set-up.log"
 VENV = PROJECT / ".venv"
 PYTHON = VENV / "bin" / "python"
-CACHE = PROJECT / ".venv.cache"  # beside .venv, whose files uv can then link to it, and not in a home that may be full
+CACHE = PROJECT / ".venv.cache"  # beside .venv, so that uv can link its files; the home folder may be full
 STAMP = VENV / "set-up"  # the first file of a .venv that is ours; in the end it says what was installed, and where
 UNFINISHED = "unfinished\n"
 
 # JupyterLab would ask at its first start whether it may fetch news, and look for newer versions than the lock's.
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
-# uv reads nothing that pip is set to: these are its names for it. UV_INDEX_URL yields to a reader's UV_DEFAULT_INDEX.
+# uv does not read pip's settings: these are uv's names for them. A reader's UV_DEFAULT_INDEX overrides UV_INDEX_URL.
 UV_NAMES = {
     "index-url": "UV_INDEX_URL", "extra-index-url": "UV_EXTRA_INDEX_URL", "find-links": "UV_FIND_LINKS",
     "no-index": "UV_OFFLINE", "constraint": "UV_CONSTRAINT", "trusted-host": "UV_INSECURE_HOST", "proxy": "ALL_PROXY",
@@ -52,7 +52,7 @@ class SetUpError(Exception):
 
 
 def pins(lock: Path = LOCK) -> list[tuple[str, str, bool]]:
-    """Name, version and whether only some machines need it, of every package of `lock` and pyproject.toml."""
+    """Name and version of every package of `lock` and pyproject.toml, and whether only some machines need it."""
     lines = lock.read_text(encoding="utf-8").splitlines() + tomllib.loads(ABOUT.read_text())["project"]["dependencies"]
     found = (re.match(r"([\w.-]+)==([^\s;]+)( ;)?", line) for line in lines)
     return [(pin[1], pin[2], bool(pin[3])) for pin in found if pin]
@@ -125,7 +125,7 @@ def set_up(held: int) -> None:
     if not works:  # half made, or moved here: made anew, mostly from the cache
         for left in set(VENV.iterdir()) - {STAMP}:
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
-        python = sys._base_executable  # type: ignore[attr-defined]  # the one that runs may have been in there
+        python = sys._base_executable  # type: ignore[attr-defined]  # the running Python may have been in .venv
         run([python, "-I", "-m", "venv", VENV], held)
     pip: list[str | Path] = [PYTHON, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check", "install"]
     pip += ["--progress-bar", "off"]

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SOCKET = "COURSE_FORK_SERVER"  # where it listens; unset where there is none
-FORKED = "COURSE_FORKED"  # number of the process that a server has forked: it does the work and asks nobody
+FORKED = "COURSE_FORKED"  # id of the process that a server has forked, which does the work itself
 LONGEST_ADDRESS = 103  # bytes of a socket's name that every system takes; TMPDIR may be longer
 
 
@@ -59,7 +59,7 @@ def ask(arguments: list[str], module: str = "course_utils") -> int | None:
         request = {"module": module, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
         socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], [1, 2])
         status = connection.recv(1)
-    return status[0] if status else 1  # whatever did the work is gone
+    return status[0] if status else 1  # the process that did the work is gone
 
 
 def serve(address: str) -> None:
@@ -70,7 +70,7 @@ def serve(address: str) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
         while listening in select.select([listening, sys.stdin], [], [])[0]:
             connection, _ = listening.accept()
-            with suppress(Exception):  # the child meets it again, and says so where it is read
+            with suppress(Exception):  # the child meets the same error, and reports it to the reader
                 _import_what_all_need()
             if os.fork() == 0:
                 try:
