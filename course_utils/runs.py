@@ -190,7 +190,7 @@ class Run:
 
     @property
     def in_four_bits(self) -> bool:
-        """Whether the frozen weights were kept in 4 bits while it trained."""
+        """Whether the frozen weights were kept in 4 bits during training."""
         return self.method.in_four_bits(self.config.settings)
 
     @property
@@ -311,7 +311,7 @@ def check_unchanged(run: Run) -> None:
 
 
 def held(config: RunConfig) -> AbstractContextManager:
-    """A lock against other processes that would make the run of `config`; the system frees it when this one ends."""
+    """A lock against other processes that would make the run of `config`; freed when this process ends in any way."""
     target = runs_folder() / config.path
     target.parent.mkdir(parents=True, exist_ok=True)
     return locked(target.parent / f".{target.name}.lock")

@@ -56,17 +56,17 @@ class Score:
 
     @property
     def is_mean(self) -> bool:
-        """Whether it is a mean over runs, which is no count."""
+        """Whether the score is a mean over runs, and so no count of right answers."""
         return bool(WORDS["mean"].search(f"{self.statement.context} {self.statement.heading}"))
 
     @cached_property
     def named_sets(self) -> list[DataSet]:
-        """The known data sets that are named beside it."""
+        """The known data sets that are named beside the score."""
         return [known for known in SETS if known.named_in(self.statement.context)]
 
     @cached_property
     def sets(self) -> list[DataSet]:
-        """The known data sets that it may be of: those named beside it, or else those of the card."""
+        """The known data sets that the score may be of: those named beside it, or else those of the card."""
         return self.named_sets or self.card.sets
 
     @property
@@ -80,7 +80,7 @@ class Score:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Set → examples that it may be of."""
+        """Set → number of examples that the score may be of."""
         if self.stated_size:
             return {"the stated examples": self.stated_size}
         sets = [known for known in self.sets if not known.tokens]
@@ -246,7 +246,7 @@ def _f1(score: Score, others: list[Score], evidence: Evidence) -> Known:
 
 
 def _perplexity(score: Score, others: list[Score], _: Evidence) -> Known:
-    """The exponential of the loss beside it; it is at least one."""
+    """What a perplexity can be: at least one, and the exponential of the loss beside it."""
     value, loss = score.number.value, score.partner(others, "loss")
     if value < 1:
         return Known([("a perplexity is at least one", (1, inf))])

@@ -109,12 +109,12 @@ class Base:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether it is the encoder or the decoder from the package index."""
+        """Whether the base is the encoder or the decoder from the package index."""
         return self.name in EMBEDDED_FOLDERS
 
     @property
     def is_local(self) -> bool:
-        """Whether it lies on this machine, so that no hub is asked."""
+        """Whether the base lies on this machine, so that no hub is asked."""
         return os.path.isdir(self.location)
 
     @cached_property

@@ -69,7 +69,7 @@ class Source:
 
 
 def two_classes(mean: float) -> int | None:
-    """0 (negative) or 1 (positive) of a mean rating from −4 to +4; None where it takes no side."""
+    """0 (negative) or 1 (positive) of a mean rating from −4 to +4; None where the mean takes no side."""
     return None if abs(mean) < CLEAR_RATING else int(mean > 0)
 
 

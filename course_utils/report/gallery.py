@@ -1,6 +1,6 @@
 """gallery.html: an experiment's runs to sort, filter and plot, and the sentences that its methods miss.
 
-One file that is opened from disk. With scripts off it is two tables.
+The page is one file that is opened from disk. Without scripts the page shows two tables.
 """
 
 from __future__ import annotations

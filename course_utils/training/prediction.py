@@ -28,7 +28,7 @@ Named = tuple[str | None, str | None]  # the column of the texts, and that of wh
 
 
 def check_usable(run: Run) -> None:
-    """Raise CourseError unless the weights of `run` are there, and all its files as it recorded them."""
+    """Raise CourseError unless the weights of `run` are there, and all its files are as the run recorded them."""
     weights = "weights.safetensors" if run.method.is_baseline else "adapter/adapter_model.safetensors"
     if not (run.folder / weights).is_file():
         raise CourseError(

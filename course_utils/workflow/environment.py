@@ -1,6 +1,7 @@
 """Decides which Python runs the course: the active environment if it has what is needed, else `.venv`, made if missing.
 
-Run as a script by any Python from 3.11 on it prints that Python's path; it imports nothing but the standard library.
+As a script, run by any Python from 3.11 on, this module prints the path of the chosen Python. It imports only the
+standard library.
 """
 
 from __future__ import annotations

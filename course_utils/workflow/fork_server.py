@@ -1,8 +1,9 @@
 """One process that imports what every run and every notebook needs, and forks for each, to save the imports.
 
-The workflow starts it; its steps (`python -m course_utils train`, ...) and the kernels of the notebooks (kernel.py)
-find its socket in COURSE_FORK_SERVER and let it run the same command, with their directory, environment, standard
-output and error. Without a fork server the steps work alone, with the same numbers.
+The workflow starts the server. The steps of the workflow (`python -m course_utils train`, ...) and the kernels of the
+notebooks (kernel.py) find the server's socket in COURSE_FORK_SERVER. They let the server run the same command, with
+their directory, environment, standard output and error. Without a fork server the steps work alone, with the same
+numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LONGEST_ADDRESS = 103  # bytes of a socket's name that every system takes; TMPDI
 
 @contextmanager
 def fork_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """A server for the commands that run in the `environment` that this gives; it does not outlive this process."""
+    """A server for the commands that run in the yielded environment; the server does not outlive this process."""
     with tempfile.TemporaryDirectory(prefix="course-") as folder:
         address = str(Path(folder) / "socket")
         if len(os.fsencode(address)) > LONGEST_ADDRESS:
@@ -39,7 +40,7 @@ def fork_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
         # No threads before a fork: a child would wait for the locks of threads that it does not have.
         alone = environment | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         command = [sys.executable, "-m", __name__]
-        # It reads the end of its standard input when this process is gone, however that came about.
+        # The server reads the end of its standard input when this process has ended in any way.
         with subprocess.Popen(command, env=alone, stdin=subprocess.PIPE, start_new_session=True) as server:
             try:
                 yield environment

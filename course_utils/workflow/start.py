@@ -127,7 +127,7 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
     found = {"report": lambda: not_printed(PROJECT / "logs" / experiment.name / "report.log")}
     if not understood(experiment):  # said once
         found["inputs"] = lambda: understood(experiment)
-    # CUDA does not work in a forked process.
+    # CUDA does not work after a fork of a process that has used it.
     shared_start = experiment.shared.speedups and not (has_gpu() or elsewhere)
     try:
         with (
