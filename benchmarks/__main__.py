@@ -1,6 +1,7 @@
 """python -m benchmarks [SECTION…] measures what the project claims about speed and writes benchmarks/RESULTS.md.
 
-The contenders of a ratio take turns, in one process or in a process each; a figure is a median over the turns.
+Contenders take turns in one process, and a figure is a median over the turns. In the sections rivals and memory each
+contender has a process of its own; in the section gpu contenders are measured one after another.
 Sections that are not named keep what they held.
 """
 
@@ -49,7 +50,7 @@ from course_utils.workflow.start import MARK, variables
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 SST2 = os.environ.get("COURSE_SST2", "../shared/data/SST-2")
-# As the workflow's jobs, but without its mark, by which it ends what an earlier start has left.
+# That of the workflow's jobs, without the mark: the workflow ends marked processes that an earlier start has left.
 ENVIRONMENT = {name: value for name, value in variables().items() if name != MARK} | {"OMP_NUM_THREADS": "1"}
 ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
 

@@ -43,7 +43,7 @@ def time_by_part(name: str, steps: int) -> dict[str, float]:
 
 
 def kernels_by_part(name: str, overrides: dict, steps: int) -> dict[str, float]:
-    """Part → ms that a GPU's kernels take in an average step of the method `name`, which a profile does not slow."""
+    """Part → ms that a GPU's kernels take in an average step of the method `name`; a profile does not slow kernels."""
     spent = Counter(dict.fromkeys(PARTS, 0.0))
     for event in _profiled(name, overrides, steps, ProfilerActivity.CPU, ProfilerActivity.CUDA):
         if part := _part(event):
@@ -89,7 +89,7 @@ def _part(event) -> str | None:
 
 
 def memory_by_part(name: str, overrides: dict | None = None) -> dict[str, float]:
-    """Part → MB, after a step of the method `name` on its first batch: what is kept, not what passes by."""
+    """Part → MB, after a step of the method `name` on its first batch: temporary tensors are not counted."""
     *_, trainer = contender(name, overrides or {}, 2)()
     model, optimizer = trainer.model, trainer.optimizer.optimizer
     weights = [*model.parameters(), *model.buffers()]

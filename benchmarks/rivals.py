@@ -51,7 +51,7 @@ def turn(rival: str, method: str, overrides: dict, scripts: dict[str, dict] = SC
     """Train two epochs of the same texts: ms a step of the second, seconds more of the first, peak memory in MB.
 
     `scripts` says what the plain script is told for each rival. Both epochs have the same texts, so that every rival
-    trains on the same tokens; what it only does once, such as compiling, is in the first.
+    trains on the same tokens; what a rival does only once, such as compiling, is in the first.
     """
     import torch
 

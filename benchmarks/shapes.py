@@ -43,7 +43,7 @@ def llama(width: int, hidden: int, layers: int, heads: int, shared: int, vocabul
 EMBEDDED = of_width(384)
 PUBLISHED = DistilBertConfig()  # distilbert-base: 768 wide, 6 layers
 DECODER = llama(2048, 8192, 16, 32, 8, 128_256)  # Llama 3.2 1B's
-SIZES = {  # what the shape is that of → the shape, the smallest first
+SIZES = {  # model → its shape, the smallest first
     "all-MiniLM-L6": EMBEDDED,
     "distilbert-base": PUBLISHED,
     "SmolLM2-135M": llama(576, 1536, 30, 9, 3, 49_152),

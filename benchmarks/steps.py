@@ -40,7 +40,7 @@ class Steps:
 
 
 class _Sizes(TrainerCallback):
-    """The tokens of every batch that the model sees, and the products of the first pass in FLOP."""
+    """Tokens of every batch that the model trains on: `tokens` without padding, `shapes` with padding."""
 
     def __init__(self, model):
         self.tokens: list[int] = []
@@ -54,7 +54,7 @@ class _Sizes(TrainerCallback):
 
 
 def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple]:
-    """A function that trains `steps` steps of `name` (a method or the plain script) and says how long each took."""
+    """A function that trains `steps` steps of `name`, a method or the plain script: (ms of each, `_Sizes`, trainer)."""
     method = PLAIN.name if name == SCRIPT else name
     config = load_experiment("quick", {"max_validation": 16, "methods": [method], **overrides}).config(method)
     data = config.load_data()
@@ -86,7 +86,7 @@ def our_trainer(config: RunConfig, data, folder: Path, steps: int):
 
 
 def gflop_per_step(trainer, sizes: _Sizes) -> float:
-    """GFLOP of the matrix products of an average step, counted once on a batch and scaled by tokens."""
+    """GFLOP of the matrix products of an average step, counted on one batch and scaled by tokens, padding included."""
     batch = next(iter(trainer.get_train_dataloader()))
     batch = {name: tensor for name, tensor in batch.items() if name in ("input_ids", "attention_mask", "labels")}
     trainer.model.train()

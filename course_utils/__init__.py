@@ -5,9 +5,9 @@ import os
 
 __version__ = "1.0.0"
 
-# A kernel is kept for every shape of matrices, which lengths of sentences make many; these are of two steps or three.
+# oneDNN keeps a kernel for every shape of matrices, and sentence lengths make many shapes: 64 serve two or three steps.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-os.environ.setdefault("LRU_CACHE_CAPACITY", "16")  # and in bf16 PyTorch keeps 1,024 more by itself, with their memory
+os.environ.setdefault("LRU_CACHE_CAPACITY", "16")  # in bf16, PyTorch itself keeps 1,024 more kernels and their memory
 
 # Nothing here is compiled, and bitsandbytes would import torch's compiler: two seconds and 45 MB of every process.
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")

@@ -31,7 +31,7 @@ app = typer.Typer(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; exit status 0 when it did what was asked, 2 when the reader can put it right."""
+    """Run a command; the exit status is 0 where it succeeded, 2 after an error that the reader can put right."""
     arguments = sys.argv[1:] if arguments is None else arguments
     return exit_status(lambda: _command(arguments or ["--help"]))
 
@@ -92,7 +92,7 @@ def train(
     """Train one run, or find it trained."""
     from course_utils.host import is_first_process, take_a_gpu
 
-    if "WORLD_SIZE" not in os.environ:  # each of several processes is one that the launcher waits for
+    if "WORLD_SIZE" not in os.environ:  # the launcher waits for each of its processes
         take_a_gpu()
         if (status := fork_server.ask(sys.argv[1:])) is not None:
             return status
@@ -101,7 +101,7 @@ def train(
 
     experiment = load_experiment(profile, parse_overrides(overrides))
     run = training.train(experiment.config(method, seed, study), force=force)
-    if is_first_process():  # it speaks for all that train together
+    if is_first_process():  # it prints for all processes that train together
         for name, metrics in run.result.metrics.items():
             judged, metric = next(iter(run.task.metrics.items()))
             found = f"{in_sentence(metric.title)} {metric.exact(getattr(metrics, judged))}"
@@ -355,7 +355,7 @@ def rates(
     print(winners_as_toml(trials))
     best = trials[trials["best"]].set_index("method")
     for name in write:
-        load_experiment(name)  # it is there, and can be read
+        load_experiment(name)  # CourseError where it is missing or damaged
         with_rates(PROFILES / f"{name}.toml", best["learning_rate"].to_dict(), best["fingerprint"].to_dict())
         print(f"The rates are written into the profile {name}.")
 

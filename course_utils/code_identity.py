@@ -1,6 +1,6 @@
 """Which code decides a run's numbers: the package's modules that the run uses, and the libraries they use.
 
-A module is known by the hash of what Python makes of its source: comments, docstrings and layout do not count.
+A module is identified by a hash of its syntax tree, in which comments, docstrings and layout do not count.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ KEEP_OLD_RUNS = "COURSE_KEEP_OLD_RUNS"
 FROM_RECORDS = "COURSE_FROM_RECORDS"
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 ROOMS = ("inputs", "tasks", "methods", "training")
-PASSED_THROUGH = ("config", "runs")  # lead from one room to another; what they hold is in the run's configuration
-# They record and publish what was computed. The registries of methods and tasks decide nothing about one of them.
+PASSED_THROUGH = ("config", "runs")  # followed but not hashed: what they hold is in the run's configuration
+# Modules that record and publish results, and the registries, which decide nothing about a single method or task.
 RECORDERS = {"training.card", "training.hub", "training.provenance", "training.updates", "methods", "tasks"}
 
 
@@ -50,7 +50,7 @@ def code_of(method: str, task: str = "classification") -> dict[str, str]:
 
 
 def code_behind(module: str) -> dict[str, str]:
-    """Module → hash, of `module` and of all in the package that it imports, as they are now."""
+    """Module → hash, of `module` and of all that it imports from the package, directly or not, as they are now."""
     return _hashes([module], lambda name: True)
 
 
@@ -66,7 +66,7 @@ def _hashes(modules: list[str], counts: Callable[[str], bool]) -> dict[str, str]
 
 
 def summary(code: dict[str, str]) -> str:
-    """One hash of all of it."""
+    """One hash of all modules and packages of `code`."""
     return hash_of_json(code)
 
 
@@ -88,7 +88,7 @@ def digest(source: str) -> str:
 
 @cache
 def imported_by(source: str) -> set[str]:
-    """Modules of the package that `source` imports, wherever in it; what only a type checker imports does not count."""
+    """Modules of the package that `source` imports anywhere; imports for a type checker alone do not count."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":

@@ -118,7 +118,7 @@ class SharedSettings(BaseModel):
     @property
     def base(self) -> Base:
         """The base model."""
-        from course_utils.inputs.bases import Base  # and with it torch, which settings alone do without
+        from course_utils.inputs.bases import Base  # here, as it imports torch, which settings do not need
 
         return Base(self.base_model)
 
@@ -297,7 +297,7 @@ class Profile(BaseModel):
     disk_gb: float = Field(gt=0)
     seeds: int = Field(ge=1, le=1000)
     settings: dict[SharedName, Any]
-    methods: dict[MethodOrDefault, dict[str, Any]] = Field(min_length=1)  # default serves those that are not named
+    methods: dict[MethodOrDefault, dict[str, Any]] = Field(min_length=1)  # default is for those that are not named
     found_by: dict[MethodName, str] = {}  # method → fingerprint of the trial that found its learning rate
     search: Search | None = None
     studies: dict[str, Study] = {}
@@ -385,7 +385,7 @@ class Experiment:
                 shared[name] = value
             elif setting in METHODS[method].Settings.model_fields and owner in ("", method):
                 own[setting] = value
-        if beside:  # what a study is about stays, or it would not be what its name says
+        if beside:  # overrides do not change what a study sets, as its name promises
             shared, own = shared | beside.settings, own | beside.methods[method]
         if shared.get("precision", "auto") == "auto":
             shared["precision"] = "bf16" if has_bf16() else "fp32"
@@ -504,7 +504,7 @@ def _read_profile(name: str) -> Profile:
     try:
         profile = Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         served = [*METHODS] if "default" in profile.methods else []
-        for methods in ({}, {"methods": served}):  # what it sets for those that it names, for the others, in studies
+        for methods in ({}, {"methods": served}):  # its settings for named methods, for all others and in studies
             Experiment(name, profile, methods).configs()
         return profile
     except CourseError as error:

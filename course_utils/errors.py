@@ -15,7 +15,7 @@ from course_utils.paths import PROJECT, assets_folder, reports_folder, runs_fold
 from course_utils.text import first_line
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-TORCH_IS_OUT_OF_ROOM = ("file write failed", "unexpected pos", "iostream error")  # it drops the number
+TORCH_IS_OUT_OF_ROOM = ("file write failed", "unexpected pos", "iostream error")  # torch drops the number of the error
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS}  # what flock says on some network file systems
@@ -37,7 +37,7 @@ def explained(
         yield
     except CourseError:
         raise
-    except kinds as error:  # where that is any, libraries and the hub's client raise all kinds
+    except kinds as error:  # by default any: libraries and the hub's client raise all kinds
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         raise CourseError(f"{failure} ({reason}); {remedy}.") from error
 
@@ -81,7 +81,7 @@ def refusal(error: BaseException | str) -> str | None:
 
 
 def _disk_is_full() -> str:
-    """Names the place with the least room, for the call that failed seldom says where it was writing."""
+    """Names the place with the least room, because a failed call seldom says where it was writing."""
     places = _movable() | {"TMPDIR": Path(tempfile.gettempdir()), "": PROJECT}
     room = {variable: shutil.disk_usage(_nearest(folder)).free for variable, folder in places.items()}
     tightest = min(room, key=room.__getitem__)

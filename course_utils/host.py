@@ -33,12 +33,12 @@ def usable_cores() -> int:
 
 
 def at_once(cores: int) -> int:
-    """How many runs train side by side: one a core, or `runs_a_gpu` on each GPU."""
+    """How many runs train side by side: one a core, and with GPUs at most `runs_a_gpu` on each."""
     return min(cores, len(visible_gpus()) * runs_a_gpu()) or cores
 
 
 def number_in(variable: str, least: int) -> int:
-    """The whole number from `least` to 64 in an environment variable, `least` if it is not set; else CourseError."""
+    """The whole number in an environment variable, `least` if unset; CourseError unless it is from `least` to 64."""
     text = os.environ.get(variable) or str(least)
     if text not in map(str, range(least, 65)):
         raise CourseError(f"{variable}: {text!r} is not allowed; set a whole number from {least} to 64.")
@@ -124,7 +124,7 @@ def has_bf16() -> bool:
 
 @cache
 def visible_gpus() -> tuple[str, ...]:
-    """What CUDA_VISIBLE_DEVICES may call the GPUs that this process can use; empty where there is none."""
+    """The GPUs that this process can use, named as in CUDA_VISIBLE_DEVICES; empty where there is none."""
     try:
         listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
@@ -145,7 +145,7 @@ def runs_a_gpu() -> int:
 
 
 def take_a_gpu() -> None:
-    """Where several GPUs are visible, leave this process one with room for a run; wait until there is one.
+    """Where several GPUs are visible, leave this process one that has room for a run; wait until one has.
 
     Call it before anything touches CUDA. The place is held by the lock of a file for as long as the process lives.
     """
@@ -205,5 +205,5 @@ def from_first_process(value: Any = None) -> Any:
 
 
 def by_first_process(function: Callable[[], T]) -> T:
-    """What `function` gives in the first process, which alone calls it; in all of them."""
+    """What `function`, called in the first process alone, returns there; the same in all processes."""
     return from_first_process(function() if is_first_process() else None)

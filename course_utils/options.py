@@ -41,14 +41,14 @@ def exit_status(work: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read this, perhaps head, wants no more
+    except BrokenPipeError:  # the program that reads the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         said = error if isinstance(error, CourseError) else refusal(error)
         if said is None:
             raise
-        print(f"error: {one_line(str(said))}", file=sys.stderr)  # names of files can hold what steers a terminal
+        print(f"error: {one_line(str(said))}", file=sys.stderr)  # names of files can hold control characters
         return 2
 
 

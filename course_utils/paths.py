@@ -16,7 +16,7 @@ def runs_folder() -> Path:
 
 
 def assets_folder() -> Path:
-    """Folder of the embedded encoder and sentences; COURSE_ASSETS moves it."""
+    """Folder of the embedded models and sentences; COURSE_ASSETS moves it."""
     return Path(os.environ.get("COURSE_ASSETS") or PROJECT / "assets").resolve()
 
 
@@ -54,10 +54,10 @@ def find_folder(name: str) -> Path | None:
 def find_path(name: str, starts: Iterable[Path] = ()) -> Path | None:
     """The folder or file called `name`, seen from the project's root, where records start, or from the current folder.
 
-    `starts` are other places to see it from, the first one first.
+    `starts` are other places to look from instead, in their order.
     """
     name = os.path.expanduser(name)
-    # false, where Path's own raises, for what can be no name of a file
+    # os.path.exists is false, where Path.exists raises, for text that cannot be a file name
     place = next((start / name for start in starts or (PROJECT, Path.cwd()) if os.path.exists(start / name)), None)
     return place and Path(os.path.realpath(place.parent), place.name)  # without the way from the project to it
 
@@ -71,7 +71,7 @@ def find_typed(name: str) -> Path | None:
 
 
 def is_lfs_pointer(file: Path) -> bool:
-    """Whether `file` only stands for one in large-file storage; raises OSError where it is unreadable."""
+    """Whether `file` is only a pointer of Git LFS to the real file; raises OSError where it is unreadable."""
     with file.open("rb") as content:
         return content.read(len(LFS_POINTER)) == LFS_POINTER
 

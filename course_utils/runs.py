@@ -28,9 +28,9 @@ from course_utils.tasks.language_modelling import LANGUAGE_METRICS
 from course_utils.text import hash_of, hash_of_json, is_class_name, plain_title
 
 SCHEMA_VERSION = 2
-SCHEMA_1_CLASSES = ("negative", "positive")  # the only ones that there were
+SCHEMA_1_CLASSES = ("negative", "positive")  # of every record of schema 1
 UPDATES = "updates.parquet"
-CARD = "adapter/README.md"  # written anew when the comparison is known: its first hash is not held against it
+CARD = "adapter/README.md"  # written again with the comparison, so that its recorded hash is not checked
 
 
 def _plain(title: str) -> str:
@@ -80,7 +80,7 @@ class Bytes(Record):
 
 
 class Timing(Record):
-    """Seconds in training steps (a resumed run's earlier part included), and milliseconds."""
+    """Seconds in training steps (a resumed run's earlier part included), ms of a median step and per evaluated text."""
 
     train_seconds: float
     step_ms_median: float
@@ -104,7 +104,7 @@ if TYPE_CHECKING:
     Metrics = Any
     MetricsOfTask = Any
 else:  # one field a metric of the task: adding one there is enough
-    # Of some only where they apply, or where the record is young enough to have them.
+    # None where a metric does not apply, or where an older record lacks the metric.
     fields = dict.fromkeys(METRICS, (float | None, None))
     Metrics = create_model("Metrics", __base__=Record, n=(int, ...), **fields)
     fields = dict.fromkeys(LANGUAGE_METRICS, (float, ...))
@@ -190,7 +190,7 @@ class Run:
 
     @property
     def in_four_bits(self) -> bool:
-        """Whether the frozen weights were kept in 4 bits while it trained."""
+        """Whether the frozen weights were kept in 4 bits during training."""
         return self.method.in_four_bits(self.config.settings)
 
     @property
@@ -220,7 +220,7 @@ class Run:
         return pd.read_csv(self.folder / "history.csv")
 
     def updates(self) -> pd.DataFrame | None:
-        """Facts of ΔW, one row per layer (`training.updates`); None where the run's record is too old to have them."""
+        """Facts of ΔW, one row per layer (`training.updates`); None for a trial of a search and for an older record."""
         file = self.folder / UPDATES
         return pd.read_parquet(file) if file.is_file() else None
 
@@ -311,7 +311,7 @@ def check_unchanged(run: Run) -> None:
 
 
 def held(config: RunConfig) -> AbstractContextManager:
-    """Keep other processes from making the run of `config`; the system frees it when this one ends."""
+    """A lock against other processes that would make the run of `config`; freed when this process ends in any way."""
     target = runs_folder() / config.path
     target.parent.mkdir(parents=True, exist_ok=True)
     return locked(target.parent / f".{target.name}.lock")
@@ -350,7 +350,7 @@ def publish(folder: Path, result: RunResult) -> Run:
 def load_model(run: Run, merged: bool = True):
     """The trained model of `run`, ready to predict; `merged`: ΔW added to W₀.
 
-    Raises CourseError where its base model is no longer the one that it was trained on.
+    Raises CourseError where the base model is no longer the one that the run was trained on.
     """
     method, config = run.method, run.config
     if config.base.fingerprint() != run.result.base_model.fingerprint:

@@ -38,11 +38,11 @@ class Interval:
         return self.low, self.high
 
     def excludes(self, value: float) -> bool:
-        """Whether `value` lies outside."""
+        """Whether `value` lies outside the interval."""
         return not self.low <= value <= self.high
 
     def overlaps(self, other: Interval) -> bool:
-        """Whether a value lies in both."""
+        """Whether the two intervals have a value in common."""
         return self.low <= other.high and other.low <= self.high
 
     def negated(self) -> Interval:
@@ -114,7 +114,7 @@ def _satterthwaite(by_sentences, of_seeds, shared: SeedVariance, in_both, seeds:
     spent = by_seeds**2 / shared.degrees_of_freedom + by_sentences**2 / (sentences - 1)
     # without any variance, every seed answers every sentence alike
     degrees = np.divide(variance**2, spent, out=np.full_like(variance, np.inf), where=spent > 0)
-    # the part that is taken off can leave less than one, and intervals of any width
+    # the subtraction can leave fewer than one degree of freedom, and so intervals of any width
     return np.sqrt(variance), np.maximum(degrees, np.minimum(shared.degrees_of_freedom, sentences - 1))
 
 
@@ -178,7 +178,7 @@ class CrossedBootstrap:
     def ece_interval(self, gaps: np.ndarray, bins: np.ndarray, confidence: float = 0.95) -> Interval:
         """Calibration error of one run, from every sentence's `gaps` (confidence less right or wrong) and its bin.
 
-        Resampling adds noise to noise, which enlarges the error; so the replicates' distances from the estimate are
+        Resampling adds noise, which enlarges the error; so the replicates' distances from the estimate are
         taken with the opposite sign (the reverse percentile interval, hesterberg2015bootstrap). The estimate itself is
         biased upwards, most in small sets, and the interval may lie below it. In simulations of 250 to 2,000 sentences
         the interval held a true error of .03 or .08 in .87 to .95 of cases and one of 0 in .62 to .69. An interval of
@@ -208,7 +208,7 @@ def _f1_parts(predicted: np.ndarray, labels: np.ndarray, of: int) -> tuple[np.nd
 
 # Seeds → share of 95% intervals for a paired difference that held the truth: the lowest and the highest over three
 # kinds of experiment, in which the seeds do not matter, matter as in our runs, and decide. Simulated in
-# tests/test_stats.py, seeds and sentences both drawn anew; the plain percentiles are what is improved upon.
+# tests/test_stats.py, seeds and sentences both drawn anew; plain percentiles for comparison.
 COVERAGE = {5: (0.945, 0.965), 3: (0.936, 0.970)}
 COVERAGE_OF_PERCENTILES = {5: (0.865, 0.985), 3: (0.798, 0.986)}
 
@@ -248,8 +248,8 @@ class Power:
 
     `of_difference` maps a true difference in accuracy to the probability that it is called significant;
     `of_equivalence` is the probability that two methods without any difference are shown to be equivalent; `smallest`
-    is the true difference that is seen with probability .8. All are those of Holm's first and strictest step, and so
-    the least that the rule achieves.
+    is the true difference that is detected with probability .8. All are those of Holm's first and strictest step, and
+    so the least that the rule achieves.
     """
 
     of_difference: dict[float, float]
@@ -257,17 +257,17 @@ class Power:
     smallest: float
 
     def sees(self, difference: float) -> bool:
-        """Whether a true difference of one of `DIFFERENCES` would be seen with probability .8."""
+        """Whether a true difference of one of `DIFFERENCES` would be detected with a probability of at least .8."""
         return self.of_difference[difference] >= USUAL_POWER
 
 
 def power_of_design(error: StandardError, margin: float, pairs: int = 1) -> Power:
-    """Power of one of `pairs` with this standard error: of seeing `DIFFERENCES`, of equivalence within ±`margin`.
+    """Power of one of `pairs` with this standard error: of detecting `DIFFERENCES`, of equivalence within ±`margin`.
 
     Observed differences are taken as normal around the true one, with the standard error as observed; a repetition
     would have to estimate it anew, so the result is an average over the χ² distribution of that estimate. The power
-    does not depend on the observed difference; otherwise it would only repeat the p-value. Why power is reported at
-    all: card2020power.
+    does not depend on the observed difference; otherwise it would only repeat the p-value. Why power is reported:
+    card2020power.
     """
     from scipy.optimize import brentq
     from scipy.stats import chi2, norm

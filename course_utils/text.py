@@ -28,7 +28,7 @@ def plain_title(name: str) -> str:
 
 
 def is_class_name(name: str) -> bool:
-    """Whether `name` can name a class: one short line that ends no block of code; what shows it escapes it."""
+    """Whether `name` can name a class: one line of 1 to 100 characters without a backtick; callers escape it."""
     return name == one_line(name) and "`" not in name and 0 < len(name) <= 100
 
 
@@ -51,7 +51,7 @@ def code_block(code: str, language: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what a library says, to stand inside a sentence; its type's name where it says nothing."""
+    """The first line of an error's message, for use inside a sentence; the name of its type where it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".:")
 
 
@@ -79,7 +79,7 @@ def signed_points(difference: float) -> str:
 
 
 def template(path: Path, filters: dict[str, Callable] | None = None) -> Template:
-    """The Jinja template at `path`; the functions of this module are its filters, and so are `filters`."""
+    """The Jinja template at `path`; its filters are functions of this module for words and Markdown, and `filters`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -91,7 +91,7 @@ def template(path: Path, filters: dict[str, Callable] | None = None) -> Template
 
 
 def duration(seconds: float) -> str:
-    """40 s, 12 min, 3.5 h."""
+    """`seconds` with a unit that suits them: "40 s", "12 min", "3.5 h"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
@@ -103,5 +103,5 @@ def hash_of(text: str) -> str:
 
 
 def hash_of_json(value: Any) -> str:
-    """SHA-256 of `value` as JSON, in hex; the order of its names does not count."""
+    """SHA-256 of `value` as JSON, in hex; the order of keys does not count."""
     return hash_of(json.dumps(value, sort_keys=True))

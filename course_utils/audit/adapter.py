@@ -15,7 +15,7 @@ from course_utils.methods import METHODS
 
 EMBEDDINGS = ("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "shared.weight", "embed_in.weight")
 FILE = "adapter_model.safetensors"
-TYPES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2}  # bytes of a stored number, 1 of all others
+TYPES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2}  # bytes of a stored number; 1 for other types
 RECORDS = ("trainer_state.json", "all_results.json", "eval_results.json", "test_results.json")
 
 
@@ -29,26 +29,26 @@ class Adapter:
 
     @property
     def kind(self) -> str:
-        """PEFT's type of it, by its configuration."""
+        """PEFT's type of the adapter, by the configuration."""
         return str(self.config["peft_type"])
 
     @property
     def base(self) -> str:
-        """The base model that its configuration names."""
+        """The base model that the configuration names."""
         return str(self.config.get("base_model_name_or_path") or "")
 
     @property
     def task(self) -> str | None:
-        """PEFT's type of its task."""
+        """PEFT's type of the task; None where the configuration names none."""
         return self.config.get("task_type")
 
     @property
     def file_bytes(self) -> int:
-        """What its file takes."""
+        """Bytes of the adapter's file."""
         return (self.folder / FILE).stat().st_size
 
     def is_head(self, name: str) -> bool:
-        """Whether the tensor belongs to a module that was saved whole: PEFT finds those by suffix."""
+        """Whether the tensor belongs to a module that was saved whole; PEFT finds such modules by suffix."""
         return name in self._of_head
 
     @cached_property
@@ -74,7 +74,7 @@ class Adapter:
 
     @cached_property
     def layers(self) -> set[str]:
-        """The last names of the layers that the file adapts; of the configuration's list where there is no file."""
+        """Last names of the layers that the file adapts, or that the configuration lists where the file has none."""
         mark = f".{_prefixes().get(self.kind)}"
         stored = {name.partition(mark)[0].rpartition(".")[2] for name in self.tensors if mark in name}
         listed = self.config.get("target_modules")
@@ -82,7 +82,7 @@ class Adapter:
 
     @cached_property
     def kinds(self) -> set[str]:
-        """The types that the file's tensors are of, by their names; the configuration's where they do not tell."""
+        """PEFT's types by the tensors' names; the configuration's type where it is one of them or there are none."""
         found = {kind for kind, prefix in _prefixes().items() if any(f".{prefix}" in name for name in self.tensors)}
         return found if found and self.kind not in found else {self.kind}
 
@@ -98,7 +98,7 @@ class Adapter:
 
     @cached_property
     def classes(self) -> int | None:
-        """Rows of the last matrix of a saved head that tells classes apart."""
+        """Rows of the smallest matrix of a saved classification head, one per class; None without such a head."""
         heads = [shape for name, (shape, _) in self.tensors.items() if self.is_head(name) and len(shape) == 2]
         return min((shape[0] for shape in heads), default=None) if self.task in ("SEQ_CLS", "TOKEN_CLS") else None
 
@@ -123,7 +123,7 @@ def _is_first_factor(name: str) -> bool:
 
 
 def _prefixes() -> dict[str, str]:
-    """PEFT's type → what its names of tensors begin with."""
+    """PEFT's type → prefix of its parameters' names."""
     from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING as PREFIXES
 
     return {kind.value: prefix for kind, prefix in PREFIXES.items() if prefix}

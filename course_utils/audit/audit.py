@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE_CARD", "HOLDS", "MISSING", "REFUTED", "UNCHECKED", "Finding", "audit_card", "scope"]
 EXAMPLE_CARD = Path(__file__).with_name("example_card.md")
 METADATA = ("base_model", "library_name", "license", "language", "pipeline_tag", "tags", "datasets", "metrics")
-MANY = 40  # cards from which on starting processes pays
+MANY = 40  # from so many cards on, several processes save time
 CHECKS = (*SETTING_CHECKS, *PARAMETER_CHECKS, *SCORE_CHECKS)
 
 
@@ -47,7 +47,7 @@ def audit_card(path: Path | str, adapter: Path | str | None = None, config: Path
 
 @measurement
 def audits_of_runs(results: ExperimentRuns) -> dict[str, Any]:
-    """Cards of an experiment's adapters, findings on them, how many of these were checked, and which were refuted."""
+    """Numbers of an experiment's cards, of findings and of checked findings on them, and the refuted claims."""
     cards = [card for run in results.runs if not run.method.is_baseline and (card := run.folder / CARD).is_file()]
     findings = [finding for found in _audits(cards) for finding in found]
     checked = sum(finding.verdict in (HOLDS, REFUTED) for finding in findings)

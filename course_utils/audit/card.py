@@ -60,7 +60,7 @@ class Card:
     statements: list[Statement] = field(default_factory=list)
 
     def stated(self, name: str, even_nothing: bool = False) -> list[Statement]:
-        """The statements under a label for `name`, outside tables; "N/A" is nothing stated."""
+        """The statements under a label for `name`, outside tables; "N/A" counts only with `even_nothing`."""
         found = [statement for statement in self.statements if is_label(name, statement.label) and not statement.row]
         return [s for s in found if even_nothing or not WORDS["nothing"].fullmatch(s.value.strip("*_ ."))]
 
@@ -90,7 +90,7 @@ class Card:
 
     @property
     def is_varying(self) -> bool:
-        """Whether it names a method that leaves fewer ranks than it began with."""
+        """Whether the card names a method that removes ranks during training."""
         return any(map(WORDS["varying"].search, [*(s.value for s in self.stated("method")), *self.headings[:1]]))
 
 
@@ -98,7 +98,7 @@ def _listed(value: Any) -> list[Any]:
     return [each for each in (value if isinstance(value, list) else [value]) if each]
 
 
-SHORT = 8_000  # characters that nest too little for libyaml, which dies of some 24,000 levels where Python says no
+SHORT = 8_000  # characters; libyaml crashes at some 24,000 levels of nesting, so PyYAML's own loader reads longer texts
 
 
 def read_card(path: Path) -> Card:
@@ -111,7 +111,7 @@ def read_card(path: Path) -> Card:
     if block := REGEX_YAML_BLOCK.match(text):
         text = text[block.end() :]
         loader = yaml.CSafeLoader if len(block[2]) <= SHORT and yaml.__with_libyaml__ else yaml.SafeLoader
-        with suppress(Exception):  # whatever is wrong with a stranger's metadata, the text can be read without them
+        with suppress(Exception):  # a stranger's metadata may be damaged in any way; the text can be read without it
             data = ModelCardData(**(yaml.load(block[2], loader) or {}), ignore_metadata_errors=True)
     for pattern, instead in HTML.items():
         text = re.sub(pattern, instead, text, flags=re.S | re.I)
@@ -182,7 +182,7 @@ def _take_apart(card: Card) -> None:
 
 
 def _of_row(header: list[str], cells: list[str], heading: str) -> list[Statement]:
-    """A row of two cells is a label and a value; with more, one statement per cell; of a table of epochs, nothing."""
+    """The statements of a row: one of two cells is a label and a value; of a table of epochs there are none."""
     columns = list(map(normal, header))
     if any(is_label("steps", column) for column in columns) or is_label("versions", normal(heading)):
         return []

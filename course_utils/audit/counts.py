@@ -16,8 +16,8 @@ from course_utils.errors import CourseError
 from course_utils.paths import find_folder
 
 HEADS: dict[str, str] = KNOWLEDGE["peft"]["heads"]
-LABELLED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")  # heads that have one row a class
-CLASSES = (2, 1, *range(3, 201))  # that a card's head may have, where nothing says how many
+LABELLED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")  # heads that have one row per class
+CLASSES = (2, 1, *range(3, 201))  # that are tried where nothing says how many a head has
 ALIKE = {entry["config"]["model_type"] for entry in KNOWLEDGE["bases"]}  # architectures whose layers are all alike
 OF_CERTAIN_LAYERS = ("layers_to_transform", "layers_pattern", "rank_pattern", "exclude_modules", "layer_replication")
 
@@ -57,7 +57,7 @@ class Base:
     """The configuration of a base model, and the name of it in sentences."""
 
     name: str
-    config: str  # JSON: it is a key of what has been built
+    config: str  # as JSON, a key of the cache of `built`
 
     def counts(self, adapter: dict[str, Any], task: str | None, classes: int | None = None) -> Iterator[Counts]:
         """What PEFT counts with the `adapter` configuration, for heads of `task` (or any), and `classes` (or any)."""
@@ -73,7 +73,7 @@ class Base:
         if task and task in HEADS and task != "FEATURE_EXTRACTION":
             return [task]
         unlabelled = task == "FEATURE_EXTRACTION" and not adapter.get("modules_to_save")
-        writes = not self.sized(adapter, "MASKED_LM")  # an architecture without this head is there to write text
+        writes = not self.sized(adapter, "MASKED_LM")  # an architecture without this head generates text
         return sorted(HEADS, key=lambda head: (unlabelled or writes) and head in LABELLED)
 
     def sized(self, adapter: dict[str, Any] | None, head: str, classes: int = 2) -> Counts | None:

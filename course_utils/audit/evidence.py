@@ -38,22 +38,22 @@ class Evidence:
 
     @cached_property
     def run(self) -> Run | None:
-        """The run of ours whose adapter `folder` is."""
+        """This project's run whose adapter is `folder`; None where there is none."""
         try:
             return read_run(self.folder.resolve().parent)
-        except (CourseError, OSError, ValueError, KeyError, TypeError):  # no run of ours, or a damaged one
+        except (CourseError, OSError, ValueError, KeyError, TypeError):  # no run of this project, or a damaged one
             return None
 
     @cached_property
     def bases(self) -> list[Base]:
-        """The configurations of the base: what was given, what the adapter names, or else what the card names."""
+        """The bases that may be meant: the given one, those that the adapter names, or else those of the card."""
         named = [self.adapter.base] if self.adapter else []
         found = (known_bases(name) for name in [*named, *self.card.bases])
         return [self.given] if self.given else next(filter(None, found), [])
 
     @cached_property
     def config(self) -> dict[str, Any] | None:
-        """The adapter's configuration, or the one that the card describes; None where it does not."""
+        """The adapter's configuration, or the one that the card describes; None where there is neither."""
         return self.adapter.config if self.adapter else _described(self.card)
 
     @cached_property
@@ -75,7 +75,7 @@ class Evidence:
 
     @cached_property
     def right(self) -> Counts | None:
-        """The counts that every number of the card fits, and what the file stores; None where there are none."""
+        """The first candidate that fits every number of the card and what the file stores; None where none does."""
         stored = self.file.trained if self.file else None
         fitting = (
             counts
@@ -88,7 +88,7 @@ class Evidence:
 
     @cached_property
     def likely(self) -> Counts | None:
-        """The counts that are right, or else those of the likeliest head."""
+        """The counts that are right, or else those of the likeliest head; None where nothing is known."""
         return self.right or next(self.candidates(), None)
 
     def scope(self) -> str:
@@ -127,7 +127,7 @@ def _described(card: Card) -> dict[str, Any] | None:
 
 
 def read_evidence(path: Path | str, adapter: Path | str | None, config: Path | str | None) -> Evidence:
-    """The evidence on a card, given as a file, an adapter's folder or an id of the hub; CourseError without one."""
+    """The evidence on a card, given as a file, an adapter's folder or an id of the hub; CourseError if none."""
     given, place = str(path), Path(path)
     is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", given) and not given.endswith((".md", ".markdown", ".txt"))
     place = _from_hub(given) if is_id and not place.exists() else place

@@ -39,7 +39,7 @@ class Known:
         return list(dict.fromkeys(clause for clause, value in self.values if number.fits(value)))
 
     def verdict(self, number: Number) -> tuple[str, str]:
-        """The one rule: what fits holds; what fits nothing is refuted with a proof, and cannot be checked without."""
+        """Verdict and what was found: a number that fits holds; any other is refuted, or without a proof unchecked."""
         right = self.fitted_by(number)
         refuted = self.values and self.proof and not number.about
         nearest = sorted(self.values, key=lambda pair: abs(_middle(pair[1]) - number.value))

@@ -20,7 +20,7 @@ METRIC_WORDS = {name: re.compile(rf"(?<![a-z])(?:{text})(?![a-z])") for name, te
 
 @dataclass(frozen=True)
 class DataSet:
-    """A public data set: its number of classes, and the examples of each split; `tokens`: scored by the token."""
+    """A public data set: its number of classes, and the examples of each split; `tokens`: scores count tokens."""
 
     names: list[str]
     sizes: dict[str, int]
@@ -28,7 +28,7 @@ class DataSet:
     tokens: bool = False
 
     def named_in(self, text: str) -> bool:
-        """Whether `text` names it, as a word and not as a part of a model's name."""
+        """Whether `text` names the data set, as a word and not as a part of a model's name."""
         return bool(self._pattern.search(text))
 
     @cached_property
@@ -37,7 +37,7 @@ class DataSet:
         return re.compile(rf"(?<![\w-])(?:{names})(?![\w-])", re.I)
 
     def sizes_of(self, split: str | None) -> dict[str, int]:
-        """The splits that a card may mean by `split`: no score is of train, and what is called test is often not."""
+        """Split → examples, of every split that a card may mean by `split`: never train; "test" may mean any other."""
         scored = {name: size for name, size in self.sizes.items() if name != "train"}
         validation = {name: size for name, size in scored.items() if name.startswith("validation")}
         return (validation if split == "eval" else {}) or scored
@@ -73,7 +73,7 @@ def plain(method: str) -> str:
 
 
 def methods_named(text: str) -> list[str]:
-    """The methods that `text` names, plainly: by the titles of the registry, and by PEFT's own types and switches."""
+    """The methods that `text` names, in the form of `plain`: titles of the registry, PEFT's types and switches."""
     text = text.lower().replace("³", "3").replace("(ia)^3", "ia3").replace("(ia)3", "ia3")
     return list(dict.fromkeys(map(plain, _method_names().findall(text))))
 

@@ -56,7 +56,7 @@ class Number:
 
 
 def numbers(text: str, count: bool = False) -> list[Number]:
-    """The numbers that `text` prints; of a `count`, 739.586 has no decimals."""
+    """The numbers that `text` prints; in a `count`, the point of 739.586 groups digits."""
     found = []
     for match in NUMBER.finditer(text):
         before, after = text[: match.start()], text[match.end() :]
@@ -69,7 +69,7 @@ def numbers(text: str, count: bool = False) -> list[Number]:
 
 
 def begins_with_number(value: str) -> bool:
-    """Whether a value is a number with what explains it, and not a sentence or a formula that holds some."""
+    """Whether a value is a number with its explanation, and not a sentence or a formula that contains numbers."""
     return bool(FIRST.match(value) and numbers(value))
 
 

@@ -115,7 +115,7 @@ def part_findings(evidence: Evidence) -> Iterator[Finding]:
 
 
 def share_findings(evidence: Evidence) -> Iterator[Finding]:
-    """Verdicts on the share of trained parameters, by the recomputed counts or else by the card's own."""
+    """Verdicts on the share of trained parameters, by the card's own counts and the recomputed ones."""
     right, trainable = evidence.right, evidence.trainable
     parts = [number.value for number in trainable] or (list(right.trained) if right else [])
     wholes = [number.value for number in evidence.totals] + (list(right.totals) if right else [])

@@ -1,4 +1,4 @@
-"""The scores of a card, checked by what was recorded of them, or by whole numbers of right answers."""
+"""The scores of a card, checked against records of them, or against whole numbers of right answers."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ class Score:
 
     @property
     def is_mean(self) -> bool:
-        """Whether it is a mean over runs, which is no count."""
+        """Whether the score is a mean over runs, and so no count of right answers."""
         return bool(WORDS["mean"].search(f"{self.statement.context} {self.statement.heading}"))
 
     @cached_property
     def named_sets(self) -> list[DataSet]:
-        """The known data sets that are named beside it."""
+        """The known data sets that are named beside the score."""
         return [known for known in SETS if known.named_in(self.statement.context)]
 
     @cached_property
     def sets(self) -> list[DataSet]:
-        """The known data sets that it may be of: those named beside it, or else those of the card."""
+        """The known data sets that the score may be of: those named beside it, or else those of the card."""
         return self.named_sets or self.card.sets
 
     @property
@@ -80,7 +80,7 @@ class Score:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Set → examples that it may be of."""
+        """Set → number of examples that the score may be of."""
         if self.stated_size:
             return {"the stated examples": self.stated_size}
         sets = [known for known in self.sets if not known.tokens]
@@ -149,7 +149,7 @@ def _twins(score: Score, others: list[Score]) -> list[Score]:
 
 
 def _predictions(run: Run | None) -> dict[str, dict[str, Interval]]:
-    """Title of a set → metric → its interval, by the predictions of a run of ours."""
+    """Title of a set → metric → its interval, by the predictions of a run of this project."""
     if not run:
         return {}
     try:
@@ -159,7 +159,7 @@ def _predictions(run: Run | None) -> dict[str, dict[str, Interval]]:
 
 
 def _by_predictions(score: Score, predicted: dict[str, dict[str, Interval]]) -> tuple[Number, Known | None]:
-    """The number to be checked by the run's predictions, the first wrong one if any, and what the predictions give."""
+    """The number to check (a wrong one, if there is any) and the value that the run's predictions give for it."""
     exact = predicted.get(score.statement.of.lower(), {}).get(score.metric)
     if not exact:
         return score.number, None
@@ -246,7 +246,7 @@ def _f1(score: Score, others: list[Score], evidence: Evidence) -> Known:
 
 
 def _perplexity(score: Score, others: list[Score], _: Evidence) -> Known:
-    """The exponential of the loss beside it; it is at least one."""
+    """What a perplexity can be: at least one, and the exponential of the loss beside it."""
     value, loss = score.number.value, score.partner(others, "loss")
     if value < 1:
         return Known([("a perplexity is at least one", (1, inf))])
@@ -281,7 +281,7 @@ BY_METRIC: dict[str, Callable[[Score, list[Score], Evidence], Known]] = {
 def set_findings(evidence: Evidence) -> Iterator[Finding]:
     """Refutes a set that has fewer examples than are stated of it, or more classes than the head can answer.
 
-    A set that a run of ours held out of a known set's training texts has a size of its own.
+    A set that a run of this project held out of a known set's training texts is not refuted.
     """
     data = evidence.run.result.data if evidence.run else None
     own = {(data.titles[name].lower(), n) for name, n in data.sizes.items()} if data else set()

@@ -34,7 +34,7 @@ STORED_TYPES = {  # safetensors' name → how cards call it
 
 
 def base_findings(evidence: Evidence) -> Iterator[Finding]:
-    """Verdicts on the base models that the card names, by the adapter's configuration and by what its file fits."""
+    """Verdicts on the base models that the card names, by the adapter's configuration and its stored parameters."""
     adapter, given = evidence.adapter, evidence.given
     if adapter and adapter.base:
         said = f"adapter_config.json: {adapter.base}."
@@ -137,7 +137,7 @@ def _setting(name: str, statement: Statement, adapter: Adapter, card: Card) -> t
     if not begins_with_number(statement.value):
         return None
     number, *more = (number.as_share for number in numbers(statement.value))
-    leaves_fewer = name == "rank" and card.is_varying  # than the rank that it began with
+    leaves_fewer = name == "rank" and card.is_varying  # fewer than at the start of training
     known = [(f"the adapter has {value:g}", (value, inf) if leaves_fewer else value) for value in plain]
     one_of_several = any(other.fits(value) for other in more for value in plain)
     return Known(known, proof=not one_of_several).verdict(number)
@@ -155,7 +155,7 @@ def _layers(value: str, adapter: Adapter, card: Card) -> tuple[str, str]:
 
 
 def _stored_type(statement: Statement, adapter: Adapter, of_file: bool) -> tuple[str, str] | None:
-    """The verdict on a type of numbers; unless it is called the file's, the base model's type may be meant."""
+    """The verdict on a type of numbers; unless the card speaks of the file, the base model's type may be meant."""
     named = {stored for stored, words in STORED_TYPES.items() if re.search(words, statement.value, re.I)}
     stored = {of for _, of in adapter.tensors.values()}
     if not named or not stored:

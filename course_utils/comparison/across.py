@@ -1,4 +1,4 @@
-"""What other experiments conclude of the same methods: a report keeps its conclusions, and others read them."""
+"""What other experiments conclude of the same methods: a report keeps its own, and other reports read them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def conclude(results: ExperimentRuns) -> Conclusions:
 
 
 def conclude_of_language(results: ExperimentRuns) -> Conclusions:
-    """The same of language models: by how many bits per byte the training of each improves on the base model."""
+    """The conclusions on language models, by the bits per byte that training saves against the base model."""
     before = bits_of_runs(results, column="scores_before")
     saved = {name: before[name] - shares for name, shares in bits_of_runs(results).items()}
     margin, pairs = judge_bits(saved)
@@ -128,9 +128,9 @@ Pairs = list[tuple[PairedComparison, PairedComparison]]  # of the same two metho
 
 
 def disagreements(ours: Conclusions, theirs: Conclusions) -> tuple[Pairs, Pairs]:
-    """The pairs of methods on which two experiments do not say the same, and those on which they do: ours and theirs.
+    """The pairs of methods on which two experiments disagree, and those on which they agree: (ours, theirs).
 
-    Head only is left out. They say the same where both show a difference of one sign, or where neither shows any.
+    Head only is left out. Two experiments agree where both show a difference of one sign, or neither shows any.
     """
     judged = {(pair.first, pair.second): pair for pair in theirs.pairs}
     judged |= {(pair.second, pair.first): pair.swapped() for pair in theirs.pairs}
@@ -142,9 +142,10 @@ def disagreements(ours: Conclusions, theirs: Conclusions) -> tuple[Pairs, Pairs]
 
 @dataclass(frozen=True)
 class Shown:
-    """What experiments say of one pair of methods: the names of those that show the first to be better, …
+    """What experiments show of one pair of methods.
 
-    … of those that show the second to be, and of all that judge the pair.
+    `above` and `below` name the experiments that show the first method to be better or worse; `judged` names all that
+    judge the pair.
     """
 
     first: str
@@ -155,9 +156,9 @@ class Shown:
 
 
 def shown_across(experiments: list[Conclusions]) -> list[Shown]:
-    """What is shown of every pair of methods that two of the experiments judge; head only is left out.
+    """What is shown of every pair of methods that two or more of the experiments judge; head only is left out.
 
-    The first method of a pair is the one that more of them show to be ahead.
+    The first method of a pair is the one that more experiments show to be better.
     """
     verdicts: dict[tuple[str, str], dict[str, PairedComparison]] = {}
     for own in experiments:

@@ -15,7 +15,7 @@ from course_utils.inputs.sources import CLEAR_RATING, side
 
 RATING_BINS = (0.0, CLEAR_RATING, 1.0, 1.5, 2.0, 2.5, 3.0)  # lower ends, of the absolute mean rating
 HUMAN = "human"  # one rater, in a column that otherwise names methods
-PANELS = 200  # of as many raters, drawn from those of a sentence
+PANELS = 200  # drawn for each sentence from its raters, each of as many raters
 
 
 def cohens_kappa(predicted: dict[str, pd.DataFrame]) -> pd.DataFrame:

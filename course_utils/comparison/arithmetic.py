@@ -20,13 +20,13 @@ MOMENTS = 2  # that AdamW keeps for a trained number
 
 
 def work_of_a_text(config: RunConfig, tokens: int = TOKENS) -> dict[str, float]:
-    """What a training step computes and keeps for a text of so many tokens, in a batch of such texts.
+    """What a training step computes and keeps for a text of `tokens` tokens, in a batch of such texts.
 
     `forward` and `backward` are the floating-point operations of the matrix products, as PyTorch counts them while the
     adapted model computes on the meta device, without our speed-ups; putting four bits back into a matrix is no
     product, and not counted. `activations` are the bytes, in 32 bits, that the forward pass keeps for the backward
-    one, weights apart. All are nan for the few architectures that look at a value on their way, which the meta device
-    does not have.
+    one, weights apart. All are nan for the few architectures whose forward pass reads the value of a tensor: a tensor
+    on the meta device has none.
     """
     model = (
         METHODS[config.method]
@@ -63,7 +63,7 @@ def kept_by_forward(model: nn.Module, **inputs: torch.Tensor) -> tuple[Any, int]
 
 @measurement
 def work_by_method(results: ExperimentRuns) -> dict[str, dict[str, float]]:
-    """Method with runs → `work_of_a_text` of its first."""
+    """Method with runs → `work_of_a_text` of its first run."""
     return {run.config.method: work_of_a_text(run.config) for run in results.first_of_each()}
 
 

@@ -88,7 +88,7 @@ def read_axis(results: ExperimentRuns, factor: str) -> list[Series]:
 
 def at_best_rate(results: ExperimentRuns, method: str, study: str) -> list[Run]:
     """The runs of `method` in `study`, or in a study that differs in the learning rate alone and has the better
-    validation accuracy. The main runs, whose rate was searched, are always their own.
+    validation accuracy. For `study` "main", whose rate was searched, these are the main runs.
     """
     names = [study, *at_other_rates(results.experiment, method, study)]
     return max(filter(None, (results.of(method, name) for name in names)), key=_validation_accuracy, default=[])
@@ -105,7 +105,7 @@ def at_other_rates(experiment: Experiment, method: str, study: str) -> list[str]
 
 
 def _on_shared_seeds(series: Series) -> Series | None:
-    """`series` with the seeds that all its points have; None where these are none, or it has one point."""
+    """`series` with the seeds that all its points have; None without such a seed or with fewer than two points."""
     points = series.points
     refuse_strays([run for runs in points.values() for run in runs], series.varies)
     shared = set.intersection(*({run.config.seed for run in runs} for runs in points.values())) if points else set()
@@ -153,9 +153,9 @@ def contrasts(
 
     A contrast's variance between seeds is its own or the mean of all, whichever is larger. The degrees of freedom of
     the mean count a contrast by its share in the mean, and at most `independent` contrasts: by default all.
-    Simulated with 3 seeds, 5 methods and 3 sizes without interaction (tests/comparison/test_axes.py), one of the 20
-    contrasts or more was called different in 1 to 4% of experiments, in 2 to 8% where one method's seeds lie four times
-    as far apart as the others'.
+    In simulations with 3 seeds, 5 methods and 3 sizes without interaction (tests/comparison/test_axes.py), at least one
+    of the 20 contrasts was called different in 1 to 4% of experiments, and in 2 to 8% where one method's seeds lie four
+    times as far apart as the others'.
     """
     arrays = {key: frame.to_numpy(float) for key, frame in values.items()}
     several = [array for array in arrays.values() if len(array) > 1]
@@ -228,8 +228,8 @@ def interactions(series: list[Series], reference: Any) -> dict[tuple[str, str, A
 class Leaders:
     """The adapter method with the highest mean at each value of a factor, and whether a change of it is shown.
 
-    At some values another method leads than at the `reference`. `turns` maps each of them to how far the reference's
-    leader gains on that other method between the value and the reference.
+    At some values another method leads than at the `reference`. `turns` maps each such value to how much the
+    reference's leader gains on that other method between the value and the reference.
     """
 
     reference: Any
@@ -240,10 +240,10 @@ class Leaders:
 def leaders(
     series: list[Series], changes: Mapping[tuple[str, str, Any], Contrast], reference: Any, favourite: str = ""
 ) -> Leaders | None:
-    """Who leads where, of the adapter methods that have every value; None where not two of them have all.
+    """Which adapter method leads at each value; None where fewer than two have every value, or none the `reference`.
 
-    `changes` are the `interactions` of all of them. `favourite` leads at the reference, where more seeds than these
-    have shown it.
+    `changes` are the `interactions` of all of them. `favourite`, if given, counts as the leader at the reference, as
+    more seeds than these have shown.
     """
     adapters = {own.method: own for own in series if not METHODS[own.method].is_baseline}
     values = max((list(own.points) for own in adapters.values()), key=len, default=[])

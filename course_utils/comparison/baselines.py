@@ -1,7 +1,7 @@
 """Baselines that fine-tune nothing: the largest class, a linear classifier on words, and one on the frozen base model.
 
-They take seconds, and fine-tuning has to be better than they are. They read the sets of the main runs. They have no
-seeds: for their intervals only the texts are drawn again.
+Fitting a baseline takes seconds, and fine-tuning has to be better. Baselines read the sets of the main runs. They have
+no seeds, so that their intervals draw only the texts again.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def word_features(config: RunConfig, train: pd.DataFrame) -> Any:
 
 
 def frozen_features(config: RunConfig, train: pd.DataFrame) -> Any:
-    """The base model's last hidden states, their mean over a text's tokens, each brought to one scale."""
+    """The mean of the base model's last hidden states over a text's tokens, each feature standardised."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -141,7 +141,7 @@ def _fitted(baseline: Baseline, config: RunConfig, sets: dict[str, pd.DataFrame]
     from sklearn.metrics import log_loss
 
     train, validation = sets["train"], sets["validation"]
-    features = baseline.features(config, train)  # type: ignore[misc]  # only one has none
+    features = baseline.features(config, train)  # type: ignore[misc]  # only the majority class has none
     start = time.perf_counter()
     known, judged = features.fit_transform(train), features.transform(validation)
 

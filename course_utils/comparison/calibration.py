@@ -1,4 +1,4 @@
-"""Are predicted probabilities right? Temperature scaling, fitted on validation, and what it changes on a test set."""
+"""Calibration of predicted probabilities on a test set, before and after temperature scaling fitted on validation."""
 
 from __future__ import annotations
 

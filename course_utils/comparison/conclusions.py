@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MINIMUM_SEEDS = 3
 SIMULATED_SEEDS = (3, 5)
-SPREADS = (1.0, 3.0)  # between seeds, in multiples of the observed one
+SPREADS = (1.0, 3.0)  # of seeds, in multiples of the observed spread
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Judgement:
     adapters: list[str]  # the adapter methods with enough seeds
     baselines: list[str]  # likewise
     best: str  # the most accurate adapter method; of those with few seeds where none has enough; empty where none ran
-    accuracy: float  # its mean
+    accuracy: float  # mean accuracy of `best`
     margin: float  # within which two methods are equivalent
     pairs: list[PairedComparison]  # of all methods with enough seeds
 
@@ -123,7 +123,7 @@ def bought(results: ExperimentRuns) -> list[Bought]:
         name: pd.concat([baselines[name] == results.predictions.labels] * len(tuned[best])).set_axis(tuned[best].index)
         for name in fitted
     }
-    pairs = compare_pairs({best: tuned[best]} | answers, margin=0.0)  # nobody asks whether they are equivalent
+    pairs = compare_pairs({best: tuned[best]} | answers, margin=0.0)  # equivalence is not asked for
     return [Bought(pair, seconds[best], seconds[pair.second]) for pair in pairs if pair.first == best]
 
 
@@ -148,9 +148,9 @@ def verdicts(
 ) -> list[str]:
     """What may be said of methods with these answers, in sentences; arguments as `judge` takes them.
 
-    For an inconclusive pair the sentence says which differences the design would have seen. The last sentences give the
-    design's power, and how often the rule finds a difference where there is none. A method with fewer than three seeds
-    is left out of every conclusion, and a sentence says so.
+    For an inconclusive pair the sentence says which differences the design would have detected. The last sentences give
+    the design's power, and how often the rule finds a difference where there is none. A method with fewer than three
+    seeds is left out of every conclusion, and a sentence says so.
     """
     judged = judge(correct, by_raters)
     filters: dict[str, Any] = {"in_points": difference_in_points, "sight": _sight, "typical": _typical}
@@ -175,7 +175,7 @@ def verdicts(
 def error_rates(correct: Mapping[str, pd.DataFrame]) -> dict[int, list[float]]:
     """How often the rule finds a difference where there is none: number of seeds → a share for each of `SPREADS`.
 
-    The first is the number that all methods of `correct` have, then the others of `SIMULATED_SEEDS`.
+    The first is the number of seeds that all methods of `correct` share; then come those of `SIMULATED_SEEDS`.
     """
     if len(correct) < 2:
         return {}
@@ -199,7 +199,7 @@ def _typical(shares: list[float], unit: str, digits: int = 0) -> str:
 
 
 def _sight(power: Power) -> str:
-    """Which of 1, 1.5 and 2 points the design would see four times out of five, and which not."""
+    """Which differences of 1, 1.5 and 2 points the design would detect in 80% of cases, and which not."""
     seen = [difference for difference in DIFFERENCES if power.sees(difference)]
     unseen = [difference for difference in DIFFERENCES if difference not in seen]
     if not seen:

@@ -60,7 +60,7 @@ def keep_random_ranks(model: nn.Module, keep: int, seed: int) -> None:
 def prune_entries(model: nn.Module, share: float) -> None:
     """Set to zero, in place, the `share` of a LoRA `model`'s entries of A and B that are smallest in magnitude."""
     layers = lora_layers(model).values()
-    for side in ("lora_A", "lora_B"):  # each among its own, as B begins at zero and stays the smaller one
+    for side in ("lora_A", "lora_B"):  # A and B apart: B begins at zero and stays smaller
         factors = [getattr(layer, side)["default"].weight for layer in layers]
         least = torch.cat([factor.abs().flatten() for factor in factors]).quantile(share)
         for factor in factors:

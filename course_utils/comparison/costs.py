@@ -9,7 +9,7 @@ from course_utils.comparison.evaluation_costs import MERGED
 from course_utils.comparison.tables import ExperimentRuns, comparison_frame
 from course_utils.stats import CrossedBootstrap, Interval
 
-SURE = 0.95  # share of draws from which on a method counts as being on a front
+SURE = 0.95  # least share of draws at which a method counts as being on a front
 OF_RUNS = ["parameters_adapter", "bytes_adapter", "bytes_base_model", "peak_memory_bytes", "step_ms_median"]
 
 
@@ -50,8 +50,7 @@ def time_interval(times: pd.Series) -> Interval:
 def front_shares(draws: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """In which share of `cost_draws` a method is on the Pareto front of accuracy and a cost: one row per method.
 
-    A method is on the front if no other is as cheap and as accurate and better in one of the two; equals do not
-    dominate each other.
+    A method is on the front if no other is at least as cheap and at least as accurate, and better in one of the two.
     """
     accuracy = draws["accuracy"]
     return pd.DataFrame(

@@ -45,7 +45,7 @@ class Domain:
 
 @cache  # its exhibit and the advice ask for it
 def read_domains(results: ExperimentRuns) -> list[Domain]:
-    """The test set, then every further set of the main runs; empty where there is no further one, or one adapter."""
+    """The test set, then every further set of the main runs; empty without a further set or without two adapters."""
     titles = evaluation_sets(results)
     correct = {}
     for of in titles:
@@ -79,7 +79,7 @@ def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:
     """One row per method: texts, before, after, and change with its ends low and high, in points.
 
     The means are over seeds; the ends are those of a t interval over seeds (95%), nan with one seed. Empty where no run
-    recorded it.
+    recorded forgetting.
     """
     rows = []
     for name in results.experiment.methods:

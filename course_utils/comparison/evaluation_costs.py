@@ -48,11 +48,11 @@ def evaluation_times(runs: dict[str, Run], sentences: int = 256, turns: int = 7)
 def evaluation_memory(runs: dict[str, Run], sentences: int = 256) -> dict[str, int]:
     """Model, of those of `evaluation_times` → the bytes that it and its work take while it classifies; 0 if unknown.
 
-    They are the highest memory of a process less what it held before the model was loaded. What loading takes beside
-    that for a moment is not counted. On a CPU every model has a process of its own, a fork of this one: memory that
-    another model has left would be used again.
+    The bytes are the highest memory of a process less what the process held before the model was loaded. Temporary
+    memory of the loading is not counted. On a CPU every model has a process of its own, a fork of this one: in a shared
+    process a model would use the memory that another has freed, and too little would be counted.
     """
-    import bitsandbytes  # noqa: F401  or the first model that needs one of the two would pay for its code
+    import bitsandbytes  # noqa: F401  else the import would count for the first model that needs it
     import peft  # noqa: F401
 
     config = next(iter(runs.values())).config

@@ -19,10 +19,10 @@ COLLAPSE = 0.15  # of accuracy: a method that loses so much at another rate has 
 
 
 def search_trials(runs: ExperimentRuns) -> pd.DataFrame:
-    """One row per rate that was tried: method, learning_rate, what the task is searched by, fingerprint, best.
+    """One row per rate that was tried: method, learning_rate, the task's `searched_by` metrics, fingerprint, best.
 
-    Of classification that is nll and accuracy on validation. Means over the seeds of the search; the fingerprint is
-    that of the first. A method's best has the best likelihood; of equals, the best accuracy.
+    The metrics are means over the seeds of the search, on validation: nll and accuracy for classification. The
+    fingerprint is that of the first seed. A method's best rate is the best by the first metric; of equals, by the next.
     """
     task = TASKS[runs.experiment.shared.task]()
     rows = [
@@ -49,10 +49,10 @@ def _best_first(trials: pd.DataFrame, task: Task) -> pd.DataFrame:
 def search_table(trials: pd.DataFrame) -> pd.DataFrame:
     """One row per method: best rate, accuracies around it, and the accuracy to expect of the best of 1, 2, … trials.
 
-    The accuracies are those at the next lower rate, at the best and at the next higher one. The accuracy to expect of
-    k trials is a mean over all choices of k of the method's trials; of each choice the likelihood picks one (Dodge et
-    al. 2019, section 3, there with replacement). All are of the validation texts, in per cent; nan where there is no
-    such trial.
+    Columns: rate; below, at and above, the accuracies at the next lower rate, at the best and at the next higher one;
+    1, 2, …, the accuracy to expect. For k trials that is a mean over all choices of k of the method's trials, of which
+    the likelihood selects one (Dodge et al. 2019, section 3, there with replacement). Accuracies are those on the
+    validation texts, in per cent; nan where there is no such trial.
     """
     rows: dict[Any, dict[Any, Any]] = {}
     for method, own in trials.groupby("method"):

@@ -17,7 +17,7 @@ from course_utils.tasks.classification import Classification
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
 
-APART = 64  # tokens from the lower to the upper quartile of length, from which on length is looked at
+APART = 64  # least interquartile range of length, in tokens, at which accuracy is shown by length
 SHORTEST, LONGEST = 0, 3  # quarters
 UNCUT = 10**6  # tokens of a text at most
 
@@ -47,7 +47,7 @@ def text_lengths(config: RunConfig) -> pd.Series:
 
 
 def differ_enough(lengths: pd.Series) -> bool:
-    """Whether the middle half of `lengths`, in tokens, is wide enough to ask what length does."""
+    """Whether the interquartile range of `lengths`, in tokens, is at least `APART`."""
     return bool(lengths.quantile(0.75) - lengths.quantile(0.25) >= APART)
 
 

@@ -1,6 +1,6 @@
 """What a comparison cannot compute from records, because it needs weights or a clock: measured once, and kept.
 
-The workflow's step `measure` does it before chapter 06 is run, which then reads what was found.
+The workflow's step `measure` comes before chapter 06, which reads what the step found.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Measure = Callable[["ExperimentRuns"], Any]
 
 
 def measurement(measure: Measure) -> Measure:
-    """A function that measures an experiment's runs, made to keep what it finds, as JSON holds it.
+    """Decorate a function that measures an experiment's runs, so that what it finds is kept as JSON.
 
-    For the same runs and code the function returns what was kept; where records are read, it returns what they hold.
-    Frames become dicts by column, series dicts by index.
+    For the same runs and code the function returns what was kept; where records are read, it returns what they hold,
+    and raises CourseError where they lack it. Frames become dicts by column, series dicts by index.
     """
     name = measure.__name__
 
@@ -51,7 +51,7 @@ def measurement(measure: Measure) -> Measure:
 
 
 def mark_as_up_to_date(results: ExperimentRuns) -> None:
-    """Give the file of what was measured today's time: nothing in it is older than the runs."""
+    """Set the time of the file of measurements to now: nothing in the file is older than the runs."""
     (runs_folder() / results.experiment.name / MEASURED).touch()
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
 
 RUN_RECORDS = "records.jsonl.gz"  # a line a run: its result.json
-PREDICTIONS = "predictions.parquet"  # a row an evaluated text, a column a run and what `_scores_of` has of it
+PREDICTIONS = "predictions.parquet"  # a row per evaluated text, a column per run and column of `_scores_of`
 OF_ALL = "updates.parquet"  # the runs' own files of that name, below each other
 BASELINE_PREDICTIONS = "baselines.parquet"  # as the workflow computed them
 MEASURED = "measured.json"  # what the comparison measured with weights or a clock
@@ -87,7 +87,7 @@ class PublishedRun(Run):
     """A run of which only the record is there; `folder` is the folder of all records."""
 
     def predictions(self) -> pd.DataFrame:
-        """As any run's, but from every score of a class the score of the first is subtracted."""
+        """As any run's, but from the score of every class that of the first class is subtracted."""
         text, columns = _text(self.config), _columns(self.config, len(self.result.data.class_names))
         table = _predictions_of_all(self.folder)[[*text, *columns]].dropna()
         found = table[columns].to_numpy()
@@ -206,9 +206,9 @@ def published_chapter(experiment: Experiment, name: str) -> bytes | None:
 def restore_runs(experiment: Experiment) -> list[RunConfig]:
     """Put every run of `experiment` that the published records hold among the runs, without its weights.
 
-    Returns what was restored. Only runs of today's settings, data and base model are, and of today's code unless old
-    runs are kept. Not restored are runs that are there already, and runs whose weights a chapter or the comparison
-    reads. Raises CourseError where the records are missing or damaged.
+    Returns what was restored. A run must have today's settings, data and base model, and today's code unless old runs
+    are kept. Not restored are runs that are there already, and runs whose weights a chapter or the comparison reads.
+    Raises CourseError where the records are missing or damaged.
     """
     restored = []
     published = published_runs(experiment)

@@ -29,8 +29,9 @@ GATED, WHOLE, OTHER_RANK, CUT, CUT_TRAINED, BY_LOT, ENTRIES, GRADUALLY = WAYS = 
 class Sized:
     """Runs at one setting of one way to a smaller adapter.
 
-    `numbers` are those that store its effective size (`directions_needed`), mean over seeds: each direction of a layer
-    (out, in) takes out + in. `correct` holds booleans (seeds, test texts).
+    `numbers` is how many numbers store the effective size (`directions_needed`), mean over seeds: each direction of a
+    layer (out, in) takes out + in. For pruned entries it is how many are left. `correct` holds booleans (seeds, test
+    texts).
     """
 
     way: str
@@ -55,7 +56,7 @@ def ways_to_less(results: ExperimentRuns) -> tuple[Series, list[Sized]] | None:
 
     A finished adapter of the gated method's control is cut to the effective size of each gated run of its seed: by the
     singular values of ΔW, with and without training on, and by lot. Its entries are pruned by magnitude, at once and
-    while it is trained on. The control of another rank is trained with the scale of the main runs. Raises CourseError
+    during further training. The control of another rank is trained with the scale of the main runs. Raises CourseError
     where the runs differ in anything else.
     """
     if (found := sized_ways(results)) is None:

@@ -164,9 +164,9 @@ class Predictions:
 def read_runs(experiment: Experiment) -> ExperimentRuns:
     """All runs of `experiment`; one that cannot be used does not stop the others, and is listed with its reason.
 
-    A run that is missing, damaged, or of other settings, data or base model is not used. Nor is a run that other code
-    made than today's; where old runs are kept or records are read, than that of most runs. So no mean is taken over
-    runs of different code.
+    A run that is missing, damaged, or of other settings, data or base model is not used. Nor is a run of other code
+    than today's, or than that of most runs where old runs are kept or records are read. So no mean is taken over runs
+    of different code.
     Raises CourseError where published records are to be read that are missing or damaged.
     """
     if from_records():
@@ -224,7 +224,7 @@ def _read(config: RunConfig) -> Run | MissingRun:
 def _find(config: RunConfig, published: dict[str, PublishedRun]) -> Run | MissingRun:
     if not (run := published.get(run_name(config))):
         return MissingRun(config, NO_RECORD)
-    if run.config != config.model_copy(update={"precision": run.config.precision}):  # it may be this processor's
+    if run.config != config.model_copy(update={"precision": run.config.precision}):  # auto depends on the processor
         return MissingRun(config, "made with other settings")
     return run
 
@@ -368,7 +368,7 @@ def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
     Metrics of the predicted classes are means over seeds with 95% intervals of the crossed bootstrap; parameters and
     bytes are means, times (ms, s) and peak memory medians over seeds. Published figures follow where the set has some.
     Columns: method, title, seeds, seeds_planned, status, n, accuracy, accuracy_low, accuracy_high, likewise F1 and any
-    other of these metrics, and those of `COLUMNS` from learning_rate on.
+    other of these metrics, learning_rate, and the columns of `COLUMNS` that have an aggregate.
     """
     predictions = read_predictions(results, study)
     labels = predictions.labels.to_numpy()
@@ -432,7 +432,7 @@ def metrics_shown(summary: pd.DataFrame) -> list[str]:
 
 
 def accuracy_in_per_cent(summary: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a `summary_table` that we computed, with estimate, low and high in per cent, as figures take them."""
+    """The rows of a `summary_table` that are not published figures, with estimate, low and high in per cent."""
     ours = summary[(summary["seeds"] > 0) | summary["method"].isin(BASELINES)]
     return ours.assign(**{end: 100 * ours[f"accuracy{column}"] for end, column in ENDS.items()})
 

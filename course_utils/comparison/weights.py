@@ -21,7 +21,7 @@ def has_updates(run: Run) -> bool:
 
 
 def updates_of(run: Run) -> pd.DataFrame:
-    """`layer_facts` of a finished `run`: as it recorded them, else, where its record is older, from its weights.
+    """`layer_facts` of a finished `run`: as it recorded them, or else from its weights.
 
     Raises CourseError where there is neither.
     """

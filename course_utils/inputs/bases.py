@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from course_utils.tasks.base import Task
 
-# Nobody is asked to convert a repository that holds only pickles; it is refused.
+# A repository that holds only pickles is refused; nobody is asked to convert it.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # about a library's code
 
-# A model is data: its own code is never run. Left unsaid, transformers would ask whoever sits at the terminal.
+# A model is data: its own code is never run. Without this option, transformers would ask at the terminal.
 NO_CODE = {"trust_remote_code": False}
 
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
@@ -109,12 +109,12 @@ class Base:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether it is the encoder or the decoder from the package index."""
+        """Whether the base is the encoder or the decoder from the package index."""
         return self.name in EMBEDDED_FOLDERS
 
     @property
     def is_local(self) -> bool:
-        """Whether it lies on this machine, so that no hub is asked."""
+        """Whether the base lies on this machine, so that no hub is asked."""
         return os.path.isdir(self.location)
 
     @cached_property
@@ -139,7 +139,7 @@ class Base:
 
     @property
     def facts(self) -> Facts:
-        """What a card says of it."""
+        """What a card says of the base model."""
         on_hub = find_folder(self.name) is None and HUB_ID.fullmatch(self.name)
         return FACTS.get(self.name) or (Facts(self.name, hub_id=self.name) if on_hub else Facts(code_span(self.name)))
 
@@ -177,7 +177,7 @@ class Base:
         return hash_of("\n".join(lines))
 
     def config(self) -> PretrainedConfig:
-        """Its transformers configuration."""
+        """The model's configuration in transformers."""
         from transformers import AutoConfig
 
         with self._loading():
@@ -195,7 +195,7 @@ class Base:
         return tokenizer
 
     def without_weights(self, task: Task) -> nn.Module:
-        """Its architecture with the head of `task`, on the meta device."""
+        """The model's architecture with the head of `task`, on the meta device."""
         import torch
 
         config = self.config()
@@ -235,7 +235,7 @@ class Base:
         finally:
             logging.set_verbosity(verbosity)
         heads = _beside_encoder(model)
-        # Left at random, and in silence; BERT's pooler may be, since masked-language models come without.
+        # transformers leaves missing weights random, unreported. BERT's pooler may be: masked-language models lack it.
         absent = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
         missing = [name for name in absent if not in_head(name, heads) and ".pooler." not in name]
         if missing:
@@ -265,7 +265,7 @@ class Base:
 def _transformer_in(folder: Path, name: str) -> Path:
     """The folder of the model in `folder`: itself, or the transformer of a sentence-transformers model.
 
-    Raises CourseError where it is none, or its weights are not whole.
+    Raises CourseError where the folder holds no model, or not all of its weights.
     """
     if os.path.isfile(folder / "modules.json"):
         with explained(f"base_model={name}: modules.json cannot be read", "save the model again"):
@@ -372,7 +372,7 @@ def target_modules(model: nn.Module, names: tuple[str, ...] = ()) -> list[str]:
     """Names of the layers of `model` that settings mean by `names`: the name of a layer means that layer.
 
     "all-linear" stands for the encoder's linear layers, none of the head, by their full names; "query-value", or no
-    name at all, for the usual targets of the architecture. CourseError, listing its layers, where these are not known.
+    name at all, for the usual targets of the architecture. CourseError, listing the layers, where those are not known.
     """
     if names == (ALL_LINEAR,):
         return list(linear_layers(model))
@@ -387,7 +387,7 @@ def target_modules(model: nn.Module, names: tuple[str, ...] = ()) -> list[str]:
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
-    """Name, as the encoder names it → layer."""
+    """Name, as the encoder names it → linear layer, a Conv1D of GPT-2 included."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D  # GPT-2's, which keeps its weight as (in, out)
 
@@ -404,7 +404,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def first_target(model: nn.Module, names: tuple[str, ...] = ()) -> tuple[str, nn.Linear]:
-    """Name and layer of the first of `model`'s linear layers called one of `names`; none: query and value."""
+    """Name and module of the first layer of `model` that settings mean by `names`, as `target_modules` reads them."""
     endings = tuple(f".{name}" for name in target_modules(model, names))
     return next((name, module) for name, module in model.named_modules() if name.endswith(endings))
 

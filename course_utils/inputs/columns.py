@@ -144,7 +144,7 @@ def _chosen(columns: Columns, names: list[str], file: str, needs_label: bool) ->
         chosen["text"] = found
     if (
         needs_label and len(names) == 2 and len(chosen) == 1 and {"text", "label"} & chosen.keys()
-    ):  # the other one is the other
+    ):  # the column that is left has the role that is left
         [missing], [other] = {"text", "label"} - chosen.keys(), set(names) - {*chosen.values()}
         chosen[missing] = other
     for role in ("text", "label"):

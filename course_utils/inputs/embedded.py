@@ -105,11 +105,11 @@ class Bundle:
         return folder
 
     def fetch(self) -> None:
-        """Put the bundle under assets/; a bundle that is there is read as a whole, and rebuilt if damaged."""
+        """Put the bundle under assets/; a bundle that is there is checked as a whole, and rebuilt if damaged."""
         folder = assets_folder()
         remedy = "they need 200 MB, the decoder 900, in a folder that you may write to; set COURSE_ASSETS to one"
         with explained(f"cannot write the assets into {folder}", remedy, OSError):
-            if self._fault(folder, read="") is None:  # asked before the lock, for they may lie where nobody may write
+            if self._fault(folder, read="") is None:  # before the lock: the folder may be read-only
                 _say(f"assets are whole: {relative_to_project(folder)}")
                 return
             folder.mkdir(parents=True, exist_ok=True)
@@ -169,7 +169,7 @@ class Bundle:
 
 
 def fetch() -> None:
-    """Put the embedded encoder and sentences under assets/; those that are there are read, and rebuilt if damaged."""
+    """Put the embedded encoder and sentences under assets/; what is there is checked, and rebuilt if damaged."""
     ENCODER.fetch()
 
 

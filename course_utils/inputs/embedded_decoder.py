@@ -44,7 +44,7 @@ def embedded_decoder() -> Path:
 
 
 def fetch() -> None:
-    """Put the embedded decoder under assets/; one that is there is read, and rebuilt if damaged."""
+    """Put the embedded decoder under assets/; a decoder that is there is checked, and rebuilt if damaged."""
     BUNDLE.fetch()
 
 

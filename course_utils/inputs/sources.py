@@ -54,7 +54,7 @@ class Source:
         raise NotImplementedError
 
     def read_further(self, name: str) -> pandas.DataFrame:
-        """One of the `further` sets: text and label."""
+        """One of the `further` sets: text, mean_rating and label."""
         return rated_sentences(name, two_classes)
 
     def check(self, setting: str = "data") -> None:
@@ -69,7 +69,7 @@ class Source:
 
 
 def two_classes(mean: float) -> int | None:
-    """0 (negative) or 1 (positive) of a mean rating from −4 to +4; None where it takes no side."""
+    """0 (negative) or 1 (positive) of a mean rating from −4 to +4; None where the mean takes no side."""
     return None if abs(mean) < CLEAR_RATING else int(mean > 0)
 
 
@@ -127,9 +127,9 @@ class Domains(Source):
 class Hub(Source):
     """A data set of the hub: `path` is its id there, `part` the name of a configuration.
 
-    With a branch, a tag or no `revision`, the commit of today is read; one process asks for it once. `copy` is a folder
-    that is read in place of the hub where it is there, seen from the project's root; its classes, in their order, are
-    called as those of the source.
+    With a branch, a tag or no `revision`, the commit of today is read; one process asks for it once. `copy` is a
+    folder, seen from the project's root, that is read instead of the hub where it exists; its classes, in their order,
+    take the names of the source's.
     """
 
     path: str = ""
@@ -159,7 +159,7 @@ class Hub(Source):
         )
         with explained(f"{setting}={self.name}: it could not be loaded from the hub", remedy):
             commit = _commit(self.path, self.revision)
-            # The prefix, or a folder of that name would be read instead.
+            # Without the prefix, a folder of that name would be read instead.
             try:
                 builder = datasets.load_dataset_builder(f"hf://datasets/{self.path}", self.part, revision=commit)
             except ValueError as error:

@@ -72,7 +72,7 @@ class _Reading:
     prefix: str
     class_names: tuple[str, ...]
     understood: list[str]
-    is_like: Source  # what it has further sets of
+    is_like: Source  # the source whose further sets belong to it
     revision: str | None
     spare: pandas.DataFrame | None = None
 
@@ -305,7 +305,7 @@ class _Kept(dict[int, str | None]):
 
     def __missing__(self, code: int) -> str | None:
         character, category = chr(code), unicodedata.category(chr(code))
-        is_emoji = category == "So" or (category == "Sk" and code >= 0x1F000)  # a colour of skin
+        is_emoji = category == "So" or (category == "Sk" and code >= 0x1F000)  # a modifier for the colour of skin
         is_variant = 0xFE00 <= code <= 0xFE0F  # how the character before it is drawn
         kept = character if (category[0] in "LMN" or is_emoji) and not is_variant else None
         self[code] = " " if character.isspace() else kept

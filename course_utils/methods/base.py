@@ -95,7 +95,7 @@ class Method:
     marker: ClassVar[str]  # matplotlib marker
     color: ClassVar[str]
     baseline: ClassVar[Baseline] = None  # what the others are measured against
-    control: ClassVar[str | None] = None  # the method that it is without the idea that it is named for
+    control: ClassVar[str | None] = None  # the method that is left without the idea in this one's name
     peft_type: ClassVar[str] = "LORA"  # what adapter_config.json says
     picture: ClassVar[Picture] = Picture()
     four_bit_base: ClassVar[bool] = False
@@ -105,15 +105,15 @@ class Method:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it is a floor or a ceiling, and has no adapter."""
+        """Whether the method is a floor or a ceiling, and has no adapter."""
         return self.baseline is not None
 
     def trained_numbers(self, out: int, into: int, settings: Any) -> int:
-        """How many numbers it trains on a linear layer of a weight (out, into)."""
+        """How many numbers the method trains for a linear layer of weight (out, into)."""
         raise NotImplementedError
 
     def in_four_bits(self, settings: Any) -> bool:
-        """Whether it trains beside frozen weights that are kept in 4 bits: it always does, or `settings` say so."""
+        """Whether the frozen weights are kept in 4 bits: always with this method, or because `settings` say so."""
         return self.four_bit_base or getattr(settings, "four_bit", False)
 
     def load_base(self, base: Base, task: Task, precision: str, settings: Any) -> nn.Module:
@@ -129,7 +129,7 @@ class Method:
         from peft import get_peft_model, prepare_model_for_kbit_training
 
         if self.in_four_bits(settings):
-            # Recomputing activations would make these runs alone pay for memory that none of the others lacks.
+            # Recomputing activations would slow these runs alone, and save memory that is not scarce.
             model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         return get_peft_model(model, self.adapter_config(model, settings))
 
@@ -168,11 +168,11 @@ class Method:
         if not (folder / "adapter" / "adapter_model.safetensors").is_file():  # PEFT would take a pickle instead
             raise CourseError(f"{relative_to_project(folder)} lacks adapter/adapter_model.safetensors; run it again.")
         failure = f"PEFT cannot load the adapter in {relative_to_project(folder)}"
-        with explained(failure, "delete the folder and run it again"):  # for it may be a stranger's
+        with explained(failure, "delete the folder and run it again"):  # the adapter may be a stranger's
             return PeftModel.from_pretrained(base, folder / "adapter").eval()
 
     def load_merged(self, base: nn.Module, folder: Path) -> nn.Module:
-        """The trained model as a plain classifier: ΔW is added to W₀, and there is no adapter.
+        """The trained model without an adapter: ΔW is added to W₀.
 
         Weights in 4 bits are dequantised first: merging into them would round ΔW away.
         """
@@ -204,7 +204,7 @@ class Method:
         return adapter_config.get("peft_type") == self.peft_type and not adapter_config.get("use_dora")
 
     def measurements(self, model: nn.Module, settings: Any) -> dict[str, Any]:
-        """What only this method has to report, for `result.json`."""
+        """What this method alone measures, for `result.json`: name → value, or name → layer → value."""
         from course_utils.inputs.nf4 import quantisation_error
 
         if not self.in_four_bits(settings):

@@ -1,4 +1,4 @@
-"""The gates of Sparse LoRA: put in, driven to zero, folded away (Ding et al. 2023, section 3)."""
+"""The gates of Sparse LoRA: added, driven to zero, folded into B (Ding et al. 2023, section 3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from transformers import TrainerCallback
 
-SMALLEST = 0.01  # part of the largest rank's size that a surviving rank has at least
+SMALLEST = 0.01  # least size of a surviving rank, as a share of the largest rank's
 
 
 class Gate(nn.Module):

@@ -9,7 +9,7 @@ from course_utils.methods.base import FourBits, LowRankSettings, Method, Picture
 
 
 def one_product_forward(layer, x):
-    """HiRA as x(W₀ ⊙ (1 + BA))ᵀ, one product of matrices where PEFT takes two; exact, as it has no dropout."""
+    """HiRA as x(W₀ ⊙ (1 + BA))ᵀ, one product of matrices where PEFT takes two; exact, as HiRA has no dropout here."""
     from torch.nn.functional import linear
 
     base = layer.get_base_layer()

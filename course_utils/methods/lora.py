@@ -39,7 +39,7 @@ class Lora(Method):
             r=settings.rank,
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
-            use_rslora=getattr(settings, "use_rslora", False),  # gates set the scale of each layer by alpha
+            use_rslora=getattr(settings, "use_rslora", False),  # Sparse LoRA lacks it: alpha keeps a layer's scale
             target_modules=target_modules(model, settings.target_modules),
             modules_to_save=head_modules(model) or None,
         )

@@ -1,6 +1,6 @@
 """QLoRA: LoRA on a base whose frozen weights are kept in 4 bits (Dettmers et al. 2023, section 3).
 
-What four bits ask of a method is in `base.py` and `course_utils.inputs.nf4`: other methods take them by a setting.
+The code for four bits is in `base.py` and `course_utils.inputs.nf4`: other methods use four bits by a setting.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 Of the methods called "sparse LoRA" this is SoRA. It is neither SparseLoRA (Khaki et al. 2025), which skips
 computation, nor SHiRA (Bhardwaj et al. 2024), which trains a sparse part of the weight itself.
 
-It departs from the paper, and from the code that was released with it, in five points:
+The method departs from the paper, and from the code released with the paper, in five points:
 
-1. Gates start at one and are never negative. In the code they start from a normal distribution, with either sign.
+1. Gates start at one and are never negative. In the code gates start from a normal distribution, with either sign.
 2. A gate that was shut stays shut. The original may open it again, and under AdamW noise alone opens it.
 3. The pull ends after two thirds of the run. In the original it goes on to the last step.
 4. Strength and learning rate of the gates are given as distances over the run. The original has λ and a rate;
@@ -40,7 +40,7 @@ class SparseLoraSettings(LoraSettings):
     @model_validator(mode="before")
     @classmethod
     def _of_earlier_versions(cls, values: Any) -> Any:
-        return {name: value for name, value in values.items() if name != "gate_rate"}  # in their records
+        return {name: value for name, value in values.items() if name != "gate_rate"}  # which older records hold
 
 
 class SparseLora(Lora):

@@ -40,7 +40,7 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
     """Bind reports/<experiment>/notebooks into report.html and report.pdf beside them.
 
     The finding, the abstract and the appendix are made from `results`. Neither file is replaced
-    before both are whole. Raises CourseError when a notebook is not fit for it (see
+    before both are whole. Raises CourseError when a notebook is not fit for the report (see
     `read_chapter`), a setting is wrong, or the PDF would not be accessible.
     """
     from course_utils.report.checklist import checklist
@@ -201,13 +201,14 @@ def _write_html(document: str, scratch: Path) -> Path:
 def set_pdf(document: str, settings: dict[str, Any], scratch: Path, name: str, look: str) -> Path:
     """Set `document` as name.pdf, by the template `look`, in `scratch`.
 
-    Typst refuses what PDF/UA-1 forbids: a figure without alt text, a skipped heading level.
+    Raises CourseError where Typst refuses the document, as it does what PDF/UA-1 forbids: a figure without alt text, a
+    skipped heading level.
     """
     import typst
 
     text = _pandoc(document, "typst", scratch, f"--template={look}")
     source = scratch / f"{name}.typ"
-    source.write_text(fonts.printable(text), "utf-8")  # so would it a character that no font has
+    source.write_text(fonts.printable(text), "utf-8")  # Typst also refuses a character that no font has
     inputs = {name: fonts.printable(str(value)) for name, value in settings.items()}
     path = scratch / f"{name}.pdf"
     try:

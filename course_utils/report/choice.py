@@ -35,7 +35,7 @@ class Unbeaten(NamedTuple):
     costs: pd.DataFrame  # a row a method, a column a cost
 
     def cheapest(self, cost: str) -> str:
-        """The one of them with the least of a cost; of equals the more accurate."""
+        """The method with the least of a cost; of equals, the more accurate."""
         return str(self.costs[cost].astype(float).idxmin())
 
 
@@ -53,7 +53,7 @@ def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
 
 
 def which_when(results: ExperimentRuns) -> None:
-    """A table of needs, with the method that these runs would choose for each, then the limits of these answers."""
+    """Show, for each need, the method to choose by these runs, then the limits of these answers."""
     judged = judge_experiment(results)
     found = unbeaten(results, judged)
     if found is None:

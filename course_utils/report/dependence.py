@@ -258,7 +258,7 @@ def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
 def learning_rates(results: ExperimentRuns) -> None:
     """What changes at other learning rates, in runs of the same length: a table and a sentence for each study of them.
 
-    Such studies stand beside others: one beside the main runs, one beside those of a size.
+    Such a study stands beside the main runs, or beside those of a training size.
     """
     series = read_axis(results, RATE)
     if not series:

@@ -35,8 +35,8 @@ Format = str | Callable[[Any], str]
 def show_figure(figure: Figure, caption: str, alt: str) -> None:
     """Show a matplotlib figure with its caption, and close it.
 
-    `caption` is Markdown (maths and citations allowed); `alt` says in plain words what there is to
-    see, for those who cannot. Raises CourseError when either is empty.
+    `caption` is Markdown (maths and citations allowed); `alt` describes the figure in plain
+    words for readers who cannot see. Raises CourseError when either is empty.
     """
     import matplotlib.pyplot as plt
     from matplotlib.text import Text
@@ -56,7 +56,7 @@ def show_figure(figure: Figure, caption: str, alt: str) -> None:
     alt = one_line(alt)
     _display(
         {
-            # JupyterLab prefers HTML, where alone it gives a vector figure its alt text.
+            # JupyterLab prefers HTML, and gives a vector figure its alt text only there.
             "text/html": f'<img src="data:image/svg+xml;base64,{image}" alt="{html.escape(alt)}">',
             "image/svg+xml": svg.decode(),
             "image/png": base64.b64encode(png).decode(),

@@ -29,7 +29,7 @@ CHECKED: dict[str, tuple[str, float]] = {
 
 
 def check(exercise: str, answer: float) -> bool:
-    """Whether `answer` is the number that `exercise` ("02.1") asks for, to one per cent; this is also printed.
+    """Whether `answer` is the number that `exercise` ("02.1") asks for, to one per cent; the verdict is also printed.
 
     Raises CourseError for an exercise that no number decides.
     """

@@ -255,7 +255,7 @@ def forgetting(results: ExperimentRuns) -> None:
 
 
 def agreements(results: ExperimentRuns) -> None:
-    """How far the methods make the same predictions, and the sentences that defeat all of them."""
+    """How far the methods make the same predictions, and the sentences that all of them miss."""
     predictions = results.predictions
     kappa = agreement.cohens_kappa(predictions.predicted)
     others = _of_two(kappa)

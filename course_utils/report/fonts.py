@@ -37,7 +37,7 @@ def fit(figure: Figure) -> bool:
     """Give the texts of a figure the fonts that have all their characters; returns whether one was given another.
 
     A figure is drawn with matplotlib's own font, because a list of families makes every drawing slow. Where that font
-    lacks a character, its texts get all families, and matplotlib is told where the files are.
+    lacks a character, all texts of the figure get all families, and matplotlib is told where the files are.
     """
     from matplotlib.font_manager import fontManager
     from matplotlib.text import Text
@@ -56,13 +56,13 @@ def fit(figure: Figure) -> bool:
 
 
 def without_form(text: str) -> list[str]:
-    """The visible characters of `text` that no font has a form for, each once, in order."""
+    """The visible characters of `text` that no font has a form for, each once, by code point."""
     missing = {ord(character) for character in text} - frozenset().union(*_characters().values())
     return [character for character in map(chr, sorted(missing)) if not _is_invisible(character)]
 
 
 def printable(text: str) -> str:
-    """`text` with a replacement character for each character that no font has a form for."""
+    """`text` with a replacement character for each visible character that no font has; invisible ones are removed."""
     missing = {ord(character) for character in text} - frozenset().union(*_characters().values()) - {ord("\n")}
     return text.translate({each: None if _is_invisible(chr(each)) else "\ufffd" for each in missing})
 

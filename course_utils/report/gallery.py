@@ -1,6 +1,6 @@
 """gallery.html: an experiment's runs to sort, filter and plot, and the sentences that its methods miss.
 
-One file that is opened from disk. With scripts off it is two tables.
+The page is one file that is opened from disk. Without scripts the page shows two tables.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from course_utils.paths import reports_folder
 from course_utils.report.display import TEMPLATES
 from course_utils.text import one_line, template
 
-COLUMNS_AT_FIRST = [  # columns at first; the others can be chosen
+COLUMNS_AT_FIRST = [  # the reader can choose the others
     *("study", "method", "seed", "learning_rate", "max_train", "validation_accuracy", "test_accuracy", "test_nll"),
     *("parameters_adapter", "train_seconds"),
 ]
@@ -38,7 +38,7 @@ PLOTTED = (
     "peak",
     "forgetting",
 )
-MOST_MISSED = 300  # the most missed ones
+MOST_MISSED = 300  # sentences in the table at most
 
 
 def write_gallery(results: ExperimentRuns) -> Path:
@@ -54,7 +54,7 @@ def write_gallery(results: ExperimentRuns) -> Path:
         style=(TEMPLATES / "page.css").read_text("utf-8"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        points=json.dumps(points(runs)).replace("<", "\\u003c"),  # so that no text of it ends its element
+        points=json.dumps(points(runs)).replace("<", "\\u003c"),  # so that no text in the data ends the element
     )
     path = reports_folder() / results.experiment.name / "gallery.html"
     new = path.with_name(".gallery.new")

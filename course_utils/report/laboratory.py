@@ -28,7 +28,7 @@ class Laboratory:
         self.texts = run.config.load_data().sets["validation"].head(PANEL_TEXTS)
 
     def accuracy(self, weight: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> float:
-        """Share of the first validation texts that are right if every adapted layer has `weight(W₀, ΔW)` (out, in)."""
+        """Accuracy on the first validation texts, a share, if every adapted layer has `weight(W₀, ΔW)` (out, in)."""
         for name, (frozen, delta) in self.deltas.items():
             layer = self.model.get_submodule(name)
             layer.weight.data.copy_(as_out_in(weight(frozen, delta), layer))

@@ -1,4 +1,4 @@
-"""The report of an experiment on language models: one chapter, written from its runs; chapters 01 to 07 classify."""
+"""The report of an experiment on language models: one chapter, made from its runs; the notebooks classify texts."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Origin(NamedTuple):
 
     @property
     def anchor(self) -> str:
-        """The identifier of its entry."""
+        """The identifier of the entry."""
         return PREFIX + "-".join((self.chapter, str(self.cell), self.function.replace(".", "-"))).rstrip("-")
 
 

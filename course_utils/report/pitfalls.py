@@ -163,9 +163,9 @@ def factors(model: nn.Module) -> dict[str, torch.Tensor]:
 def head_trial(
     rate: float, states: list[np.ndarray], frames: list[pd.DataFrame], classes: int, steps: int = 50
 ) -> dict[str, float]:
-    """What a linear head reaches after `steps` of Adam from zero: its metrics on validation, and its test accuracy.
+    """What a linear head reaches after `steps` of Adam from zero: `score` on validation, and test, its test accuracy.
 
-    `states` and `frames` are those of training, validation and test.
+    `states` and `frames` are those of training, validation and test. The metrics of `score` are not in per cent.
     """
     train, *others = (torch.tensor(each, dtype=torch.float32) for each in states)
     labels = torch.tensor(frames[0].label.to_numpy())

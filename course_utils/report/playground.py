@@ -26,9 +26,9 @@ def trained_runs(experiment: Experiment, seed: int = 0) -> list[Run]:
 
 
 def classify(text: str, runs: list[Run]) -> pd.DataFrame:
-    """What each of `runs` makes of the sentence `text`: columns method (title), label, probability of that label.
+    """The class that each of `runs` gives to the sentence `text`: columns method (title), label, probability.
 
-    A run's model is loaded at its first sentence and kept.
+    A run's model is loaded at its first sentence and kept. Raises CourseError for a run on pairs of texts.
     """
     rows = []
     for run in runs:

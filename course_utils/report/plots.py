@@ -23,7 +23,7 @@ WIDTH = 6.3  # inches: the text width of the PDF
 
 STYLE: Any = {
     "figure.dpi": 110,
-    "font.family": "DejaVu Sans",  # display.show_figure gives others where a text needs them
+    "font.family": "DejaVu Sans",  # display.show_figure sets other fonts where a text needs them
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
@@ -169,7 +169,7 @@ def byte_bars(parts: pd.DataFrame, title: str) -> Figure:
 
 
 def intervals(table: pd.DataFrame, title: str, xlabel: str, reference: float | None = None) -> Figure:
-    """One point with its interval per row of `table`; its columns are method, estimate, low, high, in per cent.
+    """One point with its interval per row of `table`; its columns are method, estimate, low, high.
 
     `method` is a name. A dashed line goes through the `reference`.
     """
@@ -235,7 +235,7 @@ def cost_scatter(table: pd.DataFrame, columns: dict[str, str], draws: dict[str, 
         axis.set(ylabel=f"test {ACCURACY}")
     axes[0].set_title(title)
     handles_and_labels = axes[0].get_legend_handles_labels()
-    if len(axes) > len(columns):  # a blank panel has room for it
+    if len(axes) > len(columns):  # the legend goes into a blank panel
         axes[len(columns)].legend(*handles_and_labels, loc="center left")
     else:
         figure.legend(*handles_and_labels, loc="outside lower center", ncols=3)
@@ -389,7 +389,7 @@ def reliability_diagram(bins: pd.DataFrame, title: str) -> Figure:
 def accuracy_by_rating(table: pd.DataFrame, title: str) -> Figure:
     """Accuracy of every method and agreement of one human rater by strength of the rating.
 
-    `table` as `agreement.accuracy_by_rating` returns; what is no method is drawn dashed, as people.
+    `table` is that of `agreement.accuracy_by_rating`; the human rater is drawn dashed.
     """
     figure, axis = _figure()
     for name, rows in table.groupby("method", sort=False):

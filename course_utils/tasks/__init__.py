@@ -1,4 +1,4 @@
-"""The tasks: `task=` names one, and everything else asks the object that it stands for."""
+"""The tasks: `task=` names a task, and all other code asks the task's object."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """Its title with its unit: of a column, or of an axis."""
+        """The title with the unit, for a column or an axis."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
     def short(self, value: float) -> str:
@@ -57,7 +57,7 @@ class Metric:
         return f"{100 * value:.{self.decimals - 2}f}" if self.unit == "%" else f"{value:.{self.decimals}f}"
 
     def exact(self, value: float, sign: str = "") -> str:
-        """`value`, a difference with the `sign` "+", as a plain number with one decimal more: "0.9220"."""
+        """`value` as a plain number with one decimal more: "0.9220"; for a difference `sign` is "+"."""
         return f"{value:{sign}.{self.decimals + 1}f}"
 
     def exact_interval(self, interval: Interval) -> str:
@@ -72,9 +72,9 @@ class Task:
 
     `class_names` are those of the data; a task without classes leaves them unread. `truth` is the column of a run's
     predictions that its metrics compare the scores with. `peft_type` is PEFT's name of the task, `hub_type` the hub's.
-    The loss of a task that `counts_tokens` is a mean over tokens, not over examples. A search goes by the metrics
-    `searched_by`, of equals by the second. Where a task has no head (`has_head`), no method trains one, labels are not
-    read, and the base model before the run is what it is held against.
+    The loss of a task that `counts_tokens` is a mean over tokens, not over examples. A search goes by the first of the
+    metrics `searched_by`, of equals by the next. Where a task has no head (`has_head`), no method trains one, labels
+    are not read, and a run is compared with the base model before it.
     """
 
     class_names: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ class Task:
         raise NotImplementedError
 
     def check(self, base: Base) -> None:
-        """Raise CourseError, naming what to type instead, where `base` cannot learn it."""
+        """Raise CourseError, naming what to type instead, where `base` cannot learn the task."""
 
     def auto_model(self) -> Any:
         """The class of transformers that loads a base with this task's head."""

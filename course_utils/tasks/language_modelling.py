@@ -1,4 +1,4 @@
-"""Language modelling: a decoder predicts every next token of a text; what counts is how many bits a text takes."""
+"""Language modelling: a decoder predicts every next token of a text; runs are judged by bits per byte of text."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LanguageModelling(Task):
         return LANGUAGE_METRICS
 
     def check(self, base: Base) -> None:
-        """Raise CourseError where `base` is no decoder; of the models that transformers knows, the type says it."""
+        """Raise CourseError where `base` is no decoder, by its type in transformers."""
         from transformers.models.auto.modeling_auto import (
             MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
         )
@@ -56,7 +56,7 @@ class LanguageModelling(Task):
         )
 
         kind = base.config().model_type
-        if kind not in CAUSAL or kind in MASKED:  # many an encoder can be made to look to the left alone
+        if kind not in CAUSAL or kind in MASKED:  # many encoders can compute causal attention
             raise CourseError(
                 f"base_model={base.name}: a model of the type {kind!r} is no decoder, and task={self.name} predicts the"
                 " next token; type base_model=embedded-decoder."

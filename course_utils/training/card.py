@@ -39,7 +39,7 @@ def write_card(run: Run, experiment: Experiment | None = None, compared: dict[st
     """Write the model card of `run` as README.md beside its adapter, and its results as .eval_results/*.yaml.
 
     `experiment` is the experiment of the run, if known; `compared` is the run's row of the comparison, title → printed
-    value, if all runs are finished.
+    value, if it is known.
     """
     from huggingface_hub import ModelCard
 
@@ -57,7 +57,7 @@ def write_card(run: Run, experiment: Experiment | None = None, compared: dict[st
 
 
 def run_intervals(run: Run) -> dict[str, dict[str, Interval]]:
-    """Set → metric → its value in the run's record with its 95% interval, the set's sentences as the sample."""
+    """Set → metric → its value by the run's predictions with its 95% interval, the set's sentences as the sample."""
     return {
         name: run.task.intervals(scores_of(rows), rows[run.task.truth].to_numpy())
         for name, rows in run.predictions().groupby("set", sort=False)
@@ -132,7 +132,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
 
 
 def eval_results(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> dict[str, str]:
-    """File in .eval_results → its YAML, one of every evaluation set: the form that a hub has of results since 2026.
+    """File in .eval_results → its YAML, one for every evaluation set, in the hub's form for results.
 
     A set that the hub does not have is called by its name in this project, as in the card's metadata.
     """
@@ -172,7 +172,7 @@ def bibtex(key: str) -> str:
 
 
 def _values(run: Run) -> dict[str, Any]:
-    """What the template prints, by name; `elsewhere` is the difference in accuracy to the test set."""
+    """What the template prints, by name; `elsewhere` is the difference in the first metric to the test set."""
     result, config, method = run.result, run.config, run.method
     base, data = config.base.facts, _data(result)
     total_steps = config.epochs * ceil(result.data.sizes["train"] / config.batch_size)

@@ -18,7 +18,7 @@ from course_utils.tasks import TASKS
 from course_utils.tasks.base import Task
 from course_utils.training.speed import speed_up
 
-# Tokens of a batch, padding included: what was fastest on a core, and 64 texts of the greatest length.
+# Tokens of a batch, padding included: on a CPU the fastest number for one core, on a GPU 64 texts of full length.
 TOKENS_CPU, TOKENS_GPU = 1024, 32_768
 
 
@@ -39,7 +39,7 @@ def batches_by_tokens(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
 def predict(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame) -> np.ndarray:
     """Scores of `model` for the texts of `frame`, in the frame's order, in the precision of `config`.
 
-    They are those of the task: logits (n, classes), or summed negative log-likelihoods and tokens (n, 2).
+    Scores are those of the task: logits (n, classes), or summed negative log-likelihoods and tokens (n, 2).
     "bf16" multiplies matrices in bfloat16, as a run in that precision did in training.
     """
     task = TASKS[config.task]

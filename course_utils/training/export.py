@@ -52,7 +52,7 @@ def loading_code(run: Run, form: str, place: str) -> str:
             form=form,
             place=place,
             hub_id=None if base.is_local else base.name,
-            revision=run.result.base_model.fingerprint.rpartition("@")[2],  # the hub's may have moved on since
+            revision=run.result.base_model.fingerprint.rpartition("@")[2],  # the hub's newest commit may be another
             labels=names,
             id2label=f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in names.items())}}}",
             skipped=head_modules(base.without_weights(run.task)) if run.in_four_bits else [],
@@ -110,7 +110,7 @@ def _write_onnx(run: Run, model: nn.Module, folder: Path) -> None:
     second = {"text_pair": texts} if run.result.data.pairs else {"return_token_type_ids": False}
     example = dict(run.config.base.tokenizer()(texts, **second, padding=True, return_tensors="pt"))
     model.config.use_cache = False  # a decoder would answer with its keys and values, too
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it names packages that this model does not need
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # torch.onnx names packages that this model does not need
     with warnings.catch_warnings(), explained(f"torch cannot write {run.name} as ONNX", "type --merged FOLDER"):
         warnings.simplefilter("ignore")
         torch.onnx.export(

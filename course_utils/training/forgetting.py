@@ -1,4 +1,4 @@
-"""What fine-tuning took from the base model: do texts of one domain still lie close together in it?"""
+"""What fine-tuning changes in the base model's states: whether texts of one domain still lie close together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXTS = 150  # of each domain
 
 
 def measure_forgetting(config: RunConfig, base: nn.Module, trained: nn.Module, tokenizer, data: Data) -> Forgetting:
-    """How often the nearest neighbour of a text is of its own domain, before training and after it.
+    """How often the nearest neighbour of a text is of the text's own domain, before training and after it.
 
     The domains are the test set and the source's sets of other domains, an equal number of texts from each. The nearest
     neighbour is the text with the greatest cosine between mean-pooled states. No method is trained for this, so a lower

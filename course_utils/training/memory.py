@@ -7,7 +7,7 @@ from math import ceil
 from course_utils.config import RunConfig
 from course_utils.methods import CEILING, METHODS
 
-LIBRARIES = 535e6  # imported, and their code that a step reads: less in a fork, more in a process of its own
+LIBRARIES = 535e6  # bytes of the imported libraries and of their code that a step reads: less in a fork, more otherwise
 FULL_PRECISION, HALF_PRECISION = 4, 2  # bytes of a number
 OF_AN_OPTIMISER = 12  # bytes of a trained number beside its weight: its gradient and AdamW's two averages
 OF_NF4 = 0.6  # bytes of a number in 4 bits, with the constants of its block and what is not in 4 bits

@@ -28,7 +28,7 @@ Named = tuple[str | None, str | None]  # the column of the texts, and that of wh
 
 
 def check_usable(run: Run) -> None:
-    """Raise CourseError unless the weights of `run` are there, and all its files as it recorded them."""
+    """Raise CourseError unless the weights of `run` are there, and all its files are as the run recorded them."""
     weights = "weights.safetensors" if run.method.is_baseline else "adapter/adapter_model.safetensors"
     if not (run.folder / weights).is_file():
         raise CourseError(
@@ -39,9 +39,9 @@ def check_usable(run: Run) -> None:
 
 
 def classify(run: Run, texts: pd.DataFrame) -> pd.DataFrame:
-    """`texts` (columns text, perhaps text_pair), and what `run` makes of each, in the same order.
+    """`texts` (columns text, perhaps text_pair) with the class that `run` predicts for each, in the same order.
 
-    Columns label, the name of a class; probability, that of this class; probability_NAME, that of each class. The
+    New columns label, the name of a class; probability, that of this class; probability_NAME, that of each class. The
     batches are those of the run's evaluation. Shows a progress bar where a person watches. Raises CourseError where
     the run's base model is no longer the one that it was trained on.
     """
@@ -87,7 +87,7 @@ def read_texts(
     """The texts for `run`: what was `typed`, the rows of a table, the lines of another `file`, or of what is piped.
 
     Columns text and, for a run on pairs, text_pair: `pair` for every text, or a column of the table. `columns` names
-    the table's; what it leaves open is guessed. Raises CourseError where these do not fit each other or the run.
+    columns of the table; one that is None is guessed. Raises CourseError where these do not fit each other or the run.
     """
     table = file if file is not None and file.suffix.lower() in READERS else None
     _check_fit(run, typed, file, columns, pair, table is not None)

@@ -22,7 +22,7 @@ from course_utils.methods import Method
 from course_utils.methods.sizes import plain_model
 
 SHORT_ATTENTION = "short_attention"
-# Whose attention is a function to choose, with a mask and no cap on the scores.
+# Families whose attention function can be chosen and takes a mask, without a cap on the scores.
 ENCODERS = ("distilbert", "bert", "roberta", "xlm-roberta", "electra", "albert", "modernbert")
 DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gpt2", "gpt_neox")
 # The tricks, as they are named at the start.
@@ -33,7 +33,7 @@ LAST_TOKEN = "the last block for the last token alone"
 
 def fitting(model: nn.Module, precision: str = "fp32") -> list[str]:
     """Names of the tricks that can be used for `model`, of any family, in a run's precision on this machine."""
-    on_cpu = not torch.cuda.is_available()  # a GPU has fused attention and fast masks, and is not full with short texts
+    on_cpu = not torch.cuda.is_available()  # a GPU has fused attention and fast masks, and short texts do not fill it
     fits = {
         ATTENTION: on_cpu and plain_model(model).config.model_type in ENCODERS + DECODERS,
         FIRST_TOKEN: on_cpu and any(isinstance(module, TransformerBlock) for module in model.modules()),
@@ -45,7 +45,7 @@ def fitting(model: nn.Module, precision: str = "fp32") -> list[str]:
 
 
 def speed_up(model: nn.Module, method: Method, precision: str = "fp32") -> nn.Module:
-    """Put every trick that fits `model`, and its `method`'s own, into it, in place; parameters and all names stay."""
+    """Apply to `model`, in place, every trick that fits and those of its `method`; parameters and all names stay."""
     tricks = fitting(model, precision)
     if DROPOUT in tricks:
         for module in model.modules():
@@ -140,7 +140,7 @@ def _blocks(model: nn.Module) -> list[LlamaDecoderLayer]:
 
 
 def _find_last_tokens(last: nn.Module, model: nn.Module, arguments: tuple, named: dict) -> None:
-    """Tell the block where each text's last token is, (batch, 1): the rightmost that pads nothing, as its head does."""
+    """Tell the block each text's last token (batch, 1): the rightmost that is no padding, as in the model's head."""
     ids = named["input_ids"] if "input_ids" in named else arguments[0]
     last.last_tokens = ((ids != model.config.pad_token_id).int() * torch.arange(ids.shape[1])).argmax(-1, keepdim=True)
 

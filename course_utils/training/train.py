@@ -44,7 +44,7 @@ def train(config: RunConfig, force: bool = False) -> runs.Run:
     """The finished run of `config`: found if there is one, trained otherwise or with `force`.
 
     After a killed call, the next call with the same configuration goes on from the last checkpoint, and gives
-    the same numbers. Started by `accelerate launch`, its processes train the one run: each batch is shared out
+    the same numbers. Started by `accelerate launch`, several processes train the one run: each batch is shared out
     among them, and the first alone writes. Shows a progress bar when a person watches. Raises CourseError before
     training when the data or the model do not fit the configuration.
     """
@@ -95,11 +95,11 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     give_memory_back()
     trained = method.load_merged(method.load_base(config.base, task, "fp32", config.settings), folder)
     forgetting = None
-    if config.study == "main" and data.domains and task.has_head:  # before it is sped up for the tokens of a head
+    if config.study == "main" and data.domains and task.has_head:  # before `speed_up`, which may drop other tokens
         forgetting = measure_forgetting(config, config.base.load(task), trained, tokenizer, data)
     predictions, eval_seconds = _predict(config, trained, tokenizer, data, sets)
     before = None
-    if not task.has_head:  # without a trained head, the base model itself can be asked what it was worth
+    if not task.has_head:  # without a head to train, the base model can be evaluated, too
         frozen, _ = _predict(config, config.base.load(task), tokenizer, data, sets)
         before = _metrics(task, frozen)
         predictions["scores_before"] = frozen["scores"]

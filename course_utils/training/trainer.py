@@ -42,7 +42,7 @@ from course_utils.training.speed import speed_up
 VALIDATION_BATCH = 32
 TRAINED = "trained.safetensors"  # in a checkpoint
 
-# Checkpoints less than a second apart make it warn that it goes by their numbers, which is right.
+# transformers warns that it orders checkpoints less than a second apart by their numbers, which is right.
 logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 
 
@@ -70,7 +70,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         gradient_accumulation_steps=config.gradient_accumulation,
         activation_checkpointing=config.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
-        # It would count labels of classes as tokens.
+        # Otherwise Trainer would count the labels of classes as tokens.
         average_tokens_across_devices=task.counts_tokens,
         per_device_eval_batch_size=VALIDATION_BATCH,
         learning_rate=settings.learning_rate,
@@ -93,7 +93,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
     arguments._n_gpu = min(arguments.n_gpu, 1)  # else Trainer shares a batch out by itself, and multiplies its size
     frame = data.sets["validation"]
     validation = task.tokenize(frame, tokenizer, config.max_length, config.truncation)
-    # What datasets' own sort() calls is deprecated, and it would tell the reader so.
+    # datasets' own sort() calls deprecated code and would warn the reader.
     order = np.argsort(validation["length"], kind="stable")
     trainer = CourseTrainer(
         model=model,
@@ -106,7 +106,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         compute_metrics=partial(_validation_metrics, task, task.truths(frame, tokenizer, config.max_length)[order]),
         callbacks=[StepTimes(), OwnDropout(), EndOfEpoch(), *method.callbacks(settings, warmup, total_steps)],
     )
-    # A head's loss is a mean over what it is given, whatever it is told of the whole batch.
+    # A head's loss is a mean over the examples that it is given, and not divided by the size of the whole batch.
     trainer.model_accepts_loss_kwargs = task.counts_tokens
     trainer.tokens_at_once = config.tokens_at_once
     trainer.undecayed = method.learning_rates(model, settings, warmup, total_steps)
@@ -170,7 +170,7 @@ class CourseTrainer(Trainer):
     own_rates: dict[str, float] = {}
     undecayed: Container[str] = ()
     tokens_at_once: int | None = None
-    share = 1.0  # of the batch that is being computed
+    share = 1.0  # of the part that is computed in its batch
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         if not self.tokens_at_once or inputs["input_ids"].numel() <= self.tokens_at_once:
@@ -178,7 +178,7 @@ class CourseTrainer(Trainer):
         losses, lengths = [], inputs["attention_mask"].sum(1).cpu().numpy()
         for rows in batches_by_tokens(lengths, self.tokens_at_once):
             longest = lengths[rows].max()
-            # a loss that was told of the whole batch's tokens is a share of it already
+            # a loss that is divided by the whole batch's tokens is a share already
             self.share = 1.0 if self.model_accepts_loss_kwargs else len(rows) / len(lengths)
             part = {name: x[rows, :longest] if x.dim() == 2 else x[rows] for name, x in inputs.items()}
             losses.append(super().training_step(model, part, num_items_in_batch))
@@ -251,7 +251,8 @@ class OwnDropout(TrainerCallback):
 class EndOfEpoch(TrainerCallback):
     """Puts off a checkpoint that falls on the end of an epoch until the epoch has been evaluated.
 
-    A checkpoint written before the evaluation would go on without it, and from another state of the random numbers.
+    A run that resumed from a checkpoint before the evaluation would skip the evaluation, and go on with other random
+    numbers.
     The last epoch is not evaluated here; the finished run is evaluated from what it saved.
     """
 
@@ -268,7 +269,7 @@ class EndOfEpoch(TrainerCallback):
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint in `folder`; torn ones are removed.
+    """The newest whole checkpoint in `folder`, None if there is none; damaged ones are removed.
 
     transformers writes checkpoints in place. So a checkpoint counts only if its state, which is written last, can be
     read, and if the archives that torch wrote fit their checksums.

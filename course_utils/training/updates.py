@@ -14,8 +14,8 @@ def layer_facts(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> pd.Data
     """Facts of ΔW for layer name → (W₀, ΔW), one row per layer, as `updates.parquet` holds them.
 
     Columns: layer; relative_norm, ‖ΔW‖/‖W₀‖ (Frobenius); rank; effective_rank; singular_values, as many as the rank;
-    directions, the left singular vectors (k, out) of the k = `DIRECTIONS` largest of these, or of all. They are kept in
-    16 bits, because more bits would not change a share of a subspace by 0.001.
+    directions, the left singular vectors (k, out) of the k = `DIRECTIONS` largest of these, or of all. Directions
+    are kept in 16 bits, because more bits would not change a share of a subspace by 0.001.
     """
     columns = ["layer", "relative_norm", "rank", "effective_rank", "singular_values", "directions"]
     return pd.DataFrame(map(_facts, deltas, *zip(*deltas.values(), strict=True)) if deltas else (), columns=columns)

@@ -40,7 +40,7 @@ def check_folders(config: RunConfig) -> None:
 def check_records(experiment: Experiment) -> None:
     """Say how many runs of `experiment` the published records lack; CourseError where the others cannot be used.
 
-    The others must be unchanged, of the experiment's settings and made by one code, with a main run of every method.
+    The others must be unchanged, of the experiment's settings and of the same code, with a main run of every method.
     """
     from course_utils.comparison.published import records_folder, run_name
     from course_utils.comparison.tables import NO_RECORD, read_runs
@@ -64,7 +64,7 @@ def check_records(experiment: Experiment) -> None:
 def check_inputs(experiment: Experiment) -> dict:
     """What identifies the data and the base model of `experiment`, and the lines that say how they were understood.
 
-    On a base model of the reader's own every method is tried: loaded, adapted, one step forward and back. Raises
+    On a base model that is not embedded every method is tried: loaded, adapted, one step forward and back. Raises
     CourseError where something cannot be read, does not fit, or would fail in training.
     """
     from course_utils.inputs.bases import check_length, check_targets

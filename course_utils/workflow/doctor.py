@@ -18,7 +18,7 @@ from course_utils.workflow.estimates import expected_total
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What the profiles ask of a machine; memory and disk in GB."""
+    """What a machine has of what the profiles need; memory and disk in GB."""
 
     cores: int
     memory: float
@@ -29,7 +29,7 @@ class Capabilities:
 
 
 def examine() -> Capabilities:
-    """This machine."""
+    """The capabilities of this machine."""
     return Capabilities(
         cores=usable_cores(),
         memory=memory_mib() * 2**20 / 1e9,

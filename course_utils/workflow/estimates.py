@@ -21,7 +21,7 @@ def training_priority(method: str) -> int:
 
 
 def expected_seconds(config: RunConfig) -> float:
-    """Rough duration of a run."""
+    """Rough duration of a run, in seconds."""
     examples = min(config.max_train or SST2_SIZE, 7_000 if config.data == "embedded" else SST2_SIZE)
     step = 0.16 * METHODS[config.method].relative_cost * config.base.shape.parameters / MEASURED_WITH
     start_and_evaluation = 20

@@ -1,8 +1,9 @@
 """One process that imports what every run and every notebook needs, and forks for each, to save the imports.
 
-The workflow starts it; its steps (`python -m course_utils train`, ...) and the kernels of the notebooks (kernel.py)
-find its socket in COURSE_FORK_SERVER and let it run the same command, with their directory, environment, standard
-output and error. Without a fork server the steps work alone, with the same numbers.
+The workflow starts the server. The steps of the workflow (`python -m course_utils train`, ...) and the kernels of the
+notebooks (kernel.py) find the server's socket in COURSE_FORK_SERVER. They let the server run the same command, with
+their directory, environment, standard output and error. Without a fork server the steps work alone, with the same
+numbers.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SOCKET = "COURSE_FORK_SERVER"  # where it listens; unset where there is none
-FORKED = "COURSE_FORKED"  # number of the process that a server has forked: it does the work and asks nobody
+FORKED = "COURSE_FORKED"  # id of the process that a server has forked, which does the work itself
 LONGEST_ADDRESS = 103  # bytes of a socket's name that every system takes; TMPDIR may be longer
 
 
 @contextmanager
 def fork_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """A server for the commands that run in the `environment` that this gives; it does not outlive this process."""
+    """A server for the commands that run in the yielded environment; the server does not outlive this process."""
     with tempfile.TemporaryDirectory(prefix="course-") as folder:
         address = str(Path(folder) / "socket")
         if len(os.fsencode(address)) > LONGEST_ADDRESS:
@@ -39,7 +40,7 @@ def fork_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
         # No threads before a fork: a child would wait for the locks of threads that it does not have.
         alone = environment | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         command = [sys.executable, "-m", __name__]
-        # It reads the end of its standard input when this process is gone, however that came about.
+        # The server reads the end of its standard input when this process has ended in any way.
         with subprocess.Popen(command, env=alone, stdin=subprocess.PIPE, start_new_session=True) as server:
             try:
                 yield environment
@@ -59,7 +60,7 @@ def ask(arguments: list[str], module: str = "course_utils") -> int | None:
         request = {"module": module, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
         socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], [1, 2])
         status = connection.recv(1)
-    return status[0] if status else 1  # whatever did the work is gone
+    return status[0] if status else 1  # the process that did the work is gone
 
 
 def serve(address: str) -> None:
@@ -70,7 +71,7 @@ def serve(address: str) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
         while listening in select.select([listening, sys.stdin], [], [])[0]:
             connection, _ = listening.accept()
-            with suppress(Exception):  # the child meets it again, and says so where it is read
+            with suppress(Exception):  # the child meets the same error, and reports it to the reader
                 _import_what_all_need()
             if os.fork() == 0:
                 try:

@@ -11,8 +11,8 @@ from course_utils.comparison.sparsity import sized_ways
 from course_utils.comparison.tables import read_runs
 from course_utils.config import Experiment
 
-# Audits first: their processes are forks, of one that has not computed yet. Then memory, before anything else has
-# loaded a model: what was freed is not all given back, and would be used again.
+# Audits come first: their processes are forks, which must come before any computation. Memory comes next, before
+# another step loads a model: freed memory is not all given back, and would be used again.
 MEASUREMENTS = (
     audits_of_runs,
     memory_of_first_runs,

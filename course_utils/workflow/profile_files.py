@@ -32,8 +32,8 @@ def name_of_data(data: str) -> str:
 def new_profile(name: str, overrides: dict[str, str], minutes: float) -> tuple[Path, Experiment]:
     """Write the profile `name` for the data and base model of `overrides`; returns its file and its experiment.
 
-    The profile has as many seeds, trials of a search and training texts as fit into `minutes` on this machine: first
-    seeds and trials, then texts. Raises CourseError where a profile of that name is there, the data or the model
+    The profile has as many seeds, trials of a search and training texts as fit into `minutes` on this machine; seeds
+    and trials are reduced before texts. Raises CourseError where a profile of that name is there, the data or the model
     cannot be read, or the time is too short for 500 texts and three seeds.
     """
     if not NAME.fullmatch(name):
@@ -58,7 +58,7 @@ def new_profile(name: str, overrides: dict[str, str], minutes: float) -> tuple[P
 
 
 def minutes_with_search(experiment: Experiment) -> int:
-    """Roughly how many minutes an `experiment` without a search would take with the smallest one."""
+    """Roughly how many minutes an `experiment` without a search would take with the smallest search."""
     seeds, rates = PLANS[-2]
     size = experiment.shared.max_train or 0
     searching = Profile.model_validate(_profile(experiment.name, experiment, seeds, rates, size, 0))
@@ -95,7 +95,10 @@ def as_toml(table: dict[str, Any], prefix: str = "") -> str:
 
 
 def with_rates(file: Path, rates: dict[str, float], found_by: dict[str, str]) -> None:
-    """Write the learning rates that a search found, and the trials that found them, into the profile `file`."""
+    """Write the learning rates that a search found, and the trials that found them, into the profile `file`.
+
+    Raises CourseError where the profile has no learning rate of a method to replace.
+    """
     text = file.read_text("utf-8")
     for method, rate in rates.items():
         text, number = re.subn(rf"(?m)(^\[methods\.{method}\]\nlearning_rate = ).*$", rf"\g<1>{rate:g}", text)

@@ -116,7 +116,7 @@ class Progress:
         self._say(f"FAILED  {self.titles[job]}: {why} (see {logs[0]})")
 
     def _end(self, job: int) -> float:
-        """Take the bar of `job` away; the seconds that it took."""
+        """Remove the bar of `job`; returns the seconds that the job took."""
         bar, began = self._running.pop(job)
         self._bars.remove_task(bar)
         return time.monotonic() - began

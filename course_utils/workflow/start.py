@@ -63,7 +63,7 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
         if FILLED_IN.search(place):
             raise CourseError(f"{place}: Snakemake replaces braces and <words>; give the folder a name without them.")
     cores, together = cores or usable_cores(), processes_a_run()
-    gpus_a_run()  # asked for by the Snakefile, which would say it less well
+    gpus_a_run()  # the Snakefile would report an error less clearly
     if shared.threads > cores:
         raise CourseError(f"threads: {shared.threads} is more than the {cores} cores; type -p threads={cores} or less.")
     elsewhere = any(word.partition("=")[0] in EXECUTORS for word in for_snakemake)
@@ -127,7 +127,7 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
     found = {"report": lambda: not_printed(PROJECT / "logs" / experiment.name / "report.log")}
     if not understood(experiment):  # said once
         found["inputs"] = lambda: understood(experiment)
-    # A GPU forbids forks.
+    # CUDA does not work after a fork of a process that has used it.
     shared_start = experiment.shared.speedups and not (has_gpu() or elsewhere)
     try:
         with (
@@ -177,7 +177,7 @@ def not_printed(log: Path) -> list[str]:
 
 
 def snakemake(command: list[str], variables: dict[str, str], log: IO, progress: Progress, elsewhere: bool) -> int:
-    """Run Snakemake, in the environment `variables`, into `log`; `progress` takes its events. Its exit status."""
+    """Run Snakemake in the environment `variables`, into `log`; `progress` takes its events; returns its status."""
     reading, writing = os.pipe()
     process = subprocess.Popen(
         command,
@@ -196,7 +196,7 @@ def snakemake(command: list[str], variables: dict[str, str], log: IO, progress: 
                 progress.take(json.loads(event))
         return process.wait()
     except BaseException:
-        if elsewhere:  # Snakemake takes its jobs back when it is interrupted, not when it is ended
+        if elsewhere:  # Snakemake cancels its jobs at SIGINT, not at SIGTERM
             with suppress(subprocess.TimeoutExpired):
                 process.send_signal(signal.SIGINT)
                 process.wait(60)
@@ -234,7 +234,7 @@ def variables() -> dict[str, str]:
         "COURSE_RUNS": str(runs_folder()),
         "COURSE_ASSETS": str(assets_folder()),
         "COURSE_REPORTS": str(reports_folder()),
-        "COURSE_FROM": str(PROJECT),  # what the reader typed is understood by now
+        "COURSE_FROM": str(PROJECT),  # what the reader typed is resolved by now
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",
         "TQDM_DISABLE": "1",

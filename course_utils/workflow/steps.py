@@ -24,7 +24,7 @@ def training_code(record: Path, method: str) -> str:
 
 
 def content(*files: Path) -> str:
-    """Hash of what is in `files`: it notices a file that was replaced by an older one, as a date would not."""
+    """Hash of what is in `files`; unlike a date, the hash also changes where an older file replaces a newer one."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

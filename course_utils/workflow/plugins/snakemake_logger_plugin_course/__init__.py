@@ -20,7 +20,7 @@ TOLD = {  # event → what is told of it
 
 
 class LogHandler(LogHandlerBase):
-    """Beside Snakemake's own log."""
+    """Writes events to the pipe, beside Snakemake's own log."""
 
     writes_to_stream = writes_to_file = needs_rulegraph = False
     has_filter = has_formatter = True  # it needs none
