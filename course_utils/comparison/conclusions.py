@@ -203,8 +203,8 @@ def _sight(power: Power) -> str:
     seen = [difference for difference in DIFFERENCES if power.sees(difference)]
     unseen = [difference for difference in DIFFERENCES if difference not in seen]
     if not seen:
-        return f"this design would not see even {_points(unseen[-1])}"
-    return f"this design would see {_points(seen[0])}" + (f", not {100 * unseen[-1]:g}" if unseen else "")
+        return f"this design would not detect even {_points(unseen[-1])}"
+    return f"this design would detect {_points(seen[0])}" + (f", not {100 * unseen[-1]:g}" if unseen else "")
 
 
 def _points(difference: float) -> str:

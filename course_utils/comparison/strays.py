@@ -44,5 +44,5 @@ def refuse_strays(runs: Iterable[Run], varies: tuple[str, ...] = ()) -> None:
             if strays := [name for name in differences(run, other) if name not in varies]:
                 raise CourseError(
                     f"{run.name} differs from {other.name} in {', '.join(strays)}, and is not compared with it; "
-                    "delete the folder of the first one and type ./run_all.sh."
+                    f"delete {run.name} and type ./run_all.sh."
                 )

@@ -60,13 +60,17 @@ COLUMNS = {
     "bytes_base_model": Column("bytes in memory of the base model", "mean", "Base model (MB)", 1e6, ",.1f"),
     "train_seconds": Column("seconds in training steps", "median", "Training (s)", 1, ",.1f"),
     "step_ms_median": Column("median duration of a training step, in milliseconds", "median", "Step (ms)", 1, ",.0f"),
-    "eval_ms_per_example": Column("milliseconds to classify one sentence", "median"),
+    "eval_ms_per_example": Column("milliseconds to evaluate one text", "median"),
     "peak_memory_bytes": Column("peak memory in bytes", "median", "Peak memory (MB)", 1e6, ",.0f"),
-    "peak_memory_measured_as": Column("what the peak memory is a measurement of"),
+    "peak_memory_measured_as": Column("how the peak memory was measured"),
     "fingerprint": Column("hash of settings, data, base model and code"),
     "forgetting_texts": Column("texts whose nearest neighbour was looked for before training and after it"),
-    "forgetting_before": Column("share of them whose nearest neighbour is of their own domain, before training"),
-    "forgetting_after": Column("the same share after training"),
+    "forgetting_before": Column(
+        "share of these texts whose nearest neighbour is of the text's own domain, before training"
+    ),
+    "forgetting_after": Column(
+        "share of these texts whose nearest neighbour is of the text's own domain, after training"
+    ),
 }
 OF_BASELINES = {
     "baseline": Column("name of a baseline that fine-tunes nothing"),

@@ -144,9 +144,11 @@ def conclusions(results: ExperimentRuns) -> None:
             "Pair": f"{_title(pair.first)} − {_title(pair.second)}",
             "Difference [95%]": "{} [{}, {}]".format(*map(signed_points, vars(pair.difference).values())),
             "p (Holm)": "< 0.001" if pair.p_holm < 0.001 else f"{pair.p_holm:.3f}",
-            "Would see 1 / 1.5 / 2 (%)": " / ".join(f"{100 * seen:.0f}" for seen in pair.power.of_difference.values()),
+            "Power for 1 / 1.5 / 2 points (%)": " / ".join(
+                f"{100 * seen:.0f}" for seen in pair.power.of_difference.values()
+            ),
             "Equivalent": "yes" if pair.equivalent else "not shown",
-            "Would show it (%)": f"{100 * pair.power.of_equivalence:.0f}",
+            "Power for equivalence (%)": f"{100 * pair.power.of_equivalence:.0f}",
         }
         for pair in judged.pairs
     )

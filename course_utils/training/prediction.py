@@ -32,7 +32,7 @@ def check_usable(run: Run) -> None:
     weights = "weights.safetensors" if run.method.is_baseline else "adapter/adapter_model.safetensors"
     if not (run.folder / weights).is_file():
         raise CourseError(
-            f"{run.name} has no weights, as a run that was restored from published records; to train it, type"
+            f"{run.name} has no weights; a run restored from published records has none. To train it, type"
             f" {command(run.config)} --force."
         )
     check_unchanged(run)
