@@ -164,7 +164,7 @@ def test_what_predict_writes_is_shown_as_text_and_whole_or_not_there(three, caps
         ([*words, "--pair-column", "label"], "leave --pair and --pair-column out"),
         ([*words[:3], str(tmp_path / "two.csv")], "type --column NAME with 'Wort' and 'Laut'"),
         ([*words[:3], str(tmp_path / "gap.csv")], "gap.csv, line 3: there is no text"),
-        ([*words[:2], "--column", "Satz", "eins"], "are of a table"),
+        ([*words[:2], "--column", "Satz", "eins"], "name columns of a table"),
         ([*words, "--json", "--to", "csv"], "exclude each other"),
         ([*words[:2], "\ud800"], "is not UTF-8"),
     ):
