@@ -85,7 +85,7 @@ def test_the_start_and_the_card_say_what_is_read_of_a_long_text(place, truncatio
     [said] = [line for line in check_inputs(experiment)["understood"] if line.startswith("training texts")]
     assert f"% are cut at max_length=32 ({kept}" in said and "0.0% are cut" not in said
     run = train(experiment.config(ADAPTER))
-    assert f"- **Maximum Length:** 32 tokens; of what is longer, {kept}" in run.card()
+    assert f"- **Maximum Length:** 32 tokens; where a text is longer, {kept}" in run.card()
     assert ("This code reads the beginning alone." in run.card()) == (truncation != "head")
     assert not [finding for finding in audit_card(run.folder / "adapter") if finding.verdict == REFUTED]
 
