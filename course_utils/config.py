@@ -148,7 +148,9 @@ class SharedSettings(BaseModel):
                     f"{named[0]}: task={self.task} reads single texts without labels; leave {named[0]} out."
                 )
             if self.truncation != "head":
-                raise CourseError(f"truncation: task={self.task} reads a text's beginning; leave truncation out.")
+                raise CourseError(
+                    f"truncation: task={self.task} reads a text from its beginning; leave truncation out."
+                )
         task().check(self.base)
 
     def files(self) -> list[Path]:

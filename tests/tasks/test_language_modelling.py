@@ -197,7 +197,7 @@ def test_an_unknown_task_and_commands_that_do_not_serve_it_are_refused(capsys):
     assert main(["run", "-p", "task=language_modeling"]) == 2
     assert "did you mean 'language_modelling'" in capsys.readouterr().err
     assert main(["report", "--profile", "language", "--figure", "bits.svg"]) == 2
-    assert "leave it out" in capsys.readouterr().err
+    assert "leave --figure bits.svg out" in capsys.readouterr().err
     assert main(["compare", "--profile", "quick"]) == 2
     assert "./run_all.sh --profile quick" in capsys.readouterr().err
 
