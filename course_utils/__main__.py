@@ -24,7 +24,7 @@ SCRIPT = "peft-course"
 STEPS = ("inputs", "baselines", "measure", "notebook", "report")  # of the workflow, beside train
 PROGRAM = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m course_utils"
 app = typer.Typer(
-    help="Ways to fine-tune with few parameters: train, compare, read and audit.",
+    help="Parameter-efficient fine-tuning: train and compare methods, use trained runs, audit model cards.",
     add_completion=PROGRAM == SCRIPT,  # shells complete the words of a program, not those of a module
     pretty_exceptions_enable=False,
 )
@@ -66,9 +66,9 @@ def run(
     overrides: Overrides = [],  # noqa: B006  typer's way
     seeds: Annotated[str | None, typer.Option(metavar="N", help="Number of seeds of the main runs.")] = None,
     cores: Annotated[int | None, typer.Option(min=1, max=1000, help="Cores to use; all by default.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the inputs, list the steps, and do none.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Do everything again, up to date or not.")] = False,
-    keep: Annotated[bool, typer.Option("--keep-old-runs", help="Take runs that other code made as they are.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the inputs and list the steps; run none.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run every step again, even one that is up to date.")] = False,
+    keep: Annotated[bool, typer.Option("--keep-old-runs", help="Also use runs that other code made.")] = False,
     records: Annotated[bool, typer.Option("--from-records", help="Train nothing: use the published records.")] = False,
 ) -> int:
     """Train, run the notebooks and bind the report; what is up to date is not done again (./run_all.sh)."""
@@ -87,7 +87,7 @@ def train(
     study: Annotated[str, typer.Option(help="main, or a side study of the profile.")] = "main",
     profile: Profile = "quick",
     overrides: Overrides = [],  # noqa: B006
-    force: Annotated[bool, typer.Option("--force", help="Train even if the run is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train again even if the run exists.")] = False,
 ) -> int:
     """Train one run, or find it trained."""
     from course_utils.host import is_first_process, take_a_gpu
@@ -116,11 +116,13 @@ def train(
 def predict(
     run: Annotated[str, typer.Argument(help="Folder of a run, or its adapter: runs/quick/main/METHOD/seed-0.")],
     text: Annotated[
-        list[str] | None, typer.Argument(help="Texts to classify or continue; without any, the lines that are piped.")
+        list[str] | None, typer.Argument(help="Texts to classify or continue; by default the lines of standard input.")
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(help="A table (.csv, .tsv, .jsonl, .json, .parquet), or a text on each line; - reads a pipe."),
+        typer.Option(
+            help="A table (.csv, .tsv, .jsonl, .json, .parquet), or a file with one text a line; - is standard input."
+        ),
     ] = None,
     column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The table's column of texts; guessed if not given.")
@@ -134,9 +136,11 @@ def predict(
     ] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the answers to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --to jsonl.")] = False,
-    tokens: Annotated[int, typer.Option(min=1, max=1024, help="Tokens that a language model writes at most.")] = 32,
+    tokens: Annotated[
+        int, typer.Option(min=1, max=1024, help="Maximum number of tokens that a language model writes.")
+    ] = 32,
 ) -> None:
-    """Classify texts with a trained run, or continue them with a language model; those with a dash come after --."""
+    """Classify texts with a trained run, or continue them with a language model; one after -- may begin with a dash."""
     from course_utils.runs import read_run
 
     if as_json and to not in (None, "jsonl"):
@@ -159,14 +163,16 @@ def predict(
 def compare(
     profile: Profile = "language",
     overrides: Overrides = [],  # noqa: B006
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there, as Markdown.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the comparison to.")] = None,
 ) -> None:
     """Compare the language models of an experiment by bits per byte, and say what they forgot."""
     experiment = load_experiment(profile, parse_overrides(overrides))
     if experiment.classifies:
-        raise CourseError(f"The comparison of {experiment.name} is chapter 06: type ./run_all.sh --profile {profile}.")
+        raise CourseError(
+            f"{experiment.name} classifies texts; chapter 06 of ./run_all.sh --profile {profile} compares its methods."
+        )
     if output is not None and (output.is_dir() or not output.resolve().parent.is_dir()):
-        raise CourseError(f"--output {output}: type the name of a file in a folder that exists.")
+        raise CourseError(f"--output {output} cannot be written; type the name of a file in a folder that exists.")
 
     from course_utils.comparison.language import comparison_of_bits
     from course_utils.comparison.tables import read_runs
@@ -182,14 +188,14 @@ def compare(
 def export(
     run: Annotated[str, typer.Argument(help="Folder of a run: runs/quick/main/METHOD/seed-0.")],
     merged: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="A plain model of transformers: ΔW added to W₀.")
+        Path | None, typer.Option(metavar="FOLDER", help="A plain transformers model, with ΔW added to W₀.")
     ] = None,
-    onnx: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The same for onnxruntime: model.onnx.")] = None,
+    onnx: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The merged model for onnxruntime.")] = None,
     adapter: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="What push sends, with a base model that is on no hub.")
+        Path | None, typer.Option(metavar="FOLDER", help="The adapter, and the base model where no hub has it.")
     ] = None,
 ) -> None:
-    """Write a run's model into new folders, to be used without this project; their READMEs say how to load it."""
+    """Write a run's model into new folders, for use without this project; each README says how to load the model."""
     from course_utils.runs import read_run
 
     wanted = {"merged": merged, "onnx": onnx, "adapter": adapter}
@@ -200,12 +206,12 @@ def export(
 
     write_exports(trained, folders)
     for folder in folders.values():
-        print(f"{folder} is written; {folder / 'README.md'} says how to load it.")
+        print(f"{folder} is written; {folder / 'README.md'} says how to load the model.")
 
 
 @app.command()
 def fetch(
-    decoder: Annotated[bool, typer.Option("--decoder", help="The decoder instead (93 MB, on disk 540 MB).")] = False,
+    decoder: Annotated[bool, typer.Option("--decoder", help="Get the decoder (93 MB, on disk 540 MB).")] = False,
 ) -> None:
     """Get the embedded encoder and sentences, checked by hash, or the embedded decoder."""
     from course_utils.inputs import embedded, embedded_decoder
@@ -221,7 +227,9 @@ def fetch(
 @app.command()
 def audit(
     cards: Annotated[list[str], typer.Argument(help="Model cards, adapters' folders, or ids of the hub.")],
-    adapter: Annotated[str | None, typer.Option(metavar="DIR", help="The adapter's folder, if not the card's.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The adapter's folder; by default the card's.")
+    ] = None,
     config: Annotated[str | None, typer.Option(metavar="FILE", help="The base model's config.json.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything that was found, as one JSON object.")] = False,
 ) -> int:
@@ -251,10 +259,12 @@ def report(
     """Bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv, cards and records."""
     experiment = load_experiment(profile, parse_overrides(overrides))
     if figure and not experiment.classifies:
-        raise CourseError(f"--figure {figure}: it shows accuracies, and a language model has none; leave it out.")
+        raise CourseError(f"--figure shows accuracies, and {experiment.name} has none; leave --figure {figure} out.")
     check_writable(reports_folder(), "COURSE_REPORTS")
     if figure and (figure.suffix not in (".svg", ".png") or not figure.parent.is_dir()):
-        raise CourseError(f"--figure {figure}: type the name of an .svg or .png file in a folder that exists.")
+        raise CourseError(
+            f"--figure {figure} cannot be written; type the name of an .svg or .png file in a folder that exists."
+        )
 
     from course_utils.comparison.across import write_conclusions
     from course_utils.comparison.published import publish_records
@@ -291,7 +301,7 @@ def report(
 def restore(
     profile: Profile = "full",
     overrides: Overrides = [],  # noqa: B006
-    keep: Annotated[bool, typer.Option("--keep-old-runs", help="Also take runs that other code made.")] = False,
+    keep: Annotated[bool, typer.Option("--keep-old-runs", help="Also restore runs that other code made.")] = False,
 ) -> None:
     """Take the runs in published records as finished, so that ./run_all.sh makes only the others."""
     if keep:
@@ -303,15 +313,15 @@ def restore(
 
     restored, wanted = restore_runs(experiment), len(experiment.configs())
     again = f"./run_all.sh --profile {profile}{' --keep-old-runs' if keep else ''}"
-    print(f"Restored {len(restored)} of {counted(wanted, 'run')}; {again} makes the others.")
+    print(f"Restored {len(restored)} of {counted(wanted, 'run')}; {again} makes every run that is missing.")
 
 
 @app.command()
 def new_report(
     data: Annotated[str, typer.Option(prompt="The data (embedded, hub:OWNER/NAME, a file or a folder)")],
     base_model: Annotated[str, typer.Option(prompt="The base model (embedded, a hub id or a folder)")] = "embedded",
-    minutes: Annotated[float, typer.Option(prompt="How many minutes may it take", min=1)] = 30,
-    name: Annotated[str | None, typer.Option(help="The profile's name; that of the data where it is left out.")] = None,
+    minutes: Annotated[float, typer.Option(prompt="How many minutes may the workflow take", min=1)] = 30,
+    name: Annotated[str | None, typer.Option(help="The profile's name; by default the name of the data.")] = None,
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Write a profile for your data, your base model and your time; asks for what is not given."""
@@ -326,19 +336,19 @@ def new_report(
     print(f"{relative_to_project(file)}: {experiment.profile.description}")
     print(f"Type ./run_all.sh --profile {name}; it takes roughly {took}.")
     if experiment.profile.search:
-        print(f"Then {PROGRAM} rates --profile {name} --write {name} takes the learning rates that its search found,")
-        print("and the same ./run_all.sh makes the runs again whose rate has changed.")
+        print(f"Then type {PROGRAM} rates --profile {name} --write {name} to keep the best rates of the search.")
+        print("The same ./run_all.sh then trains the runs whose rate has changed.")
     else:
         enough = minutes_with_search(experiment)
-        print("No search for learning rates fits into that time, and a method may have a rate that does not suit it;")
-        print(f"with {enough} minutes each method's rate would be searched.")
+        print("No search for learning rates fits into that time, so a method may train at an unsuitable rate;")
+        print(f"{enough} minutes are enough to search each method's rate.")
 
 
 @app.command()
 def rates(
     profile: Profile = "full",
     overrides: Overrides = [],  # noqa: B006
-    write: Annotated[list[str], typer.Option(help="Profile to write the rates into; repeatable.")] = [],  # noqa: B006
+    write: Annotated[list[str], typer.Option(help="Profile to write the rates into; may be repeated.")] = [],  # noqa: B006
 ) -> None:
     """Say which learning rates an experiment's search found, as lines for a profile, or write them into one."""
     experiment = load_experiment(profile, parse_overrides(overrides))
@@ -349,7 +359,10 @@ def rates(
 
     trials = search_trials(read_runs(experiment))
     if trials.empty:
-        raise CourseError(f"No trial of {experiment.name} is finished; ./run_all.sh with this profile makes them.")
+        raise CourseError(
+            f"{experiment.name} has no finished trial of a search; type ./run_all.sh --profile {profile} if the profile"
+            " has a [search]."
+        )
     print(trials.drop(columns="fingerprint").to_string(index=False), end="\n\n")
     print("\n".join(search_sentences(trials, experiment)), end="\n\n")
     print(winners_as_toml(trials))
@@ -361,7 +374,7 @@ def rates(
 
 
 @app.command()
-def student_edition(folder: Annotated[Path, typer.Argument(help="a new folder for the notebooks")]) -> None:
+def student_edition(folder: Annotated[Path, typer.Argument(help="A new folder for the notebooks.")]) -> None:
     """Write the notebooks without the solutions of their exercises, with a cell that checks an answer."""
     from course_utils.report.exercises import write_student_edition
 
@@ -373,7 +386,7 @@ def student_edition(folder: Annotated[Path, typer.Argument(help="a new folder fo
 def push(
     run: Annotated[str, typer.Argument(help="Folder of a run whose base model is on the hub.")],
     repo: Annotated[str, typer.Argument(help="OWNER/NAME on the hub.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Push; without it, only say what would be written.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Push; without --yes, only say what would be written.")] = False,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
 ) -> None:
     """Put a run's adapter and model card on the Hugging Face Hub."""
@@ -385,13 +398,13 @@ def push(
     if yes:
         from course_utils.training.export import loading_code
 
-        print(f"Pushed: {hub.push(trained, repo, private)}\n\nThis loads it:\n")
+        print(f"Pushed: {hub.push(trained, repo, private)}\n\nThis code loads the adapter:\n")
         print(loading_code(trained, "adapter", repo))
         return
     print(f"Would write to {repo}, a {trained.method.title} adapter of {trained.config.base_model}:")
     for path in hub.adapter_files(trained):
         print(f"  {path.stat().st_size:>12,} bytes  {path.relative_to(trained.folder / 'adapter')}")
-    print("Nothing was written. To do it, add --yes.")
+    print("Nothing was written; add --yes to push.")
 
 
 @app.command()

@@ -86,7 +86,7 @@ class SharedSettings(BaseModel):
     label_column: str | None = Field(None, min_length=1, description="column of the labels")
     class_names: Names = Field((), description="names of the classes, comma-separated, in the order of their labels")
     also_evaluate: str | None = Field(
-        None, description="another source of the same classes to evaluate on; no overlap with it is trained on"
+        None, description="another source of the same classes to evaluate on; no text of it is trained on"
     )
     max_train: int | None = Field(None, ge=2, description="training examples at most")
     max_validation: int | None = Field(None, ge=2, description="validation examples at most")
@@ -99,13 +99,16 @@ class SharedSettings(BaseModel):
     tokens_at_once: int | None = Field(None, ge=16, description="tokens of a batch that are computed at once")
     gradient_checkpointing: bool = Field(False, description="compute activations twice instead of keeping them")
     truncation: Literal["head", "head_and_tail"] = Field(
-        "head", description="what is kept of a longer text: its beginning, or a quarter there and the rest from its end"
+        "head",
+        description="a longer text is cut to its start, or to a quarter from its start and the rest from its end",
     )
     head_learning_rate: float | None = Field(
         None, gt=0, le=1, description="peak learning rate of the head; none: the rate of the other parameters"
     )
     warmup_steps: float = Field(0.06, ge=0, description="steps of linear warm-up; below 1, a share of all steps")
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto is bf16 where the processor has it")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="number format; auto is bf16 where the processor has it"
+    )
     threads: int = Field(1, ge=1, le=256, description="threads of one run; runs go side by side")
     speedups: bool = Field(True, description="compute the same with less work (course_utils/training/speed.py)")
     checkpoint_steps: int = Field(100, ge=1, description="steps between two checkpoints")
@@ -141,9 +144,13 @@ class SharedSettings(BaseModel):
         if not task.has_head:
             unread = ("text_pair_column", "label_column", "class_names", "also_evaluate", "head_learning_rate")
             if named := [name for name in unread if getattr(self, name)]:
-                raise CourseError(f"{named[0]}: task={self.task} reads single texts without labels; leave it out.")
+                raise CourseError(
+                    f"{named[0]}: task={self.task} reads single texts without labels; leave {named[0]} out."
+                )
             if self.truncation != "head":
-                raise CourseError(f"truncation: task={self.task} reads a text from its beginning; leave it out.")
+                raise CourseError(
+                    f"truncation: task={self.task} reads a text from its beginning; leave truncation out."
+                )
         task().check(self.base)
 
     def files(self) -> list[Path]:
@@ -170,7 +177,9 @@ class SharedSettings(BaseModel):
                 f" batch_size={together * ceil(self.batch_size / together)}, or other numbers of processes and parts."
             )
         if not TASKS[self.task].has_head and "text_pair" in data.sets["train"]:
-            raise CourseError(f"data={self.data}: task={self.task} reads single texts; type -p text_column=NAME.")
+            raise CourseError(
+                f"data={self.data} holds pairs, and task={self.task} reads single texts; type -p text_column=NAME."
+            )
         if self.truncation != "head" and "text_pair" in data.sets["train"]:
             raise CourseError("truncation: a pair is cut at the end of its longer text; type -p truncation=head.")
         return data
@@ -204,7 +213,7 @@ class RunConfig(SharedSettings):
         if METHODS[self.method] is FLOOR and not TASKS[self.task].has_head:
             raise CourseError(
                 f"methods: {METHODS[self.method].title} trains a head, and task={self.task} has none; leave the method"
-                " out. Every run is compared with the base model as it was."
+                " out, as every run is compared with the base model before training."
             )
         super().check_task()
 
@@ -377,7 +386,9 @@ class Experiment:
         beside = self.studies.get(study)
         if beside and method not in beside.methods:
             about = ", ".join(beside.methods)
-            raise CourseError(f"Study {study!r} of profile {self.profile_name!r} is not about {method!r}, but {about}.")
+            raise CourseError(
+                f"Study {study!r} of profile {self.profile_name!r} does not train {method!r}; it trains {about}."
+            )
         shared, own = dict(self.profile.settings), self.profile_settings(method)
         for name, value in sorted(self.overrides.items(), key=lambda item: "." in item[0]):
             owner, _, setting = name.rpartition(".")
@@ -442,7 +453,7 @@ class Experiment:
             if more := [name for name in differing_settings(own, other) if name not in spec.varies]:
                 raise CourseError(
                     f"studies.{study}: {method} differs from {spec.beside} in {', '.join(more)}, too; "
-                    f"take that out, or name it in varies."
+                    f"take out what differs, or name it in varies."
                 )
 
     @cached_property
@@ -457,8 +468,8 @@ class Experiment:
             return dict(self.profile.methods[method])
         if "default" not in self.profile.methods:
             raise CourseError(
-                f"methods: profile {self.profile_name!r} says nothing of {method!r}; give it an entry"
-                f" [methods.{method}] or [methods.default] with a learning_rate, or leave it out."
+                f"methods: profile {self.profile_name!r} has no entry for {method!r}; add [methods.{method}] or"
+                f" [methods.default] with a learning_rate to the profile, or leave the method out."
             )
         fields = METHODS[method].Settings.model_fields
         return {name: value for name, value in self.profile.methods["default"].items() if name in fields}
@@ -475,7 +486,9 @@ def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = N
     loaded = _read_profile(profile)
     overrides = {} if overrides is None else overrides
     if not isinstance(overrides, dict) or not all(isinstance(name, str) for name in overrides):
-        raise CourseError(f"overrides: {_shown(overrides)} does not map names to values; write, say, {{'rank': 4}}.")
+        raise CourseError(
+            f"overrides: {_shown(overrides)} does not map names to values; write, for example, {{'rank': 4}}."
+        )
     overrides = dict(overrides)
     seeds, track = _seed_count(overrides.pop("seeds", None)), checked_tracker(overrides.pop("track", None))
     chosen = {"methods": _method_names(overrides.pop("methods"))} if "methods" in overrides else {}
@@ -541,7 +554,7 @@ def _typed(name: str, value: Any, methods: list[str]) -> Any:
             raise CourseError(f"{setting} is shared by all methods; type -p {setting}=VALUE instead of {name}.")
         unknown = f"There is no setting {_shown(name)}"
         if known := KNOWN_ELSEWHERE.get(setting):
-            raise CourseError(f"{unknown}; here it is {known}.")
+            raise CourseError(f"{unknown}; its name here is {known}.")
         if owner in own:
             raise CourseError(f"{unknown}{_nearest(name, own[owner])}; {owner} has {', '.join(own[owner])}.")
         shared = [*setting_names(methods), "seeds", "methods", "track"]
@@ -573,14 +586,14 @@ KNOWN_ELSEWHERE = {
     **dict.fromkeys(("max_seq_length", "max_seq_len"), "max_length"),
     **dict.fromkeys(("bf16", "fp16", "dtype", "torch_dtype"), "precision, which takes auto, bf16 or fp32"),
     "warmup_ratio": "warmup_steps, which below 1 is a share of all steps",
-    "gradient_accumulation_steps": "gradient_accumulation, which parts a batch and leaves batch_size as it is",
+    "gradient_accumulation_steps": "gradient_accumulation, which splits a batch and leaves batch_size unchanged",
     "lora_alpha": "alpha",
     "lora_dropout": "dropout",
     "modules": "target_modules",
     "max_steps": "epochs, and max_train for the number of examples",
     "save_steps": "checkpoint_steps",
     "label_names": "class_names",
-    "seed": "seeds, and that is how many: seeds=3 makes the runs of the seeds 0, 1 and 2; train --seed K makes one",
+    "seed": "seeds, the number of seeds: seeds=3 makes the runs of seeds 0, 1 and 2; train --seed K makes one run",
 }
 
 

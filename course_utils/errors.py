@@ -69,13 +69,14 @@ def refusal(error: BaseException | str) -> str | None:
         files += re.findall(r"Errno \d+\] [^:\n]*: '([^'\n]+)'", words)
         return _is_forbidden(os.strerror(min(forbidden)), files[0] if files else None)
     if numbers & TOO_MANY_FILES:
-        return "Too many files are open at once. Type ulimit -n 4096, then the same command again."
+        return "Too many files are open at once; type ulimit -n 4096, then the same command again."
     if errno.ENOMEM in numbers or any(isinstance(one, MemoryError) for one in chain):
-        return "Memory is used up. End other programs, or train fewer runs at once: ./run_all.sh --cores 1."
+        return "Memory is used up; end other programs, or train fewer runs at once: ./run_all.sh --cores 1."
     if numbers & NO_LOCKS:
         return (
-            "A file system here keeps no locks, without which two starts could spoil each other's work. Put the"
-            " project, and the folders of COURSE_RUNS and COURSE_ASSETS, on one that does, such as a local disk."
+            "A file system here keeps no locks, without which two starts could overwrite each other's files; put the"
+            " project, and the folders of COURSE_RUNS and COURSE_ASSETS, on a file system with locks, such as a local"
+            " disk."
         )
     return None
 
@@ -85,10 +86,10 @@ def _disk_is_full() -> str:
     places = _movable() | {"TMPDIR": Path(tempfile.gettempdir()), "": PROJECT}
     room = {variable: shutil.disk_usage(_nearest(folder)).free for variable, folder in places.items()}
     tightest = min(room, key=room.__getitem__)
-    move = f", or move the folder to a larger disk and set {tightest} to it" if tightest else ""
+    move = f", or move the folder to a larger disk and set {tightest} to its new place" if tightest else ""
     return (
         f"The disk is full: {places[tightest]} has {room[tightest] / 1e6:.1f} MB left, which was not enough (df -h and"
-        f" df -i tell more). Free some space there{move}; the same command then goes on."
+        f" df -i tell more); free some space there{move}; the same command then goes on."
     )
 
 
@@ -98,7 +99,7 @@ def _is_forbidden(reason: str, file: str | None) -> str:
         instead = f", or set {inside[0]} to a folder that is"
     else:
         instead = ", or start in a copy of the project that is" if file and Path(file).is_relative_to(PROJECT) else ""
-    return f"{file or 'A file'} cannot be used ({reason}). Make it readable and writable for you{instead}."
+    return f"{file or 'A file'} cannot be used ({reason}); make it readable and writable for you{instead}."
 
 
 def _movable() -> dict[str, Path]:

@@ -60,7 +60,7 @@ def parse_overrides(pairs: list[str]) -> dict[str, str]:
         if not equals or not name:
             raise CourseError(f"-p {pair!r}: type -p NAME=VALUE, for example -p rank=4.")
         if not pair.isprintable():
-            raise CourseError(f"-p {pair!r}: it holds a character that cannot be shown; type it without that one.")
+            raise CourseError(f"-p {pair!r} holds a character that cannot be shown; leave that character out.")
         if name in overrides:
             raise CourseError(f"{name} is given twice, as {overrides[name]!r} and {value!r}; type it once.")
         overrides[name] = as_seen_from_project(value, find_typed) if name in NAMES_OF_PLACES else value

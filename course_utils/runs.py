@@ -307,7 +307,9 @@ def is_unchanged(run: Run) -> bool:
 def check_unchanged(run: Run) -> None:
     """Raise CourseError unless the files of `run`, its card aside, are those that it recorded."""
     if not is_unchanged(run):
-        raise CourseError(f"{run.name} is damaged: a file is not what the run recorded; delete the folder, run again.")
+        raise CourseError(
+            f"{run.name} is damaged: a file is not what the run recorded; delete the folder and run again."
+        )
 
 
 def held(config: RunConfig) -> AbstractContextManager:

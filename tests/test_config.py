@@ -131,5 +131,5 @@ def test_a_misspelt_setting_of_a_profile_is_named_with_its_file(tmp_path, monkey
     ],
 )  # fmt: skip
 def test_words_of_other_programs_get_a_hint(typed, here):
-    with pytest.raises(CourseError, match=f"no setting '{typed}'; here it is {here}"):
+    with pytest.raises(CourseError, match=f"no setting '{typed}'; its name here is {here}"):
         load_experiment("smoke", {typed: "1"})

@@ -214,7 +214,7 @@ def _accuracy(score: Score, _: list[Score], evidence: Evidence) -> Known:
         return Known(remark="A mean over several runs is no number of right answers.")
     by_the_token = evidence.adapter and evidence.adapter.task in BY_THE_TOKEN
     if by_the_token or any(known.tokens for known in score.sets):
-        return Known(remark="It may count tokens, whose number the card does not state.")
+        return Known(remark="The accuracy may count tokens, whose number the card does not state.")
     if not sizes:
         return Known(remark="The card does not say on how many examples of which known set.")
     values = []
@@ -231,10 +231,10 @@ def _f1(score: Score, others: list[Score], evidence: Evidence) -> Known:
     """What the F1 of two classes can be at the accuracy beside it, in any way of averaging."""
     accuracy = score.partner(others, "accuracy")
     if score.is_mean or not accuracy or accuracy.number.value > 1:
-        return Known(remark="It needs the accuracy beside it, of one run.")
+        return Known(remark="An F1 can be checked only beside the accuracy of the same single run.")
     share, unit = accuracy.number.value, accuracy.number.unit
     same = abs(share - score.number.value) < min(unit, score.number.unit) / 2
-    said = "It equals the accuracy to the digit, as a micro-averaged F1 must and a weighted one often does."
+    said = "The F1 equals the accuracy to the digit, as a micro-averaged F1 must and a weighted F1 often does."
     classes = {known.classes for known in score.sets} or {evidence.adapter.classes if evidence.adapter else None}
     if classes != {2}:
         return Known(remark="The card does not state how many answers each class got." + (f" {said}" if same else ""))
@@ -294,7 +294,7 @@ def set_findings(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(f"{n:,} examples of {named[0].names[0]}", REFUTED, said, "data set")
     classes, sets = evidence.adapter.classes if evidence.adapter else None, evidence.card.sets
     if classes and len(sets) == 1 and not sets[0].tokens and 1 < classes < (sets[0].classes or 0):
-        said = f"It has {sets[0].classes} classes; the trained head answers with {classes}."
+        said = f"The set has {sets[0].classes} classes; the trained head answers with {classes}."
         yield Finding(f"Data set {sets[0].names[0]}", REFUTED, said, "data set")
 
 

@@ -95,7 +95,7 @@ def method_findings(evidence: Evidence) -> Iterator[Finding]:
             said = f"The adapter is {' and '.join(sorted(adapter.kinds))}, by its {source}."
             yield Finding(claim, VERDICT[adapter.is_of(named[0])], said, "method")
         elif named and stated:
-            yield Finding(claim, UNCHECKED, "It names several." if adapter else NO_ADAPTER, "method")
+            yield Finding(claim, UNCHECKED, "The card names several methods." if adapter else NO_ADAPTER, "method")
 
 
 # ---------------------------------------------------------------- rank, alpha, dropout, layers, types
@@ -114,7 +114,7 @@ def setting_findings(evidence: Evidence) -> Iterator[Finding]:
         for statement in statements:
             found = _setting(name, statement, adapter, card) if adapter else (UNCHECKED, NO_ADAPTER)
             if found and several and found[0] == REFUTED:
-                found = UNCHECKED, f"{found[1]} The card states several."
+                found = UNCHECKED, f"{found[1]} The card states several values."
             kind = {"rank": "rank", "targets": "layers"}.get(name, "setting")
             yield from [Finding(statement.claim, *found, kind)] if found else []
 

@@ -172,7 +172,9 @@ def contrasts(
 def less(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """`one` less `other` on the seeds that both have; CourseError where their texts are not the same."""
     if set(one.columns) != set(other.columns):
-        raise CourseError("Two points of a comparison were tested on different texts; delete these runs and run again.")
+        raise CourseError(
+            "Two points of a comparison were tested on different texts; delete the runs of both and run again."
+        )
     seeds = one.index.intersection(other.index)
     return one.loc[seeds].astype(int) - other.loc[seeds, one.columns].astype(int)
 

@@ -103,8 +103,8 @@ def forgetting_sentence(results: ExperimentRuns) -> str:
         gained = [title for title, change in changes.items() if change.high < 0]
         kinds = [f"needs more bits than before on {and_joined(forgot)}"] if forgot else []
         kinds += [f"needs fewer on {and_joined(gained)}"] if gained else []
-        said.append(f"{METHODS[method].title} {' and '.join(kinds) or 'is not shown to change on any'}")
-    return f"By intervals of each change alone: {'; '.join(said)}."
+        said.append(f"{METHODS[method].title} {' and '.join(kinds) or 'is not shown to change on any set'}")
+    return f"Judged by the interval of each change alone: {'; '.join(said)}."
 
 
 def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
@@ -146,13 +146,14 @@ def comparison_of_bits(results: ExperimentRuns, table: Written | None = None) ->
     missing = sum(run.config.study == "main" for run in results.missing)
     parts = [
         f"# Language modelling: {results.experiment.name}",
-        f"{base} learned to continue {sizes['train']:,} training texts, and is judged by the {sizes['test']:,} texts of"
-        f" the set *{escape_markdown(first.result.data.titles['test'])}*. Bits per byte are Σ nll / (ln 2 · Σ bytes of"
-        f" UTF-8); fewer are better. Perplexity is that of a token of the tokenizer of {base}.",
+        f"{base} is trained on {sizes['train']:,} texts to predict the next token, and is judged on the"
+        f" {sizes['test']:,} texts of the set *{escape_markdown(first.result.data.titles['test'])}*."
+        f" Bits per byte are Σ nll / (ln 2 · Σ bytes of UTF-8); fewer are better. Perplexity is that of a token of the"
+        f" tokenizer of {base}.",
         table(
             language_summary(results),
             "Bits per byte on the test set with 95% intervals that draw seeds and texts, their change against the base"
-            " model as it was, and what each method trains and stores. The time is that of a median training step.",
+            " model before training, and what each method trains and stores. *Step*: the median training step.",
         ),
         "## Differences",
         sentence_of_best(pairs, shares),
@@ -160,22 +161,22 @@ def comparison_of_bits(results: ExperimentRuns, table: Written | None = None) ->
     if pairs:
         parts += [
             f"The margin of equivalence is {margin:.4f} bits per byte: two runs of one method, which differ in their"
-            " seed alone, stay within it in 95% of cases. Intervals hold together; p-values are adjusted by Holm over"
-            f" {counted(len(pairs), 'pair')}; seeds and texts are both samples. {_sentence_of_seeds(shares)}",
+            " seed alone, stay within it in 95% of cases. Intervals are simultaneous; p-values are adjusted by Holm"
+            f" over {counted(len(pairs), 'pair')}; seeds and texts are both samples. {_sentence_of_seeds(shares)}",
             table(pairs_table(pairs), "Differences in bits per byte; below zero, the first method is better."),
         ]
     if few:
-        parts.append(f"With fewer than {MINIMUM_SEEDS} seeds, no difference is judged: {and_joined(few)}.")
+        parts.append(f"No difference is judged for methods with fewer than {MINIMUM_SEEDS} seeds: {and_joined(few)}.")
     if missing:
-        parts.append(f"{counted(missing, 'main run')} that the experiment plans cannot be used or are not there.")
+        parts.append(f"Planned main runs that are missing or cannot be used: {missing}.")
     if _other_domains(results):
         parts += [
             "## Forgetting",
             forgetting_sentence(results),
             table(
                 change_by_domain(results),
-                "Change in bits per byte against the base model on texts of other domains, with 95% intervals; above"
-                " zero is what was forgotten.",
+                "Change in bits per byte against the base model on texts of other domains, with 95% intervals; a change"
+                " above zero shows forgetting.",
             ),
         ]
     return "\n\n".join(parts) + "\n"
@@ -188,8 +189,8 @@ def _sentence_of_seeds(shares: Mapping[str, pd.DataFrame]) -> str:
     others = max(own for name, own in spread.items() if name != widest)
     return (
         f"The seeds of {METHODS[widest].title} lie farthest apart: their standard deviation is {spread[widest]:.4f},"
-        f" and at most {others:.4f} for another method. In every pair the variance between seeds is its own or the mean"
-        " of all pairs, whichever is larger; so one method whose seeds lie far apart widens all intervals."
+        f" and at most {others:.4f} for another method. Every pair is judged by its own variance between seeds or by"
+        " the mean of all pairs, whichever is larger; so one method whose seeds lie far apart widens all intervals."
     )
 
 
@@ -206,7 +207,7 @@ def signed(interval: Interval) -> str:
 def sentence_of_best(pairs: list[PairedComparison], shares: Mapping[str, pd.DataFrame]) -> str:
     """Which method has the lowest mean of bits per byte, and from which others it is shown to differ."""
     if not pairs:
-        return f"No two methods have {MINIMUM_SEEDS} seeds."
+        return f"Fewer than two methods have {MINIMUM_SEEDS} finished seeds, so nothing is concluded."
     compared = {name for pair in pairs for name in (pair.first, pair.second)}
     best = min(compared, key=lambda name: shares[name].to_numpy().mean())
     against = [pair if pair.first == best else pair.swapped() for pair in pairs if best in (pair.first, pair.second)]
@@ -220,7 +221,7 @@ def sentence_of_best(pairs: list[PairedComparison], shares: Mapping[str, pd.Data
         ],
     }
     said = [f"{relation} {and_joined(others)}" for relation, others in kinds.items() if others]
-    return f"{METHODS[best].title} has the lowest mean of bits per byte. It is {'; '.join(said)}."
+    return f"{METHODS[best].title} has the lowest mean of bits per byte. Its mean is {'; '.join(said)}."
 
 
 def _other_domains(results: ExperimentRuns) -> list[str]:

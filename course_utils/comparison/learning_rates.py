@@ -85,7 +85,7 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
         for name, rate in best.items()
         if used[name] != rate
     ]
-    on_edge = f"On the edge of its grid, where a better rate may lie beyond: {', '.join(edge)}."
+    on_edge = f"On the edge of the grid, beyond which a better rate may lie: {', '.join(edge)}."
     collapsed = _collapsed(trials, best) if "accuracy" in trials else []
     return [
         f"The best rates on validation are: {', '.join(named.values())}.",

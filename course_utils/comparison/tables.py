@@ -64,7 +64,7 @@ COLUMNS = {
     "peak_memory_bytes": Column("peak memory in bytes", "median", "Peak memory (MB)", 1e6, ",.0f"),
     "peak_memory_measured_as": Column("how the peak memory was measured"),
     "fingerprint": Column("hash of settings, data, base model and code"),
-    "forgetting_texts": Column("texts whose nearest neighbour was looked for before training and after it"),
+    "forgetting_texts": Column("number of texts whose nearest neighbour was searched, before training and after it"),
     "forgetting_before": Column(
         "share of these texts whose nearest neighbour is of the text's own domain, before training"
     ),

@@ -44,8 +44,8 @@ FACTS = {
         license="apache-2.0",
         citations=("wang2020minilm",),
         limits=(
-            "The base model was trained contrastively, to give similar sentences similar embeddings. It is no "
-            "masked-language model, and what holds for it need not hold for one.",
+            "The base model was trained contrastively, to give similar sentences similar embeddings. It is "
+            "not a masked language model, and results with it need not hold for such models.",
         ),
     ),
     "embedded-decoder": Facts(
@@ -54,8 +54,8 @@ FACTS = {
         license="apache-2.0",
         citations=("allal2025smollm2",),
         limits=(
-            "The linear weights of the base model were kept in 4 bits before they came here, and turned back into"
-            " numbers; in NF4 they are rounded a second time.",
+            "The linear weights of the base model were published in 4 bits and are dequantised; in NF4 they are"
+            " rounded a second time.",
         ),
     ),
     "distilbert-base-uncased": Facts(
@@ -240,9 +240,9 @@ class Base:
         missing = [name for name in absent if not in_head(name, heads) and ".pooler." not in name]
         if missing:
             raise CourseError(
-                f"base_model={self.name}: its weights are not those of the encoder that its config.json describes, for"
-                f" {len(missing)} tensors are missing or of another size, {min(missing)} among them; type another base"
-                " model, or base_model=embedded"
+                f"base_model={self.name}: the weights do not fit its config.json, for {len(missing)} of its tensors are"
+                f" missing or of another size, {min(missing)} among them; type another base model, or"
+                " base_model=embedded"
             )
         for _, layer in four_bit_layers(model):
             # The repacked CPU kernel makes a layer lose its gradients after an evaluation.

@@ -81,7 +81,7 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
         frame = _renamed(table, chosen)
         if "label" not in frame or (len(frame) and set(frame.label) == {UNLABELLED}):
             if split != "test":
-                raise CourseError(f"{file}: every label is {UNLABELLED}, as where labels are kept back; bring labels")
+                raise CourseError(f"{file}: every label is {UNLABELLED}, which means that there is none; bring labels")
             understood.append(f"{file} has no labels and is left out")
             continue
         if split == "train":
@@ -150,7 +150,9 @@ def _chosen(columns: Columns, names: list[str], file: str, needs_label: bool) ->
     for role in ("text", "label"):
         if role not in chosen and (role == "text" or needs_label):
             numbered = ANY_NUMBER.fullmatch("".join(names[1:2])) or len(" ".join(map(str, names))) > 200
-            no_header = " Its first line must name the columns, and seems to be an example." if numbered else ""
+            no_header = (
+                " The first line of the file must name the columns, and seems to be an example." if numbered else ""
+            )
             raise CourseError(
                 f"{file}: which column holds the {role} is not clear, for there is no column {role};"
                 f" type -p {role}_column=NAME with one of {_listed(names)}.{no_header}"
@@ -203,7 +205,7 @@ def _classes(
             )
     if not 2 <= len(found) <= MOST_CLASSES:
         few = f"every label is {found.iloc[0]}" if len(found) else "there are no examples"
-        many = f"there are {len(found)} different labels; is that the right column? -p label_column= names another one"
+        many = f"there are {len(found)} different labels (-p label_column=NAME names another column)"
         raise CourseError(f"{file}: {few if len(found) < 2 else many}; 2 to {MOST_CLASSES} classes are needed")
     words = sorted(found, key=int) if whole else sorted(found)
     named = [of_file[int(word)] if of_file else word for word in words]
@@ -214,7 +216,8 @@ def _classes(
     if whole and len(words) == len(wanted):
         return {word: label for label, word in enumerate(words)}, wanted
     raise CourseError(
-        f"class_names: {', '.join(wanted)} do not name the {len(words)} labels of {file}, {_listed(words)}"
+        f"class_names: {', '.join(wanted)} do not name the {len(words)} labels of {file}, {_listed(words)}; type one"
+        " name for each label"
     )
 
 

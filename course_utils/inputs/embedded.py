@@ -101,13 +101,13 @@ class Bundle:
         ):
             fault = self._fault(folder, read)
         if fault:
-            raise CourseError(f"{fault}; to build it again type: python -m course_utils fetch")
+            raise CourseError(f"{fault}; to build the assets again type: python -m course_utils fetch")
         return folder
 
     def fetch(self) -> None:
         """Put the bundle under assets/; a bundle that is there is checked as a whole, and rebuilt if damaged."""
         folder = assets_folder()
-        remedy = "they need 200 MB, the decoder 900, in a folder that you may write to; set COURSE_ASSETS to one"
+        remedy = "set COURSE_ASSETS to a folder that you may write to, with 200 MB free, or 900 MB for the decoder"
         with explained(f"cannot write the assets into {folder}", remedy, OSError):
             if self._fault(folder, read="") is None:  # before the lock: the folder may be read-only
                 _say(f"assets are whole: {relative_to_project(folder)}")

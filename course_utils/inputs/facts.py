@@ -17,4 +17,4 @@ class Facts:
     limits: tuple[str, ...] = ()
     language: str | None = None
     task: str = "Text Classification"
-    example: str = "A text of the kind that it was trained on."
+    example: str = "A text like those of the training data."

@@ -19,7 +19,7 @@ def check_four_bit_kernels() -> None:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    remedy = "QLoRA needs them; python -m bitsandbytes says what it lacks, and the other methods do without"
+    remedy = "QLoRA needs them; python -m bitsandbytes says what is missing, and other methods work without them"
     with explained(f"bitsandbytes has no 4-bit kernels that work here on the device {device!r}", remedy):
         from bitsandbytes.functional import quantize_4bit
 

@@ -165,8 +165,8 @@ class Hub(Source):
             except ValueError as error:
                 if several := re.search(r"available configs: \['(.*?)'", str(error)):
                     raise CourseError(
-                        f"{setting}={self.name}: it has several configurations; type the name of one behind it, such as"
-                        f" hub:{self.path}/{several[1]}"
+                        f"{setting}={self.name}: it has several configurations; type hub:OWNER/NAME/CONFIGURATION, such"
+                        f" as hub:{self.path}/{several[1]}"
                     ) from error
                 raise
             if builder.hash != commit:  # where the hub cannot be reached, datasets takes any commit that it has
@@ -181,7 +181,9 @@ class Hub(Source):
             if role := _role(split):
                 tables[role] = (f"{self.name}, split {split}", from_dataset(splits[split]))
         if "train" not in tables:
-            raise CourseError(f"{setting}={self.name}: it has no split train, but {and_joined([*splits])}")
+            raise CourseError(
+                f"{setting}={self.name}: it has no split train, but {and_joined([*splits])}; type another source"
+            )
         texts = examples(tables, self.columns)
         return replace(texts, understood=[*texts.understood, f"{self.path} at its commit {commit}"], revision=commit)
 
@@ -238,8 +240,8 @@ class Files(Source):
         if place.is_file():
             if place.suffix.lower() not in READERS:
                 raise CourseError(
-                    f"{setting}={self.name}: what {place.suffix or 'no ending'} holds is not known; save it as one of"
-                    f" {', '.join(READERS)}"
+                    f"{setting}={self.name}: the ending {place.suffix or '(none)'} is not known; save the file as one"
+                    f" of {', '.join(READERS)}"
                 )
             return {"train": [place]}
         there = sorted(path for path in place.iterdir() if _is_table(path))
@@ -252,9 +254,9 @@ class Files(Source):
         listed = and_joined([file.name for file in sorted(place.iterdir())[:20]] or ["nothing"])
         if "train" not in roles:
             raise CourseError(
-                f"{setting}={self.name}: the folder holds {listed}, and no train{and_joined([*READERS])}; call the file"
-                f" with the training examples train, that to evaluate on dev or test, or type {setting}=FILE; texts in"
-                " files of their own lie in train/CLASS/*.txt"
+                f"{setting}={self.name}: the folder holds {listed}, and no file train with the ending"
+                f" {', '.join(READERS)}; call the file of training examples train, and that of evaluation examples dev"
+                f" or test, or type {setting}=FILE; texts in files of their own lie in train/CLASS/*.txt"
             )
         for role, files in roles.items():
             if len({file.suffix.lower() for file in files}) > 1 or (len(files) > 1 and not _are_shards(files)):
@@ -306,8 +308,8 @@ IMDB = Hub(
         hub_id="stanfordnlp/imdb",
         citations=("maas2011imdb",),
         limits=(
-            "A review's label comes from its author's own stars: four or fewer of ten are negative, seven or more"
-            " positive. Reviews between are in none of the sets.",
+            "A review's label comes from the stars that its author gave: four or fewer of ten are negative, seven or"
+            " more positive. Reviews with five or six stars are in none of the sets.",
             "The model has no class for neutral reviews.",
         ),
         **OF_SENTIMENT,
@@ -326,7 +328,7 @@ EMBEDDED = Rated(
         citations=("hutto2014vader",),
         limits=(
             "Sentences whose mean rating by people is near zero are in none of the sets. On all sentences, unclear "
-            "ones included, its accuracy would be lower.",
+            "ones included, the accuracy of the model would be lower.",
             "The model has no class for neutral sentences.",
         ),
         **OF_SENTIMENT,
@@ -342,8 +344,8 @@ FIVE = Rated(
         "rated movie review snippets in five classes",
         citations=("hutto2014vader",),
         limits=(
-            "The classes are cut out of mean ratings; a sentence whose mean lies near a cut could as well be in the"
-            " class beside its own.",
+            "The classes are intervals of the mean rating; a sentence whose mean lies near the end of an interval could"
+            " as well be in the next class.",
         ),
         **OF_SENTIMENT,
     ),

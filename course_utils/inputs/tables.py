@@ -109,8 +109,8 @@ def _fields(path: Path, text: str, separator: str, quoted: bool) -> tuple[list[l
                 lines.append(reader.line_num)
     except csv.Error as error:
         raise CourseError(
-            f"{path}, line {reader.line_num}: {error}; a field with a quote mark in it stands in quote marks, and the"
-            " mark is doubled"
+            f"{path}, line {reader.line_num}: {error}; put a field with a quote mark in it into quote marks, and"
+            " double the mark"
         ) from error
     return rows, lines
 

@@ -166,9 +166,11 @@ class Method:
         from peft import PeftModel
 
         if not (folder / "adapter" / "adapter_model.safetensors").is_file():  # PEFT would take a pickle instead
-            raise CourseError(f"{relative_to_project(folder)} lacks adapter/adapter_model.safetensors; run it again.")
+            raise CourseError(
+                f"{relative_to_project(folder)} lacks adapter/adapter_model.safetensors; make the run again."
+            )
         failure = f"PEFT cannot load the adapter in {relative_to_project(folder)}"
-        with explained(failure, "delete the folder and run it again"):  # the adapter may be a stranger's
+        with explained(failure, "delete the folder and make the run again"):  # the adapter may be a stranger's
             return PeftModel.from_pretrained(base, folder / "adapter").eval()
 
     def load_merged(self, base: nn.Module, folder: Path) -> nn.Module:

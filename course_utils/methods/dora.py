@@ -15,7 +15,7 @@ class Dora(Lora):
     title = "DoRA"
     citation = "liu2024dora"
     equation = r"m \, \frac{W_0 + s\,BA}{\lVert W_0 + s\,BA \rVert}"
-    description = "LoRA's sum, of which every row is scaled to a length that is trained; the lengths start as they are."
+    description = "Every row of LoRA's sum is scaled to a trained length, which starts as the length of the row of W₀."
     marker = "X"
     color = "#56b4e9"
     control = "lora"

@@ -25,7 +25,7 @@ class Full(Head):
     title = "Full fine-tuning"
     citation = "devlin2019bert"
     equation = r"W_0 + \Delta W"
-    description = "Every parameter of the encoder and of the head is trained."
+    description = "Every parameter of the base model and of the head is trained."
     marker = "s"
     color = "#000000"
     baseline: ClassVar[Baseline] = "ceiling"

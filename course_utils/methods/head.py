@@ -12,7 +12,7 @@ class Head(Method):
     title = "Head only"
     citation = "devlin2019bert"
     equation = r"W_0"
-    description = "Only the classification head is trained; the encoder stays frozen."
+    description = "Only the classification head is trained; the base model stays frozen."
     marker = "v"
     color = "#7f7f7f"
     baseline: ClassVar[Baseline] = "floor"

@@ -31,7 +31,7 @@ class Hira(Method):
     title = "HiRA"
     citation = "huang2025hira"
     equation = r"W_0 \odot (1 + BA)"
-    description = "The update is the Hadamard product of the frozen weight and BA, which can have full rank."
+    description = "The update is the Hadamard product of the frozen weight and BA; this product can have full rank."
     marker = "^"
     color = "#d55e00"
     control = "lora"

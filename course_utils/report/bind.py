@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 APPENDIX = "Appendix: how these results were made"
 ORIGINS = "Where the figures and sentences come from"
 AGAIN = (
-    "The word *source* beside a figure, a table or a computed sentence leads to one of these lines. They name the"
-    " function that made it, the cell of the executed notebook, and the studies whose runs it read. The commits, the"
-    " seeds and the command that makes all of it again stand in the lists above."
+    "The word *source* beside a figure, a table or a computed sentence leads to one of these lines. A line names the"
+    " function that made what is shown, the cell of the executed notebook, and the studies whose runs were read. The"
+    " commits, the seeds and the command that makes the report again stand in the lists above."
 )
 
 
@@ -221,7 +221,7 @@ def set_pdf(document: str, settings: dict[str, Any], scratch: Path, name: str, l
             sys_inputs=inputs | {"fonts": ",".join(fonts.families(text))},
         )
     except typst.TypstError as error:
-        raise CourseError(f"{name}.pdf could not be set: {error}; mend the notebook that holds it") from None
+        raise CourseError(f"{name}.pdf could not be set: {error}; mend the notebook with this fault") from None
     return path
 
 

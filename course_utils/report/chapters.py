@@ -128,7 +128,7 @@ def make_citations(blocks: list[dict], name: str) -> None:
     for cite in elements(blocks, "Cite"):
         for cited in cite["c"][0]:
             _check_key(key := cited["citationId"], name)
-            shown = "in a form that JupyterLab shows as it stands"
+            shown = "in a form that JupyterLab does not turn into a link"
             raise CourseError(f"{name} cites @{key} {shown}; type {citation(key)} and run it again")
     for link in elements(blocks, "Link"):
         _, words, (address, title) = link["c"]
@@ -190,7 +190,7 @@ def _check_key(key: str, name: str) -> None:
     if key not in papers():
         raise CourseError(
             f"{name} cites @{key}, which course_utils/references.bib lacks; "
-            r"add it there, mend the key, or write \@ for the mere sign"
+            r"add the entry, correct the key, or write \@ for a plain @"
         )
 
 

@@ -345,7 +345,7 @@ def sparsities(results: ExperimentRuns) -> None:
     show_markdown(say.strength_text(min(unlikely, key=unlikely.__getitem__), usual, stored))
     first = {f"{strength:g}": runs[0].result.method["ranks"] for strength, runs in gated.points.items()}
     left = pd.DataFrame(first)
-    figure = plots.rank_map(left.T.rename(columns=short_layer_name), "Where ranks survive", "strength of the pull")
+    figure = plots.rank_map(left.T.rename(columns=short_layer_name), "Ranks left in each layer", "strength of the pull")
     show_figure(figure, say.survivors_figure(gated.seeds[0]), say.survivors_alt(left.sum()))
 
 

@@ -89,7 +89,7 @@ def show_table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] 
     formats = formats or {}
     if unknown := [str(column) for column in formats if column not in frame.columns]:
         columns = ", ".join(map(str, frame.columns))
-        raise CourseError(f"formats for no column: {', '.join(unknown)}; there are: {columns}")
+        raise CourseError(f"formats names no column: {', '.join(unknown)}; the columns are: {columns}")
     header = [one_line(str(column)) for column in frame.columns]
     right = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
     forms = [formats.get(column) for column in frame.columns]

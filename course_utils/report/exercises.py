@@ -13,15 +13,15 @@ from course_utils.paths import PROJECT, is_new_folder
 
 # Chapter.exercise → what is asked for, and its value. Exercises whose numbers depend on the runs are not here.
 CHECKED: dict[str, tuple[str, float]] = {
-    "01.3": ("the parameters of the published DistilBERT's encoder", 66_362_880),
-    "02.1": ("the parameters of the adapter at rank 8", 8 * 6 * (4 * (768 + 768) + 2 * (768 + 3072))),
+    "01.3": ("the number of parameters of the published DistilBERT's encoder", 66_362_880),
+    "02.1": ("the number of parameters of the adapter at rank 8", 8 * 6 * (4 * (768 + 768) + 2 * (768 + 3072))),
     "02.2": ("the first such rank for a layer of 768 × 768", 768 * 768 / (768 + 768)),
     "03.1": ("the share of the run after which the gate is zero, at a strength of 1.25", 1 - sqrt(1 - 8 / (9 * 1.25))),
     "03.2": ("the new penalty divided by the old one", 0.5),
-    "04.1": ("the bits for each weight in blocks of 256", 4 + 8 / 256 + 32 / (256 * 256)),
+    "04.1": ("the number of bits for each weight in blocks of 256", 4 + 8 / 256 + 32 / (256 * 256)),
     "04.3": ("the least possible share", (4 + 8 / 64 + 32 / (64 * 256)) / 32),
     "05.2": ("the share of the matrix of ones that HiRA misses", sqrt(12 / 16)),
-    "06.1": ("the most disagreements with which eight are significant", 12),
+    "06.1": ("the largest number of disagreements with which eight are significant", 12),
     "06.2": ("the probability of at least one, without a correction", 1 - 0.95**15),
     "07.1": ("the largest difference in points", 100 * (1 / 16 - 40 / 1_000)),
     "07.3": ("the difference in points for four seeds", 1.96 * sqrt(2 / 4)),
@@ -34,10 +34,10 @@ def check(exercise: str, answer: float) -> bool:
     Raises CourseError for an exercise that no number decides.
     """
     if exercise not in CHECKED:
-        raise CourseError(f"check knows no number for {exercise!r}; it knows {', '.join(CHECKED)}.")
+        raise CourseError(f"check knows no number for {exercise!r}; type one of {', '.join(CHECKED)}.")
     wanted, value = CHECKED[exercise]
     right = isinstance(answer, int | float) and isclose(answer, value, rel_tol=0.01)
-    print("That is right." if right else f"Not yet: {wanted} is another number.")
+    print("That is right." if right else f"Not right yet: {wanted} is another number.")
     return right
 
 

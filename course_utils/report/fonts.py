@@ -75,7 +75,7 @@ def said_of(characters: list[str]) -> str:
     names += [f"{len(characters) - NAMED} more"] if len(characters) > NAMED else []
     return (
         f"{NOT_PRINTED} {counted(len(characters), 'character')} of the data, which no font here has:"
-        f" {', '.join(names)}. A sign for a missing character stands in their place."
+        f" {', '.join(names)}. A replacement character stands for each."
     )
 
 

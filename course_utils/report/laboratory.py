@@ -44,8 +44,8 @@ def panel(measure: Callable[[float], float], values: Iterable[float], setting: s
     ends = f"{found.iloc[0]:.0%} at {found.index[0]:g}, {found.iloc[-1]:.0%} at {found.index[-1]:g}"
     show_figure(
         plots.accuracy_by_setting(100 * found, f"Right: {ends}", setting),
-        f"Share of right answers to at most the first {PANEL_TEXTS} validation texts, by {setting}. In JupyterLab the "
-        "slider below the figure measures anew at the value that you choose.",
+        f"Share of right answers to the first validation texts, at most {PANEL_TEXTS}, by {setting}. In JupyterLab the "
+        "slider below the figure measures the accuracy again at the value that you choose.",
         f"A line over {setting}: " + ", ".join(f"{value:g} {share:.0%}" for value, share in found.items()) + ".",
     )
 

@@ -44,10 +44,10 @@ def language_front(results: ExperimentRuns) -> dict[str, str]:
     said = "; ".join(f"{METHODS[name].title} {change}" for name, change in changes.items())
     base, sizes = escape_markdown(first.config.base.facts.name), first.result.data.sizes
     abstract = (
-        f"{base} learned to continue texts like {sizes['train']:,} training texts, and is judged by the bits that it"
-        f" needs for a byte of {sizes['test']:,} others."
-        f" Before any training it needs {base_interval(results).estimate:.4f}. The change by method, with 95%"
-        f" intervals: {said}. Two methods are equivalent within {margin:.4f} bits per byte. {finding}"
+        f"{base} is trained on {sizes['train']:,} texts to predict the next token, and is judged by its bits per byte"
+        f" on {sizes['test']:,} other texts. Before training, these are {base_interval(results).estimate:.4f}."
+        f" The change by method, with 95% intervals: {said}. The margin of equivalence is"
+        f" {margin:.4f} bits per byte. {finding}"
     )
     return {"finding": finding, "abstract": abstract}
 
@@ -65,7 +65,7 @@ def _figure(results: ExperimentRuns, folder: Path) -> str:
     (folder / FIGURE).write_bytes(drawn(figure, "svg", metadata=UNDATED))
     plots.plt.close(figure)
     listed = "; ".join(f"{METHODS[name].title} {own.estimate:.3f}" for name, own in found.items())
-    caption = "Bits per byte on the test set, with 95% intervals. The dashed line is the base model as it was."
+    caption = "Bits per byte on the test set, with 95% intervals. The dashed line is the base model before training."
     alt = f"Bits per byte: {listed}. The base model: {base.estimate:.3f}."
     return f"::::: figure\n![{alt}]({FIGURE})\n\n{caption}\n:::::"
 

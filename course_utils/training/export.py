@@ -66,22 +66,22 @@ def loading_code(run: Run, form: str, place: str) -> str:
 def _check(run: Run, folders: dict[str, Path]) -> None:
     if not run.task.has_head:
         raise CourseError(
-            f"{run.name} is a language model, and export writes classifiers; its adapter folder is loaded by PEFT as"
-            " its card says."
+            f"{run.name} is a language model, and export writes classifiers; load its adapter folder with PEFT, as its"
+            " card says."
         )
     if not folders:
-        raise CourseError("What is to be written? Type --merged FOLDER, --onnx FOLDER or --adapter FOLDER.")
+        raise CourseError("No form to write is named; type --merged FOLDER, --onnx FOLDER or --adapter FOLDER.")
     for form, folder in folders.items():
         if not is_new_folder(folder):
             raise CourseError(f"--{form} {folder}: there is something already; type the name of a new folder.")
         others = (other for name, other in folders.items() if name != form)
         if any(folder.resolve().is_relative_to(other.resolve()) for other in others):
-            raise CourseError(f"--{form} {folder}: another form goes there; type a folder of its own for each.")
+            raise CourseError(f"--{form} {folder}: another form goes there; type another folder for each form.")
     if "adapter" in folders and run.method.is_baseline:
         raise CourseError(f"{run.name} is a run of {run.method.title}, which has no adapter; type --merged FOLDER.")
     check_usable(run)
     if "onnx" in folders and not importlib.util.find_spec("onnxscript"):
-        raise CourseError("--onnx needs the package onnxscript, which is not here; type pip install onnxscript.")
+        raise CourseError("--onnx needs the package onnxscript, which is not installed; type pip install onnxscript.")
 
 
 @contextmanager

@@ -21,12 +21,14 @@ def check_pushable(run: Run, repo: str) -> None:
     if not run.task.has_head:
         raise CourseError(f"{run.name} is a language model; push sends classifiers.")
     if run.method.is_baseline:
-        raise CourseError(f"{run.name} is a run of {run.method.title}, which has no adapter; push one that has.")
+        raise CourseError(
+            f"{run.name} is a run of {run.method.title}, which has no adapter; push a run with an adapter."
+        )
     if base.is_local:
         where = "which this project makes from a package" if base.is_embedded else "a folder of this machine"
         raise CourseError(
-            f"{run.name} adapts the base model {base.name!r}, {where}: nobody could load the adapter from the hub."
-            " Train on a base that is there, for example -p base_model=distilbert-base-uncased, and push that run."
+            f"{run.name} adapts the base model {base.name!r}, {where}, so nobody could load the adapter from the"
+            " hub; train on a base model of the hub, such as -p base_model=distilbert-base-uncased, and push that run."
         )
     check_unchanged(run)
 
@@ -48,7 +50,9 @@ def push(run: Run, repo: str, private: bool = False) -> str:
     if constants.HF_HUB_OFFLINE:
         raise CourseError("HF_HUB_OFFLINE is set, so nothing can be pushed; unset it and type the same again.")
     if not get_token():
-        raise CourseError("The hub wants to know who pushes: type hf auth login, or set HF_TOKEN to a token of yours.")
+        raise CourseError(
+            "The hub takes a push only with a token; type hf auth login, or set HF_TOKEN to a token of yours."
+        )
     api = HfApi()
     try:
         repo = api.create_repo(repo, private=private or None, exist_ok=True).repo_id
@@ -69,7 +73,9 @@ def push(run: Run, repo: str, private: bool = False) -> str:
 def _reason(error: Exception) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
-        return f"does not let this token write there ({status}): use one with the right to write, or a name of yours"
+        return (
+            f"does not let this token write there ({status}): use a token with write access, or a repository of yours"
+        )
     if status:
         return f"answered with an error ({status})"
     return f"did not answer as a hub does ({type(error).__name__}): check the network and HF_ENDPOINT"

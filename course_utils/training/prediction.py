@@ -32,7 +32,7 @@ def check_usable(run: Run) -> None:
     weights = "weights.safetensors" if run.method.is_baseline else "adapter/adapter_model.safetensors"
     if not (run.folder / weights).is_file():
         raise CourseError(
-            f"{run.name} has no weights; a run restored from published records has none. To train it, type"
+            f"{run.name} has no weights, like every run restored from published records; to train it, type"
             f" {command(run.config)} --force."
         )
     check_unchanged(run)
@@ -100,7 +100,7 @@ def read_texts(
     for place, *row in texts.itertuples():
         if found := next(filter(NO_UTF_8.search, row), None):
             where = f"{table}, {place}: " if table else ""
-            raise CourseError(f"{where}{found[:100]!r} is not UTF-8; write it in that encoding.")
+            raise CourseError(f"{where}{found[:100]!r} is not UTF-8; write the text in UTF-8.")
     return texts.reset_index(drop=True)
 
 
@@ -113,7 +113,9 @@ def _check_fit(
         if os.path.isfile(text):
             raise CourseError(f"{text} is a file; type --file {text} to classify what is in it.")
     if any(columns) and not is_table:
-        raise CourseError(f"--column and --pair-column are of a table; type --file NAME, ending in {_endings()}.")
+        raise CourseError(
+            f"--column and --pair-column name columns of a table; type --file NAME, ending in {_endings()}."
+        )
     if pair is not None and columns[1]:
         raise CourseError("--pair and --pair-column exclude each other; type one of them.")
     paired = pair is not None or columns[1] is not None
@@ -134,7 +136,7 @@ def _lines(file: Path | None) -> list[str]:
         typed_file = None if file is None or str(file) == "-" else file
         lines = (typed_file.read_text("utf-8-sig") if typed_file else sys.stdin.read()).split("\n")
     if not (texts := [line for line in lines if line.strip()]):
-        raise CourseError("there is no text to classify; type one, --file FILE, or pipe one a line.")
+        raise CourseError("there is no text; type a text, type --file FILE, or pipe one text a line.")
     return texts
 
 
@@ -148,10 +150,10 @@ def _of_table(run: Run, file: Path, wanted: tuple[str | None, ...]) -> pd.DataFr
         dtype=object,
     )
     if texts.empty:
-        raise CourseError(f"{file} holds no texts; type the name of a table with one a row.")
+        raise CourseError(f"{file} holds no texts; type the name of a table with one text a row.")
     if len(empty := texts.index[(texts == "").any(axis=1)]):
         more = f", and {len(empty) - 1} more" if len(empty) > 1 else ""
-        raise CourseError(f"{file}, {empty[0]}{more}: there is no text; write one, or take the row out.")
+        raise CourseError(f"{file}, {empty[0]}{more}: there is no text; write a text, or take the row out.")
     return texts
 
 
@@ -224,7 +226,9 @@ def form_of(wanted: str | None, output: Path | None, file: Path | None) -> str:
     if output is None:
         return wanted or "text"
     if output.is_dir() or not os.access(output.parent, os.W_OK):
-        raise CourseError(f"--output {output}: type the name of a file in a folder that you may write to.")
+        raise CourseError(
+            f"--output {output} cannot be written; type the name of a file in a folder that you may write to."
+        )
     if file is not None and output.resolve() == file.resolve():
         raise CourseError(f"--output {output}: the texts are read from there; type another name.")
     ending = output.suffix[1:].lower()

@@ -114,7 +114,7 @@ def rehearse(config: RunConfig, task, tokenizer: PreTrainedTokenizerBase, frame)
             loss = model(**batch).loss
         loss.backward()
         if not torch.isfinite(loss):
-            raise ValueError("its loss is no number")
+            raise ValueError("its loss is not a finite number")
 
 
 def _check_tokens(config: RunConfig, tokenizer, model: nn.Module, tokens: list[list[int]]) -> float:
@@ -163,7 +163,7 @@ def _said_of_speed(config: RunConfig, model: nn.Module) -> str:
     from course_utils.training.speed import fitting
 
     tricks = fitting(model, config.precision) if config.speedups else []
-    return f"sped up: {'; '.join(tricks) if tricks else 'nothing; it runs the code of the libraries'}"
+    return f"sped up: {'; '.join(tricks) if tricks else 'nothing; the code of the libraries runs unchanged'}"
 
 
 def _said_of_data(data: Data, task: Task) -> list[str]:

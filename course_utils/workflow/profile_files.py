@@ -103,7 +103,9 @@ def with_rates(file: Path, rates: dict[str, float], found_by: dict[str, str]) ->
     for method, rate in rates.items():
         text, number = re.subn(rf"(?m)(^\[methods\.{method}\]\nlearning_rate = ).*$", rf"\g<1>{rate:g}", text)
         if number != 1:
-            raise CourseError(f"{file.name}: there is no [methods.{method}] whose first line is its learning_rate.")
+            raise CourseError(
+                f"{file.name} has no [methods.{method}] whose first line is its learning_rate; write the section so."
+            )
     listed = "".join(f'{method} = "{trial}"\n' for method, trial in sorted(found_by.items()))
     text, number = re.subn(r"(?m)^\[found_by\]\n(\w+ = \".*\"\n)*", f"[found_by]\n{listed}", text)
     file.write_text(text if number else f"{text.rstrip()}\n\n[found_by]\n{listed}", encoding="utf-8")

@@ -16,7 +16,7 @@ from course_utils.paths import PROJECT
 from course_utils.text import counted, duration, one_line
 from course_utils.workflow.estimates import OTHER_SECONDS
 
-NO_WORDS = "it ended without a word, as when memory or disk is used up (free -m, df -h); --cores 1 takes less memory"
+NO_WORDS = "it ended without a message, as when memory or disk is used up (free -m, df -h); --cores 1 takes less memory"
 PRIOR_SECONDS = 60  # how much work at the expected speed weighs against what was measured so far
 
 

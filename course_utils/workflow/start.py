@@ -75,7 +75,9 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
     if together > 1 and runs_a_gpu() > 1:
         raise CourseError("COURSE_PROCESSES: a run on several GPUs shares none of them; set COURSE_RUNS_A_GPU to 1.")
     if together > at_once(cores) and not elsewhere:
-        raise CourseError(f"COURSE_PROCESSES: {together} is more than the {at_once(cores)} GPUs; set no more.")
+        raise CourseError(
+            f"COURSE_PROCESSES: {together} is more than the {at_once(cores)} GPUs; set {at_once(cores)} or less."
+        )
     if from_records():
         check_records(experiment)
     announce(experiment, cores)
@@ -218,8 +220,8 @@ def only_one_at_a_time() -> Iterator[None]:
     try:
         held = lock.acquire(blocking=False)
     except Timeout:
-        said = holder.read_text() if holder.is_file() else "it has not said which"
-        print(f"Waiting for the start that is at work here ({said}).", flush=True)
+        said = holder.read_text() if holder.is_file() else "process unknown"
+        print(f"Waiting for another start of the workflow in this folder ({said}).", flush=True)
         held = lock.acquire()
     with held:
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")

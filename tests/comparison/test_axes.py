@@ -79,7 +79,10 @@ def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown):
     dependence.training_sizes(results)
     said = "\n".join(word for word in shown if isinstance(word, str))
     assert "LoRA has the highest mean accuracy with 500 and 1,500, HiRA" in said
-    assert "From 500 to 3,500 texts, HiRA against LoRA changes by +30.0" in said and "the difference depends on" in said
+    assert (
+        "From 500 to 3,500 texts, the difference HiRA − LoRA changes by +30.0" in said
+        and "the difference depends on" in said
+    )
     sentence = finding(results)
     assert sentence.startswith("Trained on 3,500 texts, HiRA has the highest mean accuracy")
     turn = "; with 500 and 1,500 texts LoRA has the highest mean, and a change of the difference between the two is"
@@ -102,7 +105,7 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
 @pytest.mark.slow
 def test_a_rate_that_is_tried_for_one_rank_is_said():
     text = dependence.say.ranks_text({}, 8, {"LoRA, s = 2": {0.003: [1], 0.001: [2, 8]}})
-    assert "validation accuracy chose. LoRA, s = 2: 0.003 at rank 1; 0.001 at rank 2 and 8." in text
+    assert "validation accuracy chose the rate. LoRA, s = 2: 0.003 at rank 1; 0.001 at rank 2 and 8." in text
     assert "All other runs of this axis have one learning rate." in text
     assert "All these runs have one learning rate." in dependence.say.ranks_text({}, 8, {})
 
@@ -156,10 +159,10 @@ def test_an_experiment_without_an_axis_says_what_it_holds_and_leaves_out(runs_in
     for exhibit in (dependence.training_sizes, dependence.placements, dependence.ranks, dependence.sparsities):
         exhibit(read_runs(smoke))
     assert [text.partition(".")[0] for text in shown] == [
-        "This experiment holds one number of training texts: 1,000",
-        "This experiment holds one choice of adapted layers: query and value",
-        "This experiment holds one rank: 8",
-        "This experiment holds one strength of the gates: 1",
+        "The finished main runs do not vary the number of training texts: 1,000",
+        "The finished main runs do not vary the choice of adapted layers: query and value",
+        "The finished main runs do not vary the rank: 8",
+        "The finished main runs do not vary the strength of the gates: 1",
     ]
 
 
@@ -274,7 +277,7 @@ def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
     points += [sparsity.Sized(way, 0.5, 9_000, worse) for way in (sparsity.ENTRIES, sparsity.GRADUALLY)]
     dependence.show_sparsities(GATED, points, texts=3_500, margin=0.015)
     said = "\n".join(word for word in shown if isinstance(word, str))
-    assert "A cut of the same size is shown to beat Sparse LoRA at 2 of 2" in shown[2].get_title(loc="left")
+    assert "A cut of the same size is shown to be better than Sparse LoRA at 2 of 2" in shown[2].get_title(loc="left")
     assert "less accurate" in said and "equivalent within 1.5 points" in said
     assert said.count("against LoRA whole: −10.0") == 2
 

@@ -46,7 +46,8 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
     best = table[table["best"]].set_index("method")["learning_rate"]
     assert best.to_dict() == {name: grid[4 if name == MULTIPLIED else 2] for name, grid in grids.items()}
     said, last = " ".join(search_sentences(table, experiment)), grids[MULTIPLIED][4]
-    assert f"On the edge of its grid, where a better rate may lie beyond: {METHODS[MULTIPLIED].title} {last:g}." in said
+    edge = f"On the edge of the grid, beyond which a better rate may lie: {METHODS[MULTIPLIED].title} {last:g}."
+    assert edge in said
     assert (
         "Above its best rate a method lost more than 15 points: " in said
         and f"; {METHODS[FULL].title} at {grids[FULL][4]:g}" in said

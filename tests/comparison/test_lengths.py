@@ -90,11 +90,11 @@ def test_each_outcome_is_said(results, of_length, shown, tokens, title, said):
     of_length(tokens)
     exhibits.lengths(results)
     assert title in shown[0]
-    assert "Of a text of more than 128 tokens, the beginning is read. This cuts" in shown[1]
+    assert "Where a text has more than 128 tokens, the beginning is read. This limit cuts" in shown[1]
     assert "Full fine-tuning: " in shown[2] and "20 to 118 tokens" in shown[2]
     assert all(words in shown[3] for words in said), shown[3]
     depends = "is not shown to depend" if tokens is SHUFFLED else "may depend"
-    assert f"Which method is the more accurate {depends} on the length." in shown[3]
+    assert f"Which method is more accurate {depends} on the length." in shown[3]
     assert "100% of the texts of the longest quarter are cut." in shown[3]
 
 

@@ -111,7 +111,7 @@ def test_a_set_of_the_hub_is_read_at_a_commit_with_and_without_a_network(hub, re
 
 def test_a_configuration_is_named_behind_the_set(read):
     several, long, short, unknown = read(*(f"hub:someone/two{part}" for part in ("", "/long", "/short", "/middle")))
-    assert "type the name of one behind it, such as hub:someone/two/long" in several["refused"]
+    assert "type hub:OWNER/NAME/CONFIGURATION, such as hub:someone/two/long" in several["refused"]
     assert {text.split()[0] for text in long["sets"]["train"]} == {"long"}
     assert {text.split()[0] for text in long["sets"]["test"]} == {"tested"}
     assert {text.split()[0] for text in short["sets"]["test"]} == {"short"}  # held out of train

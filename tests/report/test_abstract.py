@@ -58,7 +58,7 @@ def test_a_clear_winner(made):
     assert "trains 3,000 parameters, its head included: 1.5% of the 200,000 of full fine-tuning." in paragraph
     assert "5 are significantly different (LoRA and Sparse LoRA; LoRA and QLoRA; LoRA and HiRA; " in paragraph
     assert "1 is equivalent within 1.6 points (Sparse LoRA and QLoRA)" in paragraph
-    assert "to full fine-tuning is significant (−5.0 points" in paragraph
+    assert "from full fine-tuning is significant (−5.0 points" in paragraph
     assert "accuracy of LoRA changes by −10.0 (tweets) points" in paragraph
     assert 120 <= len(paragraph.split()) <= 180
 
@@ -69,13 +69,13 @@ def test_a_tie_has_no_winner(made):
     assert "not shown to be better than HiRA, equivalent within 1.6 points to QLoRA and significantly above" in sentence
     assert sentence.endswith("and is equivalent to it within 1.6 points.")
     assert "1 is equivalent within 1.6 points (LoRA and QLoRA) and 2 are inconclusive" in paragraph
-    assert "to full fine-tuning is equivalent within 1.6 points (0.0 points" in paragraph
+    assert "from full fine-tuning is equivalent within 1.6 points (0.0 points" in paragraph
 
 
 def test_a_difference_that_may_be_chance_is_called_so(made):
     sentence, paragraph = said(made(CLEAR | {FULL: 0.91}))
     assert sentence.endswith("and is 1.0 points below it, a difference that is not significant.")
-    assert "to full fine-tuning is inconclusive" in paragraph
+    assert "from full fine-tuning is inconclusive" in paragraph
 
 
 def test_one_seed_allows_no_conclusion(made):

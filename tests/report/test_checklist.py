@@ -75,7 +75,7 @@ def test_runs_of_other_data_than_those_described_are_pointed_out(experiment):
         for name in experiment.methods:
             shutil.rmtree(runs.runs_folder() / experiment.config(name, seed).path)
             write_scored_run(experiment.config(name, seed), "e" * 64)
-    assert "**12 runs saw other data than these**" in section(checklist.checklist(read_runs(experiment)), "Data")[0]
+    assert "**12 runs used other data**" in section(checklist.checklist(read_runs(experiment)), "Data")[0]
 
 
 def test_an_experiment_without_runs_has_a_page(experiment):

@@ -197,7 +197,7 @@ def test_an_unknown_task_and_commands_that_do_not_serve_it_are_refused(capsys):
     assert main(["run", "-p", "task=language_modeling"]) == 2
     assert "did you mean 'language_modelling'" in capsys.readouterr().err
     assert main(["report", "--profile", "language", "--figure", "bits.svg"]) == 2
-    assert "leave it out" in capsys.readouterr().err
+    assert "leave --figure bits.svg out" in capsys.readouterr().err
     assert main(["compare", "--profile", "quick"]) == 2
     assert "./run_all.sh --profile quick" in capsys.readouterr().err
 
@@ -242,7 +242,7 @@ def test_the_comparison_is_paired_and_its_margin_is_that_of_seeds(experiment, ru
     assert abs(pair.difference.estimate) == pytest.approx(0.1, abs=1e-6)
     said = comparison_of_bits(results)
     best, other = METHODS[ADAPTER].title, METHODS[FULL].title
-    assert f"{best} has the lowest mean of bits per byte. It is shown to be below that of {other}." in said
+    assert f"{best} has the lowest mean of bits per byte. Its mean is shown to be below that of {other}." in said
     assert f"margin of equivalence is {margin:.4f}" in said and "## Forgetting" in said
     assert f"{best} needs more bits than before on tweets" in said
 

@@ -85,7 +85,7 @@ def test_the_start_and_the_card_say_what_is_read_of_a_long_text(place, truncatio
     [said] = [line for line in check_inputs(experiment)["understood"] if line.startswith("training texts")]
     assert f"% are cut at max_length=32 ({kept}" in said and "0.0% are cut" not in said
     run = train(experiment.config(ADAPTER))
-    assert f"- **Maximum Length:** 32 tokens; of what is longer, {kept}" in run.card()
+    assert f"- **Maximum Length:** 32 tokens; where a text is longer, {kept}" in run.card()
     assert ("This code reads the beginning alone." in run.card()) == (truncation != "head")
     assert not [finding for finding in audit_card(run.folder / "adapter") if finding.verdict == REFUTED]
 
@@ -164,7 +164,7 @@ def test_what_predict_writes_is_shown_as_text_and_whole_or_not_there(three, caps
         ([*words, "--pair-column", "label"], "leave --pair and --pair-column out"),
         ([*words[:3], str(tmp_path / "two.csv")], "type --column NAME with 'Wort' and 'Laut'"),
         ([*words[:3], str(tmp_path / "gap.csv")], "gap.csv, line 3: there is no text"),
-        ([*words[:2], "--column", "Satz", "eins"], "are of a table"),
+        ([*words[:2], "--column", "Satz", "eins"], "name columns of a table"),
         ([*words, "--json", "--to", "csv"], "exclude each other"),
         ([*words[:2], "\ud800"], "is not UTF-8"),
     ):

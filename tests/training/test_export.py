@@ -133,7 +133,7 @@ def test_what_cannot_be_exported_is_refused_in_one_sentence(run_of, tmp_path, mo
     for words, said in (
         ([str(run.folder)], "--merged FOLDER"),
         ([str(run.folder), "--merged", taken], "there is something already"),
-        ([str(run.folder), "--merged", new, "--adapter", os.path.join(new, "a")], "a folder of its own"),
+        ([str(run.folder), "--merged", new, "--adapter", os.path.join(new, "a")], "another folder for each form"),
         ([str(full.folder), "--adapter", new], "which has no adapter"),
         ([str(run.folder), "--onnx", new], "pip install onnxscript"),
         ([str(run.folder), "--merged", "/proc/new"], "a folder that you may write to"),

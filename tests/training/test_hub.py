@@ -138,7 +138,7 @@ def test_from_the_hub_and_back_to_it(hub, command, tmp_path):
     written = [path for path in (run / "adapter").rglob("*") if path.is_file()]
     assert there == {path.relative_to(run / "adapter").as_posix(): path.read_bytes() for path in written}
 
-    code = pushed.stdout.partition("This loads it:\n")[2].replace('"A dull one."', '"A fine film."')
+    code = pushed.stdout.partition("This code loads the adapter:\n")[2].replace('"A dull one."', '"A fine film."')
     loads = code + "print('LOGITS', *logits[0].softmax(0).tolist())"
     environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "another cache")}
     loaded = subprocess.run([sys.executable, "-c", loads], env=environment, capture_output=True, text=True)

@@ -86,7 +86,7 @@ def train_on_a_full_disk(folder):
         status, said = command(*lora)
         assert status == 2
         assert said.startswith(f"error: The disk is full: {folder} has "), said
-        assert "set COURSE_RUNS to it" in said and said.endswith("the same command then goes on.")
+        assert "set COURSE_RUNS to its new place" in said and said.endswith("the same command then goes on.")
         assert find_run(load_experiment("smoke").config(ADAPTER)) is None
     mount(folder, "64m", "remount")
     assert command(*lora)[0] == 0
@@ -113,7 +113,7 @@ def report_on_a_full_disk(folder, project):
     for status, said in (command(*bind), command("notebook", "01_data", "--profile", "smoke")):
         assert status == 2
         assert said.startswith(f"error: The disk is full: {folder} has 0.0 MB left, "), said
-        assert "set COURSE_REPORTS to it" in said
+        assert "set COURSE_REPORTS to its new place" in said
     assert {path: path.read_bytes() for path in before} == before
     filler.unlink()
     assert command(*bind)[0] == 0
@@ -187,7 +187,7 @@ def test_a_step_that_ends_without_a_word_is_explained(capsys):
         begun = {"event": "job_info", "jobid": 1, "rule_name": "notebook", "rule_msg": "Run notebook 01_data"}
         for event in (begun, {"event": "job_error", "jobid": 1, "log": ["logs/never-written.log"]}):
             progress.take(event)
-    assert "it ended without a word, as when memory" in capsys.readouterr().out
+    assert "it ended without a message, as when memory" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- this machine

@@ -100,7 +100,7 @@ function scale(values, from, to) {
 function draw(x, y, study) {
   const shown = points.filter((p) => (!study || p.study === study) && p.values[x] && p.values[y]);
   const drawing = document.querySelector("#plot .drawing");
-  if (!shown.length) return drawing.replaceChildren(make("p", { textContent: "No run has both." }));
+  if (!shown.length) return drawing.replaceChildren(make("p", { textContent: "No run has both metrics." }));
   const ends = (name) => shown.flatMap((p) => p.values[name].filter((value) => value !== null));
   const [across, up] = [scale(ends(x), left, width - 170), scale(ends(y), height - bottom, 20)];
   const said = shown.map((p) => `${p.method} (${p.study}): ${p.values[x][0].toPrecision(4)}, ${p.values[y][0].toPrecision(4)}`);
