@@ -107,5 +107,5 @@ def test_what_fine_tuning_buys_is_the_paired_difference_of_its_best_method(exper
     assert found.pair.difference.estimate == pytest.approx(0.9 - accuracy)
     (sentence,) = bought_sentences(results)
     assert (
-        f"is {said} TF-IDF and logistic regression" in sentence and "took 9 s a run" in sentence and "1.5 s" in sentence
+        f"is {said} TF-IDF and logistic regression" in sentence and "took 9 s per run" in sentence and "1.5 s" in sentence
     )
