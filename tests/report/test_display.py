@@ -113,7 +113,7 @@ def test_numbers_are_formatted_and_stand_right(shown):
 
 
 def test_format_of_no_column_names_the_columns(shown):
-    with pytest.raises(CourseError, match="acuracy; there are: accuracy"):
+    with pytest.raises(CourseError, match="acuracy; the columns are: accuracy"):
         show_table(pd.DataFrame({"accuracy": [1.0]}), "Table.", formats={"acuracy": "{:.1%}"})
 
 

@@ -31,7 +31,7 @@ def _gpu():
 
 
 @pytest.mark.parametrize(
-    ("method", "more"), CASES, ids=lambda value: value if isinstance(value, str) else " ".join(value)
+    ("method", "more"), CASES.values(), ids=list(CASES))
 )
 def test_a_run_on_a_gpu_is_a_run_anywhere(method, more, tiny, runs_in):
     chosen = {"base_model": str(tiny.location), "methods": method, "precision": "bf16", "max_train": "300"} | more
