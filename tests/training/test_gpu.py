@@ -30,9 +30,7 @@ def _gpu():
         pytest.skip("nvidia-smi finds no GPU on this machine")
 
 
-@pytest.mark.parametrize(
-    ("method", "more"), CASES.values(), ids=list(CASES))
-)
+@pytest.mark.parametrize(("method", "more"), CASES.values(), ids=list(CASES))
 def test_a_run_on_a_gpu_is_a_run_anywhere(method, more, tiny, runs_in):
     chosen = {"base_model": str(tiny.location), "methods": method, "precision": "bf16", "max_train": "300"} | more
     options = [word for name, value in chosen.items() for word in ("-p", f"{name}={value}")]
