@@ -108,10 +108,10 @@ def memory_by_size() -> Iterator[dict[str, str]]:
         }
 
 
-def runs_side_by_side(counts: tuple[int, ...] = (1, 8)) -> Iterator[dict[str, str]]:
+def runs_side_by_side() -> Iterator[dict[str, str]]:
     """Whole runs of LoRA in `quick` that share the GPU, each a process of its own, start and evaluation included."""
     alone = 0.0
-    for count in counts:
+    for count in (1, 8):
         with tempfile.TemporaryDirectory() as folder:
             train = [sys.executable, "-m", "course_utils", "train", "--method", PLAIN.name, "-p", f"seeds={count}"]
             environment = os.environ | {"COURSE_RUNS": folder, "OMP_NUM_THREADS": "1"}

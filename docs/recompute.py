@@ -1,11 +1,9 @@
 """Computes the main table of a report again from its published records, with pandas and SciPy alone.
 
     python docs/recompute.py reports/full
-    python docs/recompute.py reports/full reports/full/on_a_gpu
 
 Printed are, in per cent, the accuracy of every method on the test set with its 95% interval, and how pairs differ,
-with interval and Holm's p-value. The second command also sets the same seeds beside those of another machine, whose
-predictions are in the folder. The exit status is 1 where the accuracy of a run is not the one in comparison.csv.
+with interval and Holm's p-value. The exit status is 1 where the accuracy of a run is not the one in comparison.csv.
 """
 
 import sys
@@ -85,33 +83,13 @@ def compared(correct: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return table.assign(p=(table["p"] * np.arange(len(table), 0, -1)).cummax().clip(upper=1))
 
 
-def set_beside(correct: dict[str, pd.DataFrame], elsewhere: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Accuracy of the same seeds here and elsewhere, the difference with its interval, and equal outcomes, in per cent.
-
-    An outcome is whether a text was classified rightly. `two_seeds` is the share of equal ones between two seeds here.
-    """
-    rows = {}
-    for method in [name for name in correct if name in elsewhere]:
-        here, there = correct[method].align(elsewhere[method], join="inner", axis=0)
-        here, there = here.to_numpy(float), there.to_numpy(float)
-        between = [(one == other).mean() for one, other in combinations(here, 2)]
-        shares = [100 * share for share in (here.mean(), there.mean())]
-        equal = [100 * (here == there).mean(), 100 * np.mean(between)]
-        rows[method] = [len(here), *shares, *with_interval(there - here), *equal]
-    columns = ["seeds", "here", "elsewhere", "difference", "low", "high", "equal", "two_seeds"]
-    return pd.DataFrame.from_dict(rows, "index", columns=columns)
-
-
-def main(report: Path, elsewhere: Path | None = None) -> int:
+def main(report: Path) -> int:
     correct = correct_answers(report / "records")
     means = {method: [len(own), *with_interval(own.to_numpy(float))] for method, own in correct.items()}
     table = pd.DataFrame.from_dict(means, "index", columns=["seeds", "accuracy", "low", "high"])
     print(table.to_string(float_format="%.2f"), end="\n\n")
     form = dict.fromkeys(["difference", "low", "high"], "{:+.2f}".format) | {"p": "{:.4f}".format}
     print(compared(correct).to_string(formatters=form), end="\n\n")
-    if elsewhere:
-        beside = set_beside(correct, correct_answers(elsewhere))
-        print(beside.to_string(formatters=form, float_format="%.2f"), end="\n\n")
     said = pd.read_csv(report / "comparison.csv").query("study == 'main' and status == 'finished'")
     same = [abs(correct[run.method].loc[run.seed].mean() - run.test_accuracy) < 1e-9 for run in said.itertuples()]
     print(f"agrees with comparison.csv: {sum(same)} of {len(same)} runs")
@@ -119,4 +97,4 @@ def main(report: Path, elsewhere: Path | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:])))
+    sys.exit(main(Path(sys.argv[1])))

@@ -17,7 +17,7 @@ TINY_DECODER = LlamaConfig(
 def test_every_method_takes_steps_on_random_weights(method, shape):
     with shapes.written(shape) as folder:
         step = shapes.step_of(method, folder, tokens=8, batch=2, steps=2, rank="4")
-    assert step["ms"] > 0
+    assert step["ms"] > 0 and step["peak_mb"] is None  # the suite sees no GPU
 
 
 def test_without_a_gpu_its_table_says_so():

@@ -62,7 +62,7 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
     """Run the notebook `name` for `experiment`, into reports/<experiment>/notebooks; returns the executed copy's path.
 
     If a kernel dies or falls silent, the notebook is run once more: two kernels that start at the same moment can pick
-    the same port, and once in some ten thousand cells a request never reached its kernel.
+    the same port, and a request can be lost on its way to a kernel.
     Where records are read, a chapter about one method is the published copy, since running it needs a run's weights.
     Raises CourseError where there is no such notebook or it does not take exactly these parameters, and papermill's
     own exception, with the traceback, where a cell fails.

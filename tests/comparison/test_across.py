@@ -83,7 +83,10 @@ def test_two_reports_say_where_they_do_not_agree(concluded, monkeypatch):
     assert sentences.count("do not overlap") == 2
     # each shows two differences of these methods, and one of the two is the same
     for results, elsewhere in ((ours, theirs), (theirs, ours)):
-        told = f"`{elsewhere.experiment.name}` does not show 1 of the 2 that it judges"
+        told = (
+            "Of the differences between methods that are shown here, "
+            f"`{elsewhere.experiment.name}` does not show 1 of the 2 that it judges;"
+        )
         assert told in abstract.abstract(results)
 
 

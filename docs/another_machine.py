@@ -1,0 +1,38 @@
+"""Sets the same seeds of a report's main runs on two machines beside each other, with pandas and SciPy alone.
+
+    python docs/another_machine.py reports/full reports/full/on_a_gpu
+
+Printed are, in per cent, the accuracy of every method here and elsewhere, the difference with its 95% interval, and
+`equal`, the share of equal outcomes: whether a text was classified rightly. `two_seeds` is this share between two seeds
+here.
+"""
+
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from recompute import correct_answers, with_interval
+
+COLUMNS = ["seeds", "here", "elsewhere", "difference", "low", "high", "equal", "two_seeds"]
+
+
+def set_beside(correct: dict[str, pd.DataFrame], elsewhere: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row for each method of both, with `COLUMNS`, of the seeds that both have."""
+    rows = {}
+    for method in [name for name in correct if name in elsewhere]:
+        here, there = correct[method].align(elsewhere[method], join="inner", axis=0)
+        here, there = here.to_numpy(float), there.to_numpy(float)
+        between = [(one == other).mean() for one, other in combinations(here, 2)]
+        shares = [100 * share for share in (here.mean(), there.mean())]
+        equal = [100 * (here == there).mean(), 100 * np.mean(between)]
+        rows[method] = [len(here), *shares, *with_interval(there - here), *equal]
+    return pd.DataFrame.from_dict(rows, "index", columns=COLUMNS)
+
+
+if __name__ == "__main__":
+    report, elsewhere = map(Path, sys.argv[1:])
+    signed = dict.fromkeys(["difference", "low", "high"], "{:+.2f}".format)
+    beside = set_beside(correct_answers(report / "records"), correct_answers(elsewhere))
+    print(beside.to_string(formatters=signed, float_format="%.2f"))
