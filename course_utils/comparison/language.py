@@ -102,7 +102,7 @@ def forgetting_sentence(results: ExperimentRuns) -> str:
         forgot = [title for title, change in changes.items() if change.low > 0]
         gained = [title for title, change in changes.items() if change.high < 0]
         kinds = [f"needs more bits than before on {and_joined(forgot)}"] if forgot else []
-        kinds += [f"needs fewer on {and_joined(gained)}"] if gained else []
+        kinds += [f"needs fewer bits than before on {and_joined(gained)}"] if gained else []
         said.append(f"{METHODS[method].title} {' and '.join(kinds) or 'is not shown to change on any set'}")
     return f"Judged by the interval of each change alone: {'; '.join(said)}."
 
