@@ -29,6 +29,11 @@ SCRIPTS: dict[str, dict] = {  # what the plain script is told beside its setting
     "grouped, another allocator": GROUPED,
 }
 RIVALS = [*SCRIPTS, OURS]
+COMPILED, WITH_GRAPHS = "bf16, grouped and compiled", "the same, compiled with CUDA graphs"
+ON_A_GPU = {
+    COMPILED: BF16 | GROUPED | {"torch_compile": True},
+    WITH_GRAPHS: BF16 | GROUPED | {"torch_compile": True, "torch_compile_mode": "reduce-overhead"},
+}
 # oneTBB's allocator: the only one that the package index has; pip install tbb puts it there.
 ALLOCATOR = Path(sys.prefix, "lib", "libtbbmalloc_proxy.so.2")
 
@@ -47,11 +52,11 @@ def measure(rival: str, method: str, overrides: dict, environment: dict[str, str
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def turn(rival: str, method: str, overrides: dict, scripts: dict[str, dict] = SCRIPTS) -> dict[str, float]:
+def turn(rival: str, method: str, overrides: dict) -> dict[str, float]:
     """Train two epochs of the same texts: ms a step of the second, seconds more of the first, peak memory in MB.
 
-    `scripts` says what the plain script is told for each rival. Both epochs have the same texts, so that every rival
-    trains on the same tokens; what a rival does only once, such as compiling, is in the first.
+    Both epochs have the same texts, so that every rival trains on the same tokens; what a rival does only once, such as
+    compiling, is in the first.
     """
     import torch
 
@@ -71,7 +76,7 @@ def turn(rival: str, method: str, overrides: dict, scripts: dict[str, dict] = SC
             map_large_blocks()
             trainer = our_trainer(config, data, Path(folder), steps)
         else:
-            trainer = plain_trainer(config, data, folder, logging_steps=steps, **scripts[rival])
+            trainer = plain_trainer(config, data, folder, logging_steps=steps, **(SCRIPTS | ON_A_GPU)[rival])
             trainer.add_callback(StepTimes())
         trainer.train()
     on_cpu = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024

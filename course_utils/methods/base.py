@@ -135,9 +135,9 @@ class Method:
 
     def speed_up(self, model: nn.Module) -> None:
         """Make the adapted `model` compute the same with less work, in place; tests check that it is exact."""
-        from course_utils.inputs.nf4 import dequantise_once
+        from course_utils.inputs.nf4 import speed_up_four_bits
 
-        dequantise_once(model)
+        speed_up_four_bits(model)
 
     def learning_rates(self, model: nn.Module, settings: Any, warmup_steps: int, total_steps: int) -> dict[str, float]:
         """Parameter name → peak learning rate, where it is not the run's."""

@@ -37,10 +37,12 @@ from course_utils.tasks import TASKS
 from course_utils.tasks.base import Task
 from course_utils.tracking import tracker
 from course_utils.training.evaluation import batches_by_tokens
+from course_utils.training.graphs import RecordedSteps, recorded_steps
 from course_utils.training.speed import speed_up
 
 VALIDATION_BATCH = 32
 TRAINED = "trained.safetensors"  # in a checkpoint
+COUNTED = "num_items_in_batch"  # what Trainer divides a sum of losses by
 
 # transformers warns that it orders checkpoints less than a second apart by their numbers, which is right.
 logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
@@ -109,6 +111,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
     # A head's loss is a mean over the examples that it is given, and not divided by the size of the whole batch.
     trainer.model_accepts_loss_kwargs = task.counts_tokens
     trainer.tokens_at_once = config.tokens_at_once
+    trainer.recorded_steps = recorded_steps(config, model)
     trainer.undecayed = method.learning_rates(model, settings, warmup, total_steps)
     trainer.own_rates = _head_rates(model, config.head_learning_rate) | trainer.undecayed
     trainer.remove_callback(PrinterCallback)
@@ -164,15 +167,24 @@ class CourseTrainer(Trainer):
 
     `own_rates` maps a parameter's name to its learning rate where that is not the run's; those in `undecayed` have no
     weight decay. A batch of more than `tokens_at_once` tokens is computed in parts, each with its share of the loss:
-    their gradient is the batch's.
+    their gradient is the batch's. `recorded_steps` replays the steps of a GPU.
     """
 
     own_rates: dict[str, float] = {}
     undecayed: Container[str] = ()
     tokens_at_once: int | None = None
+    recorded_steps: RecordedSteps | None = None
     share = 1.0  # of the part that is computed in its batch
 
     def training_step(self, model, inputs, num_items_in_batch=None):
+        if self.recorded_steps:
+
+            def step(held):
+                batch = {name: x for name, x in held.items() if name != COUNTED}
+                return Trainer.training_step(self, model, batch, held.get(COUNTED))
+
+            counted = {} if num_items_in_batch is None else {COUNTED: torch.as_tensor(num_items_in_batch)}
+            return self.recorded_steps(step, {**inputs, **counted})
         if not self.tokens_at_once or inputs["input_ids"].numel() <= self.tokens_at_once:
             return super().training_step(model, inputs, num_items_in_batch)
         losses, lengths = [], inputs["attention_mask"].sum(1).cpu().numpy()

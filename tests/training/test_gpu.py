@@ -13,6 +13,7 @@ from course_utils.paths import PROJECT
 from course_utils.runs import UPDATES, find_run, load_model
 from course_utils.tasks.classification import scores_of
 from course_utils.training.evaluation import predict_as_trained
+from course_utils.training.graphs import FAMILIES
 
 SEES_GPUS = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
 IN_FOUR_BITS = [name for name, method in METHODS.items() if "four_bit" in method.Settings.model_fields]
@@ -44,3 +45,10 @@ def test_a_run_on_a_gpu_is_a_run_anywhere(method, more, tiny, runs_in):
     recorded = scores_of(run.predictions().query("set == 'test'"))
     here = predict_as_trained(config, load_model(run), tokenizer, frame)
     np.testing.assert_allclose(here, recorded, atol=0.02)  # products in bf16, added up in another order
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_recorded_steps_have_the_gradients_of_plain_ones(family):
+    script = [sys.executable, "tests/training/recorded_steps.py", family]
+    done = subprocess.run(script, cwd=PROJECT, env=SEES_GPUS, check=True, capture_output=True, text=True)
+    assert all(float(difference) < 0.02 for difference in done.stdout.split())  # products in bf16

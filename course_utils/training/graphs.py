@@ -1,0 +1,96 @@
+"""Training steps on a GPU that do not wait for Python: recorded as CUDA graphs, one for each length of text.
+
+In a small model's step a GPU waits most of the time for Python to start the next kernel. A CUDA graph is a recording of
+all kernels of a step, which the GPU starts by itself (Nguyen et al. 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.functional import pad
+
+from course_utils.config import RunConfig
+from course_utils.host import processes
+from course_utils.methods.sizes import plain_model
+
+# Families whose steps tests/training/test_gpu.py records: nothing in their code asks the GPU for a number.
+FAMILIES = ("distilbert", "bert", "roberta", "llama", "qwen2")
+MULTIPLE = 8  # of tokens: lengths are rounded up, so that few recordings serve all texts
+MOST = 64  # recordings; steps on further shapes run as they are
+PADDING = {"labels": -100}  # input → what pads it, where that is not zero
+
+
+def can_record(model: nn.Module) -> bool:
+    """Whether there is a GPU, and a step of `model` can be recorded."""
+    return torch.cuda.is_available() and plain_model(model).config.model_type in FAMILIES
+
+
+def recorded_steps(config: RunConfig, model: nn.Module) -> RecordedSteps | None:
+    """Recordings for the run of `config`; None where its steps are computed in parts, or cannot be recorded."""
+    in_parts = config.gradient_accumulation > 1 or config.tokens_at_once or config.gradient_checkpointing
+    if not config.speedups or in_parts or processes() > 1 or not can_record(model):
+        return None
+    return RecordedSteps(model, config.max_length)
+
+
+class RecordedSteps:
+    """Steps of `model` on texts of at most `longest` tokens: called as they are, then recorded, then replayed.
+
+    The first batch of a shape is a step as any other, the second is recorded, and from then on the recording is
+    replayed on the batch's numbers. Texts are padded further, to a multiple of 8 tokens, which a mask hides: without
+    dropout the gradients are the same, and with dropout they are equal in distribution.
+    """
+
+    def __init__(self, model: nn.Module, longest: int):
+        self.model, self.longest = model, longest
+        self.padding = PADDING | {"input_ids": plain_model(model).config.pad_token_id or 0}
+        self.gradients: dict[nn.Parameter, torch.Tensor] = {}
+        self.recordings: dict[tuple, tuple | None] = {}  # shapes → graph, its inputs, its loss; None after one batch
+        self.pool = None
+
+    def __call__(self, step: Callable[[dict], torch.Tensor], inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of `step` on `inputs`; the gradients are in the parameters, as after `step` itself."""
+        inputs = {name: self._padded(name, x) for name, x in inputs.items()}
+        shapes = tuple((name, x.shape) for name, x in inputs.items())
+        self._place_gradients()
+        if shapes not in self.recordings:
+            if len(self.recordings) < MOST:
+                self.recordings[shapes] = None
+            return self._from_zero(step, inputs)
+        if self.recordings[shapes] is None:
+            self.recordings[shapes] = self._record(step, inputs)
+        graph, held, loss = self.recordings[shapes]
+        for name, x in inputs.items():
+            held[name].copy_(x)
+        graph.replay()
+        return loss.clone()
+
+    def _padded(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        x = x.to(self.model.device, non_blocking=True)
+        if x.dim() < 2:
+            return x
+        tokens = x.shape[1]
+        width = max(tokens, min(-(-tokens // MULTIPLE) * MULTIPLE, self.longest))
+        return pad(x, (0, width - tokens), value=self.padding.get(name, 0))
+
+    def _place_gradients(self) -> None:
+        """Give every trained parameter the one tensor in which all recordings leave its gradient."""
+        if not self.gradients:
+            self.gradients = {p: torch.zeros_like(p) for p in self.model.parameters() if p.requires_grad}
+        for parameter, gradient in self.gradients.items():
+            parameter.grad = gradient
+
+    def _from_zero(self, step, inputs):
+        for gradient in self.gradients.values():
+            gradient.zero_()
+        return step(inputs)
+
+    def _record(self, step, inputs) -> tuple:
+        graph, held = torch.cuda.CUDAGraph(), {name: x.clone() for name, x in inputs.items()}
+        with torch.cuda.graph(graph, pool=self.pool):
+            loss = self._from_zero(step, dict(held))
+        self.pool = graph.pool()
+        return graph, held, loss
