@@ -37,6 +37,7 @@ from benchmarks.rivals import OURS, RIVALS, measure
 from benchmarks.steps import SCRIPT, compare_steps, contender
 from course_utils.comparison.tables import read_runs, summary_table, write_comparison
 from course_utils.config import load_experiment
+from course_utils.inputs import nf4
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.paths import PROJECT, runs_folder
 from course_utils.runs import Run, checksum_of, find_run
@@ -170,6 +171,8 @@ def tricks() -> str:
     for name, method in METHODS.items():
         if "speed_up" in vars(type(method)):
             left_out[f"{method.title}'s own"] = (name, patch.object(type(method), "speed_up", lambda self, model: None))
+    four_bit = next(name for name, method in METHODS.items() if method.four_bit_base)
+    left_out["4-bit weights once a step"] = (four_bit, patch.object(nf4, "speed_up_four_bits", lambda model: None))
     rows = []
     for name, (method, without_it) in left_out.items():
         with_all, turns = contender(method, {}, steps=20), []

@@ -204,19 +204,22 @@ def squeezed(text):
     return " ".join(text.split())
 
 
-def test_what_is_said_of_the_runs_on_a_gpu_is_what_the_script_finds():
-    report = PROJECT / "reports" / "full"
+@pytest.mark.parametrize(
+    ("name", "seeds", "equal", "between_seeds"), [("full", 3, (92, 97), (91, 95)), ("decoder", 2, (95, 98), (89, 93))]
+)
+def test_what_is_said_of_the_runs_on_a_gpu_is_what_the_script_finds(name, seeds, equal, between_seeds):
+    report = PROJECT / "reports" / name
     script = [sys.executable, PROJECT / "docs" / "another_machine.py", report, report / "on_a_gpu"]
     printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
     told = (PROJECT / "docs" / "scale_out.md").read_text(encoding="utf-8").replace("−", "-")
     rows = [line.split() for line in printed.splitlines()[1:]]
     assert len(rows) == 6
-    here, there = [[float(row[place]) for row in rows] for place in (2, 3)]
-    assert np.array_equal(np.argsort(here), np.argsort(there))  # the order of the means
-    for name, seeds, one, other, *difference in (row[:7] for row in rows):
+    here, there = np.array([[float(row[place]) for row in rows] for place in (2, 3)])
+    assert (np.diff(here[np.argsort(there)]) >= 0).all()  # the order of the means
+    for method, of_seeds, one, other, *difference in (row[:7] for row in rows):
         mean, low, high = map(float, difference)
-        assert seeds == "3" and low < 0 < high and abs(mean) < 0.5
+        assert int(of_seeds) >= seeds and low < 0 < high and abs(mean) < 0.8
         accuracies = f"{float(one):.1f} | {float(other):.1f}"
-        assert f"| {METHODS[name].title} | {accuracies} | {mean:+.1f} [{low:+.1f}, {high:+.1f}] |" in told
-    for place, (least, most) in {7: (92, 97), 8: (91, 95)}.items():
+        assert f"| {METHODS[method].title} | {accuracies} | {mean:+.1f} [{low:+.1f}, {high:+.1f}] |" in told
+    for place, (least, most) in {7: equal, 8: between_seeds}.items():
         assert (least, most) == tuple(round(end(float(row[place]) for row in rows)) for end in (min, max))
