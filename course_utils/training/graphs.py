@@ -1,7 +1,7 @@
 """Training steps on a GPU that do not wait for Python: recorded as CUDA graphs, one for each length of text.
 
 In a small model's step a GPU waits most of the time for Python to start the next kernel. A CUDA graph is a recording of
-all kernels of a step, which the GPU starts by itself (Nguyen et al. 2021).
+all kernels of a step, which the GPU starts by itself: "CUDA semantics" in the documentation of PyTorch describes them.
 """
 
 from __future__ import annotations
