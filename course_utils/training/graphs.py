@@ -7,6 +7,7 @@ all kernels of a step, which the GPU starts by itself: "CUDA semantics" in the d
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -48,7 +49,7 @@ class RecordedSteps:
         self.model, self.longest = model, longest
         self.padding = PADDING | {"input_ids": plain_model(model).config.pad_token_id or 0}
         self.gradients: dict[nn.Parameter, torch.Tensor] = {}
-        self.recordings: dict[tuple, tuple | None] = {}  # shapes → graph, its inputs, its loss; None after one batch
+        self.recordings: dict[tuple, Any] = {}  # shapes → graph, its inputs, its loss; None after one batch
         self.pool = None
 
     def __call__(self, step: Callable[[dict], torch.Tensor], inputs: dict[str, torch.Tensor]) -> torch.Tensor:
