@@ -89,7 +89,7 @@ def load_data(
     """Load `source`, an object or a name as `data=` takes it, as disjoint, stable sets.
 
     Sets are ordered and split by a hash of the normalised text, the classes evenly mixed, and each maximum takes the
-    first texts of its set. So a smaller set is part of a larger one: quick's 2,000 test sentences are the first of
+    first texts of its set. So a smaller set is part of a larger one: quick's 1,500 test sentences are the first of
     full's 2,070. `max_test` holds for every final evaluation set, `max_other` for the source's further sets.
     `also_evaluate` names another source of the same classes, whose evaluation set is added. From train and validation
     every text is then removed that equals one of its texts, is a part of one, or contains one of three words or more.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from math import ceil
 
-from course_utils.config import Experiment, RunConfig
+from course_utils.config import SMALL, Experiment, RunConfig
 from course_utils.host import at_once, has_gpu
 from course_utils.inputs.bases import SHAPES
 from course_utils.methods import METHODS
 from course_utils.workflow.notebooks import notebook_names
 
-OTHER_SECONDS = 15  # a step that is no training: a notebook, the report
+OTHER_SECONDS = 15  # a step that trains nothing: the report, the baselines
 SST2_SIZE = 67_349
 MEASURED_WITH = SHAPES["embedded"].parameters  # what durations were measured with
 
@@ -28,7 +28,15 @@ def expected_seconds(config: RunConfig) -> float:
     return start_and_evaluation + config.epochs * ceil(examples / config.batch_size) * step / (20 if has_gpu() else 1)
 
 
+def seconds_of_chapters(experiment: Experiment) -> dict[str, float]:
+    """Rule → rough duration of one of its steps, in seconds, where these train small models or load trained ones."""
+    small = min(experiment.shared.max_train or SMALL, SMALL) / SMALL
+    return {"notebook": 8 + 32 * small, "measure": 20 + 50 * small}
+
+
 def expected_total(experiment: Experiment, cores: int) -> float:
     """Rough duration, in seconds, of the whole workflow with nothing done before."""
     training = sum(expected_seconds(config) for config in experiment.configs()) / at_once(cores)
-    return training + OTHER_SECONDS * (3 + len(notebook_names(experiment.methods)) / cores)
+    of = seconds_of_chapters(experiment)
+    side_by_side = (of["measure"] + of["notebook"] * len(notebook_names(experiment.methods))) / cores
+    return training + side_by_side + OTHER_SECONDS * 3

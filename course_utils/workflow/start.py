@@ -27,7 +27,7 @@ from course_utils.report.bind import read_settings
 from course_utils.report.fonts import NOT_PRINTED
 from course_utils.text import and_joined, counted, duration
 from course_utils.workflow.check import check_folders, check_inputs, check_records, understood
-from course_utils.workflow.estimates import expected_seconds, expected_total
+from course_utils.workflow.estimates import expected_seconds, expected_total, seconds_of_chapters
 from course_utils.workflow.fork_server import fork_server
 from course_utils.workflow.progress import Progress
 from course_utils.workflow.steps import gpus_a_run, processes_a_run
@@ -124,7 +124,8 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
     """Run Snakemake, show its progress, and say at the end where everything is; `elsewhere`: on a cluster."""
     log = PROJECT / "logs" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{experiment.name}.log"
     log.parent.mkdir(exist_ok=True)
-    expected = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
+    trainings = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
+    expected = trainings | seconds_of_chapters(experiment)
     started = time.monotonic()
     found = {"report": lambda: not_printed(PROJECT / "logs" / experiment.name / "report.log")}
     if not understood(experiment):  # said once
