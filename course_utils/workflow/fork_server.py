@@ -105,7 +105,7 @@ def _answer(connection: socket.socket) -> None:
     os.environ.update(request["environment"] | {FORKED: str(os.getpid())})
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
 
-    sys.argv = [request["module"], *request["arguments"]]
+    sys.argv, status = [request["module"], *request["arguments"]], 0
     try:
         runpy.run_module(request["module"], run_name="__main__")
     except SystemExit as end:

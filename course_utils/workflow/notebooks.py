@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT, reports_folder
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from course_utils.config import Experiment, RunConfig
 
 NOTEBOOKS = PROJECT / "notebooks"
-LONGEST_CELL = 3600  # seconds; no chapter has a cell of more than minutes
+LOOK_AGAIN = 1  # seconds after which a client that waits for a kernel looks whether it was not woken
 KERNELS = Path(__file__).parent / "kernels"  # its folder python3 says how kernel.py is started
 
 
@@ -61,8 +62,7 @@ def time_needed(name: str, experiment: Experiment, config: RunConfig | None = No
 def run_notebook(name: str, experiment: Experiment) -> Path:
     """Run the notebook `name` for `experiment`, into reports/<experiment>/notebooks; returns the executed copy's path.
 
-    If a kernel dies or falls silent, the notebook is run once more: two kernels that start at the same moment can pick
-    the same port, and a request can be lost on its way to a kernel.
+    If a kernel dies, the notebook is run once more: two kernels that start at the same moment can pick the same port.
     Where records are read, a chapter about one method is the published copy, since running it needs a run's weights.
     Raises CourseError where there is no such notebook or it does not take exactly these parameters, and papermill's
     own exception, with the traceback, where a cell fails.
@@ -95,10 +95,9 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
                 kernel_name="python3",
                 kernel_manager_class=own_kernels(),
                 progress_bar=False,
-                execution_timeout=LONGEST_CELL,
             )
             break
-        except (RuntimeError, TimeoutError):  # of the kernel; what a cell raises comes as a PapermillExecutionError
+        except RuntimeError:  # of the kernel; what a cell raises comes as a PapermillExecutionError
             if attempt == 2:
                 raise
     fitting.unlink()
@@ -110,13 +109,29 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
 
 
 def own_kernels() -> type[AsyncKernelManager]:
-    """A class of kernel managers that start our kernel, and not a kernel of the same name in the home folder."""
+    """A class of kernel managers that start our kernel, and not a kernel of the same name in the home folder.
+
+    Their clients miss no answer. While nbclient waits for a cell, a widget's output makes it send on the socket on
+    which it waits, past the code that waits. This can take away the signal of an answer that has just come (libzmq
+    signals once), and nbclient would wait for ever. These clients look again every second.
+    """
+    from jupyter_client.channels import AsyncZMQSocketChannel
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
+
+    class Channel(AsyncZMQSocketChannel):
+        async def get_msg(self, timeout: float | None = None) -> Any:
+            left = math.inf if timeout is None else timeout
+            while left > LOOK_AGAIN and not await self.socket.poll(1000 * LOOK_AGAIN):
+                left -= LOOK_AGAIN
+            return await super().get_msg(min(left, LOOK_AGAIN))
 
     class OwnKernels(AsyncKernelManager):
         def __init__(self, **options) -> None:
             super().__init__(**options | {"kernel_spec_manager": KernelSpecManager(kernel_dirs=[str(KERNELS)])})
+
+        def client(self, **options) -> Any:
+            return super().client(**options | {"shell_channel_class": Channel})
 
     return OwnKernels
 
