@@ -120,7 +120,7 @@ def own_kernels() -> type[AsyncKernelManager]:
     from jupyter_client.manager import AsyncKernelManager
 
     class Channel(AsyncZMQSocketChannel):
-        async def get_msg(self, timeout: float | None = None) -> Any:
+        async def get_msg(self, timeout: float | None = None) -> Any:  # type: ignore[override]  # as its parent's
             left = math.inf if timeout is None else timeout
             while left > LOOK_AGAIN and not await self.socket.poll(1000 * LOOK_AGAIN):
                 left -= LOOK_AGAIN
