@@ -95,18 +95,20 @@ def gflop_per_step(trainer, sizes: _Sizes) -> float:
     return counter.get_total_flops() / 1e9 * statistics.mean(sizes.shapes) / batch["input_ids"].numel()
 
 
-def product_rate(rows: int, encoder, dtype: torch.dtype, seconds: float = 0.3) -> float:
-    """GFLOP/s of this machine now, on the products of one block of a DistilBERT for `rows` tokens."""
-    width, hidden = encoder.hidden_size, encoder.hidden_dim
-    shapes = [(width, width)] * 4 + [(width, hidden), (hidden, width)]
+def product_rate(rows: int, model: torch.nn.Module, dtype: torch.dtype, seconds: float = 0.3) -> float:
+    """GFLOP/s of this machine now, on the products of the linear layers of `model` for `rows` tokens."""
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    shapes = {
+        (layer.in_features, layer.out_features) for layer in layers if layer.out_features > 64 < layer.in_features
+    }
     operands = [(torch.randn(rows, i).to(dtype), torch.randn(o, i).to(dtype)) for i, o in shapes]
     flop = sum(2 * rows * i * o for i, o in shapes)
-    blocks, start = 0, time.perf_counter()
+    turns, start = 0, time.perf_counter()
     while time.perf_counter() < start + seconds:
         for x, weight in operands:
             linear(x, weight)
-        blocks += 1
-    return blocks * flop / (time.perf_counter() - start) / 1e9
+        turns += 1
+    return turns * flop / (time.perf_counter() - start) / 1e9
 
 
 def compare_steps(names: list[str], overrides: dict, steps: int, repetitions: int) -> tuple[dict[str, Steps], float]:
@@ -125,7 +127,7 @@ def compare_steps(names: list[str], overrides: dict, steps: int, repetitions: in
                 found[name] = sizes, gflop_per_step(trainer, sizes)
         sizes, _ = found[names[-1]]
         dtype = torch.bfloat16 if trainer.args.bf16 else torch.float32
-        rates.append(product_rate(round(statistics.mean(sizes.shapes)), trainer.model.config, dtype))
+        rates.append(product_rate(round(statistics.mean(sizes.shapes)), trainer.model, dtype))
     result = {}
     for name, (sizes, gflop) in found.items():
         of_each_batch = [statistics.median(times) for times in zip(*durations[name], strict=True)]
