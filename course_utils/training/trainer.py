@@ -58,7 +58,7 @@ def adapted_model(config: RunConfig, base):
 
 
 def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) -> CourseTrainer:
-    """Trainer of a run: AdamW, linear schedule with warm-up, validation after each epoch."""
+    """Trainer of a run: AdamW, linear schedule with warm-up; validation after each epoch of a main run."""
     task = TASKS[config.task](data.class_names)
     steps_an_epoch = ceil(len(data.sets["train"]) / config.batch_size)
     total_steps = config.epochs * steps_an_epoch
@@ -81,7 +81,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         warmup_steps=warmup,
         bf16=config.precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
-        eval_strategy="epoch",
+        eval_strategy="epoch" if config.study == "main" else "no",  # of a side study the end alone is read
         save_strategy="steps",
         save_steps=config.checkpoint_steps,
         save_total_limit=2,

@@ -174,6 +174,8 @@ def test_a_side_study_is_evaluated_on_the_test_set_alone(small, runs_in):
     main, beside = (train(small(HEAD).model_copy(update={"study": study})) for study in ("main", "size-500"))
     assert set(beside.result.metrics) == {"validation", "test"} < set(main.result.metrics)
     assert beside.result.forgetting is None
+    validated = [run.history()["validation_accuracy"].count() for run in (main, beside)]
+    assert validated == [main.config.epochs, 1]
     forgotten = main.result.forgetting
     assert forgotten.texts == 4 * 16 and forgotten.before == forgotten.after  # the encoder is frozen
 
