@@ -20,8 +20,8 @@ from course_utils.methods.sizes import plain_model
 # Families whose steps tests/training/test_gpu.py records: nothing in their code asks the GPU for a number.
 FAMILIES = ("distilbert", "bert", "roberta", "llama", "qwen2")
 MULTIPLE = 8  # of tokens: lengths are rounded up, so that few recordings serve all texts
-MOST = 64  # recordings; steps on further shapes run as they are
-PADDING = {"labels": -100}  # input → what pads it, where that is not zero
+MOST_RECORDINGS = 64  # recordings; steps on further shapes run as they are
+PADDED_WITH = {"labels": -100}  # input → what pads it, where that is not zero
 
 
 def can_record(model: nn.Module) -> bool:
@@ -47,7 +47,7 @@ class RecordedSteps:
 
     def __init__(self, model: nn.Module, longest: int):
         self.model, self.longest = model, longest
-        self.padding = PADDING | {"input_ids": plain_model(model).config.pad_token_id or 0}
+        self.padding = PADDED_WITH | {"input_ids": plain_model(model).config.pad_token_id or 0}
         self.gradients: dict[nn.Parameter, torch.Tensor] = {}
         self.recordings: dict[tuple, Any] = {}  # shapes → graph, its inputs, its loss; None after one batch
         self.pool = None
@@ -58,7 +58,7 @@ class RecordedSteps:
         shapes = tuple((name, x.shape) for name, x in inputs.items())
         self._place_gradients()
         if shapes not in self.recordings:
-            if len(self.recordings) < MOST:
+            if len(self.recordings) < MOST_RECORDINGS:
                 self.recordings[shapes] = None
             return self._from_zero(step, inputs)
         if self.recordings[shapes] is None:

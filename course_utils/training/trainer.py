@@ -42,7 +42,7 @@ from course_utils.training.speed import speed_up
 
 VALIDATION_BATCH = 32
 TRAINED = "trained.safetensors"  # in a checkpoint
-COUNTED = "num_items_in_batch"  # what Trainer divides a sum of losses by
+LOSS_DIVISOR = "num_items_in_batch"  # what Trainer divides a sum of losses by
 
 # transformers warns that it orders checkpoints less than a second apart by their numbers, which is right.
 logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
@@ -180,10 +180,10 @@ class CourseTrainer(Trainer):
         if self.recorded_steps:
 
             def step(held):
-                batch = {name: x for name, x in held.items() if name != COUNTED}
-                return Trainer.training_step(self, model, batch, held.get(COUNTED))
+                batch = {name: x for name, x in held.items() if name != LOSS_DIVISOR}
+                return Trainer.training_step(self, model, batch, held.get(LOSS_DIVISOR))
 
-            counted = {} if num_items_in_batch is None else {COUNTED: torch.as_tensor(num_items_in_batch)}
+            counted = {} if num_items_in_batch is None else {LOSS_DIVISOR: torch.as_tensor(num_items_in_batch)}
             return self.recorded_steps(step, {**inputs, **counted})
         if not self.tokens_at_once or inputs["input_ids"].numel() <= self.tokens_at_once:
             return super().training_step(model, inputs, num_items_in_batch)
