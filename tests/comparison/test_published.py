@@ -205,9 +205,10 @@ def squeezed(text):
 
 
 @pytest.mark.parametrize(
-    ("name", "seeds", "equal", "between_seeds"), [("full", 3, (92, 97), (91, 95)), ("decoder", 2, (95, 98), (89, 93))]
+    ("name", "seeds", "most_points", "equal", "between_seeds"),
+    [("full", 3, 0.5, (92, 97), (91, 95)), ("decoder", 2, 0.8, (95, 98), (89, 93))],
 )
-def test_what_is_said_of_the_runs_on_a_gpu_is_what_the_script_finds(name, seeds, equal, between_seeds):
+def test_what_is_said_of_the_runs_on_a_gpu_is_what_the_script_finds(name, seeds, most_points, equal, between_seeds):
     report = PROJECT / "reports" / name
     script = [sys.executable, PROJECT / "docs" / "another_machine.py", report, report / "on_a_gpu"]
     printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
@@ -218,7 +219,7 @@ def test_what_is_said_of_the_runs_on_a_gpu_is_what_the_script_finds(name, seeds,
     assert (np.diff(here[np.argsort(there)]) >= 0).all()  # the order of the means
     for method, of_seeds, one, other, *difference in (row[:7] for row in rows):
         mean, low, high = map(float, difference)
-        assert int(of_seeds) >= seeds and low < 0 < high and abs(mean) < 0.8
+        assert int(of_seeds) >= seeds and low < 0 < high and abs(mean) < most_points
         accuracies = f"{float(one):.1f} | {float(other):.1f}"
         assert f"| {METHODS[method].title} | {accuracies} | {mean:+.1f} [{low:+.1f}, {high:+.1f}] |" in told
     for place, (least, most) in {7: equal, 8: between_seeds}.items():
