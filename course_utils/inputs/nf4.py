@@ -72,16 +72,19 @@ def speed_up_four_bits(model: nn.Module) -> None:
 def _fused_forward(layer, x):
     from bitsandbytes import matmul_4bit
 
-    bias = None if layer.bias is None else layer.bias.to(layer.compute_dtype)
-    return matmul_4bit(x.to(layer.compute_dtype), layer.weight, bias=bias, quant_state=layer.weight.quant_state)
+    kind = layer.compute_dtype
+    return matmul_4bit(x.to(kind), layer.weight, bias=_bias(layer, kind), quant_state=layer.weight.quant_state)
 
 
 def _dequantise_once_forward(layer, x):
     from torch.nn.functional import linear
 
     weight = product_weight(layer)
-    bias = None if layer.bias is None else layer.bias.to(weight.dtype)
-    return linear(x.to(weight.dtype), weight, bias)
+    return linear(x.to(weight.dtype), weight, _bias(layer, weight.dtype))
+
+
+def _bias(layer, kind):
+    return None if layer.bias is None else layer.bias.to(kind)
 
 
 def plain_weight(layer: nn.Module) -> torch.Tensor:

@@ -20,7 +20,6 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, apply_ro
 
 from course_utils.methods import Method
 from course_utils.methods.sizes import plain_model
-from course_utils.training.graphs import can_record
 
 SHORT_ATTENTION = "short_attention"
 # Families whose attention function can be chosen and takes a mask, without a cap on the scores.
@@ -30,7 +29,6 @@ DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gpt2", "gpt_neox")
 DROPOUT, IN_BF16 = "dropout masks from NumPy", "frozen matrices kept in bf16"
 ATTENTION, FIRST_TOKEN = "attention for short texts", "the last block for the first token alone"
 LAST_TOKEN = "the last block for the last token alone"
-RECORDED = "steps recorded as CUDA graphs"  # by the trainer: graphs.py
 
 
 def fitting(model: nn.Module, precision: str = "fp32") -> list[str]:
@@ -42,7 +40,6 @@ def fitting(model: nn.Module, precision: str = "fp32") -> list[str]:
         LAST_TOKEN: on_cpu and isinstance(plain_model(model), GenericForSequenceClassification) and _blocks(model),
         IN_BF16: precision == "bf16",
         DROPOUT: on_cpu,
-        RECORDED: can_record(model),
     }
     return [name for name, fit in fits.items() if fit]
 

@@ -37,7 +37,7 @@ from course_utils.tasks import TASKS
 from course_utils.tasks.base import Task
 from course_utils.tracking import tracker
 from course_utils.training.evaluation import batches_by_tokens
-from course_utils.training.graphs import RecordedSteps, recorded_steps
+from course_utils.training.recorded_steps import RecordedSteps, can_record
 from course_utils.training.speed import speed_up
 
 VALIDATION_BATCH = 32
@@ -111,7 +111,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
     # A head's loss is a mean over the examples that it is given, and not divided by the size of the whole batch.
     trainer.model_accepts_loss_kwargs = task.counts_tokens
     trainer.tokens_at_once = config.tokens_at_once
-    trainer.recorded_steps = recorded_steps(config, model)
+    trainer.recorded_steps = RecordedSteps(model, config.max_length) if can_record(config, model) else None
     trainer.undecayed = method.learning_rates(model, settings, warmup, total_steps)
     trainer.own_rates = _head_rates(model, config.head_learning_rate) | trainer.undecayed
     trainer.remove_callback(PrinterCallback)

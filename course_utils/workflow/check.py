@@ -160,9 +160,11 @@ def _said_of_base(experiment: Experiment, model: nn.Module, tokenizer) -> str:
 
 
 def _said_of_speed(config: RunConfig, model: nn.Module) -> str:
+    from course_utils.training.recorded_steps import can_record
     from course_utils.training.speed import fitting
 
     tricks = fitting(model, config.precision) if config.speedups else []
+    tricks += ["steps recorded as CUDA graphs"] if can_record(config, model) else []
     return f"sped up: {'; '.join(tricks) if tricks else 'nothing; the code of the libraries runs unchanged'}"
 
 

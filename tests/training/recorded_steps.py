@@ -6,7 +6,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from course_utils.training.graphs import RecordedSteps
+from course_utils.training.recorded_steps import RecordedSteps
 
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
 SIZES |= {"num_key_value_heads": 2, "dim": 64, "hidden_dim": 128, "n_layers": 2, "n_heads": 4}

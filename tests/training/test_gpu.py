@@ -13,7 +13,7 @@ from course_utils.paths import PROJECT
 from course_utils.runs import UPDATES, find_run, load_model
 from course_utils.tasks.classification import scores_of
 from course_utils.training.evaluation import predict_as_trained
-from course_utils.training.graphs import FAMILIES
+from course_utils.training.recorded_steps import FAMILIES
 
 SEES_GPUS = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
 IN_FOUR_BITS = [name for name, method in METHODS.items() if "four_bit" in method.Settings.model_fields]

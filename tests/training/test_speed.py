@@ -8,6 +8,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
+from course_utils.training.recorded_steps import can_record
 from course_utils.training.speed import (
     LAST_TOKEN,
     FastDropout,
@@ -113,3 +114,17 @@ def test_a_decoder_reads_its_last_token_as_transformers_does(padding):
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
     assert LAST_TOKEN in fitting(model)
+
+
+IN_PARTS = [{"gradient_accumulation": 2}, {"tokens_at_once": 512}, {"gradient_checkpointing": True}]
+
+
+@pytest.mark.parametrize("left_out_by", [*IN_PARTS, {"speedups": False}])
+def test_steps_that_are_computed_in_parts_are_not_recorded(left_out_by, tiny, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    plain, other = (
+        load_experiment("smoke", {"base_model": tiny.name} | more).config(ADAPTER) for more in ({}, left_out_by)
+    )
+    model = tiny.load(SENTIMENT)
+    assert can_record(plain, model)
+    assert not can_record(other, model)

@@ -24,17 +24,12 @@ MOST_RECORDINGS = 64  # recordings; steps on further shapes run as they are
 PADDED_WITH = {"labels": -100}  # input → what pads it, where that is not zero
 
 
-def can_record(model: nn.Module) -> bool:
-    """Whether there is a GPU, and a step of `model` can be recorded."""
-    return torch.cuda.is_available() and plain_model(model).config.model_type in FAMILIES
-
-
-def recorded_steps(config: RunConfig, model: nn.Module) -> RecordedSteps | None:
-    """Recordings for the run of `config`; None where its steps are computed in parts, or cannot be recorded."""
+def can_record(config: RunConfig, model: nn.Module) -> bool:
+    """Whether the run of `config` records its steps: on a GPU, where a step is one piece of known code."""
     in_parts = config.gradient_accumulation > 1 or config.tokens_at_once or config.gradient_checkpointing
-    if not config.speedups or in_parts or processes() > 1 or not can_record(model):
-        return None
-    return RecordedSteps(model, config.max_length)
+    alone = torch.cuda.is_available() and processes() == 1
+    known = plain_model(model).config.model_type in FAMILIES
+    return bool(config.speedups and alone and known and not in_parts)
 
 
 class RecordedSteps:
