@@ -83,13 +83,12 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
     if copy := published_chapter(experiment, name):
         unfinished.write_bytes(copy)
         return unfinished.replace(target)
-    fitting = target.with_suffix(".fitting.json")
-    nbformat.write(what_fits(nbformat.read(source, as_version=4), experiment), fitting)
+    chapter = what_fits(nbformat.read(source, as_version=4), experiment)
     for attempt in (1, 2):
         try:
-            papermill.execute_notebook(
-                fitting,
-                unfinished,
+            executed = papermill.execute_notebook(
+                chapter,  # no path: papermill would replace the braces in the names of folders
+                None,
                 parameters,
                 cwd=NOTEBOOKS,
                 kernel_name="python3",
@@ -100,11 +99,9 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
         except RuntimeError:  # of the kernel; what a cell raises comes as a PapermillExecutionError
             if attempt == 2:
                 raise
-    fitting.unlink()
-    notebook = nbformat.read(unfinished, as_version=4)
-    for path in ("input_path", "output_path"):  # a machine's paths have no place in what is handed in
-        notebook.metadata.papermill.pop(path)
-    nbformat.write(notebook, unfinished)
+    for place in ("input_path", "output_path"):  # the first holds the whole notebook
+        executed.metadata.papermill.pop(place)
+    nbformat.write(executed, unfinished)
     return unfinished.replace(target)
 
 
@@ -164,9 +161,10 @@ def what_fits(notebook: NotebookNode, experiment: Experiment) -> NotebookNode:
 
 def check_parameters(source: Path, given: set[str]) -> None:
     """Raise CourseError unless the cell tagged `parameters` sets exactly the names `given`."""
+    import nbformat
     import papermill
 
-    assigned = set(papermill.inspect_notebook(source))
+    assigned = set(papermill.inspect_notebook(nbformat.read(source, as_version=4)))
     if assigned != given:
         raise CourseError(
             f"notebooks/{source.name} must have a cell tagged `parameters` that sets {', '.join(sorted(given))}"

@@ -1,13 +1,44 @@
-"""The client of a notebook's kernel misses no answer."""
+"""A notebook is run whole or not at all, in a folder of any name; the client of its kernel misses no answer."""
 
 import asyncio
 import json
 import time
 
+import nbformat
+import pytest
 import zmq.asyncio
 from jupyter_client.session import Session
+from nbformat.v4 import new_code_cell, new_notebook
+from papermill.exceptions import PapermillExecutionError
 
-from course_utils.workflow.notebooks import own_kernels
+from course_utils.config import load_experiment
+from course_utils.workflow import notebooks
+from course_utils.workflow.notebooks import own_kernels, run_notebook
+
+
+@pytest.mark.slow
+def test_a_notebook_runs_in_a_folder_whose_name_has_braces_and_a_failed_one_leaves_the_older_copy(
+    tmp_path, monkeypatch
+):
+    place = tmp_path / "{x} {0} {"
+    place.mkdir()
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", place)
+    monkeypatch.setenv("COURSE_REPORTS", str(place / "reports"))
+    experiment = load_experiment("smoke", {"rank": "4"})
+
+    def run(last: str):
+        cells = [new_code_cell("profile = 'quick'\nseed = 1\noverrides = {}"), new_code_cell(last)]
+        cells[0].metadata["tags"] = ["parameters"]
+        kernel = {"name": "python3", "display_name": "Python", "language": "python"}
+        nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), place / "01_data.ipynb")
+        return run_notebook("01_data", experiment)
+
+    copy = run("print(profile, seed, overrides)")
+    assert nbformat.read(copy, as_version=4).cells[-1].outputs[0].text == "smoke 0 {'rank': 4}\n"
+    assert str(place) not in (executed := copy.read_text("utf-8"))
+    with pytest.raises(PapermillExecutionError, match=r"(?s)In \[3\].*raise ValueError.*no such thing"):
+        run("raise ValueError('no such thing')")
+    assert [*copy.parent.iterdir()] == [copy] and copy.read_text("utf-8") == executed
 
 
 def test_an_answer_whose_signal_was_taken_away_is_read():
