@@ -34,12 +34,18 @@ def new_profile(name: str, overrides: dict[str, str], minutes: float) -> tuple[P
 
     The profile has as many seeds, trials of a search and training texts as fit into `minutes` on this machine; seeds
     and trials are reduced before texts. Raises CourseError where a profile of that name is there, the data or the model
-    cannot be read, or the time is too short for 500 texts and three seeds.
+    cannot be read, the time is too short for 500 texts and three seeds, or `seeds` or `track` is an override.
     """
     if not NAME.fullmatch(name):
         raise CourseError(f"{name!r} is no name of a profile; type --name and small letters, digits and hyphens.")
     if name in config.profile_names():
         raise CourseError(f"There is a profile {name!r} already; type --name and another name.")
+    for unfit in {"seeds", "track"} & overrides.keys():
+        typed = f"-p {unfit}={overrides[unfit]}"
+        raise CourseError(
+            f"{unfit} is not written into a new profile; leave {typed} out, and type ./run_all.sh --profile {name}"
+            f" {typed} afterwards."
+        )
     usual = load_experiment("quick", overrides)
     texts = len(usual.shared.load_data().sets["train"])
     sizes = [texts, *(size for size in (7_000, 3_500, 1_500, LEAST_TEXTS) if size < texts)]
@@ -66,18 +72,24 @@ def minutes_with_search(experiment: Experiment) -> int:
 
 
 def _profile(name: str, usual: Experiment, seeds: int, rates: int, size: int, minutes: float) -> dict[str, Any]:
-    methods = {method: usual.profile_settings(method) for method in usual.methods}
+    typed = sorted(usual.overrides.items(), key=lambda item: "." in item[0])  # METHOD.NAME wins over NAME
+    shared = {key: value for key, value in typed if key != "methods" and usual.takers[key] == ["every run"]}
+    methods = {
+        method: usual.profile_settings(method)
+        | {key.rpartition(".")[2]: value for key, value in typed if method in usual.takers[key]}
+        for method in usual.methods
+    }
     profile: dict[str, Any] = {
         "title": name,
         "description": f"{size:,} training texts, {counted(seeds, 'seed')}, for {minutes:g} minutes.",
         "disk_gb": usual.profile.disk_gb,
         "seeds": seeds,
-        "settings": dict(usual.profile.settings) | usual.overrides | {"max_train": size},
+        "settings": dict(usual.profile.settings) | shared | {"max_train": size},
         "methods": methods,
     }
     if rates:
         grid = {
-            method: [float(f"{settings['learning_rate'] * step:.2g}") for step in STEPS_OF_RATES[rates]]
+            method: sorted({min(1.0, float(f"{settings['learning_rate'] * s:.2g}")) for s in STEPS_OF_RATES[rates]})
             for method, settings in methods.items()
         }
         profile["search"] = {"seeds": 2, "rates": grid}  # shorter trials favour rates that are too high

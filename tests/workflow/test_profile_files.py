@@ -4,12 +4,14 @@ import io
 import tomllib
 
 import pytest
+from small import ADAPTER, MULTIPLIED
 
 from course_utils import config as configuration
 from course_utils.__main__ import main
 from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError
 from course_utils.host import usable_cores
+from course_utils.options import parse_overrides
 from course_utils.workflow.estimates import expected_total
 from course_utils.workflow.profile_files import minutes_with_search, new_profile, with_rates
 
@@ -47,6 +49,36 @@ def test_more_time_buys_seeds_and_trials_before_texts(profiles, guests):
         new_profile("guests-1", {"data": guests}, 1)
     with pytest.raises(CourseError, match="There is a profile 'guests-20' already"):
         new_profile("guests-20", {"data": guests}, 20)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["rank=4"],
+        [f"{ADAPTER}.alpha=32", "alpha=8"],
+        [f"methods={ADAPTER},{MULTIPLIED}", "learning_rate=1e-3"],
+        ["methods=dora", "target_modules=q_lin,v_lin", "dropout=0"],
+        [f"{MULTIPLIED}.four_bit=true", "learning_rate=0.9"],
+        ["max_length=64", "max_validation=none", "class_names=schlecht,mittel,gut"],
+    ],
+)
+def test_a_profile_means_what_was_typed(typed, profiles, guests, capsys):
+    options = [word for pair in typed for word in ("-p", pair)]
+    assert main(["new-report", "--data", guests, "--base-model", "embedded", "--minutes", "600", *options]) == 0
+    assert "Type ./run_all.sh --profile gaste;" in capsys.readouterr().out
+    made = load_experiment("gaste")
+    meant = load_experiment("quick", parse_overrides([f"data={guests}", f"max_train={made.shared.max_train}", *typed]))
+    assert made.methods == meant.methods and made.profile.search
+    for name in made.methods:
+        assert made.config(name) == meant.config(name).model_copy(update={"experiment": "gaste"})
+
+
+@pytest.mark.parametrize("typed", ["seeds=7", "track=mlflow"])
+def test_what_a_profile_cannot_hold_is_refused(typed, profiles, guests, capsys):
+    assert main(["new-report", "--data", guests, "--base-model", "embedded", "--minutes", "600", "-p", typed]) == 2
+    said = capsys.readouterr().err
+    assert f"type ./run_all.sh --profile gaste -p {typed} afterwards" in said and said.count("\n") == 1
+    assert not (profiles / "gaste.toml").exists()
 
 
 def test_three_answers_make_a_profile(profiles, guests, capsys, monkeypatch):
