@@ -4,18 +4,18 @@ import shlex
 import sys
 from math import ceil
 
-from course_utils.config import load_experiment
+from course_utils.config import load_experiment, options_of
 from course_utils.methods import METHODS
-from course_utils.options import experiment_options, parse_overrides
+from course_utils.options import parse_overrides
 from course_utils.paths import relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
+from course_utils.report.chapters import notebook_names, subject
 from course_utils.training.memory import expected_memory
 from course_utils.workflow.estimates import expected_seconds, training_priority
-from course_utils.workflow.notebooks import notebook_names, subject
 from course_utils.workflow.steps import code_digest, content, gpus_a_run, processes_a_run, training_code
 
-OVERRIDES = list(config.get("overrides", []))
-EXPERIMENT = load_experiment(config.get("profile", "quick"), parse_overrides(OVERRIDES))
+OVERRIDES = parse_overrides(config.get("overrides", []))
+EXPERIMENT = load_experiment(config.get("profile", "quick"), OVERRIDES)
 SHARED = EXPERIMENT.shared
 # Names begin at the project, which may have any: in a path Snakemake takes {x} and <x> for something to fill in.
 RUNS = Path(relative_to_project(runs_folder()))
@@ -39,7 +39,7 @@ if config.get("without_missing"):
     BASELINES, MEASURED = ([path for path in paths if path.exists()] for paths in (BASELINES, MEASURED))
 LOGS = f"logs/{EXPERIMENT.name}"
 PYTHON = f"{shlex.quote(sys.executable)} -m"
-OPTIONS = experiment_options(EXPERIMENT.profile_name, OVERRIDES)
+OPTIONS = shlex.join(options_of(EXPERIMENT.profile_name, OVERRIDES))
 FORCE = "--force" if config.get("force") else ""
 PROCESSES = processes_a_run()
 LAUNCH = f"accelerate.commands.launch --multi_gpu --main_process_port 0 --num_processes {PROCESSES} -m"  # 0: a free one

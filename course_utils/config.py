@@ -504,6 +504,12 @@ def as_typed(value: Any) -> str:
     return ",".join(value) if isinstance(value, list | tuple) else "none" if value is None else str(value)
 
 
+def options_of(profile: str, overrides: dict[str, Any]) -> list[str]:
+    """The words of a command line that name the experiment of `profile` with `overrides`; `shlex.join` quotes them."""
+    pairs = [f"{name}={as_typed(value)}" for name, value in overrides.items()]
+    return ["--profile", profile, *(word for pair in pairs for word in ("-p", pair))]
+
+
 def profile_names() -> list[str]:
     """Names of the profiles."""
     return sorted(path.stem for path in PROFILES.glob("*.toml"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -65,8 +64,3 @@ def parse_overrides(pairs: list[str]) -> dict[str, str]:
             raise CourseError(f"{name} is given twice, as {overrides[name]!r} and {value!r}; type it once.")
         overrides[name] = as_seen_from_project(value, find_typed) if name in NAMES_OF_PLACES else value
     return overrides
-
-
-def experiment_options(profile: str, overrides: list[str]) -> str:
-    """The options that name an experiment, as a shell reads them."""
-    return shlex.join(["--profile", profile, *(word for pair in overrides for word in ("-p", pair))])

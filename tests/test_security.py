@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -31,12 +32,11 @@ from whole_project import SECRETS, copy_project, start
 
 from course_utils.__main__ import main
 from course_utils.comparison.tables import read_runs, write_comparison
-from course_utils.config import load_experiment
+from course_utils.config import load_experiment, options_of
 from course_utils.errors import CourseError
 from course_utils.inputs import embedded
 from course_utils.inputs.bases import Base
 from course_utils.inputs.splits import load_data
-from course_utils.options import experiment_options
 from course_utils.paths import PROJECT
 from course_utils.report import bind, exhibits
 from course_utils.report.chapters import elements
@@ -505,7 +505,7 @@ def test_the_policy_forbids_what_the_page_does_not_need(shown):
 
 def test_a_shell_reads_settings_as_they_were_typed():
     overrides = [f"data={NAME}", "a=$(id)`id`", "b='\"'", "c=x;touch pwned", "d=\\", "e=*?~!{a,b}", "f=é  ü", "g=\n-y"]
-    options = experiment_options("smoke", overrides)
+    options = shlex.join(options_of("smoke", dict(pair.split("=", 1) for pair in overrides)))
     for shell in ("sh", "bash"):
         read = subprocess.run([shell, "-c", f"printf '%s\\0' {options}"], capture_output=True, text=True, check=True)
         assert read.stdout.split("\0")[3:-1:2] == overrides

@@ -1,4 +1,4 @@
-"""Reads an executed notebook as a chapter of the report: checked, and parsed by pandoc.
+"""The notebooks, and how an executed one is read as a chapter of the report: checked, and parsed by pandoc.
 
 nbconvert turns the notebook into Markdown, and pandoc parses the Markdown. Raw HTML, TeX and Typst are
 not read at all, so whatever the data holds stays text.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from course_utils.errors import CourseError
+from course_utils.methods import METHODS
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, assets_folder, reports_folder, runs_folder
 from course_utils.report import origins
 from course_utils.report.display import TEMPLATES, show_markdown
@@ -23,6 +24,7 @@ from course_utils.text import NO_TEXT, code_block, escape_markdown
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+NOTEBOOKS = PROJECT / "notebooks"
 LEFT_OUT = {"hide-cell", "parameters", "injected-parameters", "solution"}
 
 # pandoc's Markdown, read as JupyterLab reads it: nothing raw, nothing that only pandoc would see.
@@ -33,6 +35,17 @@ MARKDOWN = (
     "-definition_lists-line_blocks-simple_tables-multiline_tables-grid_tables-subscript-superscript"
     "-inline_notes-implicit_figures"
 )
+
+
+def notebook_names(methods: list[str]) -> list[str]:
+    """Names of the numbered notebooks, without those of methods that are not in `methods`."""
+    names = sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*_*.ipynb"))
+    return [name for name in names if subject(name) not in METHODS or subject(name) in methods]
+
+
+def subject(name: str) -> str:
+    """What the notebook `name` is about: "02_lora" is about "lora"."""
+    return name.partition("_")[2]
 
 
 def read_chapter(path: Path, figures_folder: Path) -> list[dict]:
@@ -150,7 +163,7 @@ def show_references(name: str) -> None:
     import nbformat
     import pypandoc
 
-    keys = cited_keys(nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", as_version=4))
+    keys = cited_keys(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4))
     nocite = "---\nnocite: '" + ", ".join(f"@{key}" for key in keys) + "'\n---\n"
     options = ["--citeproc", f"--bibliography={BIBLIOGRAPHY.name}", "--wrap=none"]
     folder = str(BIBLIOGRAPHY.parent)  # in LC_ALL=C pandoc reads no path with letters beyond ASCII

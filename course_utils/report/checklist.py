@@ -10,9 +10,10 @@ from statistics import mean
 from course_utils import stats
 from course_utils.code_identity import from_records
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.config import Experiment, as_typed
+from course_utils.config import Experiment, options_of
 from course_utils.methods import FLOOR, METHODS
-from course_utils.paths import PROJECT, reports_folder
+from course_utils.paths import reports_folder
+from course_utils.report.chapters import notebook_names
 from course_utils.report.display import TEMPLATES
 from course_utils.runs import Run
 from course_utils.tasks import TASKS
@@ -68,15 +69,12 @@ def _chapters_missing(experiment: Experiment) -> list[str]:
     if not experiment.classifies:
         return []
     executed = {path.stem for path in (reports_folder() / experiment.name / "notebooks").glob("*.ipynb")}
-    others = {name for name in METHODS if name not in experiment.methods}
-    names = sorted(path.stem for path in (PROJECT / "notebooks").glob("[0-9]*_*.ipynb"))
-    return [name for name in names if executed and name not in executed and name.partition("_")[2] not in others]
+    return [name for name in notebook_names(experiment.methods) if executed and name not in executed]
 
 
 def command_of(experiment: Experiment) -> str:
     """The command that makes `experiment`."""
-    words = ["./run_all.sh", "--profile", experiment.profile_name]
+    words = ["./run_all.sh", *options_of(experiment.profile_name, experiment.overrides)]
     words += ["--from-records"] * from_records()
     words += ["--seeds", str(experiment.seed_count)] if experiment.seed_count else []
-    words += [word for name, value in experiment.overrides.items() for word in ("-p", f"{name}={as_typed(value)}")]
     return shlex.join(words)

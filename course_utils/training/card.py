@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from course_utils.config import Experiment, RunConfig, as_typed, load_experiment
+from course_utils.config import Experiment, RunConfig, load_experiment, options_of
 from course_utils.errors import CourseError
 from course_utils.inputs.bases import ALL_LINEAR, target_modules, usual_targets
 from course_utils.inputs.facts import Facts
@@ -84,8 +84,7 @@ def command(config: RunConfig, experiment: Experiment | None = None) -> str:
             for name, value in own
             if name not in ("experiment", "settings") and value != getattr(usual, name)
         }
-    words = ["python", "-m", "course_utils", "train", "--profile", profile]
-    words += [word for name, value in overrides.items() for word in ("-p", f"{name}={as_typed(value)}")]
+    words = ["python", "-m", "course_utils", "train", *options_of(profile, overrides)]
     words += ["--method", config.method, "--seed", str(config.seed)]
     words += ["--study", config.study] if config.study != "main" else []
     return shlex.join(words)

@@ -8,7 +8,7 @@ from course_utils.config import SMALL, Experiment, RunConfig
 from course_utils.host import at_once, has_gpu
 from course_utils.inputs.bases import SHAPES
 from course_utils.methods import METHODS
-from course_utils.workflow.notebooks import notebook_names
+from course_utils.report.chapters import notebook_names
 
 OTHER_SECONDS = 15  # a step that trains nothing: the report, the baselines
 SST2_SIZE = 67_349

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
-from course_utils.paths import PROJECT, reports_folder
+from course_utils.paths import reports_folder
+from course_utils.report.chapters import NOTEBOOKS, notebook_names
 
 if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
@@ -16,22 +17,8 @@ if TYPE_CHECKING:
 
     from course_utils.config import Experiment, RunConfig
 
-NOTEBOOKS = PROJECT / "notebooks"
 LOOK_AGAIN = 1  # seconds after which a client that waits for a kernel looks whether it was not woken
 KERNELS = Path(__file__).parent / "kernels"  # its folder python3 says how kernel.py is started
-
-
-def notebook_names(methods: list[str]) -> list[str]:
-    """Names of the numbered notebooks, without those of methods that are not in `methods`."""
-    from course_utils.methods import METHODS
-
-    names = sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*_*.ipynb"))
-    return [name for name in names if subject(name) not in METHODS or subject(name) in methods]
-
-
-def subject(name: str) -> str:
-    """What the notebook `name` is about: "02_lora" is about "lora"."""
-    return name.partition("_")[2]
 
 
 def time_needed(name: str, experiment: Experiment, config: RunConfig | None = None) -> str:

@@ -13,7 +13,8 @@ from transformers import AutoModelForSequenceClassification, BertConfig, GPT2Con
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
-from course_utils.workflow.notebooks import NOTEBOOKS, notebook_names, subject, what_fits
+from course_utils.report.chapters import NOTEBOOKS, notebook_names, subject
+from course_utils.workflow.notebooks import what_fits
 
 pytestmark = pytest.mark.slow
 
