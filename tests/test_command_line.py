@@ -1,4 +1,4 @@
-"""The console script: shells complete its commands and the words of its options."""
+"""The console script: shells complete what is typed. What a command says to type next is about the same experiment."""
 
 import os
 import subprocess
@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from course_utils.__main__ import main
+from course_utils.comparison import published
 from course_utils.config import profile_names
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
@@ -53,3 +55,19 @@ def test_the_script_for_the_shell_names_the_program(program):
 def test_only_the_program_offers_to_install_completion(program):
     assert "--install-completion" in said(program, "--help")[1]
     assert "completion" not in said(sys.executable, "-m", "course_utils", "--help")[1]
+
+
+@pytest.mark.parametrize("command", ["compare --profile smoke", "rates --profile smoke", "compare --profile language"])
+def test_a_command_to_type_next_has_the_options_that_were_typed(command, runs_in, capsys):
+    typed = ["-p", "class_names=bad one,good", "-p", "max_train=30"][2 * ("language" in command) :]
+    assert main([*command.split(), *typed]) == 2
+    named = command.partition(" ")[2]
+    said = f"./run_all.sh {named} " + "-p 'class_names=bad one,good' " * ("smoke" in command) + "-p max_train=30"
+    assert said in capsys.readouterr().err
+
+
+def test_what_goes_on_from_records_has_the_options_that_were_typed(runs_in, capsys, monkeypatch):
+    monkeypatch.setattr(published, "restore_runs", lambda experiment: [])
+    assert main(["restore", "--profile", "smoke", "-p", "max_train=30", "-p", "seeds=2", "--keep-old-runs"]) == 0
+    said = capsys.readouterr().out
+    assert "; ./run_all.sh --profile smoke -p max_train=30 -p seeds=2 --keep-old-runs makes every run" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from course_utils.comparison.conclusions import MINIMUM_SEEDS
 from course_utils.comparison.tables import ExperimentRuns
+from course_utils.config import options_of
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.runs import Run
@@ -135,9 +137,10 @@ def comparison_of_bits(results: ExperimentRuns, table: Written | None = None) ->
     shares = bits_of_runs(results)
     if not shares:
         experiment = results.experiment
+        options = shlex.join(options_of(experiment.profile_name, experiment.parameters["overrides"]))
         raise CourseError(
-            f"{experiment.name} has no finished run; type ./run_all.sh --profile {experiment.profile_name}, or python"
-            f" -m course_utils train --profile {experiment.profile_name} --method {experiment.methods[0]} --seed 0."
+            f"{experiment.name} has no finished run; type ./run_all.sh {options}, or python -m course_utils train"
+            f" {options} --method {experiment.methods[0]} --seed 0."
         )
     margin, pairs = judge_bits(shares)
     first = next(run for run in results.runs if run.config.study == "main")
