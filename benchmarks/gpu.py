@@ -1,4 +1,7 @@
-"""Training on a GPU: steps, rivals, where a step goes, memory by size, runs side by side. Each function is a table."""
+"""Training on a GPU: steps, rivals, where a step goes, memory by size, runs side by side.
+
+Each function is a table, but for the last, which is the section of all of them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from unittest.mock import patch
 import torch
 
 from benchmarks import parts, shapes
+from benchmarks.common import table
 from benchmarks.rivals import COMPILED, ON_A_GPU, OURS, WITH_GRAPHS, measure, turn
 from benchmarks.steps import contender
 from course_utils.methods import CEILING, METHODS, PLAIN
@@ -150,3 +154,14 @@ def runs_side_by_side() -> Iterator[dict[str, str]]:
 
 
 TABLES = (steps_by_method, rivals, parts_of_a_step, memory_by_size, runs_side_by_side)
+
+
+def gpu() -> str:
+    """On a GPU"""
+    if not torch.cuda.is_available():
+        return "Not measured: this machine has none. `python -m benchmarks gpu` fills this in where there is one."
+    shown = [f"{torch.cuda.get_device_name()}, bf16."]
+    for measured in TABLES:
+        shown.append(f"**{measured.__doc__}**\n\n{table(measured())}")
+        print(shown[-1], flush=True)  # what was measured is not lost if the machine goes
+    return "\n\n".join(shown)

@@ -7,14 +7,13 @@ python -m benchmarks lets all of them take turns.
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from course_utils.host import has_gpu
+from course_utils.host import has_gpu, status_of_process
 from course_utils.paths import PROJECT
 
 OURS = "ours"
@@ -79,13 +78,12 @@ def turn(rival: str, method: str, overrides: dict) -> dict[str, float]:
             trainer = plain_trainer(config, data, folder, logging_steps=steps, **(SCRIPTS | ON_A_GPU)[rival])
             trainer.add_callback(StepTimes())
         trainer.train()
-    on_cpu = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
     times = [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])]
     first, second = times[: steps // 2], times[steps // 2 :]
     return {
         "ms": statistics.mean(second),
         "first": (sum(first) - sum(second)) / 1000,
-        "peak_mb": torch.cuda.max_memory_allocated() / 2**20 if has_gpu() else on_cpu,
+        "peak_mb": torch.cuda.max_memory_allocated() / 2**20 if has_gpu() else status_of_process("VmHWM") / 2**20,
     }
 
 

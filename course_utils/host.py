@@ -83,7 +83,7 @@ def memory_in_use() -> int:
         import torch
 
         return torch.cuda.memory_allocated()
-    return _status_of_process("VmRSS")
+    return status_of_process("VmRSS")
 
 
 def most_memory_since(work: Callable[[], Any]) -> int:
@@ -99,10 +99,11 @@ def most_memory_since(work: Callable[[], Any]) -> int:
     except OSError:
         return 0
     work()
-    return _status_of_process("VmHWM")
+    return status_of_process("VmHWM")
 
 
-def _status_of_process(name: str) -> int:
+def status_of_process(name: str) -> int:
+    """Bytes that the system says of this process under `name`, such as VmHWM, its peak so far; 0 if unknown."""
     status = Path("/proc/self/status")
     found = re.search(rf"^{name}:\s+(\d+) kB", status.read_text() if status.is_file() else "", re.MULTILINE)
     return 1024 * int(found[1]) if found else 0

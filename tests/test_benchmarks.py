@@ -3,8 +3,10 @@
 import pytest
 from transformers import DistilBertConfig, LlamaConfig
 
-from benchmarks import __main__ as benchmarks
 from benchmarks import shapes
+from benchmarks.__main__ import SECTIONS
+from benchmarks.common import ADAPTERS
+from benchmarks.workflow_times import spans_of_jobs
 
 TINY = DistilBertConfig(dim=64, n_layers=2, n_heads=2, hidden_dim=128, vocab_size=2000)
 TINY_DECODER = LlamaConfig(
@@ -12,7 +14,7 @@ TINY_DECODER = LlamaConfig(
 )
 
 
-@pytest.mark.parametrize("method", benchmarks.ADAPTERS)
+@pytest.mark.parametrize("method", ADAPTERS)
 @pytest.mark.parametrize("shape", [TINY, TINY_DECODER], ids=["encoder", "decoder"])
 def test_every_method_takes_steps_on_random_weights(method, shape):
     with shapes.written(shape) as folder:
@@ -21,7 +23,7 @@ def test_every_method_takes_steps_on_random_weights(method, shape):
 
 
 def test_without_a_gpu_its_table_says_so():
-    assert benchmarks.gpu().startswith("Not measured")
+    assert SECTIONS["gpu"]().startswith("Not measured")
 
 
 def test_stages_are_read_from_snakemakes_log():
@@ -30,5 +32,5 @@ Job 1: Train LoRA, seed 0 (main)
 [Tue Nov 24 00:12:01 2026]
 Finished jobid: 1 (Rule: train_lora)
 """
-    ((title, (start, end)),) = benchmarks._spans(log).items()
+    ((title, (start, end)),) = spans_of_jobs(log).items()
     assert title.startswith("Train LoRA") and end - start == 70
