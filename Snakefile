@@ -24,18 +24,22 @@ RECORDS = [REPORT / "records" / "SHA256SUMS"] if config.get("from_records") else
 CONFIGS = {} if RECORDS else {RUNS / run.path / "result.json": run for run in EXPERIMENT.configs()}
 # Of language models, the report is written without notebooks.
 NOTEBOOKS = notebook_names(EXPERIMENT.methods) if EXPERIMENT.classifies else []
-if config.get("without_missing"):  # the second try, after runs have failed: a report of the others
+WITHOUT = config.get("without", "").split(",")  # after failures: chapters, and "runs" for those that are missing
+if "runs" in WITHOUT:
     CONFIGS = {path: run for path, run in CONFIGS.items() if path.exists()}
     shown = {run.method for run in CONFIGS.values() if (run.study, run.seed) == ("main", 0)}  # what a chapter trains
     NOTEBOOKS = [name for name in NOTEBOOKS if subject(name) not in METHODS or subject(name) in shown]
-NOTEBOOKS = [name for name in NOTEBOOKS if name not in config.get("without_chapters", "").split(",")]
+NOTEBOOKS = [name for name in NOTEBOOKS if name not in WITHOUT]
 
 RUNS /= EXPERIMENT.name
 GALLERY = [REPORT / "gallery.html"] if EXPERIMENT.classifies else []
 PAPER = [REPORT / "paper.pdf"] if read_settings()["paper"] and "06_comparison" in NOTEBOOKS else []
+# What an earlier report had and this one has not.
+OUTDATED = [REPORT / "notebooks" / f"{name}.ipynb" for name in notebook_names([*METHODS]) if name not in NOTEBOOKS]
+OUTDATED += [] if PAPER else [REPORT / "paper.pdf"]
 BASELINES = [] if RECORDS or not EXPERIMENT.classifies else [RUNS / "baselines.parquet"]
 MEASURED = [] if RECORDS or not EXPERIMENT.classifies else [RUNS / "measured.json"]
-if config.get("without_missing"):
+if "runs" in WITHOUT:
     BASELINES, MEASURED = ([path for path in paths if path.exists()] for paths in (BASELINES, MEASURED))
 LOGS = f"logs/{EXPERIMENT.name}"
 PYTHON = f"{shlex.quote(sys.executable)} -m"
@@ -132,7 +136,8 @@ rule baselines:
     input:
         RUNS / "inputs.json",
     output:
-        update(RUNS / "baselines.parquet"),  # what is there stays, to be found
+        # what is there stays, to be found, unless every step is run again; train and measure see to that themselves
+        RUNS / "baselines.parquet" if FORCE else update(RUNS / "baselines.parquet"),
     params:
         settings=SHARED.digest,
         code=code_digest(),
@@ -208,9 +213,10 @@ rule report:
     params:
         code=code_digest(),
         content=content(Path("reports/report.toml")),
+        outdated=list(map(str, OUTDATED)),
     log:
         f"{LOGS}/report.log",
     message:
         "Bind the report"
     shell:
-        "OMP_NUM_THREADS={threads} {PYTHON} course_utils report {OPTIONS} > {log:q} 2>&1"
+        "rm -f -- {params.outdated:q}; OMP_NUM_THREADS={threads} {PYTHON} course_utils report {OPTIONS} > {log:q} 2>&1"

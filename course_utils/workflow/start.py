@@ -35,8 +35,6 @@ from course_utils.workflow.steps import gpus_a_run, processes_a_run
 STATE = PROJECT / ".snakemake"
 PLUGINS = PROJECT / "course_utils" / "workflow" / "plugins"  # of Snakemake
 EXECUTORS = {"-e", "--executor", "--profile", "--workflow-profile"}  # Snakemake's options that say who does the work
-WITHOUT_MISSING = "without_missing=1"  # tells the Snakefile to make a report of the runs that there are
-WITHOUT_CHAPTERS = "without_chapters="  # the same for the chapters that could be made
 FILLED_IN = re.compile(r"[{}]|<[a-z][a-z0-9_]*>")  # what Snakemake takes for more than a name in a path
 MARK = "COURSE_WORKFLOW"  # in the environment of every process that a start of this checkout has started
 HOMELY = {  # where Snakemake, matplotlib, IPython and Jupyter put their caches and connection files
@@ -81,7 +79,8 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
     if from_records():
         check_records(experiment)
     announce(experiment, cores)
-    say_understood(check_inputs(experiment)["understood"] if dry_run else understood(experiment))
+    for line in check_inputs(experiment)["understood"] if dry_run else understood(experiment):
+        print(f"  {line}", flush=True)
 
     found = [f"{name}={value}" for name, value in overrides.items()]  # as seen from the project, where they are read
     command = [sys.executable, "-m", "snakemake"]
@@ -114,14 +113,19 @@ def announce(experiment: Experiment, cores: int) -> None:
     print(f"  {runs} of {methods}; with nothing done yet roughly {all_of_it} on {on}", flush=True)
 
 
-def say_understood(lines: list[str]) -> None:
-    """Print how the model and the data were understood."""
-    for line in lines:
-        print(f"  {line}", flush=True)
+def follow(
+    command: list[str],
+    experiment: Experiment,
+    cores: int,
+    dry_run: bool,
+    elsewhere: bool = False,
+    without: frozenset[str] = frozenset(),
+) -> int:
+    """Run Snakemake, show its progress, and say at the end where everything is; `elsewhere`: on a cluster.
 
-
-def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool, elsewhere: bool = False) -> int:
-    """Run Snakemake, show its progress, and say at the end where everything is; `elsewhere`: on a cluster."""
+    The report is made without the chapters that `without` names, and where it holds "runs", without those missing.
+    Where more of either fails, Snakemake is run again without these too.
+    """
     log = PROJECT / "logs" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{experiment.name}.log"
     log.parent.mkdir(exist_ok=True)
     trainings = {f"train_{name}": expected_seconds(experiment.config(name)) for name in experiment.methods}
@@ -138,24 +142,21 @@ def follow(command: list[str], experiment: Experiment, cores: int, dry_run: bool
             Progress(expected, at_once(cores), dry_run, found) as progress,
             fork_server(variables()) if shared_start else nullcontext(variables()) as shared,
         ):
-            status = snakemake(command, shared, file, progress, elsewhere)
+            left_out = [f"without={','.join(sorted(without))}"] * bool(without)
+            status = snakemake([*command, *left_out], shared, file, progress, elsewhere)
     except BaseException:
         end_marked_processes()
         raise
 
     details = relative_to_project(log)
     if status:
-        runs_failed = any(
-            rule.startswith("train_") or rule in ("baselines", "measure") for rule in progress.failed_rules
-        )
-        chapters = progress.failed_chapters
-        again = [word for word in command if word not in ("--forceall", "force=1")]
-        if runs_failed and WITHOUT_MISSING not in command:
-            print("Going on to a report without the runs that failed.", flush=True)
-            follow([*again, WITHOUT_MISSING], experiment, cores, dry_run, elsewhere)
-        elif chapters and not any(word.startswith(WITHOUT_CHAPTERS) for word in command):
-            print(f"Going on to a report without {and_joined(chapters)}.", flush=True)
-            follow([*again, WITHOUT_CHAPTERS + ",".join(chapters)], experiment, cores, dry_run, elsewhere)
+        runs_failed = any(rule.startswith(("train_", "baselines", "measure")) for rule in progress.failed_rules)
+        chapters = sorted({*progress.failed_chapters} - without)
+        if more := ["runs"] * (runs_failed and "runs" not in without) + chapters:
+            named = and_joined(["the runs that failed" if name == "runs" else name for name in more])
+            print(f"Going on to a report without {named}.", flush=True)
+            again = [word for word in command if word not in ("--forceall", "force=1")]
+            follow(again, experiment, cores, dry_run, elsewhere, without.union(more))
         print(
             f"Not everything could be made: {progress.reason(log)}. What is finished is kept; the same command tries"
             f" the rest again. Details: {details}",
