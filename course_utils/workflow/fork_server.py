@@ -21,6 +21,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 
 SOCKET = "COURSE_FORK_SERVER"  # where it listens; unset where there is none
@@ -85,10 +86,20 @@ def serve(address: str) -> None:
 
 
 def _import_what_all_need() -> None:
-    """Import the slow modules, but not matplotlib, which reads from the environment of its kernel how to draw."""
+    """Import the slow modules, but not matplotlib, which reads from the environment of its kernel how to draw.
+
+    The code of the runs is identified here as well: a run is made by the code that was imported, whatever changes later.
+    """
     ours = ["options", "training.train", "training.evaluation", "comparison.weights"]
-    for name in [*(f"course_utils.{module}" for module in ours), "nbformat", "scipy.stats"]:
+    theirs = ["nbformat", "scipy.stats", "sklearn.metrics", "statsmodels.stats.proportion"]
+    for name in [*(f"course_utils.{module}" for module in ours), *theirs]:
         importlib.import_module(name)
+    from course_utils.code_identity import code_of
+    from course_utils.methods import METHODS
+    from course_utils.tasks import TASKS
+
+    for method, task in product(METHODS, TASKS):
+        code_of(method, task)
 
 
 def _answer(connection: socket.socket) -> None:
