@@ -88,7 +88,7 @@ def serve(address: str) -> None:
 def _import_what_all_need() -> None:
     """Import the slow modules, but not matplotlib, which reads from the environment of its kernel how to draw.
 
-    The code of the runs is identified here as well: a run is made by the code that was imported, whatever changes later.
+    The code of the runs is identified here as well: what was imported makes them, whatever changes later.
     """
     ours = ["options", "training.train", "training.evaluation", "comparison.weights"]
     theirs = ["nbformat", "scipy.stats", "sklearn.metrics", "statsmodels.stats.proportion"]
