@@ -451,15 +451,23 @@ def family_wise_error(answers: np.ndarray, seeds: int, times: float = 1.0) -> fl
     return float((p_values.min(axis=1) <= SIGNIFICANCE / len(first)).mean())  # Holm's first step
 
 
+def shared_seeds(correct: Mapping[str, pd.DataFrame]) -> list[int]:
+    """The seeds that all methods of `correct` have; `correct` is as in `compare_pairs`, of one method or more."""
+    return sorted(set.intersection(*(set(frame.index) for frame in correct.values())))
+
+
 def ranks(correct: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """How often each method has each rank when seeds and sentences are drawn again: one row per method.
 
     `correct` is as in `compare_pairs`; the seeds are those that all methods have. A column is a rank; the values are
-    shares of the replicates of a crossed bootstrap. Of equals, the first named is the better.
+    shares of the replicates of a crossed bootstrap. Of equals, the first named is the better. Empty where the methods
+    share fewer than two seeds, of which nothing can be drawn.
     """
     import pandas as pd
 
-    seeds = sorted(set.intersection(*(set(frame.index) for frame in correct.values())))
+    seeds = shared_seeds(correct)
+    if len(seeds) < 2:
+        return pd.DataFrame()
     answers = np.stack([frame.loc[seeds, next(iter(correct.values())).columns] for frame in correct.values()])
     means = CrossedBootstrap.draw(*answers.shape[1:]).means(answers)  # (methods, replicates)
     order = (-means).argsort(axis=0, kind="stable")

@@ -149,7 +149,7 @@ class Contrast(Judged):
 def contrasts(
     values: Mapping[Any, pd.DataFrame], margin: float = 0.0, independent: int | None = None
 ) -> dict[Any, Contrast]:
-    """Key → contrast of its `values`: differences, one row per seed, one column per text.
+    """Key → contrast of its `values`: differences, one row per seed, one column per text. Without a seed there is none.
 
     A contrast's variance between seeds is its own or the mean of all, whichever is larger. The degrees of freedom of
     the mean count a contrast by its share in the mean, and at most `independent` contrasts: by default all.
@@ -157,7 +157,7 @@ def contrasts(
     of the 20 contrasts was called different in 1 to 4% of experiments, and in 2 to 8% where one method's seeds lie four
     times as far apart as the others'.
     """
-    arrays = {key: frame.to_numpy(float) for key, frame in values.items()}
+    arrays = {key: frame.to_numpy(float) for key, frame in values.items() if len(frame)}
     several = [array for array in arrays.values() if len(array) > 1]
     shared = None
     if several:
@@ -242,8 +242,9 @@ class Leaders:
 def leaders(
     series: list[Series], changes: Mapping[tuple[str, str, Any], Contrast], reference: Any, favourite: str = ""
 ) -> Leaders | None:
-    """Which adapter method leads at each value; None where fewer than two have every value, or none the `reference`.
+    """Which adapter method leads at each value.
 
+    None where fewer than two have every value, where none has the `reference`, or where two leaders share no seed.
     `changes` are the `interactions` of all of them. `favourite`, if given, counts as the leader at the reference, as
     more seeds than these have shown.
     """
@@ -256,5 +257,7 @@ def leaders(
     best[reference] = favourite if favourite in whole else best[reference]
     turned = {(other, name, value): found.negated() for (name, other, value), found in changes.items()}
     changes = {**changes, **turned}
-    others = {value: name for value, name in best.items() if name != best[reference]}
-    return Leaders(reference, best, {value: changes[best[reference], name, value] for value, name in others.items()})
+    others = {value: (best[reference], name, value) for value, name in best.items() if name != best[reference]}
+    if not changes.keys() >= {*others.values()}:
+        return None
+    return Leaders(reference, best, {value: changes[key] for value, key in others.items()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from course_utils.stats import (
     compare_pairs,
     equivalence_margin,
     family_wise_error,
+    shared_seeds,
 )
 from course_utils.text import counted, in_sentence, signed_points, template
 
@@ -50,6 +52,13 @@ class Judgement:
     def few(self) -> list[str]:
         """The methods with too few seeds."""
         return [name for name, seeds in self.seeds.items() if seeds < MINIMUM_SEEDS]
+
+    @property
+    def apart(self) -> list[tuple[str, str]]:
+        """Every two methods with enough seeds that share too few of them to be compared."""
+        compared = {(pair.first, pair.second) for pair in self.pairs}
+        enough = [name for name in self.seeds if name not in self.few]
+        return [pair for pair in combinations(enough, 2) if pair not in compared]
 
     @property
     def among_adapters(self) -> list[PairedComparison]:
@@ -175,11 +184,11 @@ def verdicts(
 def error_rates(correct: Mapping[str, pd.DataFrame]) -> dict[int, list[float]]:
     """How often the rule finds a difference where there is none: number of seeds → a share for each of `SPREADS`.
 
-    The first is the number of seeds that all methods of `correct` share; then come those of `SIMULATED_SEEDS`.
+    The first is the number of seeds that all methods of `correct` share; then come those of `SIMULATED_SEEDS`. Empty
+    where they share fewer than two, which show no variance between seeds.
     """
-    if len(correct) < 2:
+    if len(correct) < 2 or len(seeds := shared_seeds(correct)) < 2:
         return {}
-    seeds = sorted(set.intersection(*(set(frame.index) for frame in correct.values())))
     columns = next(iter(correct.values())).columns
     answers = np.stack([frame.loc[seeds, columns].to_numpy(float) for frame in correct.values()])
     numbers = dict.fromkeys([len(seeds), *SIMULATED_SEEDS])

@@ -7,7 +7,7 @@ import pandas as pd
 
 from course_utils.comparison.evaluation_costs import MERGED
 from course_utils.comparison.tables import ExperimentRuns, comparison_frame
-from course_utils.stats import CrossedBootstrap, Interval
+from course_utils.stats import CrossedBootstrap, Interval, shared_seeds
 
 SURE = 0.95  # least share of draws at which a method counts as being on a front
 OF_RUNS = ["parameters_adapter", "bytes_adapter", "bytes_base_model", "peak_memory_bytes", "step_ms_median"]
@@ -16,16 +16,20 @@ OF_RUNS = ["parameters_adapter", "bytes_adapter", "bytes_base_model", "peak_memo
 def cost_draws(results: ExperimentRuns, times: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Accuracy and each cost of every method in every draw: quantity → frame, one row per draw, one column per method.
 
-    Seeds, test texts and the turns of `times` (as `evaluation_times` returns them) are drawn with replacement, the
-    same ones for all methods. A cost is a median over the seeds or turns of the draw.
+    Of the seeds that all methods have, the test texts and the turns of `times` (as `evaluation_times` returns them),
+    as many are drawn with replacement, the same ones for all methods. A cost is a median over the seeds or turns of the
+    draw. Empty where the methods share no seed.
     """
+    correct = results.predictions.correct
+    if not (seeds := shared_seeds(correct)):
+        return {}
     runs = comparison_frame(results).query("study == 'main' and status == 'finished'").set_index(["method", "seed"])
     turns = CrossedBootstrap.draw(1, len(times), random_seed=1).sentences
+    bootstrap = CrossedBootstrap.draw(len(seeds), len(results.predictions.labels))
     draws: dict[str, dict[str, np.ndarray]] = {}
-    for method, correct in results.predictions.correct.items():
-        bootstrap = CrossedBootstrap.draw(*correct.shape)
-        own = runs.loc[method].loc[correct.index, OF_RUNS].astype(float)
-        found = {"accuracy": bootstrap.means(correct.to_numpy())}
+    for method, frame in correct.items():
+        own = runs.loc[method].loc[seeds, OF_RUNS].astype(float)
+        found = {"accuracy": bootstrap.means(frame.loc[seeds].to_numpy())}
         found |= {name: medians(values.to_numpy(), bootstrap.seeds) for name, values in own.items()}
         found["unmerged"] = medians(times[method if method in times else MERGED].to_numpy(), turns)
         for name, values in found.items():

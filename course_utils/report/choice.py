@@ -28,10 +28,14 @@ COSTS = {
 
 
 class Unbeaten(NamedTuple):
-    """The most accurate method, those that are not shown to be worse, and the costs of each of them."""
+    """The most accurate method, those that are not shown to be worse, and the costs of each of them.
+
+    `apart` are the methods that share too few seeds with the best to be compared with it.
+    """
 
     best: str
     others: list[PairedComparison]  # the best less each of these
+    apart: list[str]
     costs: pd.DataFrame  # a row a method, a column a cost
 
     def cheapest(self, cost: str) -> str:
@@ -47,9 +51,11 @@ def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
         return None
     order = summary.loc[[*names], "accuracy"].astype(float).sort_values(ascending=False)
     best = str(order.index[0])
-    others = [pair for pair in judged.against(best, names) if not pair.differs]
+    compared = judged.against(best, names)
+    others = [pair for pair in compared if not pair.differs]
+    apart = [str(name) for name in order.index[1:] if name not in {pair.second for pair in compared}]
     kept = [best, *(name for name in order.index if name in {pair.second for pair in others})]
-    return Unbeaten(best, others, summary.loc[kept, [*COSTS]])
+    return Unbeaten(best, others, apart, summary.loc[kept, [*COSTS]])
 
 
 def which_when(results: ExperimentRuns) -> None:

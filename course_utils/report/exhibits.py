@@ -37,7 +37,7 @@ from course_utils.comparison.weights import has_updates, method_deltas, subspace
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
-from course_utils.stats import Interval, ranks
+from course_utils.stats import Interval, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
 from course_utils.text import and_joined, escape_markdown, one_line, signed_points, template
 
@@ -154,8 +154,9 @@ def conclusions(results: ExperimentRuns) -> None:
     )
     if len(differences):
         show_table(differences, say.conclusions_table(judged.margin))
-    if len(judged.adapters) > 1:
-        places = ranks({name: results.predictions.correct[name] for name in judged.adapters})
+    if len(judged.adapters) > 1 and len(
+        places := ranks({name: results.predictions.correct[name] for name in judged.adapters})
+    ):
         shown = (100 * places).rename(index=_title, columns="Rank {}".format).rename_axis("Method")
         show_table(shown.reset_index(), say.ranks_table(), dict.fromkeys(shown, "{:.0f}"))
         show_markdown(say.ranks_text(places[1].sort_values(ascending=False, kind="stable")))
@@ -354,9 +355,28 @@ def costs(results: ExperimentRuns) -> None:
     table["Not merged (MB)"] = [f"{memory[name] / 1e6:,.0f}" if memory.get(name) else "–" for name in summary["method"]]
     needs = ["Step (ms)", "Texts a second", "Training (s)", "Not merged (ms)", "Peak memory (MB)", "Not merged (MB)"]
     show_table(table[["Method", *needs]], say.needs_table(_in_ms(merged), memory[MERGED]))
-    draws = cost_draws(results, times)
     trained = tables.accuracy_in_per_cent(summary)
     trained["unmerged"] = [beside.get(name, merged).estimate for name in trained["method"]]
+    loads = {
+        _title(name): np.mean([run.result.environment.load for run in results.of(name)]) for name in summary["method"]
+    }
+    told = [_fronts(results, trained, times), say.loads_text(pd.Series(loads))]
+    by_method = summary.set_index("method")
+    if PLAIN.name in by_method.index:
+        plain = by_method.loc[PLAIN.name]
+        told += [
+            say.four_bits_text(row, plain, memory.get(name), memory.get(PLAIN.name))
+            for name, row in by_method.iterrows()
+            if METHODS[name].four_bit_base
+        ]
+    _show_sentences(told)
+
+
+def _fronts(results: ExperimentRuns, trained: pd.DataFrame, times: pd.DataFrame) -> str:
+    """Show accuracy against each cost of the `trained` methods, and their shares of the fronts; what that says."""
+    draws = cost_draws(results, times)
+    if not draws:
+        return say.no_fronts_text()
     for name in ("bytes_adapter", "bytes_base_model", "peak_memory_bytes"):
         trained[name], draws[name] = trained[name].astype(float) / 1e6, draws[name] / 1e6
     axes = {
@@ -373,20 +393,8 @@ def costs(results: ExperimentRuns) -> None:
     fronts = shares.rename(columns=axes).rename_axis(None).T.rename_axis("Cost")
     show_table(fronts, say.fronts_table(), dict.fromkeys(fronts, "{:.0%}"))
     sure, open_ = (shares >= SURE).sum(axis=1), ((shares > 1 - SURE) & (shares < SURE)).sum(axis=1)
-    loads = {
-        _title(name): np.mean([run.result.environment.load for run in results.of(name)]) for name in summary["method"]
-    }
-    told = [say.costs_text(len(axes), sure, open_, len(results.experiment.seeds) < MINIMUM_SEEDS)]
-    told += [say.loads_text(pd.Series(loads))]
-    by_method = summary.set_index("method")
-    if PLAIN.name in by_method.index:
-        plain = by_method.loc[PLAIN.name]
-        told += [
-            say.four_bits_text(row, plain, memory.get(name), memory.get(PLAIN.name))
-            for name, row in by_method.iterrows()
-            if METHODS[name].four_bit_base
-        ]
-    _show_sentences(told)
+    few = len(shared_seeds(results.predictions.correct)) < MINIMUM_SEEDS
+    return say.costs_text(len(axes), sure, open_, few)
 
 
 def arithmetic(results: ExperimentRuns) -> None:

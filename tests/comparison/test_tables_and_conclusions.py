@@ -24,7 +24,7 @@ from course_utils.comparison.tables import (
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.methods.lora import Lora
-from course_utils.report import abstract
+from course_utils.report import abstract, choice, exhibits
 from course_utils.stats import compare_pairs
 from course_utils.text import signed_points
 
@@ -132,6 +132,60 @@ def test_published_figures_stand_beside_sst2(runs_in):
     assert "90.0%" in abstract.abstract(read_runs(experiment))
 
 
+@pytest.fixture
+def shown(monkeypatch):
+    """What the exhibits and the advice show: captions, tables and sentences."""
+    said = []
+    for module in (exhibits, choice):
+        monkeypatch.setattr(module, "show_markdown", said.append)
+        monkeypatch.setattr(module, "show_table", lambda frame, caption, *_: said.extend([caption, frame]))
+    return said
+
+
+def without(seeds, lost):
+    """The results of `seeds` seeds of three methods, where the seeds of `lost` are not there."""
+    experiment = load_experiment("smoke", {"seeds": seeds, "precision": "fp32", "methods": [FULL, ADAPTER, MULTIPLIED]})
+    for config in experiment.configs():
+        if config.seed not in lost.get(config.method, ()):
+            write_run(config, ACCURACY[config.method] + 0.005 * (config.seed - 2))
+    return read_runs(experiment)
+
+
+APART = "Not compared, because they share fewer than two seeds: LoRA and HiRA."
+
+
+@pytest.mark.parametrize("seeds", [5, 6])  # of which both have one, and none
+def test_methods_that_share_fewer_than_two_seeds_are_not_compared_and_stop_nothing(
+    runs_in, tmp_path, monkeypatch, shown, seeds
+):
+    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
+    results = without(seeds, {ADAPTER: range(3, seeds), MULTIPLIED: range(seeds - 3)})
+    exhibits.conclusions(results)
+    choice.which_when(results)
+    told = "\n".join(word for word in shown if isinstance(word, str)).replace("\\", "")
+    assert APART in told and "LoRA against full fine-tuning" in told and "HiRA against full fine-tuning" in told
+    assert "not shown to be better than HiRA" in told and "every difference" not in told
+    assert "Error, simulated" not in told and "Rank 1" not in str(shown)  # of one seed nothing is drawn
+    sentence, paragraph = abstract.finding(results), abstract.abstract(results)
+    assert "not shown to be better than HiRA" in sentence and APART in paragraph
+
+
+def test_where_no_two_methods_share_enough_seeds_nothing_is_concluded(runs_in, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
+    results = without(5, {FULL: range(5), ADAPTER: (3, 4), MULTIPLIED: (0, 1)})
+    said = experiment_verdicts(results)
+    assert "fewer than two of them have 3 finished seeds that they share." in " ".join(said)
+    assert "not shown to be better than HiRA" in abstract.finding(results) and APART in abstract.abstract(results)
+
+
+def test_the_advice_says_which_methods_it_does_not_compare(runs_in, tmp_path, monkeypatch, shown):
+    """The most accurate method shares seeds with one of the others alone, and is better than this one."""
+    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
+    choice.which_when(without(6, {FULL: (3, 4, 5), ADAPTER: (0, 1, 2)}))
+    assert "Full fine-tuning has the highest mean" in shown[0] and "Every other" not in shown[0]
+    assert "shares fewer than two seeds with LoRA" in shown[0]
+
+
 # ---------------------------------------------------------------- verdicts
 
 
@@ -190,7 +244,9 @@ def test_an_inconclusive_verdict_says_what_would_have_been_seen():
 def test_one_seed_allows_no_conclusion():
     said = verdicts({ADAPTER: answers(0.9, seeds=1), MULTIPLIED: answers(0.5, seeds=1)})
     assert "Too few seeds" in said[0] and "LoRA (1 seed) and HiRA (1 seed)" in said[0]
-    assert said[1:] == ["Nothing is concluded about methods: fewer than two of them have 3 finished seeds."]
+    assert said[1:] == [
+        "Nothing is concluded about methods: fewer than two of them have 3 finished seeds that they share."
+    ]
 
 
 def test_the_last_sentence_is_the_power_of_the_design():
