@@ -77,7 +77,7 @@ def read_axis(results: ExperimentRuns, factor: str) -> list[Series]:
             before = laws.get(key, Series(method, study.beside, (), {}))
             points = before.points
             at, beside = results.of(method, name), results.of(method, study.beside)
-            if RATE in study.varies:
+            if RATE in study.varies[1:]:  # where the rate is the factor, the runs beside are a point of their own
                 beside = at_best_rate(results, method, study.beside)
             for runs in filter(None, (beside, at)):
                 value = _value(runs[0], factor)

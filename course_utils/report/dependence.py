@@ -263,14 +263,14 @@ def learning_rates(results: ExperimentRuns) -> None:
     series = read_axis(results, RATE)
     if not series:
         show_markdown(say.one_rate_text(_planned(results, RATE)))
-    titles = {spec.beside: spec.title for spec in results.experiment.studies.values() if spec.varies[:1] == (RATE,)}
-    for beside, title in titles.items():
-        if own := [method for method in series if method.beside == beside]:
-            _at_other_rates(own, title, judge_experiment(results).margin)
+    for name, spec in results.experiment.studies.items():
+        tried = [own for own in series if own.beside == spec.beside and name in _rate_by_study(own)]
+        if tried:
+            _at_other_rates(tried, name, spec.title, judge_experiment(results).margin)
 
 
-def _at_other_rates(series: list[Series], title: str, margin: float) -> None:
-    rates = {own.method: _tried_and_usual(own) for own in series}
+def _at_other_rates(series: list[Series], study: str, title: str, margin: float) -> None:
+    rates = {own.method: [_rate_by_study(own)[at] for at in (study, own.beside)] for own in series}
     rows = []
     for own in series:
         row: dict[str, str] = {"Method": _title(own.method)}
@@ -283,10 +283,9 @@ def _at_other_rates(series: list[Series], title: str, margin: float) -> None:
     show_markdown(say.learning_rates_text(contrasts(changes, margin)))
 
 
-def _tried_and_usual(series: Series) -> tuple[float, float]:
-    """The learning rate of the study and that of the runs beside it."""
-    usual = next(rate for rate, runs in series.points.items() if runs[0].config.study == series.beside)
-    return next(rate for rate in series.points if rate != usual), usual
+def _rate_by_study(series: Series) -> dict[str, float]:
+    """The studies of a series over learning rates, each with its rate."""
+    return {runs[0].config.study: rate for rate, runs in series.points.items()}
 
 
 def head_rates(results: ExperimentRuns) -> None:

@@ -203,6 +203,64 @@ def test_a_run_of_another_rate_is_in_no_other_axis(results):
         assert runs_of_it and not [run for run in runs_of_it if run.config.study == "by-accuracy"]
 
 
+RATES = """
+[studies.twice]
+title = "At twice the rate"
+varies = ["learning_rate"]
+methods = { lora = { learning_rate = 2e-3 }, hira = { learning_rate = 2e-2 } }
+
+[studies.tenfold]
+title = "At ten times the rate"
+varies = ["learning_rate"]
+methods = { lora = { learning_rate = 1e-2 } }
+
+[studies.fewer]
+title = "Fewer texts"
+varies = ["max_train"]
+settings = { max_train = 100 }
+methods = { lora = {}, hira = {} }
+
+[studies.fewer-twice]
+title = "Fewer texts, at twice the rate"
+varies = ["learning_rate"]
+beside = "fewer"
+settings = { max_train = 100 }
+methods = { lora = { learning_rate = 2e-3 }, hira = { learning_rate = 2e-2 } }
+"""
+
+
+@pytest.fixture
+def with_rates(tmp_path, monkeypatch, runs_in):
+    """Runs of studies of the learning rate, two of them beside the main runs; in each, more of the rate is better."""
+    text = (PROFILES / "smoke.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(text + RATES, encoding="utf-8")
+    monkeypatch.setattr(configuration, "PROFILES", tmp_path)
+    experiment = load_experiment("mine", {"precision": "fp32", "seeds": 3, "methods": [ADAPTER, MULTIPLIED]})
+    for run in experiment.configs():
+        usual = experiment.config(run.method).settings.learning_rate
+        accuracy = 0.6 + 0.02 * run.settings.learning_rate / usual
+        write_run(run, accuracy, train=100 if "fewer" in run.study else 1_000, validated=True)
+    return read_runs(experiment)
+
+
+def test_a_method_whose_other_rate_is_better_is_shown_beside_a_side_study_too(with_rates):
+    series = [own for own in read_axis(with_rates, "learning_rate") if own.beside == "fewer"]
+    assert [own.method for own in series] == [ADAPTER, MULTIPLIED] and all(len(own.points) == 2 for own in series)
+
+
+def test_every_rate_that_was_tried_is_shown_under_its_own_title(with_rates, shown):
+    dependence.learning_rates(with_rates)
+    tables = {shown[place + 1]: frame for place, frame in enumerate(shown) if isinstance(frame, pd.DataFrame)}
+    rates = {caption.partition(".")[0]: [*frame["Another"].str.partition(":")[0]] for caption, frame in tables.items()}
+    assert rates == {
+        "At twice the rate": ["0.002", "0.02"],
+        "At ten times the rate": ["0.01"],
+        "Fewer texts, at twice the rate": ["0.002", "0.02"],
+    }
+    usual = EXPERIMENT.config(ADAPTER).settings.learning_rate
+    assert all(frame["That of the main runs"][0].startswith(f"{usual:g}:") for frame in tables.values())
+
+
 def test_a_whole_study_of_other_code_is_refused_where_it_meets_the_others(results):
     for run in results.of(ADAPTER, "rank-1"):
         run.result.code["methods.base"] = "0" * 16
