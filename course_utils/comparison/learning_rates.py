@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.config import Experiment
+from course_utils.config import Experiment, as_typed
 from course_utils.methods import METHODS
 from course_utils.tasks import TASKS
 from course_utils.tasks.base import Task
@@ -104,9 +104,9 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
 
 
 def _collapsed(trials: pd.DataFrame, best: pd.Series) -> list[str]:
-    """Methods with the rates above their `best` at which they lost much of their accuracy."""
-    highest = trials.groupby("method")["accuracy"].transform("max")
-    lost = trials[(trials["learning_rate"] > trials["method"].map(best)) & (trials["accuracy"] < highest - COLLAPSE)]
+    """Methods with the rates above their `best` at which they lost much of the accuracy that they have there."""
+    at_best = trials["method"].map(trials[trials["best"]].set_index("method")["accuracy"])
+    lost = trials[(trials["learning_rate"] > trials["method"].map(best)) & (trials["accuracy"] < at_best - COLLAPSE)]
     return [
         f"{METHODS[name].title} at {rate:g}"
         for name in best.index
@@ -117,11 +117,19 @@ def _collapsed(trials: pd.DataFrame, best: pd.Series) -> list[str]:
 def trial_differences(experiment: Experiment) -> str:
     """In which settings a trial of the search differs from a main run, with both values; empty if in none."""
     settings = experiment.profile.search.settings if experiment.profile.search else {}
-    main = experiment.shared
-    usual = {name: getattr(main, name) for name in settings}
-    shown = {name: "all" if value is None else f"{value:,}" for name, value in usual.items()}
-    said = [f"{name} ({value:,} and not {shown[name]})" for name, value in settings.items() if value != usual[name]]
+    values = {
+        name: (_readable(name, value), _readable(name, getattr(experiment.shared, name)))
+        for name, value in settings.items()
+    }
+    said = [f"{name} ({value} and not {usual})" for name, (value, usual) in values.items() if value != usual]
     return and_joined(said) if said else ""
+
+
+def _readable(name: str, value: Any) -> str:
+    """A setting's value in a sentence."""
+    if value is None and name.startswith("max_"):
+        return "all"
+    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else as_typed(value)
 
 
 def winners_as_toml(trials: pd.DataFrame) -> str:

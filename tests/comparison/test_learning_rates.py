@@ -7,6 +7,7 @@ import pytest
 from made_up import write_run
 from small import ADAPTER, FULL, MULTIPLIED
 
+from course_utils import config as configuration
 from course_utils.comparison.learning_rates import (
     search_sentences,
     search_table,
@@ -15,7 +16,7 @@ from course_utils.comparison.learning_rates import (
     winners_as_toml,
 )
 from course_utils.comparison.tables import read_runs
-from course_utils.config import load_experiment
+from course_utils.config import PROFILES, load_experiment
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
 
@@ -59,6 +60,17 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
     assert len(table) == 30 and f"[methods.{ADAPTER}]\nlearning_rate = {grids[ADAPTER][2]:g}" in winners_as_toml(table)
 
 
+def test_a_collapse_is_a_fall_from_the_accuracy_at_the_best_rate(trials):
+    """The best rate is that of the best likelihood: another may have the highest accuracy."""
+    experiment, table = trials
+    own = table["method"] == ADAPTER
+    first, second, best, above, last = table.index[own]
+    table.loc[[first, best, above, last], "accuracy"] = 0.9, 0.8, 0.7, 0.6
+    named = f"; {METHODS[ADAPTER].title} at"
+    (said,) = [said for said in search_sentences(table, experiment) if said.startswith("Above its best rate")]
+    assert said.count(named) == 1 and f"{named} {table.loc[last, 'learning_rate']:g}" in said
+
+
 def test_the_table_says_the_neighbours_and_what_fewer_trials_would_have_found(trials):
     experiment, table = trials
     rows = search_table(table)
@@ -100,3 +112,14 @@ def test_a_trial_differs_in_what_is_not_the_same_in_the_main_runs():
     assert sst2.profile.search.settings["epochs"] == sst2.shared.epochs
     assert trial_differences(sst2) == "max_train (8,000 and not all)"
     assert not trial_differences(load_experiment("full"))
+
+
+def test_a_difference_in_a_setting_that_is_no_number_is_said_as_it_is_set(tmp_path, monkeypatch):
+    settings = 'max_train = 8000\nprecision = "fp32"\nspeedups = false\nhead_learning_rate = 0.003\n'
+    text = (PROFILES / "full.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(f"{text}\n[search.settings]\n{settings}", encoding="utf-8")
+    monkeypatch.setattr(configuration, "PROFILES", tmp_path)
+    assert trial_differences(load_experiment("mine", {"max_train": None})) == (
+        "max_train (8,000 and not all), precision (fp32 and not bf16), speedups (False and not True)"
+        " and head_learning_rate (0.003 and not none)"
+    )
