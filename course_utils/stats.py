@@ -394,7 +394,7 @@ def compare_pairs(correct: Mapping[str, pd.DataFrame], margin: float) -> list[Pa
             differences[first, second] = one.to_numpy(float) - other.to_numpy(float)
     if not differences:
         return []
-    of_methods = np.array([correct[name].mean(axis=1).var() for name in {*sum(differences, ())}])
+    of_methods = np.array([correct[name].mean(axis=1).var() for name in dict.fromkeys(sum(differences, ()))])
     of_pairs = np.array([values.mean(axis=1).var(ddof=1) for values in differences.values()])
     shared = _shared_variance(of_pairs, of_methods, min(map(len, differences.values())))
     judged = judge_differences(differences, shared, margin)

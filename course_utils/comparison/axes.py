@@ -220,7 +220,7 @@ def interactions(series: list[Series], reference: Any) -> dict[tuple[str, str, A
     values = {}
     for one, other in combinations([own for own in series if reference in own.correct], 2):
         there = less(one.correct[reference], other.correct[reference])
-        for value in one.correct.keys() & other.correct.keys() - {reference}:
+        for value in (value for value in one.correct if value in other.correct and value != reference):
             values[one.method, other.method, value] = less(there, less(one.correct[value], other.correct[value]))
     methods, others = len({own.method for own in series}), {value for *_, value in values}
     return contrasts(values, independent=(methods - 1) * len(others))

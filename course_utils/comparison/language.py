@@ -211,7 +211,7 @@ def sentence_of_best(pairs: list[PairedComparison], shares: Mapping[str, pd.Data
     """Which method has the lowest mean of bits per byte, and from which others it is shown to differ."""
     if not pairs:
         return f"Fewer than two methods have {MINIMUM_SEEDS} finished seeds that they share, so nothing is concluded."
-    compared = {name for pair in pairs for name in (pair.first, pair.second)}
+    compared = dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second))
     best = min(compared, key=lambda name: shares[name].to_numpy().mean())
     against = [pair if pair.first == best else pair.swapped() for pair in pairs if best in (pair.first, pair.second)]
     kinds = {

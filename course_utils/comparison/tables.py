@@ -397,7 +397,7 @@ def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
         | _scores(answers.to_numpy(), labels, classes)
         for name, answers in predictions.baselines.items()
     ]
-    titles = {run.result.data.titles.get("test", "") for run in results.runs}
+    titles = dict.fromkeys(run.result.data.titles.get("test", "") for run in results.runs)
     for title, accuracy, f1, n in (row for name in titles for row in PUBLISHED.get(name, [])):
         low, high = wilson_interval(round(accuracy * n), n)
         interval = {"accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}

@@ -46,14 +46,15 @@ class Unbeaten(NamedTuple):
 def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
     """The best and the unbeaten of the methods that train more than a head; None without two that have enough seeds."""
     summary = results.summary.set_index("method")
-    names = {name for pair in judged.pairs for name in (pair.first, pair.second)} - {FLOOR.name}
+    compared = dict.fromkeys(name for pair in judged.pairs for name in (pair.first, pair.second))
+    names = [name for name in compared if name != FLOOR.name]
     if len(names) < 2:
         return None
-    order = summary.loc[[*names], "accuracy"].astype(float).sort_values(ascending=False)
+    order = summary.loc[names, "accuracy"].astype(float).sort_values(ascending=False, kind="stable")
     best = str(order.index[0])
-    compared = judged.against(best, names)
-    others = [pair for pair in compared if not pair.differs]
-    apart = [str(name) for name in order.index[1:] if name not in {pair.second for pair in compared}]
+    against = judged.against(best, names)
+    others = [pair for pair in against if not pair.differs]
+    apart = [str(name) for name in order.index[1:] if name not in {pair.second for pair in against}]
     kept = [best, *(name for name in order.index if name in {pair.second for pair in others})]
     return Unbeaten(best, others, apart, summary.loc[kept, [*COSTS]])
 
