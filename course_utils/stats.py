@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SIGNIFICANCE = 0.05  # of the whole family of pairs
+CONFIDENCE = 0.95  # of an interval that stands alone
+TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2  # the quantiles at its ends
 REPLICATES = 2_000
 REPETITIONS = 10_000  # of an experiment without differences
 DIFFERENCES = (0.01, 0.015, 0.02)  # true differences in accuracy whose power is reported
@@ -137,6 +139,7 @@ class CrossedBootstrap:
     sentences: np.ndarray
 
     @classmethod
+    @cache
     def draw(cls, seeds: int, sentences: int, replicates: int = REPLICATES, random_seed: int = 0) -> CrossedBootstrap:
         """Weights for `seeds` seeds and `sentences` sentences, each drawn with replacement."""
         random = np.random.default_rng(random_seed)
@@ -157,13 +160,11 @@ class CrossedBootstrap:
         of_classes = [_ratio(hits, totals) for hits, totals in zip(sums[::2], sums[1::2], strict=True)]
         return (np.mean(of_classes, axis=0) * self.seeds.T).sum(axis=0)
 
-    def mean_interval(self, values: np.ndarray, confidence: float = 0.95) -> Interval:
+    def mean_interval(self, values: np.ndarray) -> Interval:
         """Mean of `values` (seeds, sentences), an accuracy or a difference of two, with its interval."""
-        return expanded_interval(float(np.mean(values)), self.means(values), standard_error(values), confidence)
+        return expanded_interval(float(np.mean(values)), self.means(values), standard_error(values))
 
-    def f1_interval(
-        self, predicted: np.ndarray, labels: np.ndarray, classes: Iterable[int] = (1,), confidence: float = 0.95
-    ) -> Interval:
+    def f1_interval(self, predicted: np.ndarray, labels: np.ndarray, classes: Iterable[int] = (1,)) -> Interval:
         """Mean over seeds of the mean F1 of `classes`: `predicted` (seeds, sentences) against `labels` (sentences,)."""
         of_classes = []
         for of in classes:
@@ -173,9 +174,9 @@ class CrossedBootstrap:
             of_classes.append(per_seed + _ratio(hits - per_seed * totals, totals.mean(axis=1, keepdims=True)))
         shares = np.mean(of_classes, axis=0)
         replicates = self.f1(predicted, labels, classes)
-        return expanded_interval(float(shares.mean()), replicates, standard_error(shares), confidence)
+        return expanded_interval(float(shares.mean()), replicates, standard_error(shares))
 
-    def ece_interval(self, gaps: np.ndarray, bins: np.ndarray, confidence: float = 0.95) -> Interval:
+    def ece_interval(self, gaps: np.ndarray, bins: np.ndarray) -> Interval:
         """Calibration error of one run, from every sentence's `gaps` (confidence less right or wrong) and its bin.
 
         Resampling adds noise, which enlarges the error; so the replicates' distances from the estimate are
@@ -187,8 +188,7 @@ class CrossedBootstrap:
         of_bins = gaps[:, None] * (bins[:, None] == np.unique(bins))  # (sentences, bins)
         estimate = float(np.abs(of_bins.mean(axis=0)).sum())
         replicates = np.abs(self.sums(of_bins.T)).sum(axis=0)
-        quantiles = (1 + confidence) / 2, (1 - confidence) / 2
-        low, high = np.clip(2 * estimate - np.quantile(replicates, quantiles), 0, 1)
+        high, low = np.clip(2 * estimate - np.quantile(replicates, TAILS), 0, 1)
         return Interval(estimate, float(low), float(high))
 
 
@@ -213,9 +213,7 @@ COVERAGE = {5: (0.945, 0.965), 3: (0.936, 0.970)}
 COVERAGE_OF_PERCENTILES = {5: (0.865, 0.985), 3: (0.798, 0.986)}
 
 
-def expanded_interval(
-    estimate: float, replicates: np.ndarray, error: StandardError, confidence: float = 0.95
-) -> Interval:
+def expanded_interval(estimate: float, replicates: np.ndarray, error: StandardError) -> Interval:
     """`estimate` with the percentiles of its crossed bootstrap `replicates`, expanded to the width of a t interval.
 
     Percentiles are too narrow for a sample of a few seeds; t quantiles correct this (the expanded percentile interval,
@@ -225,10 +223,9 @@ def expanded_interval(
     """
     from scipy.stats import norm
 
-    quantiles = (1 - confidence) / 2, (1 + confidence) / 2
-    spread = norm.ppf(quantiles[1]) * replicates.std()
-    expansion = error.half_width(confidence) / spread if spread else 0.0
-    low, high = estimate + expansion * (np.quantile(replicates, quantiles) - estimate)
+    spread = norm.ppf(TAILS[1]) * replicates.std()
+    expansion = error.half_width(CONFIDENCE) / spread if spread else 0.0
+    low, high = estimate + expansion * (np.quantile(replicates, TAILS) - estimate)
     return Interval(estimate, float(low), float(high))
 
 
@@ -255,10 +252,6 @@ class Power:
     of_difference: dict[float, float]
     of_equivalence: float
     smallest: float
-
-    def sees(self, difference: float) -> bool:
-        """Whether a true difference of one of `DIFFERENCES` would be detected with a probability of at least .8."""
-        return self.of_difference[difference] >= USUAL_POWER
 
 
 def power_of_design(error: StandardError, margin: float, pairs: int = 1) -> Power:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from course_utils.runs import Run
 
 RATE = "learning_rate"
-
-_draw = cache(CrossedBootstrap.draw)  # the same seeds and texts again for every contrast
 
 
 def answers(runs: Iterable[Run]) -> pd.DataFrame:
@@ -207,7 +205,7 @@ def accuracy_table(series: Iterable[Series]) -> pd.DataFrame:
 
 def accuracy_in_per_cent(correct: pd.DataFrame) -> dict[str, float]:
     """Estimate, low and high (95% interval) of the accuracy of `correct` (seeds, texts)."""
-    found = _draw(*correct.shape).mean_interval(correct.to_numpy(float))
+    found = CrossedBootstrap.draw(*correct.shape).mean_interval(correct.to_numpy(float))
     return {name: 100 * end for name, end in vars(found).items()}
 
 

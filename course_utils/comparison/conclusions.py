@@ -19,6 +19,7 @@ from course_utils.methods import FLOOR, METHODS
 from course_utils.stats import (
     DIFFERENCES,
     SIGNIFICANCE,
+    USUAL_POWER,
     PairedComparison,
     Power,
     compare_pairs,
@@ -209,7 +210,7 @@ def _typical(shares: list[float], unit: str, digits: int = 0) -> str:
 
 def _sight(power: Power) -> str:
     """Which differences of 1, 1.5 and 2 points the design would detect in 80% of cases, and which not."""
-    seen = [difference for difference in DIFFERENCES if power.sees(difference)]
+    seen = [difference for difference in DIFFERENCES if power.of_difference[difference] >= USUAL_POWER]
     unseen = [difference for difference in DIFFERENCES if difference not in seen]
     if not seen:
         return f"this design would not detect even {_points(unseen[-1])}"
