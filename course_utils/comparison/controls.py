@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +21,7 @@ from course_utils.config import RunConfig
 from course_utils.inputs.nf4 import dequantise, quantisation_error
 from course_utils.methods import FLOOR, METHODS
 from course_utils.methods.gates import lora_layers
-from course_utils.runs import Run, load_model
+from course_utils.runs import Run
 from course_utils.training.evaluation import predict_as_trained
 from course_utils.training.trainer import make_trainer
 
@@ -102,39 +101,24 @@ def train_on(run: Run, model: nn.Module, share: float, callbacks: Sequence[Train
     model.eval()
 
 
-def answers_after(run: Run, change: Callable[[nn.Module], None], test: FinalSet) -> pd.Series:
-    """Which sentences of `test` a finished adapter `run` gets right after `change` of its model."""
-    model = load_model(run, merged=False)
-    change(model)
-    return pd.Series(test.correct(model.merge_and_unload()), index=test.frame["example_id"])
-
-
-@dataclass(frozen=True)
-class QuantisedBase:
-    """What NF4 alone costs: accuracies of one head on both encoders, and where the encoder lost precision.
-
-    `lost` counts the sentences that only the plain encoder gets right, `won` those that only the NF4 encoder gets
-    right; `errors` holds ‖dequant(NF4(W₀)) − W₀‖ / ‖W₀‖ by layer.
-    """
-
-    plain: float
-    quantised: float
-    lost: int
-    won: int
-    errors: pd.Series
-
-
-def quantised_base_accuracy(run: Run) -> QuantisedBase:
+def quantised_base_accuracy(run: Run) -> dict[str, Any]:
     """What the base model loses by quantisation: the head of a head-only `run` on the plain and on the NF4 encoder.
 
     The head was trained on the plain encoder, and nothing adapts to the error; QLoRA's training can make up for it.
+    `plain` and `quantised` are accuracies; `lost` counts the sentences that only the plain encoder gets right, `won`
+    those that only the NF4 encoder gets right; `errors` holds ‖dequant(NF4(W₀)) − W₀‖ / ‖W₀‖ by layer.
     """
     config, test = run.config, FinalSet(run.config)
     plain, four_bit = config.base.load(config.load_task()), config.base.load(config.load_task(), four_bit=True)
     errors = pd.Series(quantisation_error(four_bit, plain)).rename(short_layer_name)
     before, after = (test.correct(run.method.load(base, run.folder)) for base in (plain, dequantise(four_bit)))
-    lost, won = int(sum(before & ~after)), int(sum(after & ~before))
-    return QuantisedBase(float(before.mean()), float(after.mean()), lost, won, errors)
+    return {
+        "plain": float(before.mean()),
+        "quantised": float(after.mean()),
+        "lost": int(sum(before & ~after)),
+        "won": int(sum(after & ~before)),
+        "errors": errors,
+    }
 
 
 @measurement
@@ -142,7 +126,7 @@ def quantised_base(results: ExperimentRuns) -> dict[str, Any] | None:
     """`quantised_base_accuracy` of the first head-only run; None without one, or without a method on four bits."""
     head = results.of(FLOOR.name)[:1]
     quantised = any(METHODS[name].four_bit_base for name in results.experiment.methods)
-    return vars(quantised_base_accuracy(head[0])) if head and quantised else None
+    return quantised_base_accuracy(head[0]) if head and quantised else None
 
 
 class FinalSet:
@@ -157,3 +141,7 @@ class FinalSet:
         """Which sentences a plain classifier gets right: booleans (n,); `model` is sped up in place."""
         logits = predict_as_trained(self.config, model, self.tokenizer, self.frame)
         return logits.argmax(axis=1) == self.frame["label"].to_numpy()
+
+    def correct_of(self, adapted: nn.Module) -> pd.Series:
+        """Which sentences an `adapted` model gets right, by their example_id; its update is merged in place."""
+        return pd.Series(self.correct(adapted.merge_and_unload()), index=self.frame["example_id"])

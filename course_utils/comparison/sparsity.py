@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from course_utils.comparison import controls
 from course_utils.comparison.axes import Contrast, Series, answers, contrasts, less, read_axis
@@ -16,7 +15,7 @@ from course_utils.comparison.strays import refuse_strays
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import directions_needed, run_deltas
 from course_utils.methods import METHODS
-from course_utils.runs import Run
+from course_utils.runs import Run, load_model
 
 PRUNED = 0.5  # share of entries that are set to zero
 TRAINED_ON = 0.25  # share of its steps for which a run is trained on after a cut
@@ -125,17 +124,14 @@ def _cut(way: str, strength: float, pairs: list[tuple[Run, Run]], test: controls
     rows, numbers = {}, []
     for gated, plain in pairs:
         keep, size = _effective(gated)
-        seed = gated.config.seed
-
-        def change(model: nn.Module, plain: Run = plain, keep: int = keep, seed: int = seed) -> None:
-            if way == BY_LOT:
-                controls.keep_random_ranks(model, keep, seed)
-            else:
-                controls.cut_directions(model, keep)
-            if way == CUT_TRAINED:
-                controls.train_on(plain, model, TRAINED_ON)
-
-        rows[seed] = controls.answers_after(plain, change, test)
+        model = load_model(plain, merged=False)
+        if way == BY_LOT:
+            controls.keep_random_ranks(model, keep, gated.config.seed)
+        else:
+            controls.cut_directions(model, keep)
+        if way == CUT_TRAINED:
+            controls.train_on(plain, model, TRAINED_ON)
+        rows[gated.config.seed] = test.correct_of(model)
         numbers.append(size)
     return Sized(way, strength, float(np.mean(numbers)), pd.DataFrame(rows).T)
 
@@ -143,14 +139,12 @@ def _cut(way: str, strength: float, pairs: list[tuple[Run, Run]], test: controls
 def _pruned(way: str, runs: list[Run], test: controls.FinalSet) -> Sized:
     rows = {}
     for run in runs:
-
-        def change(model: nn.Module, run: Run = run) -> None:
-            if way == GRADUALLY:
-                controls.train_on(run, model, TRAINED_ON, [controls.PruneGradually(PRUNED)])
-            else:
-                controls.prune_entries(model, PRUNED)
-
-        rows[run.config.seed] = controls.answers_after(run, change, test)
+        model = load_model(run, merged=False)
+        if way == GRADUALLY:
+            controls.train_on(run, model, TRAINED_ON, [controls.PruneGradually(PRUNED)])
+        else:
+            controls.prune_entries(model, PRUNED)
+        rows[run.config.seed] = test.correct_of(model)
     numbers = np.mean([run.result.parameters.adapter for run in runs]) * (1 - PRUNED)
     return Sized(way, PRUNED, float(numbers), pd.DataFrame(rows).T)
 

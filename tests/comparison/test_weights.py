@@ -128,10 +128,11 @@ def test_a_cut_that_is_trained_on_moves_in_the_directions_that_are_left(tiny_run
 def test_with_nothing_cut_the_answers_are_the_runs_own_and_by_lot_or_by_entry_as_many_are_left(tiny_run):
     run = tiny_run(ADAPTER)
     test = controls.FinalSet(run.config)
-    whole = controls.answers_after(run, lambda model: controls.cut_directions(model, 2 * BLOCKS * 8), test)
-    assert whole.mean() == run.result.metrics["test"].accuracy
-    bare = test.correct(load_model(run, merged=False).unload())
-    assert (controls.answers_after(run, lambda model: controls.cut_directions(model, 0), test) == bare).all()
+    whole, none = (load_model(run, merged=False) for _ in range(2))
+    controls.cut_directions(whole, 2 * BLOCKS * 8)
+    assert test.correct_of(whole).mean() == run.result.metrics["test"].accuracy
+    controls.cut_directions(none, 0)
+    assert (test.correct_of(none) == test.correct(load_model(run, merged=False).unload())).all()
     model = load_model(run, merged=False)
     controls.keep_random_ranks(model, 20, seed=0)
     assert sum(layer.lora_B["default"].weight.any(dim=0).sum() for layer in lora_layers(model).values()) == 20
@@ -167,12 +168,12 @@ def test_the_effective_size_counts_the_directions_that_hold_the_update():
 def test_the_quantised_base_answers_with_the_same_head(tiny_run):
     run = tiny_run(HEAD)
     found = controls.quantised_base_accuracy(run)
-    assert found.plain == run.result.metrics["test"].accuracy
-    assert 0 < found.errors.min() < found.errors.max() < 0.2
-    assert len(found.errors) == 6 * BLOCKS and {"0 q_lin", "1 lin2"} < set(found.errors.index)
-    assert abs(found.quantised - found.plain) < 0.2
+    assert found["plain"] == run.result.metrics["test"].accuracy
+    assert 0 < found["errors"].min() < found["errors"].max() < 0.2
+    assert len(found["errors"]) == 6 * BLOCKS and {"0 q_lin", "1 lin2"} < set(found["errors"].index)
+    assert abs(found["quantised"] - found["plain"]) < 0.2
     n = run.result.metrics["test"].n
-    assert round(n * (found.plain - found.quantised)) == found.lost - found.won
+    assert round(n * (found["plain"] - found["quantised"])) == found["lost"] - found["won"]
 
 
 @pytest.mark.slow
