@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.runs import Run
 from course_utils.stats import CrossedBootstrap, Interval, PairedComparison, compare_pairs, equivalence_margin
-from course_utils.tasks.language_modelling import LANGUAGE_METRICS, bits_of_texts, perplexity
+from course_utils.tasks.language_modelling import LANGUAGE_METRICS, bits_of_texts
 from course_utils.text import and_joined, counted, escape_markdown
 
 BITS_PER_BYTE = LANGUAGE_METRICS["bits_per_byte"]
@@ -57,7 +58,7 @@ def language_summary(results: ExperimentRuns) -> pd.DataFrame:
     first = next(results.of(method)[0] for method in after)
     columns = ["Model", "Seeds", "Bits per byte", "Change", "Perplexity", "Trained (k)", "Stored (MB)", "Step (ms)"]
     base = BITS_PER_BYTE.exact_interval(base_interval(results))
-    rows = [[escape_markdown(first.config.base.facts.name), "–", base, "–", _perplexity([first], "_before")]]
+    rows = [[escape_markdown(first.config.base.facts.name), "–", base, "–", _perplexity([first.result.metrics_before])]]
     for method, shares in after.items():
         runs = results.of(method)
         rows.append(
@@ -66,7 +67,7 @@ def language_summary(results: ExperimentRuns) -> pd.DataFrame:
                 str(len(runs)),
                 BITS_PER_BYTE.exact_interval(interval_of(shares)),
                 signed(interval_of(shares - before[method])),
-                _perplexity(runs),
+                _perplexity([run.result.metrics for run in runs]),
                 f"{np.mean([run.result.parameters.trainable for run in runs]) / 1e3:,.1f}",
                 f"{np.mean([run.result.bytes.adapter for run in runs]) / 1e6:,.2f}",
                 f"{np.median([run.result.timing.step_ms_median for run in runs]):,.0f}",
@@ -247,11 +248,9 @@ def interval_of(shares: pd.DataFrame) -> Interval:
     return CrossedBootstrap.draw(*shares.shape).mean_interval(shares.to_numpy(float))
 
 
-def _perplexity(runs: list[Run], which: str = "") -> str:
-    """Mean over `runs` of the perplexity on the test set, of the base model with `which` "_before"."""
-    tables = [_rows(run, "test") for run in runs]
-    found = [perplexity(np.stack(rows[f"scores{which}"].to_list()), rows["bytes"].to_numpy()) for rows in tables]
-    return f"{np.mean(found):.2f}"
+def _perplexity(metrics: list[Any]) -> str:
+    """The mean perplexity on the test set of the `metrics` that runs recorded."""
+    return f"{np.mean([of_sets['test'].perplexity for of_sets in metrics]):.2f}"
 
 
 def as_markdown(table: pd.DataFrame) -> str:

@@ -72,9 +72,10 @@ def search_table(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
-    """Each method's best rate, which of them lie on the edge of their grid, and which the main runs do not use."""
-    if trials.empty:
-        return []
+    """Each method's best rate, which of them lie on the edge of their grid, and which the main runs do not use.
+
+    `trials` are those of `search_trials`, at least one.
+    """
     best = trials[trials["best"]].set_index("method")["learning_rate"].reindex(METHODS).dropna()
     grids = trials.groupby("method")["learning_rate"].agg(["min", "max"])
     named = {name: f"{METHODS[name].title} {rate:g}" for name, rate in best.items()}

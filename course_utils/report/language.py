@@ -86,5 +86,4 @@ def _search(results: ExperimentRuns) -> str:
     ]
     table = pd.DataFrame(rows, columns=["Method", "Rate: bits per byte"])
     caption = "What a run at each learning rate reached on the validation texts, which alone choose the rate."
-    sentences = [said for said in search_sentences(trials, results.experiment) if said]
-    return "\n\n".join([heading, _table(table, caption), " ".join(sentences)])
+    return "\n\n".join([heading, _table(table, caption), " ".join(search_sentences(trials, results.experiment))])
