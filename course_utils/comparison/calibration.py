@@ -50,17 +50,14 @@ def scaled_predictions(results: ExperimentRuns) -> pd.DataFrame:
 def calibration_table(scaled: pd.DataFrame) -> pd.DataFrame:
     """Calibration of every method, mean over seeds, from what `scaled_predictions` returns.
 
-    Columns: method, stage, seeds, temperature and every metric that applies; two rows a method.
+    Columns: method, stage, temperature, n and every metric that applies; two rows a method.
     """
-    rows = []
-    for (method, seed, stage), part in scaled.groupby(["method", "seed", "stage"], sort=False):
-        metrics = score(scores_of(part), part["label"].to_numpy())
-        temperature = part["temperature"].iloc[0]
-        rows.append({"method": method, "seed": seed, "stage": stage, "temperature": temperature} | metrics)
-    grouped = pd.DataFrame(rows).groupby(["method", "stage"], sort=False)
-    means = grouped[["temperature", *(name for name in METRICS if name in rows[0])]].mean()
-    means.insert(0, "seeds", grouped.size())
-    return means.reset_index()
+    rows = [
+        {"method": method, "stage": stage, "temperature": part["temperature"].iloc[0]}
+        | score(scores_of(part), part["label"].to_numpy())
+        for (method, _, stage), part in scaled.groupby(["method", "seed", "stage"], sort=False)
+    ]
+    return pd.DataFrame(rows).groupby(["method", "stage"], sort=False, as_index=False).mean()
 
 
 def reliability(scaled: pd.DataFrame) -> pd.DataFrame:
