@@ -25,6 +25,7 @@ from course_utils.stats import (
     compare_pairs,
     equivalence_margin,
     family_wise_error,
+    judge_differences,
     shared_seeds,
 )
 from course_utils.text import counted, in_sentence, signed_points, template
@@ -129,12 +130,11 @@ def bought(results: ExperimentRuns) -> list[Bought]:
         return []
     best = max(tuned, key=lambda name: tuned[name].to_numpy().mean())
     seconds = results.summary.set_index("method")["train_seconds"]
-    answers = {
-        name: pd.concat([baselines[name] == results.predictions.labels] * len(tuned[best])).set_axis(tuned[best].index)
-        for name in fitted
-    }
-    pairs = compare_pairs({best: tuned[best]} | answers, margin=0.0)  # equivalence is not asked for
-    return [Bought(pair, seconds[best], seconds[pair.second]) for pair in pairs if pair.first == best]
+    answers = {name: (baselines[name] == results.predictions.labels)[tuned[best].columns] for name in fitted}
+    differences = {name: tuned[best].to_numpy(float) - own.to_numpy(float) for name, own in answers.items()}
+    judged = judge_differences(differences, None, margin=0.0)  # equivalence is not asked for
+    pairs = (PairedComparison(first=best, second=name, **found) for name, found in judged.items())
+    return [Bought(pair, seconds[best], seconds[pair.second]) for pair in pairs]
 
 
 def bought_sentences(results: ExperimentRuns) -> list[str]:
