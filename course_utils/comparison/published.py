@@ -33,7 +33,6 @@ from course_utils.runs import (
     publish,
     workspace,
 )
-from course_utils.tasks import TASKS
 from course_utils.tasks.classification import scores_of
 
 if TYPE_CHECKING:
@@ -59,14 +58,14 @@ def run_name(config: RunConfig) -> str:
     return config.path.removeprefix(f"{config.experiment}/")
 
 
-def _text(config: RunConfig) -> list[str]:
+def _text(run: Run) -> list[str]:
     """The columns that name an evaluated text; the text itself is not published."""
-    return ["set", "example_id", TASKS[config.task].truth]
+    return ["set", "example_id", run.task.truth]
 
 
-def _columns(config: RunConfig, classes: int) -> list[str]:
-    parts = range(1, classes) if TASKS[config.task].has_head else OF_LANGUAGE
-    return [f"{run_name(config)}:{part}" for part in parts]
+def _columns(run: Run) -> list[str]:
+    parts = range(1, len(run.task.class_names)) if run.task.has_head else OF_LANGUAGE
+    return [f"{run_name(run.config)}:{part}" for part in parts]
 
 
 def _scores_of(run: Run, table: pd.DataFrame) -> np.ndarray:
@@ -88,7 +87,7 @@ class PublishedRun(Run):
 
     def predictions(self) -> pd.DataFrame:
         """As any run's, but from the score of every class that of the first class is subtracted."""
-        text, columns = _text(self.config), _columns(self.config, len(self.result.data.class_names))
+        text, columns = _text(self), _columns(self)
         table = _predictions_of_all(self.folder)[[*text, *columns]].dropna()
         found = table[columns].to_numpy()
         if self.task.has_head:
@@ -145,8 +144,8 @@ def _scores(runs: list[Run]) -> pd.DataFrame:
     tables = [run.predictions() for run in runs]
     columns = {}
     for run, table in zip(runs, tables, strict=True):
-        published, text = _scores_of(run, table), _text(run.config)
-        for name, values in zip(_columns(run.config, len(run.task.class_names)), published.T, strict=True):
+        published, text = _scores_of(run, table), _text(run)
+        for name, values in zip(_columns(run), published.T, strict=True):
             columns[name] = pd.Series(values.astype(np.float32), pd.MultiIndex.from_frame(table[text]))
     order = pd.concat([table[text] for table in tables]).drop_duplicates()
     return pd.DataFrame(columns).loc[pd.MultiIndex.from_frame(order)].reset_index()
