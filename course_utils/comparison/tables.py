@@ -54,13 +54,13 @@ COLUMNS = {
     "parameters_head": Column("trained parameters of the classification head", "mean", "Head (k)", 1e3, ",.1f"),
     "parameters_trainable": Column("all trained parameters", "mean"),
     "parameters_total": Column("all parameters, the head counted once", "mean", "Total (M)", 1e6, ",.2f"),
-    "parameters_total_as_peft_counts": Column("all parameters as PEFT counts them, the head twice", "mean"),
+    "parameters_total_as_peft_counts": Column("all parameters as PEFT counts them, the head twice"),
     "bytes_adapter": Column("bytes on disk of what was trained outside the head", "mean", "Adapter (MB)", 1e6, ",.2f"),
     "bytes_head": Column("bytes on disk of the head", "mean", "Head (MB)", 1e6, ",.2f"),
     "bytes_base_model": Column("bytes in memory of the base model", "mean", "Base model (MB)", 1e6, ",.1f"),
     "train_seconds": Column("seconds in training steps", "median", "Training (s)", 1, ",.1f"),
     "step_ms_median": Column("median duration of a training step, in milliseconds", "median", "Step (ms)", 1, ",.0f"),
-    "eval_ms_per_example": Column("milliseconds to evaluate one text", "median"),
+    "eval_ms_per_example": Column("milliseconds to evaluate one text"),
     "peak_memory_bytes": Column("peak memory in bytes", "median", "Peak memory (MB)", 1e6, ",.0f"),
     "peak_memory_measured_as": Column("how the peak memory was measured"),
     "fingerprint": Column("hash of settings, data, base model and code"),
@@ -82,7 +82,7 @@ EVERY_METRIC = METRICS | LANGUAGE_METRICS
 OF_CLASSES = {name: metric for name, metric in METRICS.items() if metric.over_seeds}
 ENDS = {"estimate": "", "low": "_low", "high": "_high"}  # of an interval → how its column ends
 SUMMARY_COLUMNS = [
-    *("method", "title", "seeds", "seeds_planned", "status", "n"),
+    *("method", "title", "seeds", "seeds_planned", "n"),
     *(f"{name}{end}" for name in OF_CLASSES for end in ("", "_low", "_high")),
     *("learning_rate", *OVER_SEEDS),
 ]
@@ -266,10 +266,11 @@ def confusion_matrix(predictions: Predictions, method: str, classes: int) -> pd.
 
     A class without a text has a row of zeros.
     """
+    from sklearn.metrics import confusion_matrix as counted
+
     answers = predictions.predicted[method]
     true = np.tile(predictions.labels.to_numpy(), len(answers))
-    counts = pd.crosstab(true, answers.to_numpy().ravel(), normalize="index")
-    return counts.reindex(index=range(classes), columns=range(classes), fill_value=0.0)
+    return pd.DataFrame(counted(true, answers.to_numpy().ravel(), labels=range(classes), normalize="true"))
 
 
 def comparison_frame(results: ExperimentRuns) -> pd.DataFrame:
@@ -371,7 +372,7 @@ def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
 
     Metrics of the predicted classes are means over seeds with 95% intervals of the crossed bootstrap; parameters and
     bytes are means, times (ms, s) and peak memory medians over seeds. Published figures follow where the set has some.
-    Columns: method, title, seeds, seeds_planned, status, n, accuracy, accuracy_low, accuracy_high, likewise F1 and any
+    Columns: method, title, seeds, seeds_planned, n, accuracy, accuracy_low, accuracy_high, likewise F1 and any
     other of these metrics, learning_rate, and the columns of `COLUMNS` that have an aggregate.
     """
     predictions = read_predictions(results, study)
@@ -383,7 +384,6 @@ def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
         {
             "seeds": finished.size().reindex(by_method.groups, fill_value=0),
             "seeds_planned": by_method.size(),
-            "status": by_method["status"].agg(lambda status: "; ".join(status.unique())),
             "learning_rate": by_method["learning_rate"].first(),
         }
     ).join(finished.agg(OVER_SEEDS).astype(float))

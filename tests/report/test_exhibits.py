@@ -42,7 +42,7 @@ def test_a_method_whose_gates_are_all_shut_is_left_out_of_the_weights(shown):
     assert len(shown) == 4 and "Full fine-tuning" in shown[-1] and "another seed" in shown[-1]
 
 
-def test_the_confusion_matrix_is_that_of_scikit_learn():
+def test_the_confusion_matrix_takes_all_seeds_together_and_keeps_a_class_without_a_text():
     random = np.random.default_rng(0)
     labels, answers = random.integers(4, size=300), random.integers(4, size=(3, 300))
     predictions = Predictions(pd.Series(labels), {ADAPTER: pd.DataFrame(answers)})
