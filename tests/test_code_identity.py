@@ -1,13 +1,13 @@
 """A run knows the code that made it: other code makes it again and is named, a comment is not other code."""
 
 import shutil
-import subprocess
-import sys
+from importlib.metadata import version
 
 import pandas as pd
 import pytest
 from small import ADAPTER, GATED, HEAD, MULTIPLIED
 
+from course_utils import code_identity
 from course_utils.code_identity import KEEP_OLD_RUNS, code_of, differing, digest
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment, profile_names
@@ -23,13 +23,6 @@ def project(tmp_path):
     """A copy of the package whose code a test may change."""
     shutil.copytree(PROJECT / "course_utils", tmp_path / "course_utils", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
-
-
-def code_in(project, method=ADAPTER, peft=None):
-    """What `code_of` says in a copy of the project, where perhaps another version of peft is installed."""
-    pretend = f"code.version = lambda name: '{peft}' if name == 'peft' else '1'; " if peft else ""
-    ask = f"from course_utils import code_identity as code; {pretend}print(code.code_of({method!r}))"
-    return eval(subprocess.check_output([sys.executable, "-c", ask], cwd=project, text=True))
 
 
 def change(project, file, old, new):
@@ -53,14 +46,18 @@ def change(project, file, old, new):
         ("training/card.py", "SHOWN_PACKAGES = {", 'SHOWN_PACKAGES = {"numpy": "NumPy", ', []),
     ],
 )
-def test_what_counts_as_other_code(project, file, old, new, named):
+def test_what_counts_as_other_code(project, file, old, new, named, monkeypatch):
+    here = code_of(ADAPTER)
     change(project, file, old, new)
-    assert differing(code_in(project), code_of(ADAPTER)) == named
+    monkeypatch.setattr(code_identity, "PROJECT", project)
+    assert differing(code_of.__wrapped__(ADAPTER), here) == named
 
 
-def test_another_version_of_a_library_is_other_code(project):
-    assert code_in(project, peft="0.99")["peft"] == "0.99"
-    assert code_of(ADAPTER).keys() >= {"torch", "transformers", "peft", "bitsandbytes"}
+def test_another_version_of_a_library_is_other_code(monkeypatch):
+    here = code_of(ADAPTER)
+    assert here.keys() >= {"torch", "transformers", "peft", "bitsandbytes"}
+    monkeypatch.setattr(code_identity, "version", lambda name: "0.99" if name == "peft" else version(name))
+    assert differing(code_of.__wrapped__(ADAPTER), here) == ["peft"]
 
 
 def test_a_run_knows_the_modules_that_it_uses_and_no_other():
