@@ -7,9 +7,11 @@ import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from small import ADAPTER
 
+from course_utils.__main__ import main
 from course_utils.paths import PROJECT
 from course_utils.tasks.classification import scores_of
 from course_utils.workflow.fork_server import SOCKET, ask, fork_server
@@ -34,11 +36,14 @@ def train(variables, runs, *more):
     )
 
 
-def test_a_forked_run_has_the_numbers_of_any_other(variables, tmp_path):
+def test_a_forked_run_has_the_numbers_of_any_other(variables, tiny, tmp_path, monkeypatch):
+    base = ["-p", f"base_model={tiny.name}"]
     forked, alone = tmp_path / "forked", tmp_path / "alone"
-    done = train(variables, forked)
+    done = train(variables, forked, *base)
     assert done.returncode == 0 and "accuracy" in done.stdout, done.stderr
-    assert train(variables | {SOCKET: str(tmp_path / "nobody")}, alone).returncode == 0
+    monkeypatch.setenv(SOCKET, str(tmp_path / "nobody"))
+    monkeypatch.setenv("COURSE_RUNS", str(alone))
+    assert main(["train", *OPTIONS, *base]) == 0
     (one,), (other,) = (sorted(folder.rglob("predictions.parquet")) for folder in (forked, alone))
     one, other = pd.read_parquet(one), pd.read_parquet(other)
     assert np.array_equal(scores_of(one), scores_of(other)) and len(one) > 32
@@ -51,19 +56,18 @@ def test_what_is_wrong_comes_back_as_it_would_without(variables, tmp_path):
 
 
 def test_a_run_ends_with_the_process_that_asked_for_it(variables, tmp_path):
+    server = next(child for child in psutil.Process().children() if fork_server.__module__ in child.cmdline())
     asking = subprocess.Popen([*TRAIN, "-p", "epochs=50"], env=variables | {"COURSE_RUNS": str(tmp_path)}, cwd=PROJECT)
     lock = f"smoke+*/main/{ADAPTER}/.seed-0.unfinished/checkpoints/checkpoint-*"
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob(lock)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert list(tmp_path.glob(lock)), "it never got under way"
+    [forked] = server.children()
     asking.kill()
     asking.wait()
-    time.sleep(1)
-    written = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*"))
-    time.sleep(3)
-    assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == written
-    assert not list(tmp_path.rglob("result.json"))
+    assert not psutil.wait_procs([forked], timeout=10)[1], "it goes on without whoever asked for it"
+    assert not server.children() and not list(tmp_path.rglob("result.json"))
 
 
 def test_the_server_ends_with_the_process_that_started_it(tmp_path):
