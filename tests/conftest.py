@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from small import tiny_base
+from small import WITHOUT_DROPOUT, tiny_base
 from whole_project import SECRETS, copy_project, finish, outcome, start
 
 from course_utils.paths import PROJECT
@@ -28,9 +28,8 @@ def pytest_xdist_make_scheduler(config, log):
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file, test = nodeid.split("::", 1)
-            looks_at_it = re.search(
-                rf"^def {test.partition('[')[0]}\(.*\bsmoke", (config.rootpath / file).read_text("utf-8"), re.MULTILINE
-            )
+            source, name = (config.rootpath / file).read_text("utf-8"), test.partition("[")[0]
+            looks_at_it = re.search(rf"^def {name}\(.*\b(own_)?smoke\b", source, re.MULTILINE)
             return nodeid if looks_at_it else file
 
     config.option.loadscopereorder = False  # the order is that below
@@ -69,6 +68,12 @@ def tiny(tmp_path_factory):
     return tiny_base(tmp_path_factory.mktemp("tiny") / "base")
 
 
+@pytest.fixture(scope="session")
+def still(tmp_path_factory):
+    """The tiny base without dropout: who takes a batch in another way would otherwise draw other masks."""
+    return tiny_base(tmp_path_factory.mktemp("still") / "base", **WITHOUT_DROPOUT)
+
+
 @pytest.fixture
 def runs_in(tmp_path, monkeypatch):
     """An empty folder that holds the runs of this test."""
@@ -87,7 +92,7 @@ class Smoke:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """One smoke run for all tests that look at one: in a folder with an odd name, with no home to write to.
+    """One smoke run for all tests that look at one: in a folder with an odd name, without a locale or a home.
 
     Whoever needs it first makes it; the others, in other processes too, wait. Tests that change it take `own_smoke`.
     """

@@ -28,14 +28,15 @@ QUANTISED = next(name for name, method in METHODS.items() if method.four_bit_bas
 ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
 
 BLOCKS, WIDTH = 2, 64  # of the tiny base
+WITHOUT_DROPOUT = dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), 0.0)
 
 
-def tiny_base(folder: Path) -> Base:
+def tiny_base(folder: Path, **more: float) -> Base:
     """A random DistilBERT of two blocks, saved in `folder` with the embedded base's tokenizer."""
-    return random_base(folder, n_layers=BLOCKS, dim=WIDTH, n_heads=4, hidden_dim=2 * WIDTH)
+    return random_base(folder, n_layers=BLOCKS, dim=WIDTH, n_heads=4, hidden_dim=2 * WIDTH, **more)
 
 
-def random_base(folder: Path, **sizes: int) -> Base:
+def random_base(folder: Path, **sizes: float) -> Base:
     """A random DistilBERT of these sizes, saved in `folder` with the embedded base's tokenizer."""
     torch.manual_seed(0)
     DistilBertModel(DistilBertConfig(vocab_size=30_522, **sizes)).save_pretrained(folder)

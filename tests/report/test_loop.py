@@ -5,7 +5,7 @@ import ast
 import nbformat
 import numpy as np
 import pytest
-from small import ADAPTER, BLOCKS, WIDTH, random_base
+from small import ADAPTER
 from transformers import set_seed
 
 from course_utils.config import load_experiment
@@ -37,11 +37,8 @@ def test_the_package_has_the_loop_that_the_chapter_shows(chapter):
         assert ast.dump(package[name]) == ast.dump(chapter[name]), f"{name} differs between loop.py and 02_lora.ipynb"
 
 
-def test_without_dropout_the_loop_gives_the_losses_and_answers_of_the_package(chapter, tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
-    none = dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), 0.0)
-    base = random_base(tmp_path / "base", n_layers=BLOCKS, dim=WIDTH, n_heads=4, hidden_dim=2 * WIDTH, **none)
-    own = {"base_model": base.name, "epochs": 2, "dropout": 0.0, "precision": "fp32", "methods": [ADAPTER]}
+def test_without_dropout_the_loop_gives_the_losses_and_answers_of_the_package(chapter, still, runs_in):
+    own = {"base_model": still.name, "epochs": 2, "dropout": 0.0, "precision": "fp32", "methods": [ADAPTER]}
     config = load_experiment("smoke", own | {"learning_rate": "1e-2"}).config(ADAPTER)
     exec(ast.unparse(chapter["LoraLinear"]), made := {"torch": loop.torch})
     layer, settings = made["LoraLinear"], config.settings

@@ -1,6 +1,5 @@
 """One run by several processes, and runs that were made elsewhere."""
 
-import json
 import os
 import shutil
 import signal
@@ -16,7 +15,6 @@ from small import ADAPTER
 
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
-from course_utils.inputs.embedded import embedded_model
 from course_utils.paths import PROJECT
 from course_utils.runs import find_run, read_run
 from course_utils.tasks.classification import scores_of
@@ -25,21 +23,10 @@ from course_utils.training.train import train
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def without_dropout(tmp_path_factory):
-    """The embedded encoder with its dropout off: where masks are drawn, two processes draw others than one."""
-    folder = tmp_path_factory.mktemp("model") / "encoder"
-    shutil.copytree(embedded_model(), folder)
-    off = {"dropout": 0, "attention_dropout": 0, "seq_classif_dropout": 0}
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | off))
-    return folder
-
-
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains_though_one_of_them_died_on_the_way(without_dropout, tmp_path, monkeypatch):
+def test_two_processes_train_what_one_trains_though_one_of_them_died_on_the_way(still, tmp_path, monkeypatch):
     own = {"precision": "fp32", "max_train": 96, "epochs": 2, f"{ADAPTER}.dropout": 0, "checkpoint_steps": 1}
-    own |= {"base_model": without_dropout}
+    own |= {"base_model": still.name}
     settings = {name: str(value) for name, value in own.items()}
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "by 1"))
     one = train(load_experiment("smoke", settings).config(ADAPTER))

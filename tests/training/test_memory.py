@@ -8,8 +8,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from small import ADAPTER, FULL, QUANTISED, SENTIMENT, random_base, tiny_base
-from transformers import AutoModel
+from small import ADAPTER, FULL, QUANTISED, SENTIMENT, random_base
 
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
@@ -20,18 +19,6 @@ from course_utils.tasks.classification import scores_of
 from course_utils.training.evaluation import batches_by_tokens
 from course_utils.training.memory import expected_memory
 from course_utils.training.train import train
-
-
-@pytest.fixture(scope="module")
-def still(tmp_path_factory):
-    """The tiny base without dropout: a batch in parts would otherwise draw other masks."""
-    base = tiny_base(tmp_path_factory.mktemp("still") / "base")
-    model = AutoModel.from_pretrained(base.location)
-    for name in ("dropout", "attention_dropout", "seq_classif_dropout"):
-        setattr(model.config, name, 0.0)
-    model.config.save_pretrained(base.location)
-    return base
-
 
 TWICE = {"gradient_checkpointing": True}  # what a method has to put up with
 PARTS = [{"gradient_accumulation": 4}, {"tokens_at_once": 100}]  # how any batch is taken
@@ -106,15 +93,16 @@ for options in json.loads(sys.argv[1]):
 
 @pytest.mark.slow
 def test_memory_is_foreseen_within_a_fifth(tmp_path, runs_in):
-    sizes = [(128, 2, FULL), (256, 4, ADAPTER), (384, 6, FULL), (768, 6, ADAPTER)]
+    sizes = [(128, 2, FULL, 16), (256, 4, ADAPTER, 16), (384, 6, FULL, 16), (768, 6, ADAPTER, 8)]
     texts = pandas.DataFrame({"text": [f"text {n}" + " good bad" * 64 for n in range(120)], "label": [0, 1] * 60})
     texts.to_csv(tmp_path / "texts.csv", index=False)
     shared = {"data": str(tmp_path / "texts.csv"), "precision": "fp32", "epochs": 1, "seeds": 1}
-    shared |= {"max_train": 32, "max_validation": 16, "max_test": 16}  # two steps: the second has all that stays
+    shared |= {"max_validation": 8, "max_test": 8}
     runs = []
-    for width, layers, method in sizes:
+    for width, layers, method, batch in sizes:
         base = random_base(tmp_path / f"{width}", dim=width, n_layers=layers, n_heads=width // 32, hidden_dim=4 * width)
-        runs.append({"base_model": base.name, "methods": [method]} | shared)
+        two_steps = {"batch_size": batch, "max_train": 2 * batch}  # the second has all that stays
+        runs.append({"base_model": base.name, "methods": [method]} | shared | two_steps)
     told = subprocess.run(
         [sys.executable, "-c", PEAKS, json.dumps(runs)], cwd=PROJECT, text=True, stdout=subprocess.PIPE, check=True
     ).stdout
