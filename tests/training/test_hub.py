@@ -13,8 +13,11 @@ import pytest
 import transformers
 from hub_stand_in import COMMIT, stand_in
 from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
+from made_up import write_run
 from small import ADAPTER, HEAD
 
+from course_utils.__main__ import main
+from course_utils.config import load_experiment
 from course_utils.inputs.embedded import embedded_model
 from course_utils.paths import PROJECT
 from course_utils.workflow.fork_server import SOCKET, fork_server
@@ -105,8 +108,8 @@ def command(home, hub, tmp_path):
     return run
 
 
-def training(base: str = BASE, method: str = ADAPTER) -> list[str]:
-    settings = SMALL | {"base_model": base}
+def training(method: str = ADAPTER) -> list[str]:
+    settings = SMALL | {"base_model": BASE}
     return ["train", "--profile", "smoke", "--method", method] + [
         word for name, value in settings.items() for word in ("-p", f"{name}={value}")
     ]
@@ -146,6 +149,11 @@ def test_from_the_hub_and_back_to_it(hub, command, tmp_path):
     predicted = json.loads(command("predict", str(run), "A fine film.", "--json").stdout)
     np.testing.assert_allclose(max(probabilities), predicted["probability"], atol=1e-5)
 
+    for hub.nonsense in NONSENSE.values():
+        refused = command("push", str(run), "me/adapter", "--yes", HF_TOKEN=TOKEN)
+        print(refused.stderr)
+        assert refused.returncode == 2 and "me/adapter was not written" in refused.stderr
+
 
 @pytest.mark.slow
 def test_a_download_that_broke_off_goes_on_and_then_needs_no_network(hub, command):
@@ -158,7 +166,7 @@ def test_a_download_that_broke_off_goes_on_and_then_needs_no_network(hub, comman
     other = [file for file, _, _ in hub.sent if file != "model.safetensors"]
     assert len(set(other)) == len(other)
     asked = len(hub.asked)
-    offline = command(*training(method=HEAD), HF_HUB_OFFLINE="1")
+    offline = command(*training(HEAD), HF_HUB_OFFLINE="1")
     assert offline.returncode == 0, offline.stderr
     assert len(hub.asked) == asked
 
@@ -202,20 +210,10 @@ def test_what_cannot_be_reached_is_one_sentence(command):
     assert done.returncode == 2 and "data=sst2" in done.stderr
 
 
-@pytest.mark.slow
-def test_what_nobody_could_use_is_not_pushed(command, tmp_path):
-    for method, said in ((ADAPTER, "nobody could load the adapter"), (HEAD, "which has no adapter")):
-        command(*training("embedded", method))
-        (run,) = (tmp_path / "runs").rglob(f"{method}/seed-0")
-        refused = command("push", str(run), "me/adapter", "--yes", HF_TOKEN=TOKEN)
-        assert refused.returncode == 2 and said in refused.stderr, refused.stderr
-
-
-@pytest.mark.slow
-def test_a_push_that_the_hub_refuses_says_so(hub, command, tmp_path):
-    command(*training())
-    (run,) = (tmp_path / "runs").rglob("seed-0")
-    for hub.nonsense in NONSENSE.values():
-        refused = command("push", str(run), "me/adapter", "--yes", HF_TOKEN=TOKEN)
-        print(refused.stderr)
-        assert refused.returncode == 2 and "me/adapter was not written" in refused.stderr
+@pytest.mark.parametrize(
+    ("method", "said"), [(ADAPTER, "nobody could load the adapter"), (HEAD, "which has no adapter")]
+)
+def test_what_nobody_could_use_is_not_pushed(method, said, runs_in, capsys):
+    run = write_run(load_experiment("smoke").config(method), accuracy=0.8)
+    assert main(["push", str(run.folder), "me/adapter", "--yes"]) == 2
+    assert said in capsys.readouterr().err
