@@ -283,9 +283,9 @@ def test_what_is_printed_cannot_steer_a_terminal(tmp_path, capsys):
 # ---------------------------------------------------------------- no code comes in a file
 
 
-def test_a_pickle_in_a_checkpoint_is_not_run(runs_in, planted, tmp_path, monkeypatch):
+def test_a_pickle_in_a_checkpoint_is_not_run(runs_in, planted, tiny, tmp_path, monkeypatch):
     plant, pwned = planted
-    few = {"max_train": 96, "max_validation": 32, "max_test": 32, "max_other": 16, "epochs": 2}
+    few = {"max_train": 96, "max_validation": 32, "max_test": 32, "max_other": 16, "epochs": 2, "base_model": tiny.name}
     config = load_experiment("smoke", few).config(ADAPTER)
     with monkeypatch.context() as patch, pytest.raises(TypeError):
         patch.setattr(train, "_predict", None)  # it fails after the last checkpoint
@@ -516,14 +516,12 @@ def test_the_workflow_runs_nothing_that_a_setting_says(tmp_path):
     copy = copy_project(tmp_path / "a copy")
     folder = write_glue(copy / NAME)
 
-    def run(*options):
-        process = start(copy, *options, "--", "--until", "inputs")
-        return process.communicate(timeout=300)[0], process.returncode
-
-    said, status = run("-p", f"data={folder.name}")
-    assert status == 0 and len(list((copy / "runs").glob("smoke+*/inputs.json"))) == 1, said
-    said, status = run("-p", f"data={folder.name}", "-p", "target_modules=q_lin,`touch pwned`$(touch pwned)")
-    assert status == 2 and "has no layer '`touch pwned`$(touch pwned)'" in said, said
+    settings = ["-p", f"data={folder.name}", "-p", "target_modules=q_lin,`touch pwned`$(touch pwned)"]
+    process = start(copy, *settings, "--", "--until", "inputs")
+    said, _ = process.communicate(timeout=300)
+    # The step that a shell has started has read the data, and then looked for the layer, both as they were typed.
+    assert process.returncode == 2 and "FAILED  Fetch and check the model and the data: target_modules:" in said, said
+    assert "has no layer '`touch pwned`$(touch pwned)'" in said, said
     assert not [path for path in copy.rglob("pwned*")]
 
 
