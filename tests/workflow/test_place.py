@@ -31,23 +31,6 @@ def write_table(file: Path) -> Path:
     return file
 
 
-@pytest.mark.slow
-def test_a_report_is_bound_without_a_locale_in_a_folder_with_an_odd_name(tmp_path):
-    project = copy_project(tmp_path / ODD)
-    tests = ["tests/report/test_bind.py::test_same_notebooks_give_the_same_bytes"]
-    tests += ["tests/report/test_chapters.py", "-k", "same_bytes or references"]
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
-    assets = os.environ.get("COURSE_ASSETS", str(PROJECT / "assets"))
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        cwd=project,
-        env=variables | {"LC_ALL": "C", "COURSE_ASSETS": assets, "PYTHONPATH": str(project)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0 and "passed" in done.stdout, done.stdout + done.stderr
-
-
 def test_all_that_is_started_reads_utf_8():
     assert start.variables()["PYTHONUTF8"] == "1" and "PYTHONUTF8=1" in (PROJECT / "run_all.sh").read_text()
 
