@@ -107,19 +107,6 @@ def test_a_tracker_is_told_of_the_losses_and_changes_no_number(small, runs_in):
     assert [event.value for event in told.Scalars("train/loss")] == pytest.approx([*tracked.history()["loss"]])
 
 
-def test_a_torn_checkpoint_is_passed_over(small, killed_after, runs_in):
-    config = small(ADAPTER)
-    revive = killed_after(ADAPTER, 8)
-    with pytest.raises(Killed):
-        train(config)
-    revive()
-    folder = runs_in / config.path.replace("seed-0", ".seed-0.unfinished") / "checkpoints"
-    assert sorted(p.name for p in folder.iterdir()) == ["checkpoint-3", "checkpoint-6"]
-    state = folder / "checkpoint-6" / "trainer_state.json"
-    state.write_text(state.read_text()[:100])
-    assert trainer.last_checkpoint(folder) == str(folder / "checkpoint-3")
-
-
 def test_a_finished_run_is_found_and_not_made_again(small, runs_in, monkeypatch):
     config = small(HEAD)
     first = train(config)
@@ -227,15 +214,13 @@ def test_the_order_covers_every_example_and_changes_with_seed_and_epoch():
     assert list(trainer.GroupedByLength(lengths, 8, seed=2)) != first
 
 
-def test_a_damaged_record_is_named(small, runs_in):
+def test_a_record_with_a_misspelt_field_is_named(small, runs_in):
     run = train(small(HEAD))
     record = run.folder / "result.json"
-    text = record.read_text()
-    for damaged in (text[: len(text) // 2], text.replace('"accuracy"', '"acuracy"')):
-        record.write_text(damaged)
-        with pytest.raises(CourseError, match="result.json is damaged"):
-            read_run(run.folder)
-        assert find_run(run.config) is None
+    record.write_text(record.read_text().replace('"accuracy"', '"acuracy"'))
+    with pytest.raises(CourseError, match="result.json is damaged"):
+        read_run(run.folder)
+    assert find_run(run.config) is None
     with pytest.raises(CourseError, match="holds no finished run"):
         read_run(runs_in / "nowhere")
 
