@@ -7,15 +7,15 @@ import subprocess
 import time
 
 import pytest
-from small import ADAPTER, HEAD, MULTIPLIED
+from small import ADAPTER, HEAD
 from whole_project import finish, start
 
 from course_utils.paths import PROJECT
 from course_utils.runs import read_run
 
 SLURM = ["--", "--profile", "cluster/slurm", "--slurm-status-command", "squeue"]  # there is no accounting here
-SLURM += ["--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks", "3"]
-SLURM += ["--latency-wait", "5"]
+SLURM += ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"]
+SLURM += ["--latency-wait", "1"]
 TOOLS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue")
 
 pytestmark = pytest.mark.slow
@@ -58,36 +58,27 @@ def poll(condition, seconds: float) -> bool:
     return True
 
 
-RUNS = {method: f"runs/smoke/main/{method}/seed-0" for method in (ADAPTER, MULTIPLIED)}
-
-
-def start_without_runs(project):
-    """A start on the cluster that has to make the runs of `RUNS`."""
-    for run in RUNS.values():
-        shutil.rmtree(project / run, ignore_errors=True)
-    return start(project, *SLURM, *(f"{run}/result.json" for run in RUNS.values()))
-
-
-def test_ctrl_c_takes_the_jobs_back(project):
-    process = start_without_runs(project)
-    under_way = poll(lambda: list(project.glob("runs/smoke/main/*/.seed-0.unfinished/checkpoints/*")), 240)
+def test_ctrl_c_takes_a_job_back_and_the_next_one_goes_on_to_the_same_run(project, request):
+    run = project / "runs" / "smoke" / "main" / ADAPTER / "seed-0"
+    shutil.rmtree(run)
+    command = [project, *SLURM, f"{run.relative_to(project)}/result.json"]
+    process = start(*command)
+    under_way = poll(lambda: list(run.parent.glob(".seed-0.unfinished/checkpoints/*")), 240)
     assert under_way and process.poll() is None and queue()
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 130 and "the same command goes on from here" in output
     # A job that is taken back stays in the queue until its processes have ended.
-    assert poll(lambda: queue() == [], 30)
+    assert poll(lambda: queue() == [], 30) and not run.exists()
 
-
-def test_runs_are_made_by_jobs_and_are_the_same(project, request):
     before = completed()
-    finish(start_without_runs(project))
-    assert queue() == [] and completed() == before + len(RUNS)
-    smoke = request.getfixturevalue("smoke")
-    for run in RUNS.values():
-        here, there = read_run(project / run), read_run(smoke.project / run)
-        assert here.result.metrics == there.result.metrics
-        assert here.predictions().equals(there.predictions())
+    finish(start(*command))
+    assert queue() == [] and completed() == before + 1
+    assert "training goes on from step" in (project / "logs" / "smoke" / f"main-{ADAPTER}-seed-0.log").read_text()
+    # Not an argument, by which this test could run beside the other of this file.
+    there = request.getfixturevalue("smoke").project / run.relative_to(project)
+    assert read_run(run).result.metrics == read_run(there).result.metrics
+    assert read_run(run).predictions().equals(read_run(there).predictions())
 
 
 def completed() -> int:
