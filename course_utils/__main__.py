@@ -241,20 +241,22 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Everything that was found, as one JSON object.")] = False,
 ) -> int:
     """Check what model cards claim against what can be recomputed; exit status 1 when a claim is refuted."""
-    from course_utils.audit import audit as auditing
     from course_utils.audit import findings
+    from course_utils.audit.audit import audit as audit_of
+    from course_utils.audit.evidence import read_evidence
 
     if adapter and len(cards) > 1:
         raise CourseError("--adapter belongs to one card; type one card, or leave --adapter out.")
-    audits = {card: auditing.audit_card(card, adapter, config) for card in cards}
+    read = {card: read_evidence(card, adapter, config) for card in cards}
+    audits = {card: audit_of(evidence) for card, evidence in read.items()}
     if as_json:
         print(json.dumps(findings.as_json(audits)))
     elif len(cards) > 1:
         findings.print_table(audits)
     else:
         findings.print_findings(audits[cards[0]])
-        print(auditing.scope(cards[0], adapter, config))
-    return int(any(finding.verdict == auditing.REFUTED for found in audits.values() for finding in found))
+        print(read[cards[0]].scope())
+    return int(any(finding.verdict == findings.REFUTED for found in audits.values() for finding in found))
 
 
 @app.command()

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.audit.card import Card
-from course_utils.audit.evidence import read_evidence
-from course_utils.audit.findings import HOLDS, MISSING, REFUTED, UNCHECKED, Finding
+from course_utils.audit.evidence import Evidence, read_evidence
+from course_utils.audit.findings import HOLDS, MISSING, REFUTED, Finding
 from course_utils.audit.knowledge import KNOWLEDGE
 from course_utils.audit.parameters import PARAMETER_CHECKS
 from course_utils.audit.scores import SCORE_CHECKS
 from course_utils.audit.settings import SETTING_CHECKS
 from course_utils.comparison.measurements import measurement
 from course_utils.errors import CourseError
-from course_utils.host import usable_cores
 from course_utils.runs import CARD
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
 
-__all__ = ["EXAMPLE_CARD", "HOLDS", "MISSING", "REFUTED", "UNCHECKED", "Finding", "audit_card", "scope"]
 EXAMPLE_CARD = Path(__file__).with_name("example_card.md")
 METADATA = ("base_model", "library_name", "license", "language", "pipeline_tag", "tags", "datasets", "metrics")
-MANY = 40  # from so many cards on, several processes save time
 CHECKS = (*SETTING_CHECKS, *PARAMETER_CHECKS, *SCORE_CHECKS)
 
 
@@ -38,10 +33,15 @@ def audit_card(path: Path | str, adapter: Path | str | None = None, config: Path
     adapter, by default the card's own; `config` the base model's config.json, where the base is not a known one.
     Raises CourseError when `path` is no model card, `adapter` holds no adapter, or `config` is no configuration.
     """
-    evidence = read_evidence(path, adapter, config)
+    return audit(read_evidence(path, adapter, config))
+
+
+def audit(evidence: Evidence) -> list[Finding]:
+    """The findings of `audit_card` on evidence that was read; CourseError when its card claims nothing."""
     findings = list(dict.fromkeys(finding for check in CHECKS for finding in check(evidence)))
     if all(f.verdict == MISSING for f in findings) and not any(map(evidence.card.data.get, METADATA)):
-        raise CourseError(f"{path} is no model card: it has no metadata, and claims nothing that could be checked.")
+        claimless = "it has no metadata, and claims nothing that could be checked"
+        raise CourseError(f"{evidence.card.path} is no model card: {claimless}.")
     return [*findings, *_lacking(evidence.card, {finding.kind for finding in findings})]
 
 
@@ -49,23 +49,10 @@ def audit_card(path: Path | str, adapter: Path | str | None = None, config: Path
 def audits_of_runs(results: ExperimentRuns) -> dict[str, Any]:
     """Numbers of an experiment's cards, of findings and of checked findings on them, and the refuted claims."""
     cards = [card for run in results.runs if not run.method.is_baseline and (card := run.folder / CARD).is_file()]
-    findings = [finding for found in _audits(cards) for finding in found]
+    findings = [finding for card in cards for finding in audit_card(card)]
     checked = sum(finding.verdict in (HOLDS, REFUTED) for finding in findings)
     refuted = [finding.claim for finding in findings if finding.verdict == REFUTED]
     return {"cards": len(cards), "findings": len(findings), "checked": checked, "refuted": refuted}
-
-
-def _audits(cards: list[Path]) -> list[list[Finding]]:
-    """The findings on each of `cards`; many are shared out among the cores."""
-    if len(cards) < MANY:
-        return [audit_card(card) for card in cards]
-    with ProcessPoolExecutor(usable_cores(), get_context("fork")) as pool:  # a child has all that is imported here
-        return [*pool.map(audit_card, cards, chunksize=8)]
-
-
-def scope(path: Path | str, adapter: Path | str | None = None, config: Path | str | None = None) -> str:
-    """What the claims of a card were checked against, and what was missing for that."""
-    return read_evidence(path, adapter, config).scope()
 
 
 def _lacking(card: Card, found: set[str]) -> Iterator[Finding]:

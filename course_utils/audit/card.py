@@ -52,8 +52,9 @@ class Statement:
 
 @dataclass(frozen=True)
 class Card:
-    """A model card: its metadata (a huggingface_hub ModelCardData), its text, its headings and statements."""
+    """A model card: its file, its metadata (a huggingface_hub ModelCardData), its text, headings and statements."""
 
+    path: Path
     data: Any
     text: str
     headings: list[str] = field(default_factory=list)
@@ -115,7 +116,7 @@ def read_card(path: Path) -> Card:
             data = ModelCardData(**(yaml.load(block[2], loader) or {}), ignore_metadata_errors=True)
     for pattern, instead in HTML.items():
         text = re.sub(pattern, instead, text, flags=re.S | re.I)
-    card = Card(data, text)
+    card = Card(path, data, text)
     _take_apart(card)
     card.statements.extend(map(_of_result, data.get("eval_results") or []))
     return card

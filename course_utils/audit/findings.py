@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from course_utils.audit.numbers import Number
 from course_utils.text import one_line
 
@@ -59,10 +63,6 @@ def tally(findings: list[Finding]) -> dict[str, int]:
 
 def print_findings(findings: list[Finding]) -> None:
     """Print every claim with its verdict and what was found, then how many there are of each."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     table, of = Table.grid(padding=(0, 2)), tally(findings)
     for finding in findings:
         table.add_row(Text(finding.verdict, VERDICTS[finding.verdict]), Text(one_line(finding.claim), "bold"))
@@ -73,10 +73,6 @@ def print_findings(findings: list[Finding]) -> None:
 
 def print_table(audits: dict[str, list[Finding]]) -> None:
     """Print one row per card: how many of its claims hold, are refuted, cannot be checked, and what is refuted."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table("Card", *(verdict.capitalize() for verdict in VERDICTS), "What is refuted")
     for card, findings in audits.items():
         refuted = "; ".join(one_line(finding.claim) for finding in findings if finding.verdict == REFUTED)

@@ -11,11 +11,10 @@ from course_utils.comparison.sparsity import sized_ways
 from course_utils.comparison.tables import read_runs
 from course_utils.config import Experiment
 
-# Audits come first: their processes are forks, which must come before any computation. Memory comes next, before
-# another step loads a model: freed memory is not all given back, and would be used again.
+# Memory comes first, before another step loads a model: freed memory is not all given back, and would be used again.
 MEASUREMENTS = (
-    audits_of_runs,
     memory_of_first_runs,
+    audits_of_runs,
     times_of_first_runs,
     sized_ways,
     quantised_base,

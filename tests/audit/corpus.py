@@ -15,8 +15,8 @@ import transformers
 from peft.utils import PeftType
 from safetensors.torch import load_file, save_file
 
-from course_utils.audit import audit_card
-from course_utils.audit.audit import REFUTED
+from course_utils.audit.audit import audit_card
+from course_utils.audit.findings import REFUTED
 
 BERT = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 37}
 DECODER = BERT | {"num_key_value_heads": 2}

@@ -19,7 +19,8 @@ from safetensors.numpy import save_file
 from small import ADAPTER
 
 from course_utils.__main__ import main
-from course_utils.audit.audit import EXAMPLE_CARD, HOLDS, MISSING, REFUTED, UNCHECKED, audit_card
+from course_utils.audit.audit import EXAMPLE_CARD, audit_card
+from course_utils.audit.findings import HOLDS, MISSING, REFUTED, UNCHECKED
 from course_utils.comparison.published import MEASURED
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError

@@ -6,8 +6,8 @@ from corpus import judged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from course_utils.audit import audit_card
-from course_utils.audit.audit import REFUTED
+from course_utils.audit.audit import audit_card
+from course_utils.audit.findings import REFUTED
 
 
 @pytest.mark.slow

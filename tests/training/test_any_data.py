@@ -14,7 +14,7 @@ from scipy.special import softmax
 from small import ADAPTER
 
 from course_utils.__main__ import main
-from course_utils.audit import audit_card
+from course_utils.audit.audit import audit_card
 from course_utils.audit.findings import REFUTED
 from course_utils.config import load_experiment
 from course_utils.runs import load_model
