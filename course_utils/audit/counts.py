@@ -35,8 +35,8 @@ class Counts(NamedTuple):
 
     @property
     def totals(self) -> tuple[int, ...]:
-        """What people call the total: as PEFT counts, the saved modules once, the base model alone."""
-        return self.all, self.all - self.saved, self.base
+        """What people call the total: as PEFT counts, the saved modules once, the base model, that without head."""
+        return self.all, self.all - self.saved, self.base, self.base - self.saved
 
     @property
     def trained(self) -> tuple[int, ...]:

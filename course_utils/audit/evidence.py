@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from course_utils.audit.adapter import Adapter, read_adapter
 from course_utils.audit.card import Card, read_card
 from course_utils.audit.counts import Base, Counts, known_bases, read_base
-from course_utils.audit.knowledge import layers_named, methods_named, plain
+from course_utils.audit.knowledge import LABELS, WORDS, layers_named, methods_named, plain
 from course_utils.audit.numbers import Number, numbers
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS, PLAIN
@@ -58,13 +58,19 @@ class Evidence:
 
     @cached_property
     def totals(self) -> list[Number]:
-        """The total numbers of parameters that the card states."""
-        return stated_counts(self.card, "total")
+        """The total numbers of parameters that the card states; a total of the adapter is one, too."""
+        known = [*self.right.totals, *self.right.trained] if self.right else []
+        return _as_meant(self._readings["total"], known)
 
     @cached_property
     def trainable(self) -> list[Number]:
         """The numbers of trainable parameters that the card states."""
-        return stated_counts(self.card, "trainable")
+        known = self.right.trained if self.right else [self.file.sizes()[0]] if self.file else []
+        return _as_meant(self._readings["trainable"], known)
+
+    @cached_property
+    def _readings(self) -> dict[str, list[list[Number]]]:
+        return {name: _stated_counts(self.card, name) for name in ("total", "trainable")}
 
     def candidates(self) -> Iterator[Counts]:
         """The counts that the model can have: any head of its task, any number of classes that is not known."""
@@ -79,10 +85,10 @@ class Evidence:
         stored = self.file.trained if self.file else None
         fitting = (
             counts
-            for counts in (self.candidates() if self.totals or self.trainable else ())
+            for counts in (self.candidates() if any(self._readings.values()) else ())
             if stored in (None, counts.trainable)
-            and all(any(map(number.fits, counts.totals)) for number in self.totals)
-            and all(any(map(number.fits, counts.trained)) for number in self.trainable)
+            and _all_fit(self._readings["total"], [*counts.totals, *counts.trained])
+            and _all_fit(self._readings["trainable"], counts.trained)
         )
         return next(fitting, None)
 
@@ -104,15 +110,41 @@ class Evidence:
         return f"Checked against {', '.join(held) or 'the card itself'}.{missing}"
 
 
-def stated_counts(card: Card, name: str) -> list[Number]:
-    """The numbers of parameters under a label for `name`: the first, and the same total counted in another way."""
+# What stands after a number that is no number of parameters, or none of this adapter's.
+NO_COUNT = re.compile(
+    rf"\s*(%|\(?train|\(?full\b|per\b|(?:{LABELS['examples'].pattern}|{LABELS['steps'].pattern}|tokens|seconds)\b)",
+    re.I,
+)
+
+
+def _stated_counts(card: Card, name: str) -> list[list[Number]]:
+    """The numbers of parameters under a label for `name`, each as the list of what may be meant by it.
+
+    A statement's number is its first one, or the sum of all that it gives: "592,130 (head) and 147,456 (adapter)".
+    The same total counted in another way is a number of its own.
+    """
     found = []
     for statement in card.stated(name):
+        if statement.source == "prose" and WORDS["others"].search(statement.heading.partition(statement.value)[0]):
+            continue
         printed = [n for n in numbers(statement.value, True) if n.value >= (1000 if name == "total" else 32)]
-        printed = [n for n in printed if not re.match(r"\s*(%|\(?train)", n.after)]
-        printed = [n for n in printed if not re.search(r"\b(of|from|vs\.?)\s*$|/\s*$", n.before)]
-        found += printed[:1] + [n for n in printed[1:] if name == "total" and re.match(r"\s*(as|with)\b", n.after)]
-    return list({number.value: number for number in found}.values())
+        printed = [n for n in printed if not n.is_aside and not NO_COUNT.match(n.after)]
+        printed = [n for n in printed if not re.search(r"\b(of|from)\s*$|/\s*$|\d\s*[x×*·]\s*(\d|$)", n.before)]
+        if printed:
+            total, unit = sum(n.value for n in printed), sum(n.unit for n in printed if n.unit > 1) or 1
+            found.append([printed[0], replace(printed[0], value=total, unit=unit)])
+            found += [[n] for n in printed[1:] if name == "total" and re.match(r"\s*(as|with)\b", n.after)]
+    return list({readings[0].value: readings for readings in found}.values())
+
+
+def _all_fit(stated: list[list[Number]], known: Iterable[int]) -> bool:
+    """Whether every stated number is, in one of its readings, one of the `known`."""
+    return all(any(number.fits(value) for number in readings for value in known) for readings in stated)
+
+
+def _as_meant(stated: list[list[Number]], known: Iterable[int]) -> list[Number]:
+    """Of every stated number the reading that is one of the `known`, or else the first."""
+    return [next((n for n in readings if any(map(n.fits, known))), readings[0]) for readings in stated]
 
 
 def _described(card: Card) -> dict[str, Any] | None:

@@ -45,7 +45,7 @@ class Known:
     def verdict(self, number: Number) -> tuple[str, str]:
         """Verdict and what was found: a number that fits holds; any other is refuted, or without a proof unchecked."""
         right = self.fitted_by(number)
-        refuted = self.values and self.proof and not number.about
+        refuted = self.values and self.proof and not number.about and not number.is_aside
         nearest = sorted(self.values, key=lambda pair: abs(_middle(pair[1]) - number.value))
         said = "; ".join(right or dict.fromkeys(clause for clause, _ in nearest[:4]))
         found = " ".join(filter(None, [said and f"{said[:1].upper()}{said[1:]}.", self.remark]))

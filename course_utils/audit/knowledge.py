@@ -14,8 +14,10 @@ from course_utils.methods import METHODS
 KNOWLEDGE: dict[str, Any] = tomllib.loads(Path(__file__).with_name("knowledge.toml").read_text("utf-8"))
 WORDS = {name: re.compile(text, re.I) for name, text in KNOWLEDGE["words"].items()}
 LABELS = {name: re.compile(text) for name, text in KNOWLEDGE["labels"].items()}
-SPLITS = {name: re.compile(rf"(?<![a-z])(?:{text})(?![a-z])", re.I) for name, text in KNOWLEDGE["splits"].items()}
-METRIC_WORDS = {name: re.compile(rf"(?<![a-z])(?:{text})(?![a-z])") for name, text in KNOWLEDGE["metrics"].items()}
+SPLITS, METRIC_WORDS = (
+    {name: re.compile(rf"(?<![a-z])(?:{text})(?![a-z])", re.I) for name, text in KNOWLEDGE[section].items()}
+    for section in ("splits", "metrics")
+)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 
 from course_utils.audit.knowledge import WORDS
 
-FACTORS = {"k": 1e3, "m": 1e6, "b": 1e9, "万": 1e4, "亿": 1e8}  # first letter of the word → what it multiplies by
+# First letter of a word → what the word multiplies by.
+FACTORS = {"k": 1e3, "t": 1e3, "m": 1e6, "b": 1e9, "万": 1e4, "亿": 1e8}
+SPACES, MARKS = r"\u00a0\u202f ", "'’_"  # that group digits
 NUMBER = re.compile(
-    r"(?<![\w.,])(\d{1,18}(?:[.,'’_\u00a0\u202f ]\d{2,18})*(?:[.,]\d{1,17})?)(?!\w*\d)"
-    r"\s?([kmb](?!\w)|[mb]illions?\b|mio\b|万|亿)?",
+    rf"(?<![\w.,])(\d{{1,18}}(?:[.,{MARKS}{SPACES}]\d{{2,18}})*(?:[.,]\d{{1,17}})?)(?!\w*\d)"
+    r"\s?([kmb](?!\w)|[mb]illions?\b|mio\b|thousand\b|tausend\b|tsd\b|万|亿)?",
     re.I,
 )
-ABOUT = WORDS["about"].pattern
-FIRST = re.compile(rf"\W*(?:{ABOUT})?\d[\d.,'’_\u00a0\u202f ]*(?!\s?[×*x/r]\s?\w*\d?)", re.I)
+ABOUT, RANGE = WORDS["about"].pattern, WORDS["range"].pattern
+ASIDE = re.compile(rf"(?:{WORDS['compared'].pattern})[^\d,;+=]*$|(?:{WORDS['changed'].pattern})$", re.I)
+FIRST = re.compile(rf"\W*(?:{ABOUT})?\d[\d.,{MARKS}{SPACES}]*(?!\s?[×*x/r^·]\s?\w*\d?)", re.I)
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Number:
     value: float
     unit: float
     printed: str = ""
-    about: bool = False  # "about 66M" is no exact claim
+    about: bool = False  # "about 66M" and "60 to 70M" are no exact claims
     before: str = ""
     after: str = ""
 
@@ -45,6 +48,12 @@ class Number:
         return self.scaled(-1) if self.before.endswith(("-", "−")) else self
 
     @property
+    def is_aside(self) -> bool:
+        """Whether the number is not the value itself: a ratio, a difference, or what the value is compared with."""
+        compared = ASIDE.search(self.before[-80:])
+        return not self.about and bool(compared or WORDS["difference"].match(self.after.lstrip(" %*")))
+
+    @property
     def is_percent(self) -> bool:
         """Whether a percent sign follows."""
         return self.after.lstrip(" *").startswith("%")
@@ -60,7 +69,10 @@ def numbers(text: str, count: bool = False) -> list[Number]:
     found = []
     for match in NUMBER.finditer(text):
         before, after = text[: match.start()], text[match.end() :]
-        about = bool(re.search(rf"(?:{ABOUT})\(?$", before, re.I))
+        ends_range = re.search(rf"\d\s?[kmb%]?(?:{RANGE})$", before[-20:], re.I)
+        about = bool(
+            ends_range or re.match(rf"(?:{RANGE})\d", after, re.I) or re.search(rf"(?:{ABOUT})\(?$", before, re.I)
+        )
         for digits in _apart(match[1]):
             whole, decimals = _parts(digits, count and not match[2])
             number = Number(float(f"{whole}.{decimals or 0}"), 10.0 ** -len(decimals), match[0], about, before, after)
@@ -75,14 +87,14 @@ def begins_with_number(value: str) -> bool:
 
 def _apart(digits: str) -> list[str]:
     """The numbers in digits with spaces between them: one number if the spaces group thousands, else several."""
-    groups = re.split(r"[\u00a0\u202f ]", digits)
+    groups = re.split(rf"[{SPACES}]", digits)
     thousands = len(groups[0]) <= 3 and groups[0] != "0" and all(re.match(r"\d{3}(?!\d)", part) for part in groups[1:])
     return ["".join(groups)] if thousands else groups
 
 
 def _parts(digits: str, count: bool) -> tuple[str, str]:
     """Digits before and after the decimal sign, whichever of comma and point that is."""
-    digits = re.sub(r"['’_]", "", digits)
+    digits = re.sub(rf"[{MARKS}]", "", digits)
     *whole, last = re.split(r"[.,]", digits)
     signs = re.findall(r"[.,]", digits)
     grouped = all(len(part) in (2, 3) for part in whole[1:]) and len(last) == 3 and whole and whole[0].strip("0")

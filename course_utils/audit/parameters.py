@@ -27,7 +27,7 @@ def count_findings(evidence: Evidence) -> Iterator[Finding]:
     """Verdict on the numbers of parameters, total and trainable together, for they must be of one model."""
     totals, trainable = evidence.totals, evidence.trainable
     if not totals and not trainable:
-        yield Finding("Numbers of parameters", MISSING, "The card states none.", "count")
+        yield Finding("Numbers of parameters", MISSING, "The card states none exactly.", "count")
         return
     claim = [" or ".join(f"{n.value:,.0f}" for n in totals) + " parameters"] if totals else []
     of = "of them trainable" if totals else "trainable parameters"
@@ -40,7 +40,9 @@ def _without_fit(evidence: Evidence) -> tuple[str, str]:
     """The verdict on numbers that no candidate has: refuted, unless something that is not stated may explain them."""
     adapter, totals, trainable = evidence.adapter, evidence.totals, evidence.trainable
     stored = evidence.file.trained if evidence.file else None
-    if any(n.about for n in [*totals, *trainable]) or len(trainable) > 1 or len({n.value for n in totals}) > 2:
+    later = [n for s in evidence.card.stated("trainable") for n in numbers(s.value, True)[1:]]
+    several = len(trainable) > 1 or len({n.value for n in totals}) > 2 or any(stored and n.fits(stored) for n in later)
+    if several or any(n.about for n in [*totals, *trainable]):
         return UNCHECKED, "The numbers are round, or of several models."
     if adapter and stored and trainable and not any(map(trainable[0].fits, (stored, adapter.sizes(head=False)[0]))):
         return REFUTED, f"The adapter's file holds {stored:,}."
@@ -117,26 +119,37 @@ def part_findings(evidence: Evidence) -> Iterator[Finding]:
 def share_findings(evidence: Evidence) -> Iterator[Finding]:
     """Verdicts on the share of trained parameters, by the card's own counts and the recomputed ones."""
     right, trainable = evidence.right, evidence.trainable
-    parts = [number.value for number in trainable] or (list(right.trained) if right else [])
+    stated = [number.value for number in trainable]
+    known_parts = [float(part) for part in right.trained] if right else []
     wholes = [number.value for number in evidence.totals] + (list(right.totals) if right else [])
-    shares = sorted({100 * part / whole for part in parts for whole in wholes if whole})
-    for number in _stated_shares(evidence.card) if shares else []:
+    labelled, beside = _stated_shares(evidence.card)
+    for number in labelled + beside:
+        parts = (stated or known_parts) if number in beside else stated + known_parts
+        shares = sorted({100 * part / whole for part in parts for whole in wholes if whole})
         known = [(f"the counts give {share:.4g}%", share) for share in shares]
         known += [] if number.is_percent else [(clause, share / 100) for clause, share in known]
-        found = Known(known, proof=len(trainable) == 1).verdict(number)
-        yield Finding(f"{number.printed}% trainable", *found, "percentage")
+        if known and not number.is_aside:
+            found = Known(known, proof=len(trainable) == 1).verdict(number)
+            yield Finding(f"{number.printed}% trainable", *found, "percentage")
 
 
-def _stated_shares(card: Card) -> list[Number]:
+def _stated_shares(card: Card) -> tuple[list[Number], list[Number]]:
     """The shares of trained parameters: under a label of their own, and beside the number of trainable ones."""
-    beside = [[n for n in numbers(s.value) if n.is_percent] for s in card.stated("trainable")]
-    as_peft = [n for found in beside for n in found[1:] if re.match(r"\W*as PEFT", n.after)]
-    return [n for s in card.stated("share") for n in numbers(s.value)[:1]] + [f[0] for f in beside if f] + as_peft
+    percents = [[n for n in numbers(s.value) if n.is_percent and not n.is_aside] for s in card.stated("trainable")]
+    as_peft = [n for found in percents for n in found[1:] if re.match(r"\W*as PEFT", n.after)]
+    labelled = [n for s in card.stated("share") for n in numbers(s.value)[:1]]
+    return labelled, [found[0] for found in percents if found] + as_peft
 
 
 # ---------------------------------------------------------------- sizes in bytes, share of zeros
 
-SIZE = re.compile(r"((?:base model of )?)(\d[\d,.]*)\s?([KMG]i?B)\b((?: adapter| head)?)", re.I)
+PART = r"(base|adapter|lora|head)"
+ITS_OWN = r"\s*(?:model|weights|file)?\s*(?:has|is|takes|of|:|=)?\s*\d"  # what follows is the size of the part
+SIZE = re.compile(
+    rf"(?:\b{PART}(?:\s(?:model|weights|file|of|is|takes|has))*[\s:(]*)?"
+    rf"(\d[\d,.]*)\s?([KMG]i?B)\b(?:\s?\(?(?:for |of |in |the )*{PART}\b(?!{ITS_OWN}))?",
+    re.I,
+)
 UNITS = {"k": (1e3, 2**10), "m": (1e6, 2**20), "g": (1e9, 2**30)}  # many print MB and mean MiB
 
 
@@ -148,27 +161,38 @@ def size_findings(evidence: Evidence) -> Iterator[Finding]:
             if not sizes and label == "model_size":
                 yield Finding(statement.claim, MISSING, "The card states no measured size.", "size")
             for match in sizes:
-                of_base, digits, unit, part = match.groups()
-                whole = label == "model_size" and " head" not in statement.value  # which sums up its parts
-                known = _known_sizes(evidence, "base" if of_base else part.strip().lower(), whole)
-                number = replace(numbers(digits)[0], about=numbers(statement.value[: match.end(2)])[-1].about)
+                before, digits, unit, after = match.groups()
+                part = (after or before or "").lower().replace("lora", "adapter")
+                has_head = "head" in statement.value.lower() and len(sizes) > 1
+                whole = label == "model_size" and not has_head  # which sums up its parts
+                known = _known_sizes(evidence, part, whole, has_head)
+                stands = numbers(statement.value[: match.end(2)])[-1]
+                after_it = statement.value[match.end() :]
+                number = replace(numbers(digits)[0], about=stands.about, before=stands.before, after=after_it)
                 in_unit = [(said, size / f) for said, size in known.values for f in UNITS[unit[0].lower()]]
-                claim = match[0] if of_base or part else statement.claim
-                yield Finding(claim, *replace(known, values=in_unit).verdict(number), "size")
+                claim = match[0].replace("(", "") if part else statement.claim
+                proof = known.proof and bool(part or match is sizes[0])  # a later size may be of anything
+                yield Finding(claim, *replace(known, values=in_unit, proof=proof).verdict(number), "size")
 
 
-def _known_sizes(evidence: Evidence, part: str, whole: bool) -> Known:
-    """What a size may be of, in bytes; without a file of the adapter, what one would be."""
+def _known_sizes(evidence: Evidence, part: str, whole: bool, has_head: bool) -> Known:
+    """What a size may be of, in bytes; without a file of the adapter, what one would be.
+
+    Where a statement speaks of the head, too, its adapter is the part without the head.
+    """
     bits, counts = {"32 bits": 4, "16 bits": 2}, None
     sizes: dict[str, float] = {}
     in_4_bits = WORDS["four_bit"].search(evidence.card.own_text)
     if part == "base":
-        plain = filter(None, (base.sized(None, "FEATURE_EXTRACTION") for base in evidence.bases))
-        sizes = {f"the base of {c.base:,} parameters": 4 * c.base + c.buffer_bytes for c in plain}
+        likely_or_bare = [evidence.likely, *(base.sized(None, "FEATURE_EXTRACTION") for base in evidence.bases)]
+        for said, width in bits.items():
+            named = {f"the base of {c.base:,} parameters in {said}": c for c in likely_or_bare if c}
+            sizes |= {name: c.base * width + c.buffer_bytes for name, c in named.items()}
     elif file := evidence.file:
         parts = {"adapter": file.sizes(head=False)[1], "head": file.sizes(head=True)[1]}
         parts |= {"trained part": sum(parts.values()), "file": file.file_bytes}
-        sizes = {f"the {name}": size for name, size in parts.items() if part in (name, "")}
+        meant = {"adapter": parts if not has_head else ["adapter"], "head": ["head"]}.get(part, parts)
+        sizes = {f"the {name}": size for name, size in parts.items() if name in meant}
     if not part and (whole or not sizes) and (counts := evidence.likely):
         models = {"the model": counts.all, "the model with its head once": counts.totals[1], "the base": counts.base}
         for said, width in bits.items():

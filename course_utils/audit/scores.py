@@ -24,9 +24,11 @@ from course_utils.text import one_line
 from course_utils.training.card import run_intervals
 
 COUNT, NOUNS = r"([\d.,]*\d)", knowledge.LABELS["examples"].pattern
+NOT_SCORED = re.compile(r"\b(?:(?:train|fine-?tun)(?:ed|ing) (?:on|with)(?: the)?|(?:batch(?:es)?|steps?) of) $", re.I)
 OTHER = "on|of|in|for|from|with|at|per|class(?:es)?|labels?|points?|epochs?|seeds?"  # what a number is of instead
 COUNTED = re.compile(
-    rf"{COUNT}\s*/\s*{COUNT}|\bn\s?=\s?{COUNT}|{COUNT}\s+(?:(?!(?:{OTHER})\b)[A-Za-z][\w-]*\s+){{0,3}}?(?:{NOUNS})\b",
+    rf"{COUNT}\s*/\s*{COUNT}|\bn\s?=\s?{COUNT}"
+    rf"|{COUNT}\s+(?:(?!(?:{OTHER})\b)[A-Za-z][\w-]*\s+){{0,3}}?(?:{NOUNS})\b(?!\s*(?:/|per\b))",
     re.I,
 )
 BY_THE_TOKEN = ("TOKEN_CLS", "CAUSAL_LM", "QUESTION_ANS", "SEQ_2_SEQ_LM")
@@ -75,8 +77,10 @@ class Score:
         row = (self.statement.row or {}).items()
         where = f"{self.statement.shown} {self.statement.value} {self.statement.heading}"
         printed = [cell for column, cell in row if is_label("examples", column)]
-        printed += [part for match in COUNTED.findall(where) for part in match[1:] if part]
-        return next((round(number.value) for part in printed for number in numbers(part, True)), None)
+        counted = [match for match in COUNTED.finditer(where) if not NOT_SCORED.search(where[: match.start()])]
+        printed += [part for match in counted for part in match.groups()[1:] if part]
+        counts = [number.value for part in printed for number in numbers(part, True)]
+        return next((round(n) for n in counts if n > 1 and n == round(n)), None)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -110,7 +114,8 @@ def scores(evidence: Evidence) -> list[Score]:
         other = own is None or WORDS["other_accuracy"].search(label)
         elsewhere = is_label("versions", knowledge.normal(statement.heading)) and statement.source == "text"
         if metric and not other and not elsewhere and begins_with_number(statement.value):
-            found.append(Score(statement, metric, evidence.card, bool(own)))
+            score = Score(statement, metric, evidence.card, bool(own))
+            found += [score] if metric == "difference" or not score.number.is_aside else []
     return found
 
 

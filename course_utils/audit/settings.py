@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from math import inf
 
@@ -16,6 +16,7 @@ from course_utils.audit.knowledge import WORDS, layers_named, methods_named, nor
 from course_utils.audit.numbers import begins_with_number, numbers
 
 NO_ADAPTER = "No adapter lies beside the card; --adapter DIR names one."
+CODE = re.compile(r"`[^`]*`|'[\w.]+'|\"[\w.]+\"")
 VERDICT = {True: HOLDS, False: REFUTED, None: UNCHECKED}
 FIELDS = {  # label → the names of PEFT's settings that it may mean
     "rank": ("r", "init_r", "target_r"),
@@ -55,7 +56,7 @@ def _is_base(name: str, evidence: Evidence) -> bool | None:
     if named and of_adapter:
         return bool({base.config for base in named} & {base.config for base in of_adapter})
     if own and _are_of_different_families(_words(name), _words(own)):
-        return False
+        return None if _describes(name, own) else False
     if named and evidence.file and evidence.file.trained:
         file = evidence.file
         fitting = (c for base in named for c in base.counts(file.config, file.task, file.classes))
@@ -71,10 +72,23 @@ def _words(name: str) -> frozenset[str]:
 
 def _are_of_different_families(*names: frozenset[str]) -> bool:
     """Whether two names are of different architectures, or of different sizes of one."""
-    bare = [{re.sub(r"[\d.]+$", "", word) for word in words} & _families() for words in names]
+    bare = [_without_numbers(words) & _families() for words in names]
     sizes = [{word for word in words if WORDS["sizes"].fullmatch(word)} for words in names]
-    other_size = all(sizes) and not set.intersection(*sizes)
+    in_digits = [{size for size in of if size[0].isdigit()} for of in sizes]  # 66m is no other size than base
+    in_words = [of - digits for of, digits in zip(sizes, in_digits, strict=True)]
+    other_size = any(all(of) and not set.intersection(*of) for of in (in_digits, in_words))
     return all(bare) and (not set.intersection(*bare) or other_size)
+
+
+def _describes(said: str, own: str) -> bool:
+    """Whether `said` is no name but words of which one may be about the model `own`: "a distilled BERT"."""
+    words = _without_numbers(word for word in _words(said) if not WORDS["sizes"].fullmatch(word))
+    is_name = " " not in said or words <= _families()
+    return not is_name and any(family in own.lower() for family in words & _families())
+
+
+def _without_numbers(words: Iterable[str]) -> set[str]:
+    return {re.sub(r"[\d.]+$", "", word) for word in words}
 
 
 @cache
@@ -93,7 +107,9 @@ def method_findings(evidence: Evidence) -> Iterator[Finding]:
         if adapter and len(named) == 1:
             source = "file" if adapter.tensors else "configuration"
             said = f"The adapter is {' and '.join(sorted(adapter.kinds))}, by its {source}."
-            yield Finding(claim, VERDICT[adapter.is_of(named[0])], said, "method")
+            verdict = VERDICT[adapter.is_of(named[0])]
+            is_other = verdict == REFUTED and WORDS["compared"].search(claim)  # "better than IA3"
+            yield Finding(claim, UNCHECKED if is_other else verdict, said, "method")
         elif named and stated:
             yield Finding(claim, UNCHECKED, "The card names several methods." if adapter else NO_ADAPTER, "method")
 
@@ -140,7 +156,8 @@ def _setting(name: str, statement: Statement, adapter: Adapter, card: Card) -> t
     leaves_fewer = name == "rank" and card.is_varying  # fewer than at the start of training
     known = [(f"the adapter has {value:g}", (value, inf) if leaves_fewer else value) for value in plain]
     one_of_several = any(other.fits(value) for other in more for value in plain)
-    return Known(known, proof=not one_of_several).verdict(number)
+    of_another = number.is_percent and name != "dropout"  # a rank of 1% of the width
+    return Known(known, proof=not one_of_several and not of_another).verdict(number)
 
 
 def _layers(value: str, adapter: Adapter, card: Card) -> tuple[str, str]:
@@ -150,8 +167,16 @@ def _layers(value: str, adapter: Adapter, card: Card) -> tuple[str, str]:
         return HOLDS, f"adapter_config.json: {pattern}."
     if not named or not adapter.layers:
         return UNCHECKED, "The layers are named in words, or by a pattern."
-    right = named == adapter.layers or (card.is_varying and adapter.layers < named)
-    return VERDICT[right], f"The adapter has {', '.join(sorted(adapter.layers))}."
+    saved = tuple(adapter.config.get("modules_to_save") or [])
+    named = {name for name in named if name in adapter.layers or not name.endswith(saved)}  # these are trained whole
+    named = {name for name in named if not re.match("[A-Z][a-z]", name)}  # nn.Linear is a class
+    said = f"The adapter has {', '.join(sorted(adapter.layers))}."
+    if named == adapter.layers or (card.is_varying and adapter.layers < named):
+        return HOLDS, said
+    words = re.findall(r"[^\W\d_]+", CODE.sub("", value)) if CODE.search(value) else []
+    are_names = named & adapter.layers or "_" in value or (CODE.search(value) and set(words) <= {"and", "und"})
+    is_list = all(map(WORDS["in_lists"].fullmatch, words))  # in a sentence it may name what is not adapted, too
+    return REFUTED if are_names and (is_list or not adapter.layers <= named) else UNCHECKED, said
 
 
 def _stored_type(statement: Statement, adapter: Adapter, of_file: bool) -> tuple[str, str] | None:
