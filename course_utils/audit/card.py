@@ -196,10 +196,10 @@ def _of_row(header: list[str], cells: list[str], heading: str) -> list[Statement
 def _of_line(line: str, heading: str) -> list[Statement]:
     """The labelled values of a line, or else the figures that its sentence gives."""
     found = []
-    for part in re.sub(r"\*\*|__|`(?=[^`]*[:：])", "", line).split("||"):
+    for part in re.sub(r"\*\*|__", "", line).split("||"):
         label, value = (re.split(r"\s*[:：]\s*|\s+=\s+", part.lstrip("-*+• >").strip(), maxsplit=1) + [""])[:2]
         if value and len(label) <= 60 and not label.startswith("http"):
-            found += [Statement(*pair, heading) for pair in _pairs(label, value)]
+            found += [Statement(*pair, heading) for pair in _pairs(label.replace("`", ""), value)]
     prose = [(label, match["value"]) for label, p in PROSE.items() for match in re.finditer(p, line, re.I)]
     return found or [Statement(label, value, f"{heading} {line}", source="prose") for label, value in prose]
 

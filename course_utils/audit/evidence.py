@@ -110,7 +110,8 @@ class Evidence:
         return f"Checked against {', '.join(held) or 'the card itself'}.{missing}"
 
 
-# What stands after a number that is no number of parameters, or none of this adapter's.
+# What stands before, and what stands after a number that is no number of parameters, or none of this adapter's.
+IN_FORMULA = re.compile(r"\b(of|from|von|der)\s*$|/\s*$|([\d)]\s*[x*]|[×·])\s*\(?(\d|$)", re.I)
 NO_COUNT = re.compile(
     rf"\s*(%|\(?train|\(?full\b|per\b|(?:{LABELS['examples'].pattern}|{LABELS['steps'].pattern}|tokens|seconds)\b)",
     re.I,
@@ -129,7 +130,7 @@ def _stated_counts(card: Card, name: str) -> list[list[Number]]:
             continue
         printed = [n for n in numbers(statement.value, True) if n.value >= (1000 if name == "total" else 32)]
         printed = [n for n in printed if not n.is_aside and not NO_COUNT.match(n.after)]
-        printed = [n for n in printed if not re.search(r"\b(of|from)\s*$|/\s*$|\d\s*[x×*·]\s*(\d|$)", n.before)]
+        printed = [n for n in printed if not IN_FORMULA.search(n.before)]
         if printed:
             total, unit = sum(n.value for n in printed), sum(n.unit for n in printed if n.unit > 1) or 1
             found.append([printed[0], replace(printed[0], value=total, unit=unit)])

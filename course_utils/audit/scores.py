@@ -25,10 +25,12 @@ from course_utils.training.card import run_intervals
 
 COUNT, NOUNS = r"([\d.,]*\d)", knowledge.LABELS["examples"].pattern
 NOT_SCORED = re.compile(r"\b(?:(?:train|fine-?tun)(?:ed|ing) (?:on|with)(?: the)?|(?:batch(?:es)?|steps?) of) $", re.I)
-OTHER = "on|of|in|for|from|with|at|per|class(?:es)?|labels?|points?|epochs?|seeds?"  # what a number is of instead
+OTHER = (
+    "training|on|of|in|for|from|with|at|per|class(?:es)?|labels?|points?|epochs?|seeds?"  # what a number is of instead
+)
 COUNTED = re.compile(
     rf"{COUNT}\s*/\s*{COUNT}|\bn\s?=\s?{COUNT}"
-    rf"|{COUNT}\s+(?:(?!(?:{OTHER})\b)[A-Za-z][\w-]*\s+){{0,3}}?(?:{NOUNS})\b(?!\s*(?:/|per\b))",
+    rf"|{COUNT}\s+(?:(?!(?:{OTHER})\b)[A-Za-z][\w-]*\s+){{0,3}}?(?:{NOUNS})\b(?!\s*(?:/|per\b|fewer\b|more\b))",
     re.I,
 )
 BY_THE_TOKEN = ("TOKEN_CLS", "CAUSAL_LM", "QUESTION_ANS", "SEQ_2_SEQ_LM")

@@ -95,7 +95,8 @@ def _without_numbers(words: Iterable[str]) -> set[str]:
 def _families() -> set[str]:
     from transformers import CONFIG_MAPPING
 
-    return {re.sub(r"\d.*$", "", name.lower().partition("-")[0]) for name in CONFIG_MAPPING} - {""}
+    named = [name for name in CONFIG_MAPPING if not name.endswith("coder")]  # an encoder may be of any family
+    return {re.sub(r"\d.*$", "", name.lower().partition("-")[0]) for name in named} - {""}
 
 
 def method_findings(evidence: Evidence) -> Iterator[Finding]:
@@ -173,6 +174,8 @@ def _layers(value: str, adapter: Adapter, card: Card) -> tuple[str, str]:
     said = f"The adapter has {', '.join(sorted(adapter.layers))}."
     if named == adapter.layers or (card.is_varying and adapter.layers < named):
         return HOLDS, said
+    if named & {part for tensor in adapter.tensors for part in tensor.split(".")} - adapter.layers:
+        return UNCHECKED, f"{said} What is named contains them."
     words = re.findall(r"[^\W\d_]+", CODE.sub("", value)) if CODE.search(value) else []
     are_names = named & adapter.layers or "_" in value or (CODE.search(value) and set(words) <= {"and", "und"})
     is_list = all(map(WORDS["in_lists"].fullmatch, words))  # in a sentence it may name what is not adapted, too
@@ -185,7 +188,7 @@ def _stored_type(statement: Statement, adapter: Adapter, of_file: bool) -> tuple
     stored = {of for _, of in adapter.tensors.values()}
     if not named or not stored:
         return None
-    right = bool(named & stored)
+    right, of_file = bool(named & stored), of_file and not re.search("train", statement.value, re.I)
     said = f"The file's numbers are {', '.join(sorted(stored))}."
     unsure = "" if right or of_file else " Whether the base's or the adapter's are meant is not stated."
     return VERDICT[right or (False if of_file and len(named) == 1 else None)], said + unsure
