@@ -13,7 +13,7 @@ from course_utils.audit.adapter import Adapter, read_adapter
 from course_utils.audit.card import Card, read_card
 from course_utils.audit.counts import Base, Counts, known_bases, read_base
 from course_utils.audit.knowledge import LABELS, WORDS, layers_named, methods_named, plain
-from course_utils.audit.numbers import Number, numbers
+from course_utils.audit.numbers import NEAR, Number, numbers
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS, PLAIN
 from course_utils.runs import Run, read_run
@@ -130,7 +130,7 @@ def _stated_counts(card: Card, name: str) -> list[list[Number]]:
             continue
         printed = [n for n in numbers(statement.value, True) if n.value >= (1000 if name == "total" else 32)]
         printed = [n for n in printed if not n.is_aside and not NO_COUNT.match(n.after)]
-        printed = [n for n in printed if not IN_FORMULA.search(n.before)]
+        printed = [n for n in printed if not IN_FORMULA.search(n.before[-NEAR:])]
         if printed:
             total, unit = sum(n.value for n in printed), sum(n.unit for n in printed if n.unit > 1) or 1
             found.append([printed[0], replace(printed[0], value=total, unit=unit)])

@@ -15,6 +15,7 @@ NUMBER = re.compile(
     r"\s?([kmb](?!\w)|[mb]illions?\b|mio\b|thousand\b|tausend\b|tsd\b|万|亿)?",
     re.I,
 )
+NEAR = 80  # characters before a number that may say what it is; more would take long in an endless line
 ABOUT, RANGE = WORDS["about"].pattern, WORDS["range"].pattern
 ASIDE = re.compile(rf"(?:{WORDS['compared'].pattern})[^\d,;+=]*$|(?:{WORDS['changed'].pattern})$", re.I)
 FIRST = re.compile(rf"\W*(?:{ABOUT})?\d[\d.,{MARKS}{SPACES}]*(?!\s?[×*x/r^·]\s?\w*\d?)", re.I)
@@ -50,7 +51,7 @@ class Number:
     @property
     def is_aside(self) -> bool:
         """Whether the number is not the value itself: a ratio, a difference, or what the value is compared with."""
-        compared = ASIDE.search(self.before[-80:])
+        compared = ASIDE.search(self.before[-NEAR:])
         return not self.about and bool(compared or WORDS["difference"].match(self.after.lstrip(" %*")))
 
     @property
@@ -69,9 +70,11 @@ def numbers(text: str, count: bool = False) -> list[Number]:
     found = []
     for match in NUMBER.finditer(text):
         before, after = text[: match.start()], text[match.end() :]
-        ends_range = re.search(rf"\d\s?[kmb%]?(?:{RANGE})$", before[-20:], re.I)
+        ends_range = re.search(rf"\d\s?[kmb%]?(?:{RANGE})$", before[-NEAR:], re.I)
         about = bool(
-            ends_range or re.match(rf"(?:{RANGE})\d", after, re.I) or re.search(rf"(?:{ABOUT})\(?$", before, re.I)
+            ends_range
+            or re.match(rf"(?:{RANGE})\d", after, re.I)
+            or re.search(rf"(?:{ABOUT})\(?$", before[-NEAR:], re.I)
         )
         for digits in _apart(match[1]):
             whole, decimals = _parts(digits, count and not match[2])
