@@ -78,6 +78,11 @@ def signed_points(difference: float) -> str:
     return "0.0"
 
 
+def signed_interval(interval: Any) -> str:
+    """A difference of accuracies in points, an `Interval` of `stats`: "+1.4 [+0.6, +2.1]"."""
+    return "{} [{}, {}]".format(*map(signed_points, (interval.estimate, *interval.ends)))
+
+
 def template(path: Path, filters: dict[str, Callable] | None = None) -> Template:
     """The Jinja template at `path`; its filters are functions of this module for words and Markdown, and `filters`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -85,7 +90,7 @@ def template(path: Path, filters: dict[str, Callable] | None = None) -> Template
     environment = Environment(
         loader=FileSystemLoader(path.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    own = (and_joined, code_span, counted, escape_markdown, in_sentence, signed_points)
+    own = (and_joined, code_span, counted, escape_markdown, in_sentence, signed_interval, signed_points)
     environment.filters |= {function.__name__: function for function in own} | (filters or {})
     return environment.get_template(path.name)
 

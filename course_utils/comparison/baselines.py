@@ -83,6 +83,11 @@ def shown(name: str) -> Method | Baseline:
     return METHODS.get(name) or BASELINES[name]
 
 
+def title_of(name: str) -> str:
+    """The title of the method or baseline called `name`."""
+    return shown(name).title
+
+
 def make_baselines(experiment: Experiment) -> pd.DataFrame | None:
     """The predictions of `experiment`'s baselines on every evaluation set: found beside its runs, or computed there.
 

@@ -25,7 +25,7 @@ from course_utils.comparison.across import (
     shown_across,
 )
 from course_utils.comparison.arithmetic import TOKENS, step_table
-from course_utils.comparison.baselines import BASELINES, shown
+from course_utils.comparison.baselines import BASELINES, title_of
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
 from course_utils.comparison.domains import forgetting_table, read_domains
@@ -39,17 +39,13 @@ from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
 from course_utils.stats import Interval, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
-from course_utils.text import and_joined, escape_markdown, one_line, signed_points, template
-
-
-def _title(name: str) -> str:
-    return shown(name).title
+from course_utils.text import and_joined, escape_markdown, one_line, signed_interval, signed_points, template
 
 
 def _each(values: pd.DataFrame, text: str) -> str:
     """`text` filled with every row of `values`, the title of its method included, as alt texts list them."""
     rows = values.reset_index().to_dict("records")
-    return "; ".join(text.format(**{"title": _title(row["method"])} | row) for row in rows)
+    return "; ".join(text.format(**{"title": title_of(row["method"])} | row) for row in rows)
 
 
 def _with_ends(estimate: float, low: float, high: float) -> str:
@@ -57,7 +53,7 @@ def _with_ends(estimate: float, low: float, high: float) -> str:
 
 
 MOST_CLASSES_SHOWN = 12  # in a square table
-say: Any = template(TEMPLATES / "exhibits.md.jinja", {"titled": _title, "each": _each}).module
+say: Any = template(TEMPLATES / "exhibits.md.jinja", {"titled": title_of, "each": _each}).module
 
 
 def what_was_run(results: ExperimentRuns) -> None:
@@ -68,7 +64,7 @@ def what_was_run(results: ExperimentRuns) -> None:
         columns=["Study", "Method", "Seed", "Reason"],
     )
     if len(lost):
-        lost = lost.assign(Method=lost["Method"].map(_title), Seed=lost["Seed"].astype(str))
+        lost = lost.assign(Method=lost["Method"].map(title_of), Seed=lost["Seed"].astype(str))
         for several in ("Seed", "Method"):  # the seeds of a method, then the methods that miss the same ones
             others = [name for name in lost if name != several]
             lost = lost.groupby(others, sort=False, as_index=False)[several].agg(", ".join)
@@ -82,9 +78,9 @@ def learning_rates(results: ExperimentRuns) -> None:
         show_markdown(say.learning_rates_text(results.experiment.profile.found_by))
         return
     best = trials[trials["best"]].eval("per_cent = 100 * accuracy")
-    figure = plots.search_curves(trials, say.learning_rates_title(best["learning_rate"]))
+    figure = plots.search_curves(trials, say.learning_ratestitle_of(best["learning_rate"]))
     show_figure(figure, say.learning_rates_figure(results.experiment.profile.search), say.learning_rates_alt(best))
-    table = search_table(trials).rename(index=_title).rename_axis("Method").reset_index()
+    table = search_table(trials).rename(index=title_of).rename_axis("Method").reset_index()
     shown = table.rename(columns={"rate": "Best rate", "below": "Next lower", "at": "Best", "above": "Next higher"})
     formats = {name: "{:g}" if name == "Best rate" else "{:.1f}" for name in shown.columns[1:]}
     show_table(shown.rename(columns=str), say.search_table(), {str(name): form for name, form in formats.items()})
@@ -102,7 +98,7 @@ def accuracies(results: ExperimentRuns) -> None:
     ours = tables.accuracy_in_per_cent(summary)
     show_figure(accuracy_figure(results), say.accuracies_figure(data, CEILING.title), say.accuracies_alt(ours))
     best = ours.loc[ours["estimate"].idxmax()]
-    figure = plots.accuracy_by_seconds(ours, say.seconds_title(best))
+    figure = plots.accuracy_by_seconds(ours, say.secondstitle_of(best))
     show_figure(figure, say.seconds_figure(), say.seconds_alt(ours[ours["train_seconds"] > 0]))
     confusions(results)
 
@@ -115,10 +111,10 @@ def confusions(results: ExperimentRuns) -> None:
     shares = tables.confusion_matrix(results.predictions, best, len(names))
     wrong = shares.where(~np.eye(len(names), dtype=bool)).stack()
     true, said = wrong.idxmax()
-    facts = {"best": _title(best), "true": names[true], "said": names[said], "share": wrong.max()}
+    facts = {"best": title_of(best), "true": names[true], "said": names[said], "share": wrong.max()}
     if len(names) <= MOST_CLASSES_SHOWN:
         figure = plots.confusion_map(
-            shares.set_axis(names, axis=0).set_axis(names, axis=1), say.confusions_title(facts)
+            shares.set_axis(names, axis=0).set_axis(names, axis=1), say.confusionstitle_of(facts)
         )
         show_figure(figure, say.confusions_figure(facts), say.confusions_alt(facts))
     show_markdown(say.confusions_text(facts))
@@ -141,8 +137,8 @@ def conclusions(results: ExperimentRuns) -> None:
     judged = judge_experiment(results)
     differences = pd.DataFrame(
         {
-            "Pair": f"{_title(pair.first)} − {_title(pair.second)}",
-            "Difference [95%]": "{} [{}, {}]".format(*map(signed_points, vars(pair.difference).values())),
+            "Pair": f"{title_of(pair.first)} − {title_of(pair.second)}",
+            "Difference [95%]": signed_interval(pair.difference),
             "p (Holm)": "< 0.001" if pair.p_holm < 0.001 else f"{pair.p_holm:.3f}",
             "Power for 1 / 1.5 / 2 points (%)": " / ".join(
                 f"{100 * seen:.0f}" for seen in pair.power.of_difference.values()
@@ -157,7 +153,7 @@ def conclusions(results: ExperimentRuns) -> None:
     if len(judged.adapters) > 1 and len(
         places := ranks({name: results.predictions.correct[name] for name in judged.adapters})
     ):
-        shown = (100 * places).rename(index=_title, columns="Rank {}".format).rename_axis("Method")
+        shown = (100 * places).rename(index=title_of, columns="Rank {}".format).rename_axis("Method")
         show_table(shown.reset_index(), say.ranks_table(), dict.fromkeys(shown, "{:.0f}"))
         show_markdown(say.ranks_text(places[1].sort_values(ascending=False, kind="stable")))
     _show_sentences(experiment_verdicts(results))
@@ -167,7 +163,7 @@ def calibrations(results: ExperimentRuns) -> None:
     """Likelihood and calibration before and after temperature scaling."""
     scaled = calibration.scaled_predictions(results)
     wide = calibration.calibration_table(scaled).pivot(index="method", columns="stage").loc[_in_order]
-    shown = pd.DataFrame({"Method": wide.index.map(_title)}, index=wide.index)
+    shown = pd.DataFrame({"Method": wide.index.map(title_of)}, index=wide.index)
     for name, metric in METRICS.items():
         if name not in tables.OF_CLASSES:  # which no temperature changes
             shown[metric.heading] = wide[name].map(metric.short)[["before", "after"]].agg(" → ".join, axis=1)
@@ -189,7 +185,7 @@ def across(results: ExperimentRuns) -> None:
     columns = {each.experiment: _beside_plain(each) for each in experiments}
     methods = [PLAIN.name, *(name for name in METHODS if name in ours.methods and name != PLAIN.name)]
     table = pd.DataFrame(columns).reindex(methods).fillna("–")
-    show_table(table.rename(index=_title).rename_axis("Method"), say.across_table(experiments, PLAIN.title))
+    show_table(table.rename(index=title_of).rename_axis("Method"), say.across_table(experiments, PLAIN.title))
     pairs = shown_across(experiments)
     show_markdown(say.across_shown(leaders(experiments), len(experiments), pairs, _undivided(pairs)))
     show_markdown(say.across_text(ours, [(other, *disagreements(ours, other)) for other in theirs]))
@@ -214,8 +210,8 @@ def _undivided(pairs: list[Shown]) -> str:
     alike = [{pair.first, pair.second} for pair in pairs if not pair.above and not pair.below]
     names = [name for name in METHODS if any(name in pair for pair in alike)]
     if len(names) > 2 and len(alike) == comb(len(names), 2):
-        return f"between any two of {and_joined([_title(name) for name in names])}"
-    return "; ".join(f"between {and_joined([_title(name) for name in METHODS if name in pair])}" for pair in alike)
+        return f"between any two of {and_joined([title_of(name) for name in names])}"
+    return "; ".join(f"between {and_joined([title_of(name) for name in METHODS if name in pair])}" for pair in alike)
 
 
 def other_domains(results: ExperimentRuns) -> None:
@@ -224,12 +220,12 @@ def other_domains(results: ExperimentRuns) -> None:
     cells = by_set.assign(cell=[_with_ends(row.estimate, row.low, row.high) for row in by_set.itertuples()])
     written = cells.pivot(index="method", columns="set", values="cell")
     written = written.loc[[name for name in (*BASELINES, *METHODS) if name in written.index], by_set["set"].unique()]
-    show_table(written.rename(index=_title).rename_axis(index="Method", columns=None), say.other_domains_table())
+    show_table(written.rename(index=title_of).rename_axis(index="Method", columns=None), say.other_domains_table())
     wide = by_set.pivot(index="method", columns="set", values="estimate").loc[_in_order, by_set["set"].unique()]
     drop = (wide.iloc[:, :1].to_numpy() - wide.iloc[:, 1:]).mean()
     if drop.empty:
         return
-    figure = plots.accuracy_by_set(by_set, say.other_domains_title(drop))
+    figure = plots.accuracy_by_set(by_set, say.other_domainstitle_of(drop))
     show_figure(figure, say.other_domains_figure(), say.other_domains_alt(drop))
     show_markdown(say.other_domains_text(drop))
     if domains := read_domains(results):
@@ -244,12 +240,12 @@ def forgetting(results: ExperimentRuns) -> None:
         return
     shown = pd.DataFrame(
         {
-            "Method": found["method"].map(_title),
+            "Method": found["method"].map(title_of),
             "Before (%)": found["before"].map("{:.1f}".format),
             "After (%)": found["after"].map("{:.1f}".format),
             "Change [95%]": [
-                f"{row.change:+.1f}" + (f" [{row.low:+.1f}, {row.high:+.1f}]" if row.low == row.low else "")
-                for row in found.itertuples()
+                signed_interval(change) if change.low == change.low else signed_points(change.estimate)
+                for change in (Interval(*ends) for ends in found[["change", "low", "high"]].to_numpy() / 100)
             ],
         }
     )
@@ -263,7 +259,7 @@ def agreements(results: ExperimentRuns) -> None:
     kappa = agreement.cohens_kappa(predictions.predicted)
     others = _of_two(kappa)
     if len(others):  # none, where one method is finished
-        first, second = map(_title, others.idxmax())
+        first, second = map(title_of, others.idxmax())
         figure = plots.overlap_map(kappa, f"{first} and {second} agree most", "Cohen's kappa")
         show_figure(figure, say.kappa_figure(), say.kappa_alt(others))
     missed = agreement.missed_by_all(predictions, agreement.test_sentences(results))
@@ -274,7 +270,7 @@ def agreements(results: ExperimentRuns) -> None:
         if "mean_rating" in missed:
             sides = missed[["negative", "neutral", "positive"]]
             shown["Raters − / 0 / +"] = sides.astype(str).agg(" / ".join, axis=1)
-            shown["Mean"] = missed["mean_rating"].map("{:+.1f}".format)
+            shown["Mean"] = missed["mean_rating"].map("{:+.1f}".format).str.replace("-", "−")
         show_table(shown.head(8), say.missed_table("mean_rating" in missed))
 
 
@@ -284,9 +280,9 @@ def lengths(results: ExperimentRuns) -> None:
     if found is None:
         show_markdown(say.one_length_text(APART))
         return
-    table = found.accuracy.assign(series=found.accuracy["method"].map(_title))
+    table = found.accuracy.assign(series=found.accuracy["method"].map(title_of))
     table["value"] = [f"{own.low:,} to {own.high:,}" for own in found.quarters.loc[table["quarter"]].itertuples()]
-    figure = plots.accuracy_by_factor(table, say.lengths_title(found), "tokens of a text before it is cut")
+    figure = plots.accuracy_by_factor(table, say.lengthstitle_of(found), "tokens of a text before it is cut")
     kept = kept_of_longer(config.truncation, results.runs[0].result.data.pairs)
     by_method = {name: rows.set_index("value")["estimate"] for name, rows in table.groupby("series", sort=False)}
     show_figure(figure, say.lengths_figure(found.quarters, config.max_length, kept), say.lengths_alt(by_method))
@@ -302,7 +298,7 @@ def human_ceiling(results: ExperimentRuns) -> None:
     judged_as = agreement.judged_as(results)
     table = agreement.accuracy_by_rating(results.predictions, sentences, judged_as)
     person = table[table["method"] == agreement.HUMAN].set_index("rating")["accuracy"]
-    figure = plots.accuracy_by_rating(table, say.human_ceiling_title(person))
+    figure = plots.accuracy_by_rating(table, say.human_ceilingtitle_of(person))
     show_figure(figure, say.human_ceiling_figure(), say.human_ceiling_alt(person))
     show_markdown(say.human_ceiling_text(person, agreement.human_ceiling(sentences, judged_as)))
 
@@ -315,9 +311,10 @@ def weight_changes(results: ExperimentRuns) -> None:
         return
     table = method_deltas(runs)
     if table["method"].nunique() < 2:
+        show_markdown(say.one_update_text())
         return
     sizes, ranks = (table.groupby("method")[column].mean() for column in ("relative norm", "effective rank"))
-    farthest, widest = _title(sizes.idxmax()), _title(ranks.idxmax())
+    farthest, widest = title_of(sizes.idxmax()), title_of(ranks.idxmax())
     figure = plots.method_layers(table, "relative norm", f"{farthest} changes the weights most", "‖ΔW‖ / ‖W₀‖")
     show_figure(figure, say.sizes_figure(), say.sizes_alt(sizes))
     title = f"{widest} has the highest effective rank"
@@ -328,7 +325,7 @@ def weight_changes(results: ExperimentRuns) -> None:
     overlaps, chance = subspace_overlaps(runs | again)
     changed = [name for name in runs if name in overlaps]  # not a method whose gates are all shut
     between = _of_two(overlaps.loc[changed, changed])
-    first, second = map(_title, between.idxmax())
+    first, second = map(title_of, between.idxmax())
     figure = plots.overlap_map(overlaps, f"{first} and {second} share the most directions")
     show_figure(figure, say.overlaps_figure(chance), say.overlaps_alt(between))
     of_seeds = [overlaps.loc[PLAIN.name, name] for name in again if {PLAIN.name, name} <= {*overlaps}]
@@ -337,8 +334,8 @@ def weight_changes(results: ExperimentRuns) -> None:
 
 def quantised_base(results: ExperimentRuns) -> None:
     """What the base model alone loses when its weights go to four bits."""
-    if found := controls.quantised_base(results):
-        show_markdown(say.quantised_base_text(found))
+    found = controls.quantised_base(results)
+    show_markdown(say.quantised_base_text(found) if found else say.no_quantised_base_text())
 
 
 def costs(results: ExperimentRuns) -> None:
@@ -358,7 +355,7 @@ def costs(results: ExperimentRuns) -> None:
     trained = tables.accuracy_in_per_cent(summary)
     trained["unmerged"] = [beside.get(name, merged).estimate for name in trained["method"]]
     loads = {
-        _title(name): np.mean([run.result.environment.load for run in results.of(name)]) for name in summary["method"]
+        title_of(name): np.mean([run.result.environment.load for run in results.of(name)]) for name in summary["method"]
     }
     told = [_fronts(results, trained, times), say.loads_text(pd.Series(loads))]
     by_method = summary.set_index("method")
@@ -389,7 +386,7 @@ def _fronts(results: ExperimentRuns, trained: pd.DataFrame, times: pd.DataFrame)
     }
     figure = plots.cost_scatter(trained, axes, draws, "Accuracy against six costs")
     show_figure(figure, say.costs_figure(), say.costs_alt(trained))
-    shares = front_shares(draws)[[*axes]].rename(index=_title)
+    shares = front_shares(draws)[[*axes]].rename(index=title_of)
     fronts = shares.rename(columns=axes).rename_axis(None).T.rename_axis("Cost")
     show_table(fronts, say.fronts_table(), dict.fromkeys(fronts, "{:.0%}"))
     sure, open_ = (shares >= SURE).sum(axis=1), ((shares > 1 - SURE) & (shares < SURE)).sum(axis=1)
@@ -403,7 +400,7 @@ def arithmetic(results: ExperimentRuns) -> None:
     whole = table.loc[CEILING.name] if CEILING.name in table.index else None
     shown = pd.DataFrame(
         {
-            "Method": table.index.map(_title),
+            "Method": table.index.map(title_of),
             "Forward (GFLOPs)": (table["forward"] / 1e9).map("{:.2f}".format),
             "Backward (GFLOPs)": (table["backward"] / 1e9).map("{:.2f}".format),
             "Weights (MB)": (table["weights"] / 1e6).map("{:.1f}".format),

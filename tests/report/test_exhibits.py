@@ -10,7 +10,7 @@ from made_up import write_run
 from sklearn.metrics import confusion_matrix as of_scikit_learn
 from small import ADAPTER, FULL, GATED
 
-from course_utils.comparison.tables import Predictions, confusion_matrix, read_runs
+from course_utils.comparison.tables import ExperimentRuns, Predictions, confusion_matrix, read_runs
 from course_utils.config import load_experiment
 from course_utils.report import exhibits
 from course_utils.training.updates import layer_facts
@@ -40,6 +40,24 @@ def test_a_method_whose_gates_are_all_shut_is_left_out_of_the_weights(shown):
     experiment = SimpleNamespace(methods=list(deltas))
     exhibits.weight_changes(SimpleNamespace(experiment=experiment, of=runs.get, first_of_each=lambda: first))
     assert len(shown) == 4 and "Full fine-tuning" in shown[-1] and "another seed" in shown[-1]
+
+
+def test_where_there_is_nothing_to_compare_the_exhibit_says_so(shown):
+    random = torch.Generator().manual_seed(0)
+    facts = layer_facts({"layer.0.query": (torch.ones(8, 12), torch.randn(8, 12, generator=random))})
+    run = SimpleNamespace(updates=lambda: facts, method=ADAPTER, config=SimpleNamespace(method=ADAPTER, seed=0))
+    results = ExperimentRuns(load_experiment("smoke", {"methods": [ADAPTER]}), [], [])
+    exhibits.quantised_base(results)
+    exhibits.weight_changes(SimpleNamespace(first_of_each=lambda: [run], of=lambda name: [run]))
+    assert "needs a head-only run" in shown[0] and "Fewer than two methods changed the weights" in shown[1]
+
+
+def test_a_loss_is_written_with_a_minus_sign(monkeypatch, shown):
+    found = {"method": ADAPTER, "texts": 100, "before": 90.0, "after": 65.5, "change": -24.5, "low": -28.7, "high": 1}
+    monkeypatch.setattr(exhibits, "forgetting_table", lambda results: pd.DataFrame([found]))
+    monkeypatch.setattr(exhibits, "show_table", lambda frame, caption: shown.append(frame))
+    exhibits.forgetting(None)
+    assert shown[0].loc[0, "Change [95%]"] == "−24.5 [−28.7, +1.0]"
 
 
 def test_the_confusion_matrix_takes_all_seeds_together_and_keeps_a_class_without_a_text():
