@@ -27,6 +27,7 @@ from course_utils.comparison.axes import (
     less,
     read_axis,
 )
+from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
@@ -34,8 +35,7 @@ from course_utils.config import RunConfig
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
-from course_utils.runs import Run
-from course_utils.text import and_joined, signed_points, template
+from course_utils.text import and_joined, signed_interval, signed_points, template
 
 QUERY_AND_VALUE, EVERYTHING = "query and value", "everything"
 LAYERS: dict[tuple[str, ...], str] = {("query-value",): QUERY_AND_VALUE, ("all-linear",): "all linear layers"}
@@ -52,19 +52,11 @@ FACTORS_OF: dict[str, tuple[str, ...]] = {  # function → the factors whose stu
 AT_BEST_RATE = ("placements", "ranks")  # functions that read the runs beside at other rates as well
 
 
-def _with_interval(contrast: Contrast) -> str:
-    """A contrast as a cell of a table shows it: "+1.4 [+0.6, +2.1]"."""
-    return "{} [{}, {}]".format(*map(signed_points, vars(contrast.difference).values()))
-
-
 def _p(contrast: Contrast) -> str:
     return "< 0.001" if contrast.p_holm < 0.001 else f"= {contrast.p_holm:.3f}"
 
 
-say: Any = template(
-    TEMPLATES / "dependence.md.jinja",
-    {"titled": lambda name: METHODS[name].title, "measured": _with_interval, "p_value": _p},
-).module
+say: Any = template(TEMPLATES / "dependence.md.jinja", {"titled": title_of, "p_value": _p}).module
 
 
 def training_sizes(results: ExperimentRuns) -> None:
@@ -76,13 +68,14 @@ def training_sizes(results: ExperimentRuns) -> None:
     series, reference, changes = axis
     found = leaders(series, changes, reference)
     table = accuracy_table(series).sort_values("value", kind="stable")
-    table["series"] = table["method"].map(_title)
+    table["series"] = table["method"].map(title_of)
     figure = plots.accuracy_by_factor(table, say.sizes_title(found), "training texts")
     rates = _other_rates(series, reference)
-    show_figure(figure, say.sizes_figure(series[0].seeds, bool(rates)), say.sizes_alt(_by_series(table)))
-    least = table["value"].min()
+    show_figure(figure, say.sizes_figure(series[0].seeds, bool(rates)), say.alt(_by_series(table)))
+    least = min((value for *_, value in changes), default=reference)
     shown = {pair[:2]: change for pair, change in changes.items() if pair[2] == least}
-    show_table(_pairs(series, shown, least, reference), say.sizes_table(least, reference, len(changes)))
+    if shown:
+        show_table(_pairs(series, shown, least, reference), say.sizes_table(least, reference, len(changes)))
     show_markdown(say.sizes_text(found, shown, least, reference, rates))
 
 
@@ -139,10 +132,10 @@ def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, referen
 
     rows = (
         {
-            "Pair": f"{_title(first)} − {_title(second)}",
+            "Pair": f"{title_of(first)} − {title_of(second)}",
             f"With {least:,}": difference(first, second, least),
             f"With {reference:,}": difference(first, second, reference),
-            "Change [95%]": _with_interval(change),
+            "Change [95%]": signed_interval(change.difference),
             "p (Holm)": _p(change).removeprefix("= "),
         }
         for (first, second), change in shown.items()
@@ -153,32 +146,29 @@ def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, referen
 def placements(results: ExperimentRuns) -> None:
     """Adapters on query and value and on all linear layers, beside full fine-tuning of the same and of everything."""
     adapted, trained = read_axis(results, "target_modules"), read_axis(results, "trained_modules")
-    if not adapted:
+    series = [*adapted, *trained]
+    if not series:
         held = [_layers(value) for value in _held(results, "target_modules")]
-        show_markdown(say.one_value_text("choice of adapted layers", held, _planned(results, "target_modules")))
+        planned = _planned(results, "target_modules") or _planned(results, "trained_modules")
+        show_markdown(say.one_value_text("choice of adapted layers", held, planned))
         return
-    table = accuracy_table([*adapted, *trained])
-    table["rate"] = [
-        own.points[value][0].config.settings.learning_rate for own in [*adapted, *trained] for value in own.points
-    ]
+    table = accuracy_table(series)
+    table["rate"] = [own.points[value][0].config.settings.learning_rate for own in series for value in own.points]
     usual = {CEILING.name: EVERYTHING}
     table["value"] = [_layers(row.value, usual.get(row.method, QUERY_AND_VALUE)) for row in table.itertuples()]
-    table["series"] = table["method"].map(_title)
+    table["series"] = table["method"].map(title_of)
     order = {name: place for place, name in enumerate([*LAYERS.values(), EVERYTHING])}
     table = table.sort_values("value", key=lambda values: values.map(order).fillna(1), kind="stable")
     margin = judge_experiment(results).margin
-    moved = contrasts({own.method: _last_less_first(own) for own in adapted}, margin)
-    whole = trained[0].correct[()] if trained else answers(results.of(CEILING.name, adapted[0].beside))
+    changes = {own.method: less(own.correct[max(own.points)], own.correct[min(own.points)]) for own in adapted}
+    moved = contrasts(changes, margin)
+    whole = trained[0].correct[()] if trained else answers(results.of(CEILING.name, series[0].beside))
     last = {own.method: own.correct[max(own.points)] for own in adapted}
     alone = {own.method: own.correct[max(own.points)] for own in trained}
     gaps = contrasts({name: less(frame, whole) for name, frame in (last | alone).items()}, margin) if len(whole) else {}
     figure = plots.accuracy_by_factor(table, say.placements_title(moved), "layers that are adapted or trained")
-    show_figure(figure, say.placements_figure(adapted[0]), say.placements_alt(_by_series(table)))
+    show_figure(figure, say.placements_figure(series[0]), say.alt(_by_series(table)))
     show_markdown(say.placements_text(moved, gaps, CEILING, _rates(table)))
-
-
-def _last_less_first(series: Series) -> pd.DataFrame:
-    return less(series.correct[max(series.points)], series.correct[min(series.points)])
 
 
 def _layers(value: tuple[str, ...], none: str = QUERY_AND_VALUE) -> str:
@@ -205,10 +195,12 @@ def ranks(results: ExperimentRuns) -> None:
     if not laws:
         show_markdown(say.one_value_text("rank", _held(results, "rank"), _planned(results, "rank")))
         return
-    names = {id(own): f"{_title(own.method)}, {_law(own)}" for own in laws}
+    names = {id(own): f"{title_of(own.method)}, {_law(own)}" for own in laws}
     table = pd.concat([accuracy_table([own]).assign(series=names[id(own)]) for own in laws])
     others = _at_one_rank(results, laws[0])
-    table = pd.concat([table, others]).sort_values("value", kind="stable")
+    if len(others):  # an empty frame has no whole numbers, and ranks would become 1.0 and 2.0
+        table = pd.concat([table, others])
+    table = table.sort_values("value", kind="stable")
     usual = _rank(results.experiment.config(laws[0].method, study=laws[0].beside))
     found = contrasts(
         {
@@ -219,8 +211,10 @@ def ranks(results: ExperimentRuns) -> None:
         },
         judge_experiment(results).margin,
     )
+    at_usual = [own.points[usual][0].config.study for own in laws if usual in own.points]
+    agree = len(at_usual) == len(laws) > 1 == len({*at_usual})
     figure = plots.accuracy_by_factor(table, say.ranks_title(found), "rank")
-    show_figure(figure, say.ranks_figure(laws[0]), say.ranks_alt(_by_series(table)))
+    show_figure(figure, say.ranks_figure(laws[0], agree, len(others)), say.alt(_by_series(table)))
     show_markdown(
         say.ranks_text(found, usual, {names[id(own)]: _ranks_by_rate(own) for own in laws if RATE in own.varies})
     )
@@ -243,7 +237,9 @@ def _law(series: Series) -> str:
     """How the scale s of the update follows the rank, along a series."""
     if sparsity.keeps_scale(series):
         return f"s = {sparsity.scale_of(next(iter(series.points.values()))[0]):g}"
-    return "s = α/√r" if "use_rslora" in series.varies else "s = α/r"
+    if "use_rslora" in series.varies:
+        return "s = α/√r"
+    return "s = α/r, α by rank" if "alpha" in series.varies else "s = α/r"
 
 
 def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
@@ -252,7 +248,7 @@ def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
     adapters = {name: own for name, own in runs.items() if own and not METHODS[name].is_baseline}
     points = [Series(name, law.beside, (), {_rank(own[0].config): own}) for name, own in adapters.items()]
     table = accuracy_table(points)
-    return table.assign(series=[_title(name) for name in adapters])
+    return table.assign(series=[title_of(name) for name in adapters])
 
 
 def learning_rates(results: ExperimentRuns) -> None:
@@ -273,7 +269,7 @@ def _at_other_rates(series: list[Series], study: str, title: str, margin: float)
     rates = {own.method: [_rate_by_study(own)[at] for at in (study, own.beside)] for own in series}
     rows = []
     for own in series:
-        row: dict[str, str] = {"Method": _title(own.method)}
+        row: dict[str, str] = {"Method": title_of(own.method)}
         for heading, rate in zip(("Another", "That of the main runs"), rates[own.method], strict=True):
             found = accuracy_in_per_cent(own.correct[rate])
             row[heading] = f"{rate:g}: {found['estimate']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
@@ -296,9 +292,7 @@ def head_rates(results: ExperimentRuns) -> None:
         return
     own, found, rates = {}, {}, set()
     for method in series:
-        given = {rate: runs[0].config.head_learning_rate for rate, runs in method.points.items()}
-        apart = next(rate for rate, own_rate in given.items() if own_rate)
-        usual = next(rate for rate, own_rate in given.items() if not own_rate)
+        apart, usual = _tried_and_usual(method)
         found[method.method] = less(method.correct[apart], method.correct[usual])
         own[method.method] = usual
         rates.add(apart)
@@ -315,11 +309,11 @@ def four_bits(results: ExperimentRuns) -> None:
     judged = contrasts(changes, judge_experiment(results).margin)
     rows = []
     for own in series:
-        row: dict[str, str] = {"Method": _title(own.method)}
+        row: dict[str, str] = {"Method": title_of(own.method)}
         for heading, kept in (("As it is", False), ("In 4 bits", True)):
             found = accuracy_in_per_cent(own.correct[kept])
             row[heading] = f"{found['estimate']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
-        row["Change [95%]"] = _with_interval(judged[own.method])
+        row["Change [95%]"] = signed_interval(judged[own.method].difference)
         for heading, kept in (("Base model (MB)", False), ("In 4 bits (MB)", True)):
             row[heading] = f"{own.points[kept][0].result.bytes.base_model / 1e6:,.1f}"
         rows.append(row)
@@ -338,7 +332,9 @@ def sparsities(results: ExperimentRuns) -> None:
     gated, points = found
     texts = next(iter(gated.points.values()))[0].result.data.sizes["train"]
     show_sparsities(gated.method, points, texts, judge_experiment(results).margin)
-    unlikely = {strength: fmean(map(_validation_nll, runs)) for strength, runs in gated.points.items()}
+    unlikely = {
+        strength: fmean(run.result.metrics["validation"].nll for run in runs) for strength, runs in gated.points.items()
+    }
     stored = {point.setting: point.numbers for point in points if point.way == sparsity.GATED}
     usual = next(strength for strength, runs in gated.points.items() if runs[0].config.study == gated.beside)
     show_markdown(say.strength_text(min(unlikely, key=unlikely.__getitem__), usual, stored))
@@ -371,17 +367,10 @@ def show_sparsities(gated: str, points: list[sparsity.Sized], texts: int, margin
     show_markdown(say.sparsities_text(method.title, control.title, cut, trained, lot, pruned))
 
 
-def _validation_nll(run: Run) -> float:
-    return run.result.metrics["validation"].nll
-
-
 def _planned(results: ExperimentRuns, factor: str) -> bool:
-    """Whether the experiment has studies of `factor`; where it has, they are not finished."""
-    return any(study.varies[:1] == (factor,) for study in results.experiment.studies.values())
-
-
-def _title(name: str) -> str:
-    return METHODS[name].title
+    """Whether the experiment has studies of `factor` for one of its methods; where it has, they are not finished."""
+    studies = (study for study in results.experiment.studies.values() if study.varies[:1] == (factor,))
+    return any(name in study.methods for study in studies for name in results.experiment.methods)
 
 
 def _by_series(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:

@@ -126,7 +126,7 @@ def test_a_head_with_a_rate_of_its_own_is_compared_with_the_same_method(results,
     (said,) = shown
     assert said.count("0.0 [") == len(EXPERIMENT.studies["head-rate"].methods) and "a head that learns at 0.003" in said
     usual = EXPERIMENT.config(ADAPTER).settings.learning_rate
-    assert f"LoRA (head at {usual:g} before)" in said and "No change is shown" in said
+    assert f"LoRA (head at {usual:g} otherwise)" in said and "No change is shown" in said
 
 
 def test_another_rate_is_set_beside_that_of_the_main_runs(results, shown):
