@@ -8,7 +8,7 @@ import pandas as pd
 
 from course_utils.comparison import tables
 from course_utils.comparison.axes import leaders
-from course_utils.comparison.baselines import shown
+from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import Judgement, bought, judge_experiment
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
@@ -28,19 +28,12 @@ COSTS = {
 
 
 class Unbeaten(NamedTuple):
-    """The most accurate method, those that are not shown to be worse, and the costs of each of them.
-
-    `apart` are the methods that share too few seeds with the best to be compared with it.
-    """
+    """The most accurate method, those that are not shown to be worse, and the costs of each of them."""
 
     best: str
     others: list[PairedComparison]  # the best less each of these
-    apart: list[str]
-    costs: pd.DataFrame  # a row a method, a column a cost
-
-    def cheapest(self, cost: str) -> str:
-        """The method with the least of a cost; of equals, the more accurate."""
-        return str(self.costs[cost].astype(float).idxmin())
+    unjudged: list[str]  # the methods that have too few seeds, or share too few with the best, to be compared with it
+    costs: pd.DataFrame  # a row a method, the more accurate first; a column a cost
 
 
 def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
@@ -54,9 +47,10 @@ def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
     best = str(order.index[0])
     against = judged.against(best, names)
     others = [pair for pair in against if not pair.differs]
-    apart = [str(name) for name in order.index[1:] if name not in {pair.second for pair in against}]
+    known = {FLOOR.name, best, *(pair.second for pair in against)}
     kept = [best, *(name for name in order.index if name in {pair.second for pair in others})]
-    return Unbeaten(best, others, apart, summary.loc[kept, [*COSTS]])
+    unjudged = [name for name in results.experiment.methods if name not in known]
+    return Unbeaten(best, others, unjudged, summary.loc[kept, [*COSTS]])
 
 
 def which_when(results: ExperimentRuns) -> None:
@@ -75,7 +69,7 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
     rows = []
     readable = tables.readable_summary(results.summary).set_index(results.summary["method"])
     for cost, title in COSTS.items():
-        name, column = found.cheapest(cost), tables.COLUMNS[cost].title
+        name, column = str(found.costs[cost].astype(float).idxmin()), tables.COLUMNS[cost].title
         rows.append((title, name, f"{column}: {readable.loc[name, column]} against {readable.loc[found.best, column]}"))
     if least := _with_few_texts(results):
         size, name = least
@@ -101,4 +95,4 @@ def _with_few_texts(results: ExperimentRuns) -> tuple[int, str] | None:
     return (least, led.best[least]) if led and (least := min(led.best)) != led.reference else None
 
 
-say: Any = template(TEMPLATES / "choice.md.jinja", {"titled": lambda name: shown(name).title}).module
+say: Any = template(TEMPLATES / "choice.md.jinja", {"titled": title_of}).module

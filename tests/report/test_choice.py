@@ -2,7 +2,7 @@
 
 import pytest
 from made_up import write_run
-from small import ADAPTER, FULL, GATED, HEAD, QUANTISED
+from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils.comparison.conclusions import judge_experiment
 from course_utils.comparison.tables import read_runs
@@ -46,6 +46,15 @@ def test_the_cheapest_of_those_that_are_not_shown_to_be_worse_is_chosen(runs_in,
     taken = table.set_index("What counts")["Take"]
     assert taken["Memory of the base model"] == "QLoRA" and taken["Time to train"] == "Full fine-tuning"
     assert "this experiment cannot choose between them" in text and "1,000 of them in training" in limits
+
+
+def test_a_method_with_too_few_seeds_is_named_and_none_is_recommended_before_it_is_finished(runs_in, shown):
+    experiment = load_experiment("smoke", {"seeds": 3, "precision": "fp32", "methods": [FULL, ADAPTER, MULTIPLIED]})
+    for config in experiment.configs():
+        if (config.method, config.seed) != (MULTIPLIED, 2):
+            write_run(config, {FULL: 0.6, ADAPTER: 0.8, MULTIPLIED: 0.95}[config.method])
+    choice.which_when(read_runs(experiment))
+    assert "too few seeds, it is not compared with HiRA" in shown[0] and "the method to take" not in shown[0]
 
 
 def test_with_too_few_seeds_nothing_is_recommended(runs_in, shown):
