@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from math import inf
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import Any
 
 from course_utils.comparison.across import Conclusions, conclude, disagreements, others
-from course_utils.comparison.baselines import shown
+from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, difference_in_points, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -28,7 +28,7 @@ def abstract(results: ExperimentRuns) -> str:
 
 
 def _filled(name: str, results: ExperimentRuns) -> str:
-    filters = {"titled": lambda name: shown(name).title, "in_points": difference_in_points}
+    filters: dict[str, Any] = {"titled": title_of, "in_points": difference_in_points}
     return one_line(template(TEMPLATES / name, filters).render(_facts(results)))
 
 
@@ -68,19 +68,15 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     }
 
 
-class Unconfirmed(NamedTuple):
-    """How many differences are shown here that another experiment judges too, and how many of them it does not show."""
+def unconfirmed(results: ExperimentRuns) -> list[tuple[Conclusions, int, int]]:
+    """The other experiments that do not show some of the differences that are shown here; head only is left out.
 
-    shown: int
-    missing: int
-
-
-def unconfirmed(results: ExperimentRuns) -> list[tuple[Conclusions, Unconfirmed]]:
-    """The other experiments that do not show some of the differences that are shown here; head only is left out."""
+    With each stand the number of these differences that it judges, and the number that it does not show.
+    """
     ours, found = conclude(results), []
     for other in others(results):
         unlike, alike = disagreements(ours, other)
         missing = sum(one.differs for one, _ in unlike)
         if missing:
-            found.append((other, Unconfirmed(missing + sum(one.differs for one, _ in alike), missing)))
+            found.append((other, missing + sum(one.differs for one, _ in alike), missing))
     return found

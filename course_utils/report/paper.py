@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_utils.comparison.baselines import BASELINES, shown
-from course_utils.comparison.conclusions import difference_in_points, judge_experiment
+import nbformat
+
+from course_utils.comparison.baselines import BASELINES
+from course_utils.comparison.conclusions import judge_experiment
 from course_utils.comparison.tables import evaluation_sets
 from course_utils.errors import CourseError
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -41,13 +42,11 @@ def build_paper(results: ExperimentRuns) -> Path:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".paper-") as name:
         scratch = Path(name)
         exhibits = read_exhibits(notebook, scratch)
-        filters = {"titled": lambda name: shown(name).title, "in_points": difference_in_points}
         facts = _facts(results, exhibits) | {"related_work": read_section(notebook, "Related work")}
-        text = template(TEMPLATES / "paper.md.jinja", filters).render(facts)
+        text = template(TEMPLATES / "paper.md.jinja").render(facts)
         blocks = parse_markdown(text)
         make_citations(blocks, "the paper")
-        front = {"finding": finding(results), "abstract": abstract(results)}
-        document = with_front([*blocks, *references()], settings, front)
+        document = with_front([*blocks, *references()], settings, {"abstract": abstract(results)})
         return set_pdf(document, settings, scratch, "paper", "paper.typ").replace(folder / "paper.pdf")
 
 
@@ -66,29 +65,27 @@ def read_exhibits(notebook: Path, scratch: Path) -> dict[str, dict[str, list[str
     The pictures go into `scratch`.
     """
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    outputs = [output for cell in _cells(notebook) for output in cell.get("outputs", [])]
+    cells = nbformat.read(notebook, as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
     for number, output in enumerate(outputs):
         course, data = output.get("metadata", {}).get("course", {}), output.get("data", {})
         of_exhibit = found[course.get("shown_by", "").rpartition(".")[2]]
         match course.get("kind"):
             case "figure":
                 image = f"figure-{number}.svg"
-                (scratch / image).write_text("".join(data["image/svg+xml"]), encoding="utf-8")
+                (scratch / image).write_text(data["image/svg+xml"], encoding="utf-8")
                 of_exhibit["figure"].append(f"![{escape_markdown(course['alt'])}]({image})\n\n{course['caption']}")
             case "table":
-                of_exhibit["table"].append(f"{''.join(data['text/markdown'])}\n\n{course['caption']}")
+                of_exhibit["table"].append(f"{data['text/markdown']}\n\n{course['caption']}")
             case "sentences":
-                of_exhibit["text"].append("".join(data["text/markdown"]))
+                of_exhibit["text"].append(data["text/markdown"])
     return found
-
-
-def _cells(notebook: Path) -> list[dict[str, Any]]:
-    return json.loads(notebook.read_text("utf-8"))["cells"]
 
 
 def read_section(notebook: Path, title: str) -> str:
     """What stands below the heading `title`, in the cell of a notebook that begins with it; nothing where none does."""
-    sources = ("".join(cell["source"]).partition("\n") for cell in _cells(notebook) if cell["cell_type"] == "markdown")
+    cells = nbformat.read(notebook, as_version=4).cells
+    sources = (cell.source.partition("\n") for cell in cells if cell.cell_type == "markdown")
     return next((below for heading, _, below in sources if heading == f"## {title}"), "")
 
 

@@ -112,6 +112,16 @@ def test_numbers_of_runs_that_learned_nothing_mean_nothing(made, seeds):
     assert 120 <= len(paragraph.split()) <= 180
 
 
+def test_without_an_adapter_method_the_others_are_reported(runs_in):
+    experiment = load_experiment("smoke", {"seeds": 3, "precision": "fp32", "methods": [HEAD, FULL]})
+    for config in experiment.configs():
+        write_run(config, CLEAR[config.method])
+    sentence, paragraph = said(experiment)
+    assert "has no adapter method" in sentence and "full fine-tuning classifies 95.0% of 200 test texts" in sentence
+    assert paragraph.startswith("Head only and full fine-tuning are judged on")
+    assert "Head only classifies 70.0% (95% interval " in paragraph
+
+
 def test_no_run_no_finding(runs_in):
     sentence, paragraph = said(load_experiment("smoke"))
     assert sentence == "No adapter method of experiment `smoke` has a finished run: nothing was found."

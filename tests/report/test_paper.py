@@ -10,6 +10,7 @@ from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.report import paper
+from course_utils.report.chapters import elements
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="100" height="60"><rect width="40" height="40"/></svg>'
 
@@ -17,14 +18,15 @@ SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="100" height="60"><rect wid
 def cell(call, *outputs):
     by = {"shown_by": f"course_utils.report.{call}"}
     shown = [{"output_type": "display_data", "data": data, "metadata": {"course": by | of}} for data, of in outputs]
-    return {"cell_type": "code", "source": [f"{call}(results)\n"], "outputs": shown}
+    source = [f"{call}(results)\n"]
+    return {"cell_type": "code", "metadata": {}, "execution_count": 1, "source": source, "outputs": shown}
 
 
-@pytest.fixture
-def results(runs_in, tmp_path, monkeypatch):
-    """Three seeds of three methods, and an executed chapter that shows a table, a figure and a sentence."""
+@pytest.fixture(params=[[HEAD, FULL, ADAPTER]])
+def results(runs_in, tmp_path, monkeypatch, request):
+    """Three seeds of three methods, and an executed chapter that shows a table, a figure and two sentences."""
     monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
-    experiment = load_experiment("smoke", {"seeds": 3, "precision": "fp32", "methods": [HEAD, FULL, ADAPTER]})
+    experiment = load_experiment("smoke", {"seeds": 3, "precision": "fp32", "methods": request.param})
     for config in experiment.configs():
         write_run(config, 0.8, validated=True)
     results = read_runs(experiment)
@@ -34,8 +36,8 @@ def results(runs_in, tmp_path, monkeypatch):
     figure = {"image/svg+xml": [SVG]}
     caption = {"kind": "caption"}
     cells = [
-        {"cell_type": "markdown", "source": ["exhibits.accuracies(results) in prose"]},
-        {"cell_type": "markdown", "source": ["## Related work\n", "\n", "Others compare too.\n"]},
+        {"cell_type": "markdown", "metadata": {}, "source": ["exhibits.accuracies(results) in prose"]},
+        {"cell_type": "markdown", "metadata": {}, "source": ["## Related work\n", "\n", "Others compare too.\n"]},
         cell(
             "exhibits.accuracies",
             (table, {"kind": "table", "caption": "Accuracies."}),
@@ -43,10 +45,12 @@ def results(runs_in, tmp_path, monkeypatch):
             (figure, {"kind": "figure", "caption": "Intervals.", "alt": "a square"}),
         ),
         cell("exhibits.conclusions", ({"text/markdown": ["Nothing differs."]}, {"kind": "sentences"})),
+        cell("choice.which_when", ({"text/markdown": ["Nobody knows."]}, {"kind": "sentences"})),
     ]
     folder = tmp_path / "reports" / experiment.name / "notebooks"
     folder.mkdir(parents=True)
-    (folder / f"{paper.CHAPTER}.ipynb").write_text(json.dumps({"cells": cells}))
+    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+    (folder / f"{paper.CHAPTER}.ipynb").write_text(json.dumps(notebook))
     return results
 
 
@@ -55,11 +59,28 @@ def test_exhibits_are_read_from_the_executed_chapter(results, tmp_path):
     assert {name: [*kinds] for name, kinds in found.items()} == {
         "accuracies": ["table", "figure"],
         "conclusions": ["text"],
+        "which_when": ["text"],
     }
     chapter = paper._notebook(results.experiment)
     assert paper.read_section(chapter, "Related work").strip() == "Others compare too."
     assert paper.read_section(chapter, "Unrelated work") == ""
     assert next(tmp_path.glob("figure-*.svg")).read_text() == SVG and "![a square]" in found["accuracies"]["figure"][0]
+
+
+@pytest.mark.parametrize("results", [[HEAD, FULL], [ADAPTER]], indirect=True)
+def test_the_words_fit_any_methods_and_are_said_once(results, monkeypatch):
+    said = []
+
+    def set_pdf(document, settings, scratch, *_):
+        said.extend(word["c"] for word in elements(json.loads(document)["blocks"], "Str"))
+        (scratch / "paper.pdf").touch()
+        return scratch / "paper.pdf"
+
+    monkeypatch.setattr(paper, "set_pdf", set_pdf)
+    paper.build_paper(results)
+    text = " ".join(said)
+    assert text.count("Nobody knows.") == 1  # in the discussion, and not among the limitations
+    assert ("thin factors" in text) == ("second kind" in text) == (ADAPTER in results.experiment.methods)
 
 
 @pytest.mark.slow
