@@ -298,12 +298,10 @@ def report(
         print(f"The records of the runs are in {publish_records(results)}.")
     write_crate(results)
     if figure:
+        from course_utils.report.display import drawn
         from course_utils.report.exhibits import accuracy_figure
-        from course_utils.report.fonts import fit
 
-        drawn = accuracy_figure(results)
-        fit(drawn)
-        drawn.savefig(figure, metadata={"Date": None})
+        figure.write_bytes(drawn(accuracy_figure(results), figure.suffix[1:]))
 
 
 @app.command()

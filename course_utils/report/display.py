@@ -15,7 +15,7 @@ import re
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 UNDATED = {"Date": None, "Creator": None}
-Format = str | Callable[[Any], str]
 
 
 def show_figure(figure: Figure, caption: str, alt: str) -> None:
@@ -43,14 +42,8 @@ def show_figure(figure: Figure, caption: str, alt: str) -> None:
 
     if not caption.strip() or not alt.strip():
         raise CourseError("a figure needs a caption and an alt text: show_figure(figure, caption, alt)")
-    fit(figure)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # the axes get some of their labels while they are drawn
-        svg = drawn(figure, "svg", metadata=UNDATED)
+    svg = drawn(figure, "svg")
     written = "".join(text.get_text() for text in figure.findobj(Text))
-    if fit(figure):
-        svg = drawn(figure, "svg", metadata=UNDATED)
-    png = drawn(figure, "png", dpi=144)
     plt.close(figure)
     image = base64.b64encode(svg).decode()
     alt = one_line(alt)
@@ -59,10 +52,8 @@ def show_figure(figure: Figure, caption: str, alt: str) -> None:
             # JupyterLab prefers HTML, and gives a vector figure its alt text only there.
             "text/html": f'<img src="data:image/svg+xml;base64,{image}" alt="{html.escape(alt)}">',
             "image/svg+xml": svg.decode(),
-            "image/png": base64.b64encode(png).decode(),
             "text/plain": alt,
         },
-        {"image/png": {"alt": alt}},
         kind="figure",
         caption=one_line(caption),
         alt=alt,
@@ -72,10 +63,10 @@ def show_figure(figure: Figure, caption: str, alt: str) -> None:
         show_markdown(escape_markdown(said))
 
 
-def show_table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | None = None) -> None:
+def show_table(frame: pd.DataFrame, caption: str, formats: Mapping[str, str] | None = None) -> None:
     """Show a pandas frame as a table under its caption, numbers to the right.
 
-    `formats` maps a column to a format string ("{:.1%}") or a function; otherwise whole numbers get
+    `formats` maps a column to a format string ("{:.1%}"); otherwise whole numbers get
     thousands separators and others three decimals. Whatever a cell holds is shown as plain text. An
     index that is more than row numbers becomes the first column. Raises CourseError when the
     caption is empty or a format names no column.
@@ -126,10 +117,10 @@ def show_document(text: str) -> None:
     _display({"text/markdown": text, "text/plain": text}, kind="document")
 
 
-def _display(data: dict[str, str], metadata: dict[str, Any] | None = None, **course: str) -> None:
+def _display(data: dict[str, str], **course: str) -> None:
     from IPython.display import display
 
-    display(data, raw=True, metadata={**(metadata or {}), "course": course | {"shown_by": _shown_by()}})
+    display(data, raw=True, metadata={"course": course | {"shown_by": _shown_by()}})
 
 
 def _shown_by() -> str:
@@ -148,18 +139,25 @@ def _show_caption(what: str, caption: str) -> None:
     _display({"text/markdown": f"**{what}.** {caption}", "text/plain": caption}, kind="caption")
 
 
-def drawn(figure: Figure, kind: str, **options: Any) -> bytes:
-    """`figure` as a file of this `kind`, svg or png, the same bytes at every drawing."""
+def drawn(figure: Figure, kind: str) -> bytes:
+    """`figure` as a file of this `kind`, svg or png, in fonts that have its characters: the same bytes every time."""
     import matplotlib
 
-    buffer = io.BytesIO()
-    # Without a fixed salt the identifiers inside an SVG differ at every drawing.
-    with matplotlib.rc_context({"svg.hashsalt": "course", "svg.fonttype": "path"}):
+    def save() -> bytes:
+        buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, bbox_inches="tight", **options)
-    return buffer.getvalue()
+        return buffer.getvalue()
+
+    options: dict[str, Any] = {"metadata": UNDATED} if kind == "svg" else {"dpi": 144}
+    fit(figure)
+    # Without a fixed salt the identifiers inside an SVG differ at every drawing.
+    with matplotlib.rc_context({"svg.hashsalt": "course", "svg.fonttype": "path"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # show_figure says which characters no font has
+        saved = save()
+        return save() if fit(figure) else saved  # the axes get some of their labels while they are drawn
 
 
-def _formatted(value: Any, form: Format | None) -> str:
+def _formatted(value: Any, form: str | None) -> str:
     import pandas as pd
 
     if pd.api.types.is_scalar(value) and pd.isna(value):
@@ -167,7 +165,7 @@ def _formatted(value: Any, form: Format | None) -> str:
     if form is None:
         numeric = isinstance(value, numbers.Real) and not isinstance(value, bool)
         form = "{}" if not numeric else "{:,}" if isinstance(value, numbers.Integral) else "{:.3f}"
-    return one_line(form.format(value) if isinstance(form, str) else form(value))
+    return one_line(form.format(value))
 
 
 def _markdown_table(header: list[str], rows: list[list[str]], right: list[bool]) -> str:

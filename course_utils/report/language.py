@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from course_utils.comparison.baselines import title_of
 from course_utils.comparison.language import (
     as_markdown,
     base_interval,
@@ -20,8 +21,7 @@ from course_utils.comparison.learning_rates import search_sentences, search_tria
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import METHODS
 from course_utils.report import plots
-from course_utils.report.display import UNDATED, drawn
-from course_utils.report.fonts import fit
+from course_utils.report.display import drawn
 from course_utils.text import escape_markdown
 
 FIGURE = "bits.svg"
@@ -61,8 +61,7 @@ def _figure(results: ExperimentRuns, folder: Path) -> str:
     found = {name: interval_of(shares) for name, shares in bits_of_runs(results).items()}
     table = pd.DataFrame({"method": name, **vars(interval)} for name, interval in found.items())
     figure = plots.intervals(table, "Bits per byte by method", "bits per byte; fewer are better", base.estimate)
-    fit(figure)
-    (folder / FIGURE).write_bytes(drawn(figure, "svg", metadata=UNDATED))
+    (folder / FIGURE).write_bytes(drawn(figure, "svg"))
     plots.plt.close(figure)
     listed = "; ".join(f"{METHODS[name].title} {own.estimate:.3f}" for name, own in found.items())
     caption = "Bits per byte on the test set, with 95% intervals. The dashed line is the base model before training."
@@ -79,11 +78,7 @@ def _search(results: ExperimentRuns) -> str:
         f"{trial.learning_rate:g}: {trial.bits_per_byte:.4f}{' (best)' if trial.best else ''}"
         for trial in trials.itertuples()
     ]
-    rows = [
-        [METHODS[name].title, "; ".join(trials.loc[trials["method"] == name, "shown"])]
-        for name in METHODS
-        if name in set(trials["method"])
-    ]
-    table = pd.DataFrame(rows, columns=["Method", "Rate: bits per byte"])
+    by_method = trials.groupby("method")["shown"].agg("; ".join).reindex(METHODS).dropna()
+    table = by_method.rename(index=title_of).rename_axis("Method").reset_index(name="Rate: bits per byte")
     caption = "What a run at each learning rate reached on the validation texts, which alone choose the rate."
     return "\n\n".join([heading, _table(table, caption), " ".join(search_sentences(trials, results.experiment))])

@@ -17,7 +17,7 @@ def said_in(folder, name="06_comparison.ipynb"):
     """Caption, table and sentence of an executed chapter, and its figures by their hash; not how long it took."""
     cells = [cell for cell in nbformat.read(folder / "notebooks" / name, as_version=4).cells if "outputs" in cell]
     shown = [output.data for cell in cells for output in cell.outputs if "data" in output]
-    said = [data.get("text/markdown") or hash_of(data.get("image/png", "")) for data in shown]
+    said = [data.get("text/markdown") or hash_of(data.get("image/svg+xml", "")) for data in shown]
     return [words for words in said if "Nothing is trained in this chapter" not in words]
 
 
