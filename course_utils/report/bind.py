@@ -108,20 +108,28 @@ def read_settings() -> dict[str, Any]:
         settings: dict[str, Any] = {name: str(found[name]) for name in names} | {"paper": found.get("paper", False)}
         if not isinstance(settings["paper"], bool):
             raise CourseError(f"reports/report.toml: paper is {settings['paper']!r}; write paper = true or false")
-        if settings["date"] != "today":
-            day = datetime.date.fromisoformat(settings["date"])
-        elif epoch := os.environ.get("SOURCE_DATE_EPOCH"):
-            day = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date()
-        else:
-            day = datetime.date.today()
+        day = _today() if settings["date"] == "today" else datetime.date.fromisoformat(settings["date"])
     except FileNotFoundError:
         raise CourseError("reports/report.toml is missing; restore it: git checkout reports/report.toml") from None
     except KeyError as error:
         name = error.args[0]
         raise CourseError(f'reports/report.toml lacks {name}; add the line {name} = ""') from None
-    except ValueError as error:
+    except tomllib.TOMLDecodeError as error:
+        raise CourseError(f'reports/report.toml: {error}; write a setting as name = "value"') from None
+    except ValueError as error:  # of the date
         raise CourseError(f'reports/report.toml: {error}; write a date as "today" or "2026-01-31"') from None
     return settings | {"date": day}
+
+
+def _today() -> datetime.date:
+    """The day of SOURCE_DATE_EPOCH where that is set."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return datetime.date.today()
+    try:
+        return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date()
+    except (ValueError, OverflowError, OSError):
+        raise CourseError(f"SOURCE_DATE_EPOCH is {epoch!r}; set it to the seconds since 1970, or unset it") from None
 
 
 def _origins(chapters: dict[str, list[Any]], experiment: Experiment) -> list[dict]:

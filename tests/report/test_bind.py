@@ -294,6 +294,14 @@ def test_same_notebooks_give_the_same_bytes(reports, monkeypatch):
     assert [path.read_bytes() for path in bind_in(monkeypatch, reports)] == first
 
 
+def test_a_table_without_columns_leaves_its_caption(reports, monkeypatch):
+    empty = {"text/markdown": display._markdown_table([], [], []), "text/plain": ""}
+    course = {"kind": "table", "caption": "Of nothing.", "shown_by": ""}
+    write(reports, "05_hira", HIRA, ran("x", new_output("display_data", empty, metadata={"course": course})))
+    html, _ = bind_in(monkeypatch, reports)
+    assert "Of nothing." in html.read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
@@ -339,4 +347,11 @@ def test_settings(tmp_path, monkeypatch):
         bind.read_settings()
     settings.write_text('title="T"\nsubtitle=""\nauthor=""\ncourse=""\ndate="31.1.2026"')
     with pytest.raises(CourseError, match="2026-01-31"):
+        bind.read_settings()
+    settings.write_text(settings.read_text().replace("31.1.2026", "today"))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "soon")
+    with pytest.raises(CourseError, match="SOURCE_DATE_EPOCH is 'soon'; set it to the seconds"):
+        bind.read_settings()
+    settings.write_text("title = Four ways")
+    with pytest.raises(CourseError, match='write a setting as name = "value"'):
         bind.read_settings()

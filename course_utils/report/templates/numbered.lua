@@ -90,7 +90,7 @@ local function Div(div)
   local caption = { table.unpack(div.content, 2) }
   if div.classes:includes "figure" then
     return spanning(div, pandoc.Figure(div.content[1], numbered("Figure", caption)))
-  elseif div.classes:includes "table" then
+  elseif div.classes:includes "table" and div.content[1].t == "Table" then -- without columns there is none
     div.content[1].caption = { long = caption }
     return spanning(div, div.content[1])
   elseif typst and div.classes:includes "document" then
