@@ -118,7 +118,7 @@ def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
                 "First": METHODS[pair.first].title,
                 "Second": METHODS[pair.second].title,
                 "First less second": signed(pair.difference),
-                "p (Holm)": f"{pair.p_holm:.3f}",
+                "p (Holm)": "< 0.001" if pair.p_holm < 0.001 else f"{pair.p_holm:.3f}",
                 "Verdict": "different" if pair.differs else "equivalent" if pair.equivalent else "open",
             }
             for pair in pairs
