@@ -15,7 +15,7 @@ from course_utils.inputs import sources
 from course_utils.inputs.bases import Base
 from course_utils.inputs.splits import load_data
 from course_utils.methods import METHODS
-from course_utils.report.chapters import bibliography_keys
+from course_utils.report.chapters import papers
 from course_utils.tasks.classification import METRICS, Classification
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def test_the_recipe_for_a_method(tiny_base, tmp_path, monkeypatch):
 
     method = METHODS["rslora"]
     settings = method.Settings(learning_rate=1e-3, rank=4)
-    assert method.citation in bibliography_keys()
+    assert method.citation in papers()
     ids = torch.tensor([[2, 6, 7, 3]])
     plain = method.load_base(tiny_base, SENTIMENT, "fp32", settings)
     SENTIMENT.initialise_head(plain, seed=0)

@@ -89,12 +89,7 @@ def parse_markdown(text: str) -> list[dict]:
 def cited_keys(notebook: NotebookNode) -> list[str]:
     """Keys of references.bib that a notebook cites, each once, in reading order."""
     text = "\n".join(cell.source for cell in notebook.cells)
-    return [key for key in dict.fromkeys(re.findall(r"@([a-z]\w*)", text)) if key in bibliography_keys()]
-
-
-def bibliography_keys() -> list[str]:
-    """Keys of references.bib, in its order."""
-    return re.findall(r"^@\w+\{([^,\s]+)", BIBLIOGRAPHY.read_text("utf-8"), re.M)
+    return [key for key in dict.fromkeys(re.findall(r"@([a-z]\w*)", text)) if key in papers()]
 
 
 class Paper(NamedTuple):
@@ -167,10 +162,8 @@ def show_references(name: str) -> None:
     nocite = "---\nnocite: '" + ", ".join(f"@{key}" for key in keys) + "'\n---\n"
     options = ["--citeproc", f"--bibliography={BIBLIOGRAPHY.name}", "--wrap=none"]
     folder = str(BIBLIOGRAPHY.parent)  # in LC_ALL=C pandoc reads no path with letters beyond ASCII
-    listed = pypandoc.convert_text(nocite, "gfm", format="markdown", extra_args=options, cworkdir=folder)
-    listed = re.sub(r"</?span[^>]*>", "", listed)
-    entries = re.findall(r'<div id="ref-\w+"[^>]*>\s*(.*?)\s*</div>', listed, re.S)
-    show_markdown("\n".join(f"- {entry}" for entry in entries))
+    listed = pypandoc.convert_text(nocite, "gfm-raw_html", format="markdown", extra_args=options, cworkdir=folder)
+    show_markdown("\n".join(f"- {entry}" for entry in listed.strip().split("\n\n")))
 
 
 def elements(node: Any, kind: str) -> Iterator[dict]:
@@ -269,8 +262,7 @@ def _shown(name: str, output: NotebookNode, cell: NotebookNode) -> str:
         return ""
     if any(kind.startswith("image/") for kind in data):
         raise CourseError(f"{name} shows a picture without alt text; use show_figure(figure, caption, alt)")
-    for kind in ("text/markdown", "text/latex"):
-        if kind in data:
-            return data[kind]
+    if "text/markdown" in data:
+        return data["text/markdown"]
     text = data.get("text/plain", "")
     return "" if text.startswith("<IPython.core.display.") else _printed(text)

@@ -19,9 +19,9 @@ from course_utils.report.chapters import (
     BIBLIOGRAPHY,
     LEFT_OUT,
     TEMPLATES,
-    bibliography_keys,
     cited_keys,
     make_citations,
+    papers,
     parse_markdown,
 )
 
@@ -207,5 +207,5 @@ def test_everything_in_the_bibliography_is_cited():
     written = [path for kind in ("*.py", "*.jinja") for path in (PROJECT / "course_utils").rglob(kind)]
     in_package = "\n".join(path.read_text("utf-8") for path in written)
     in_cards = {method.citation for method in METHODS.values()}
-    idle = [key for key in bibliography_keys() if key not in in_chapters | in_cards and key not in in_package]
+    idle = [key for key in papers() if key not in in_chapters | in_cards and key not in in_package]
     assert not idle, f"references.bib: nothing cites {', '.join(idle)}"
