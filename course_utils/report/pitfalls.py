@@ -184,7 +184,7 @@ def head_trial(
 
 def as_trials(method: str, rates: Iterable[float], metrics: list[dict[str, float]]) -> pd.DataFrame:
     """Trials of a search, one row per rate, as `search_sentences` reads them; `metrics` are of validation texts."""
-    trials = pd.DataFrame(metrics).assign(method=method, learning_rate=list(rates), fingerprint="")
+    trials = pd.DataFrame(metrics).assign(method=method, learning_rate=list(rates))
     return trials.assign(best=trials.nll == trials.nll.min())
 
 

@@ -127,12 +127,11 @@ def spectra(values: dict[str, np.ndarray], title: str) -> Figure:
     return figure
 
 
-def layer_bars(values: pd.Series, title: str, ylabel: str, color: str, ceiling: float | None = None) -> Figure:
-    """One bar per layer; `ceiling` draws the value that a layer could have had."""
+def layer_bars(values: pd.Series, title: str, ylabel: str, color: str, ceiling: float) -> Figure:
+    """One bar per layer; a dashed line at `ceiling`, a value to compare them with."""
     figure, axis = _figure(title=title, xlabel="layer", ylabel=ylabel)
     axis.bar(values.index.astype(str), values, color=color)
-    if ceiling is not None:
-        axis.axhline(ceiling, color="black", lw=1, ls="--")
+    axis.axhline(ceiling, color="black", lw=1, ls="--")
     axis.tick_params(axis="x", rotation=45)
     axis.grid(axis="x", visible=False)
     return figure
