@@ -292,7 +292,9 @@ def head_rates(results: ExperimentRuns) -> None:
         return
     own, found, rates = {}, {}, set()
     for method in series:
-        apart, usual = _tried_and_usual(method)
+        of_studies = _rate_by_study(method)
+        usual = of_studies.pop(method.beside)
+        apart = next(iter(of_studies.values()))
         found[method.method] = less(method.correct[apart], method.correct[usual])
         own[method.method] = usual
         rates.add(apart)

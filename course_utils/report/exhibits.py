@@ -78,7 +78,7 @@ def learning_rates(results: ExperimentRuns) -> None:
         show_markdown(say.learning_rates_text(results.experiment.profile.found_by))
         return
     best = trials[trials["best"]].eval("per_cent = 100 * accuracy")
-    figure = plots.search_curves(trials, say.learning_ratestitle_of(best["learning_rate"]))
+    figure = plots.search_curves(trials, say.learning_rates_title(best["learning_rate"]))
     show_figure(figure, say.learning_rates_figure(results.experiment.profile.search), say.learning_rates_alt(best))
     table = search_table(trials).rename(index=title_of).rename_axis("Method").reset_index()
     shown = table.rename(columns={"rate": "Best rate", "below": "Next lower", "at": "Best", "above": "Next higher"})
@@ -98,7 +98,7 @@ def accuracies(results: ExperimentRuns) -> None:
     ours = tables.accuracy_in_per_cent(summary)
     show_figure(accuracy_figure(results), say.accuracies_figure(data, CEILING.title), say.accuracies_alt(ours))
     best = ours.loc[ours["estimate"].idxmax()]
-    figure = plots.accuracy_by_seconds(ours, say.secondstitle_of(best))
+    figure = plots.accuracy_by_seconds(ours, say.seconds_title(best))
     show_figure(figure, say.seconds_figure(), say.seconds_alt(ours[ours["train_seconds"] > 0]))
     confusions(results)
 
@@ -114,7 +114,7 @@ def confusions(results: ExperimentRuns) -> None:
     facts = {"best": title_of(best), "true": names[true], "said": names[said], "share": wrong.max()}
     if len(names) <= MOST_CLASSES_SHOWN:
         figure = plots.confusion_map(
-            shares.set_axis(names, axis=0).set_axis(names, axis=1), say.confusionstitle_of(facts)
+            shares.set_axis(names, axis=0).set_axis(names, axis=1), say.confusions_title(facts)
         )
         show_figure(figure, say.confusions_figure(facts), say.confusions_alt(facts))
     show_markdown(say.confusions_text(facts))
@@ -225,7 +225,7 @@ def other_domains(results: ExperimentRuns) -> None:
     drop = (wide.iloc[:, :1].to_numpy() - wide.iloc[:, 1:]).mean()
     if drop.empty:
         return
-    figure = plots.accuracy_by_set(by_set, say.other_domainstitle_of(drop))
+    figure = plots.accuracy_by_set(by_set, say.other_domains_title(drop))
     show_figure(figure, say.other_domains_figure(), say.other_domains_alt(drop))
     show_markdown(say.other_domains_text(drop))
     if domains := read_domains(results):
@@ -282,7 +282,7 @@ def lengths(results: ExperimentRuns) -> None:
         return
     table = found.accuracy.assign(series=found.accuracy["method"].map(title_of))
     table["value"] = [f"{own.low:,} to {own.high:,}" for own in found.quarters.loc[table["quarter"]].itertuples()]
-    figure = plots.accuracy_by_factor(table, say.lengthstitle_of(found), "tokens of a text before it is cut")
+    figure = plots.accuracy_by_factor(table, say.lengths_title(found), "tokens of a text before it is cut")
     kept = kept_of_longer(config.truncation, results.runs[0].result.data.pairs)
     by_method = {name: rows.set_index("value")["estimate"] for name, rows in table.groupby("series", sort=False)}
     show_figure(figure, say.lengths_figure(found.quarters, config.max_length, kept), say.lengths_alt(by_method))
@@ -298,7 +298,7 @@ def human_ceiling(results: ExperimentRuns) -> None:
     judged_as = agreement.judged_as(results)
     table = agreement.accuracy_by_rating(results.predictions, sentences, judged_as)
     person = table[table["method"] == agreement.HUMAN].set_index("rating")["accuracy"]
-    figure = plots.accuracy_by_rating(table, say.human_ceilingtitle_of(person))
+    figure = plots.accuracy_by_rating(table, say.human_ceiling_title(person))
     show_figure(figure, say.human_ceiling_figure(), say.human_ceiling_alt(person))
     show_markdown(say.human_ceiling_text(person, agreement.human_ceiling(sentences, judged_as)))
 
