@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from course_utils.code_identity import code_of, keeps_old_runs, summary
 from course_utils.host import number_in
 from course_utils.paths import PROJECT
+
+if TYPE_CHECKING:
+    from course_utils.config import RunConfig
 
 
 def code_digest() -> str:
@@ -17,10 +21,10 @@ def code_digest() -> str:
     return content(*(path for path in sorted((PROJECT / "course_utils").rglob("*")) if path.suffix in suffixes))
 
 
-def training_code(record: Path, method: str) -> str:
-    """Hash of the code that a run of `method` depends on: today's, or, where old runs are kept, that of its record."""
+def training_code(record: Path, config: RunConfig) -> str:
+    """Hash of the code that the run of `config` depends on: today's, or, where old runs are kept, its `record`'s."""
     kept = keeps_old_runs() and record.is_file()
-    return summary(json.loads(record.read_bytes()).get("code", {}) if kept else code_of(method))
+    return summary(json.loads(record.read_bytes()).get("code", {}) if kept else code_of(config.method, config.task))
 
 
 def content(*files: Path) -> str:
