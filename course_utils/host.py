@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from itertools import product
+from itertools import product, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
+NAME_OF_GPU = re.compile(r"\d+|(GPU|MIG)-.+")  # its number or its id; -1 and other words mean none
 MEMORY_LIMIT = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # controller → file, in versions 2 and 1
 
 
@@ -132,7 +133,9 @@ def visible_gpus() -> tuple[str, ...]:
         return ()
     found = tuple(str(number) for number, _ in enumerate(listed.stdout.splitlines())) if not listed.returncode else ()
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return found if chosen is None else tuple(name for name in chosen.split(",") if found and name.strip())
+    if chosen is None or not found:
+        return found
+    return tuple(takewhile(NAME_OF_GPU.fullmatch, map(str.strip, chosen.split(","))))  # as CUDA reads it
 
 
 def has_gpu() -> bool:
