@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +18,7 @@ from course_utils.errors import CourseError, explained
 from course_utils.inputs.embedded import ENCODER, MODEL, embedded_model
 from course_utils.inputs.embedded_decoder import BUNDLE as DECODER
 from course_utils.inputs.embedded_decoder import FOLDER, embedded_decoder
-from course_utils.inputs.facts import Facts
+from course_utils.inputs.facts import Facts, commit_on_hub
 from course_utils.paths import PROJECT, find_folder, is_lfs_pointer, sha256_of
 from course_utils.text import code_span, hash_of
 
@@ -135,7 +135,13 @@ class Base:
     @cached_property
     def revision(self) -> str | None:
         """The commit of a model of the hub."""
-        return None if self.is_local else PINNED_REVISIONS.get(self.name) or _commit(self.name)
+        if self.is_local:
+            return None
+        if pinned := PINNED_REVISIONS.get(self.name):
+            return pinned
+        remedy = "check its name and the network, or type -p base_model=embedded"
+        with explained(f"base_model={self.name} could not be found on the hub", remedy):
+            return commit_on_hub(self.name)
 
     @property
     def facts(self) -> Facts:
@@ -157,9 +163,10 @@ class Base:
             return USUAL_SHAPE
         folder = Path(self.location)
         numbers = sum(_numbers_in(file) for file in folder.glob("*.safetensors"))
-        known = json.loads((folder / "config.json").read_text("utf-8"))
-        sizes = (next((known[name] for name in names if name in known), None) for names in SIZES)
-        width, layers, heads = (size or usual for size, usual in zip(sizes, USUAL_SHAPE[1:], strict=True))
+        with explained(f"base_model={self.name}: config.json cannot be read", "fetch or save the model again"):
+            known = json.loads((folder / "config.json").read_text("utf-8"))
+            sizes = (next((int(known[name]) for name in names if known.get(name)), None) for names in SIZES)
+            width, layers, heads = (size or usual for size, usual in zip(sizes, USUAL_SHAPE[1:], strict=True))
         return Shape(numbers or USUAL_SHAPE.parameters, width, layers, heads)
 
     def fingerprint(self) -> str:
@@ -269,8 +276,8 @@ def _transformer_in(folder: Path, name: str) -> Path:
     """
     if os.path.isfile(folder / "modules.json"):
         with explained(f"base_model={name}: modules.json cannot be read", "save the model again"):
-            first = json.loads((folder / "modules.json").read_text("utf-8"))[0]["path"]
-        folder = folder / first if os.path.isfile(folder / first / "config.json") else folder
+            first = folder / json.loads((folder / "modules.json").read_text("utf-8"))[0]["path"]
+        folder = first if os.path.isfile(first / "config.json") else folder
     weights = [*folder.glob("*.safetensors")]
     if not os.path.isfile(folder / "config.json") or not weights:
         pickles = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")]
@@ -285,7 +292,8 @@ def _transformer_in(folder: Path, name: str) -> Path:
     if index.is_file():
         with explained(f"base_model={name}: {index.name} cannot be read", "fetch or save the model again"):
             shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-        if lacking := sorted(shard for shard in shards if not (folder / shard).is_file()):
+            lacking = sorted(shard for shard in shards if not (folder / shard).is_file())
+        if lacking:
             raise CourseError(f"base_model={name}: {', '.join(lacking)} is missing; fetch or save the model again")
     for file in weights:
         with explained(f"base_model={name}: {file} cannot be read", "make it a file that you may read", OSError):
@@ -300,22 +308,13 @@ def _transformer_in(folder: Path, name: str) -> Path:
 
 def _numbers_in(file: Path) -> int:
     """How many numbers the tensors of a safetensors file hold; 0 where it is none."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with file.open("rb") as content:
-            header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
-        return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
+        with safe_open(file, "numpy") as tensors:
+            return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118  no mapping
+    except (OSError, SafetensorError):
         return 0  # what is wrong with it is said where it is loaded
-
-
-@cache
-def _commit(name: str) -> str:
-    """The commit of the hub's model `name` now, or without the hub the one fetched last; asked for once per process."""
-    from huggingface_hub import HfApi
-
-    remedy = "check its name and the network, or type -p base_model=embedded"
-    with explained(f"base_model={name} could not be found on the hub", remedy):
-        return HfApi().resolve_revision(name).resolved
 
 
 def base_of(model: nn.Module) -> Base:

@@ -6,14 +6,13 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_utils.errors import CourseError, explained
 from course_utils.inputs.columns import NO_COLUMNS, Columns, Texts, examples
 from course_utils.inputs.embedded import SENTENCES, embedded_sentences
-from course_utils.inputs.facts import Facts
+from course_utils.inputs.facts import Facts, commit_on_hub
 from course_utils.inputs.tables import READERS, files_of, from_dataset, read_table
 from course_utils.paths import PROJECT, find_path
 from course_utils.text import and_joined, code_span, plain_title
@@ -158,7 +157,7 @@ class Hub(Source):
             f" {setting}=embedded"
         )
         with explained(f"{setting}={self.name}: it could not be loaded from the hub", remedy):
-            commit = _commit(self.path, self.revision)
+            commit = commit_on_hub(self.path, "dataset", self.revision)
             # Without the prefix, a folder of that name would be read instead.
             try:
                 builder = datasets.load_dataset_builder(f"hf://datasets/{self.path}", self.part, revision=commit)
@@ -192,14 +191,6 @@ class Hub(Source):
             return None
         columns = replace(self.columns, class_names=())
         return Files(str(PROJECT / self.copy), self.title, self.facts, columns=columns)
-
-
-@cache
-def _commit(path: str, revision: str | None) -> str:
-    """The commit of the hub's data set `path`, or without the hub the commit that was fetched last."""
-    from huggingface_hub import HfApi
-
-    return HfApi().resolve_revision(path, repo_type="dataset", revision=revision).resolved
 
 
 # ---------------------------------------------------------------- the reader's own

@@ -75,6 +75,6 @@ def test_a_missing_hub_is_one_sentence(monkeypatch):
     def unreachable(*_, **__):
         raise ConnectionError("many lines")
 
-    monkeypatch.setattr(sources, "_commit", unreachable)
+    monkeypatch.setattr(sources, "commit_on_hub", unreachable)
     with pytest.raises(CourseError, match="data=imdb: it could not be loaded from the hub.*type data=FILE"):
         load_data("imdb")
