@@ -7,12 +7,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from course_utils.stats import CrossedBootstrap, Interval, wilson_interval
 from course_utils.tasks.base import IntervalOf, Metric, Task, ValueOf
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
     from datasets import Dataset
     from torch import nn
@@ -146,11 +146,6 @@ def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return Classification(("",) * logits.shape[1]).score(logits, labels)
 
 
-def metric_intervals(logits: np.ndarray, labels: np.ndarray) -> dict[str, Interval]:
-    """Every metric that applies with its 95% interval, sentences as the sample."""
-    return Classification(("",) * logits.shape[1]).intervals(logits, labels)
-
-
 def sentence_losses(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For every sentence: the probabilities (n, classes), the NLL in nats (n,), the Brier score (n,).
 
@@ -174,6 +169,8 @@ def calibration_bins(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFr
     Columns n, confidence and accuracy (means), of `probabilities` (n, classes) and `labels` (n,) (Guo et al. 2017,
     section 2).
     """
+    import pandas as pd
+
     confidence, right, its_bin = _confidences(probabilities, labels)
     grouped = pd.DataFrame({"confidence": confidence, "accuracy": right}).groupby(its_bin)
     return grouped.mean().assign(n=grouped.size())[["n", "confidence", "accuracy"]].reset_index(drop=True)

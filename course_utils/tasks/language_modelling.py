@@ -7,13 +7,13 @@ from math import log
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from course_utils.errors import CourseError
 from course_utils.stats import CrossedBootstrap, Interval
 from course_utils.tasks.base import Metric, Task
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
