@@ -127,9 +127,10 @@ def dequantise(model: nn.Module) -> nn.Module:
 
 
 def quantisation_error(four_bit: nn.Module, plain: nn.Module) -> dict[str, float]:
-    """Layer name → ‖dequant(NF4(W₀)) − W₀‖ / ‖W₀‖ (Frobenius) of every 4-bit layer of `four_bit`."""
-    original = {name: plain_weight(plain.get_submodule(name)) for name, _ in four_bit_layers(four_bit)}
+    """Layer name → ‖dequant(NF4(W₀)) − W₀‖ / ‖W₀‖ (Frobenius) of every 4-bit layer of `four_bit`, adapted or not."""
+    layers = {name.removesuffix(".base_layer"): layer for name, layer in four_bit_layers(four_bit)}
+    original = {name: plain_weight(plain.get_submodule(name)) for name in layers}
     return {
         name: ((plain_weight(layer).cpu() - original[name]).norm() / original[name].norm()).item()
-        for name, layer in four_bit_layers(four_bit)
+        for name, layer in layers.items()
     }

@@ -180,7 +180,11 @@ class Method:
         """
         from course_utils.inputs.nf4 import dequantise
 
-        return self.load(dequantise(base), folder).merge_and_unload()
+        return self.merge(self.load(dequantise(base), folder))
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        """The trained `model` without its adapter, in place: ΔW is added to W₀."""
+        return model.merge_and_unload()
 
     def delta_weights(self, model: nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Layer name → (W₀, ΔW), both (out, in), 32-bit and on the CPU, for every layer that the method changes."""
@@ -212,4 +216,4 @@ class Method:
         if not self.in_four_bits(settings):
             return {}
         base = model.get_base_model()
-        return {"quantisation_error": quantisation_error(base_again(base, four_bit=True), base_again(base))}
+        return {"quantisation_error": quantisation_error(base, base_again(base))}

@@ -42,8 +42,8 @@ class Head(Method):
         base.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
         return base.eval()
 
-    def load_merged(self, base, folder):
-        return self.load(base, folder)
+    def merge(self, model):
+        return model
 
     def delta_weights(self, model):
         return {}

@@ -61,17 +61,21 @@ def predict(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame)
     return scores
 
 
-def predict_as_trained(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame) -> np.ndarray:
-    """`predict` as a run of `config` does it.
+def make_ready(config: RunConfig, model: nn.Module) -> None:
+    """Prepare a plain or adapted `model`, in place, for `predict` as a run of `config` does it.
 
-    It runs on the GPU if there is one, with the run's number of threads (another number changes the last bits). A plain
-    or adapted `model` is sped up in place.
+    It runs on the GPU if there is one, with the run's number of threads (another number changes the last bits).
     """
     torch.set_num_threads(config.threads)
     if torch.cuda.is_available():
         model.cuda()
     if config.speedups:
         speed_up(model, METHODS[config.method], config.precision)
+
+
+def predict_as_trained(config: RunConfig, model: nn.Module, tokenizer, frame: pd.DataFrame) -> np.ndarray:
+    """`predict` as a run of `config` does it, by a `model` that is then ready for more."""
+    make_ready(config, model)
     return predict(config, model, tokenizer, frame)
 
 

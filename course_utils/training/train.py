@@ -27,6 +27,7 @@ from course_utils.host import (
     map_large_blocks,
 )
 from course_utils.inputs.bases import check_length, check_targets, head_modules, in_head
+from course_utils.inputs.nf4 import dequantise
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
@@ -93,7 +94,10 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
     measured, state = method.measurements(model, config.settings), trainer.state
     del base, model, trainer
     give_memory_back()
-    trained = method.load_merged(method.load_base(config.base, task, "fp32", config.settings), folder)
+    trained = method.load(dequantise(method.load_base(config.base, task, "fp32", config.settings)), folder)
+    if config.final:
+        updates.layer_facts(method.delta_weights(trained)).to_parquet(folder / runs.UPDATES, index=False)
+    trained = method.merge(trained)
     forgetting = None
     if config.study == "main" and data.domains and task.has_head:  # before `speed_up`, which may drop other tokens
         forgetting = measure_forgetting(config, config.base.load(task), trained, tokenizer, data)
@@ -140,10 +144,6 @@ def _train(config: RunConfig, data: Data, base_model: runs.BaseModelRecord, iden
         files={},
     )
     shutil.rmtree(folder / "checkpoints")
-    if config.final:
-        del trained
-        saved = method.load(method.load_base(config.base, task, "fp32", config.settings), folder)
-        updates.layer_facts(method.delta_weights(saved)).to_parquet(folder / runs.UPDATES, index=False)
     if not method.is_baseline:
         card.write_card(runs.Run(folder, result))
     return from_first_process(runs.publish(folder, result))
@@ -194,9 +194,10 @@ def _metrics(task: Task, predictions: pd.DataFrame) -> dict[str, Any]:
 
 def _predict(config: RunConfig, model, tokenizer, data: Data, sets: list[str]):
     task, start, frames = TASKS[config.task], time.perf_counter(), []
+    evaluation.make_ready(config, model)
     for name in sets:
         frame = data.sets[name]
-        scores = evaluation.predict_as_trained(config, model, tokenizer, frame)
+        scores = evaluation.predict(config, model, tokenizer, frame)
         truth = task.truths(frame, tokenizer, config.max_length)
         columns = {"set": name, "example_id": frame["example_id"], task.truth: truth}
         frames.append(pd.DataFrame(columns | {"scores": list(scores)}))
