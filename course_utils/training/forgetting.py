@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from course_utils.config import RunConfig
@@ -28,11 +29,13 @@ def measure_forgetting(config: RunConfig, base: nn.Module, trained: nn.Module, t
         [column for column in ("text", "text_pair", "label") if column in frames[0]]
     ]
     truth = np.repeat(domains, size)
-    before, after = (
-        share_of_own(predict(config, MeanPooled(model.base_model), tokenizer, texts), truth)
-        for model in (base, trained)
-    )
-    return Forgetting(texts=len(texts), before=before, after=after)
+    shares = []
+    for model in (base, trained):
+        if torch.cuda.is_available():
+            model.cuda()
+        shares.append(share_of_own(predict(config, MeanPooled(model.base_model), tokenizer, texts), truth))
+        model.cpu()  # so that a GPU never holds both
+    return Forgetting(texts=len(texts), before=shares[0], after=shares[1])
 
 
 def share_of_own(states: np.ndarray, groups: np.ndarray) -> float:
