@@ -9,7 +9,6 @@ import sys
 import time
 import zipfile
 from collections.abc import Container
-from functools import partial
 from math import ceil, gcd
 from pathlib import Path
 
@@ -34,7 +33,6 @@ from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
 from course_utils.methods.sizes import plain_model
 from course_utils.tasks import TASKS
-from course_utils.tasks.base import Task
 from course_utils.tracking import tracker
 from course_utils.training.evaluation import batches_by_tokens
 from course_utils.training.recorded_steps import RecordedSteps, can_record
@@ -64,6 +62,11 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
     total_steps = config.epochs * steps_an_epoch
     warmup = warmup_steps(config, total_steps)
     method, settings = METHODS[config.method], config.settings
+    frame = data.sets["validation"]
+    validation = task.tokenize(frame, tokenizer, config.max_length, config.truncation)
+    at_once = VALIDATION_BATCH
+    if config.tokens_at_once:  # of which a text has as many as the longest, with its padding
+        at_once = max(1, min(at_once, config.tokens_at_once // max(validation["length"])))
     arguments = TrainingArguments(
         output_dir=str(folder),
         seed=config.seed,
@@ -74,7 +77,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         activation_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
         # Otherwise Trainer would count the labels of classes as tokens.
         average_tokens_across_devices=task.counts_tokens,
-        per_device_eval_batch_size=VALIDATION_BATCH,
+        per_device_eval_batch_size=at_once,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         lr_scheduler_type="linear",
@@ -93,10 +96,9 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         dataloader_pin_memory=torch.cuda.is_available(),
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # else Trainer shares a batch out by itself, and multiplies its size
-    frame = data.sets["validation"]
-    validation = task.tokenize(frame, tokenizer, config.max_length, config.truncation)
     # datasets' own sort() calls deprecated code and would warn the reader.
     order = np.argsort(validation["length"], kind="stable")
+    truths = task.truths(frame, tokenizer, config.max_length)[order]
     trainer = CourseTrainer(
         model=model,
         args=arguments,
@@ -105,7 +107,7 @@ def make_trainer(config: RunConfig, model, tokenizer, data: Data, folder: Path) 
         data_collator=task.collator(tokenizer),
         # a batch at a time, so that no logits of a vocabulary are kept
         preprocess_logits_for_metrics=lambda logits, labels: task.scores(logits, labels),
-        compute_metrics=partial(_validation_metrics, task, task.truths(frame, tokenizer, config.max_length)[order]),
+        compute_metrics=lambda predicted: task.score(predicted.predictions, truths),
         callbacks=[StepTimes(), OwnDropout(), EndOfEpoch(), *method.callbacks(settings, warmup, total_steps)],
     )
     # A head's loss is a mean over the examples that it is given, and not divided by the size of the whole batch.
@@ -122,10 +124,6 @@ def _head_rates(model, rate: float | None) -> dict[str, float]:
     """Trained parameter of the head → `rate`, where the head has a rate of its own."""
     heads = head_modules(plain_model(model)) if rate else []
     return {name: rate for name, p in model.named_parameters() if rate and p.requires_grad and in_head(name, heads)}
-
-
-def _validation_metrics(task: Task, truth: np.ndarray, prediction) -> dict[str, float]:
-    return task.score(prediction.predictions, truth)
 
 
 def warmup_steps(config: RunConfig, total_steps: int) -> int:
@@ -215,13 +213,9 @@ class CourseTrainer(Trainer):
     def get_decay_parameter_names(self, model):
         return [name for name in super().get_decay_parameter_names(model) if name not in self.undecayed]
 
-    @property
-    def whole_batch(self) -> int:
-        """Examples of a step, over its parts and all processes."""
-        return self.args.train_batch_size * self.args.gradient_accumulation_steps * processes()
-
     def _get_train_sampler(self, train_dataset=None):
-        return GroupedByLength(self.train_dataset["length"], self.whole_batch, self.args.seed)
+        whole_batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * processes()
+        return GroupedByLength(self.train_dataset["length"], whole_batch, self.args.seed)
 
     def _save(self, output_dir=None, state_dict=None):
         Path(output_dir).mkdir(parents=True, exist_ok=True)
