@@ -70,6 +70,12 @@ class BaseModelRecord(Record):
     id: str
     fingerprint: str
 
+    @property
+    def revision(self) -> str | None:
+        """The commit of a base model of the hub."""
+        place, _, commit = self.fingerprint.rpartition("@")
+        return commit if place.startswith("hub:") else None
+
 
 class Bytes(Record):
     """Bytes on disk of what was trained, outside the head and in it, and of the base model in memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from math import ceil
@@ -76,7 +77,7 @@ def command(config: RunConfig, experiment: Experiment | None = None) -> str:
     else:
         usual = load_experiment(profile)
         overrides = {} if config.method in usual.methods else {"methods": [config.method]}
-        plain = load_experiment(profile, overrides).config(config.method, config.seed, config.study)
+        plain = replace(usual, overrides=overrides).config(config.method, config.seed, config.study)
         pairs = [(config, plain), (config.settings, plain.settings)]
         overrides |= {
             name: value
@@ -187,7 +188,7 @@ def _values(run: Run) -> dict[str, Any]:
         "base": base,
         "data": data,
         "location": None if config.base.is_embedded else config.base_model,
-        "revision": _hub_revision(result),
+        "revision": result.base_model.revision,
         "head_modules": _head_modules(run.folder / "adapter"),
         "sizes": ", ".join(f"{size:,} {result.data.titles[name]}" for name, size in result.data.sizes.items()),
         "adapter_settings": _adapter_settings(result),
@@ -229,11 +230,6 @@ def _changes(run: Run) -> dict[str, Interval]:
         )
         for name, rows in run.predictions().groupby("set", sort=False)
     }
-
-
-def _hub_revision(result: RunResult) -> str | None:
-    location, _, revision = result.base_model.fingerprint.rpartition("@")
-    return revision if location.startswith("hub:") else None
 
 
 def _data(result: RunResult) -> Facts:

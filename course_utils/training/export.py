@@ -52,7 +52,7 @@ def loading_code(run: Run, form: str, place: str) -> str:
             form=form,
             place=place,
             hub_id=None if base.is_local else base.name,
-            revision=run.result.base_model.fingerprint.rpartition("@")[2],  # the hub's newest commit may be another
+            revision=run.result.base_model.revision,  # the hub's newest commit may be another
             labels=names,
             id2label=f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in names.items())}}}",
             skipped=head_modules(base.without_weights(run.task)) if run.in_four_bits else [],
