@@ -310,14 +310,6 @@ def is_unchanged(run: Run) -> bool:
     return all(sha256_of(run.folder / name) == recorded for name, recorded in run.result.files.items() if name != CARD)
 
 
-def check_unchanged(run: Run) -> None:
-    """Raise CourseError unless the files of `run`, its card aside, are those that it recorded."""
-    if not is_unchanged(run):
-        raise CourseError(
-            f"{run.name} is damaged: a file is not what the run recorded; delete the folder and run again."
-        )
-
-
 def held(config: RunConfig) -> AbstractContextManager:
     """A lock against other processes that would make the run of `config`; freed when this process ends in any way."""
     target = runs_folder() / config.path

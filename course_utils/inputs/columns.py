@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from math import isnan
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from course_utils.errors import CourseError
 from course_utils.inputs.tables import CLASS_NAMES, UNDERSTOOD
@@ -28,7 +28,8 @@ LABEL_COLUMNS = (
     "emotion", "topic", "stars", "rating", "score",
 )  # fmt: skip
 MOST_CLASSES = 100
-WHOLE_NUMBER = re.compile(r"[+-]?\d+(\.0*)?")
+LONGEST_NUMBER = 100  # digits, as many as the name of a class may have
+WHOLE_NUMBER = re.compile(rf"[+-]?\d{{1,{LONGEST_NUMBER}}}(\.0*)?")
 ANY_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 UNLABELLED = "-1"  # how GLUE marks every example of a set without labels
 
@@ -78,7 +79,7 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
         columns = replace(columns, text=text, label=label)
     for split, (file, table) in tables.items():
         chosen = _chosen(columns, list(table.columns), file, needs_label=split != "test")
-        frame = _renamed(table, chosen)
+        frame = _renamed(table, chosen, file)
         if "label" not in frame or (len(frame) and set(frame.label) == {UNLABELLED}):
             if split != "test":
                 raise CourseError(f"{file}: every label is {UNLABELLED}, which means that there is none; bring labels")
@@ -106,7 +107,7 @@ def _without_labels(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Co
         wanted = names[0] if columns.text is None and len(names) == 1 else columns.text
         chosen = _chosen(Columns(text=wanted), names, file, needs_label=False)
         chosen.pop("label", None)
-        frames[split] = _renamed(table, chosen).assign(label=0).reset_index(drop=True)
+        frames[split] = _renamed(table, chosen, file).assign(label=0).reset_index(drop=True)
         if split == "train":
             understood.append(_said(chosen))
     return Texts(frames, (), understood)
@@ -126,21 +127,21 @@ def _by_values(table: pandas.DataFrame) -> tuple[str | None, str | None]:
 
 def _chosen(columns: Columns, names: list[str], file: str, needs_label: bool) -> dict[str, str]:
     """Those of text, text_pair and label that a table has → the name of the column."""
-    known = {str(name).strip().lower(): name for name in names}
     chosen: dict[str, str] = {}
     for role in ("text", "text_pair", "label"):
         if (wanted := getattr(columns, role)) is not None:
-            if wanted.strip().lower() in known:
-                chosen[role] = known[wanted.strip().lower()]
+            if (found := column_named(wanted, names)) is not None:
+                chosen[role] = found
             elif role != "label" or needs_label:
-                raise CourseError(f"{role}_column={wanted}: {file} has no such column; it has {_listed(names)}")
-    if "label" not in chosen and (found := next((known[name] for name in LABEL_COLUMNS if name in known), None)):
+                raise CourseError(f"{role}_column={wanted}: {file} has no such column; it has {listed(names)}")
+    if "label" not in chosen and (found := _first_of(LABEL_COLUMNS, names)):
         chosen["label"] = found
     if "text" not in chosen and "text_pair" not in chosen:
-        for text, text_pair in PAIR_COLUMNS:
-            if text in known and text_pair in known:
-                return {"text": known[text], "text_pair": known[text_pair]} | chosen
-    if "text" not in chosen and (found := next((known[name] for name in TEXT_COLUMNS if name in known), None)):
+        for pair in PAIR_COLUMNS:
+            text, text_pair = (column_named(name, names) for name in pair)
+            if text and text_pair:
+                return {"text": text, "text_pair": text_pair} | chosen
+    if "text" not in chosen and (found := _first_of(TEXT_COLUMNS, names)):
         chosen["text"] = found
     if (
         needs_label and len(names) == 2 and len(chosen) == 1 and {"text", "label"} & chosen.keys()
@@ -155,12 +156,23 @@ def _chosen(columns: Columns, names: list[str], file: str, needs_label: bool) ->
             )
             raise CourseError(
                 f"{file}: which column holds the {role} is not clear, for there is no column {role};"
-                f" type -p {role}_column=NAME with one of {_listed(names)}.{no_header}"
+                f" type -p {role}_column=NAME with one of {listed(names)}.{no_header}"
             )
     return chosen
 
 
-def _listed(names: list[str]) -> str:
+def column_named(wanted: str, names: list[str]) -> str | None:
+    """The one of a table's `names` that is `wanted`, or else the first that differs from it in case or spaces alone."""
+    alike = [name for name in names if str(name).strip().lower() == wanted.strip().lower()]
+    return wanted if wanted in alike else next(iter(alike), None)
+
+
+def _first_of(known: tuple[str, ...], names: list[str]) -> str | None:
+    return next((found for name in known if (found := column_named(name, names))), None)
+
+
+def listed(names: list[str]) -> str:
+    """The first names of columns, or classes, as an error lists them."""
     return and_joined([repr(str(name)[:40]) for name in names[:20]]) if names else "no columns"
 
 
@@ -169,23 +181,36 @@ def _said(chosen: dict[str, str]) -> str:
     return and_joined([f"{role.replace('_', ' ')} from the column {chosen[role]!r}" for role in roles])
 
 
-def _renamed(table: pandas.DataFrame, chosen: dict[str, str]) -> pandas.DataFrame:
+def _renamed(table: pandas.DataFrame, chosen: dict[str, str], file: str) -> pandas.DataFrame:
     """The chosen columns under their roles; texts are stripped, labels are words."""
     import pandas
 
-    def text(value: Any) -> str:
-        return "" if value is None or value != value else str(value).strip()
-
-    roles = {role: table[name].map(_word if role == "label" else text) for role, name in chosen.items()}
+    roles = {role: stripped(table[name], file) for role, name in chosen.items()}
+    if "label" in roles:
+        roles["label"] = roles["label"].map(_word)
     return pandas.DataFrame(roles, index=table.index, dtype=object)
 
 
-def _word(value: Any) -> str:
-    """A label as a word: 3, 3.0 and "3" are the same."""
-    if value is None or (isinstance(value, float) and isnan(value)):
-        return ""
-    word = str(value).strip()
-    return str(int(float(word))) if WHOLE_NUMBER.fullmatch(word) else word
+def stripped(column: pandas.Series, file: Path | str) -> pandas.Series:
+    """The values of a table's column as stripped texts, empty where there is none.
+
+    Raises CourseError, with the `file` and the place there, where a value is a list or an object.
+    """
+    from pandas import isna
+    from pandas.api.types import is_list_like
+
+    for place, value in column.items():
+        if is_list_like(value):
+            raise CourseError(
+                f"{file}, {place}: the column {str(column.name)[:40]!r} holds a list or an object; write one text or"
+                " number a row, or name another column"
+            )
+    return column.map(lambda value: "" if isna(value) else str(value).strip())
+
+
+def _word(label: str) -> str:
+    """A label as a word: "3", "3.0" and "03" are the same."""
+    return str(int(label.partition(".")[0])) if WHOLE_NUMBER.fullmatch(label) else label
 
 
 def _classes(
@@ -198,7 +223,10 @@ def _classes(
         if word in ("", "nan", "NaN") or (of_file and word == UNLABELLED):
             raise CourseError(f"{file}, {place}: the label is empty; write its class, or take the line out")
         if ANY_NUMBER.fullmatch(word) and word not in whole:
-            raise CourseError(f"{file}, {place}: the label is {word}; a class is a word or a whole number")
+            raise CourseError(
+                f"{file}, {place}: the label is {word[:40]}; a class is a word, or a whole number of at most"
+                f" {LONGEST_NUMBER} digits"
+            )
         if whole and word not in whole:
             raise CourseError(
                 f"{file}, {place}: the label is {word[:40]!r}; it must be a whole number, as the other labels are"
@@ -216,7 +244,7 @@ def _classes(
     if whole and len(words) == len(wanted):
         return {word: label for label, word in enumerate(words)}, wanted
     raise CourseError(
-        f"class_names: {', '.join(wanted)} do not name the {len(words)} labels of {file}, {_listed(words)}; type one"
+        f"class_names: {', '.join(wanted)} do not name the {len(words)} labels of {file}, {listed(words)}; type one"
         " name for each label"
     )
 
@@ -226,6 +254,6 @@ def _labelled(file: str, frame: pandas.DataFrame, order: dict[str, int]) -> pand
         if word not in order:
             raise CourseError(
                 f"{file}, {place}: the label is {word[:40]!r}, which is no class of the training examples"
-                f" ({_listed(list(order))})"
+                f" ({listed(list(order))})"
             )
     return frame.assign(label=frame.label.map(order).astype(int)).reset_index(drop=True)

@@ -109,6 +109,12 @@ def load_data(
         if also_evaluate == origin.name:
             raise CourseError(f"also_evaluate={also_evaluate} is the training data itself; name another source or none")
         other = _read(find_source(also_evaluate), "also_evaluate", {})
+        held = ["pairs" if "text_pair" in one.evaluation else "single texts" for one in (other, own)]
+        if held[0] != held[1]:
+            raise CourseError(
+                f"also_evaluate={also_evaluate}: it holds {held[0]}, and the training data {held[1]}; name a source of"
+                f" {held[1]}"
+            )
         added = _with_classes(other, own.class_names, also_evaluate)
         reason = f"overlap with {other.title}"
         train = _without(train, _overlap(train, added), removed, f"train, {reason}")

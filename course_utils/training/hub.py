@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from course_utils.errors import CourseError
-from course_utils.runs import Run, check_unchanged
+from course_utils.runs import Run
+from course_utils.training.prediction import check_usable
 
 
 def check_pushable(run: Run, repo: str) -> None:
@@ -30,7 +31,7 @@ def check_pushable(run: Run, repo: str) -> None:
             f"{run.name} adapts the base model {base.name!r}, {where}, so nobody could load the adapter from the"
             " hub; train on a base model of the hub, such as -p base_model=distilbert-base-uncased, and push that run."
         )
-    check_unchanged(run)
+    check_usable(run)
 
 
 def adapter_files(run: Run) -> list[Path]:

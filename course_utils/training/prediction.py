@@ -15,10 +15,18 @@ from scipy.special import log_softmax
 from tqdm import tqdm
 
 from course_utils.errors import CourseError, explained
-from course_utils.inputs.columns import ANY_NUMBER, LABEL_COLUMNS, PAIR_COLUMNS, TEXT_COLUMNS
+from course_utils.inputs.columns import (
+    ANY_NUMBER,
+    LABEL_COLUMNS,
+    PAIR_COLUMNS,
+    TEXT_COLUMNS,
+    column_named,
+    listed,
+    stripped,
+)
 from course_utils.inputs.tables import READERS, read_table
-from course_utils.runs import Run, check_unchanged, load_model
-from course_utils.text import and_joined, one_line
+from course_utils.runs import Run, is_unchanged, load_model
+from course_utils.text import one_line
 from course_utils.training.card import command
 from course_utils.training.evaluation import predict_as_trained
 from course_utils.training.trainer import somebody_watches
@@ -35,7 +43,10 @@ def check_usable(run: Run) -> None:
             f"{run.name} has no weights, like every run restored from published records; to train it, type"
             f" {command(run.config)} --force."
         )
-    check_unchanged(run)
+    if not is_unchanged(run):
+        raise CourseError(
+            f"{run.name} is damaged: a file is not what the run recorded; delete the folder and run again."
+        )
 
 
 def classify(run: Run, texts: pd.DataFrame) -> pd.DataFrame:
@@ -114,7 +125,7 @@ def _check_fit(
             raise CourseError(f"{text} is a file; type --file {text} to classify what is in it.")
     if any(columns) and not is_table:
         raise CourseError(
-            f"--column and --pair-column name columns of a table; type --file NAME, ending in {_endings()}."
+            f"--column and --pair-column name columns of a table; type --file NAME, a table ({', '.join(READERS)})."
         )
     if pair is not None and columns[1]:
         raise CourseError("--pair and --pair-column exclude each other; type one of them.")
@@ -127,13 +138,10 @@ def _check_fit(
         )
 
 
-def _endings() -> str:
-    return f"{', '.join([*READERS][:-1])} or {[*READERS][-1]}"
-
-
 def _lines(file: Path | None) -> list[str]:
-    with explained(f"{file} cannot be read as lines of UTF-8", "type the name of a text file", (OSError, ValueError)):
-        typed_file = None if file is None or str(file) == "-" else file
+    typed_file = None if file is None or str(file) == "-" else file
+    place, remedy = (file, "type the name of a text file") if typed_file else ("standard input", "pipe a text in UTF-8")
+    with explained(f"{place} cannot be read as lines of UTF-8", remedy, (OSError, ValueError)):
         lines = (typed_file.read_text("utf-8-sig") if typed_file else sys.stdin.read()).split("\n")
     if not (texts := [line for line in lines if line.strip()]):
         raise CourseError("there is no text; type a text, type --file FILE, or pipe one text a line.")
@@ -145,7 +153,7 @@ def _of_table(run: Run, file: Path, wanted: tuple[str | None, ...]) -> pd.DataFr
     table = read_table(file)
     names = _columns(run, file, list(table.columns), wanted)
     texts = pd.DataFrame(
-        {role: table[name].map(_stripped) for role, name in zip(("text", "text_pair"), names, strict=False)},
+        {role: stripped(table[name], file) for role, name in zip(("text", "text_pair"), names, strict=False)},
         index=table.index,
         dtype=object,
     )
@@ -157,33 +165,25 @@ def _of_table(run: Run, file: Path, wanted: tuple[str | None, ...]) -> pd.DataFr
     return texts
 
 
-def _stripped(value: object) -> str:
-    return str(value).strip() if isinstance(value, str | int | float) and value == value else ""
-
-
 def _columns(run: Run, file: Path, names: list[str], wanted: tuple[str | None, ...]) -> list[str]:
     """Names of the columns: as `wanted`, or else as in the run's own data, the usual ones, or those that are left."""
-    known = {name.strip().lower(): name for name in names}
     for option, name in zip(("--column", "--pair-column"), wanted, strict=False):
-        if name is not None and name.strip().lower() not in known:
-            raise CourseError(f"{option} {name}: {file} has no such column; type one of {_listed(names)}.")
+        if name is not None and column_named(name, names) is None:
+            raise CourseError(f"{option} {name}: {file} has no such column; type one of {listed(names)}.")
     config = run.config
     labels = {*LABEL_COLUMNS, (config.label_column or "").strip().lower()}
     usual = PAIR_COLUMNS if len(wanted) > 1 else [(name,) for name in TEXT_COLUMNS]
-    rest = [name for name in known if name not in labels]
+    rest = [name for name in names if name.strip().lower() not in labels]
     of_run = (config.text_column, config.text_pair_column)[: len(wanted)]
     for guess in (of_run, *usual, *([rest] if len(rest) == len(wanted) else [])):
-        chosen = [(name or other or "").strip().lower() for name, other in zip(wanted, guess, strict=True)]
-        if len(known.keys() & {*chosen}) == len(wanted):
-            return [known[name] for name in chosen]
+        meant = [name or other for name, other in zip(wanted, guess, strict=True)]
+        chosen = [found for name in meant if name and (found := column_named(name, names)) is not None]
+        if len({*chosen}) == len(wanted):
+            return chosen
     options = "--column NAME" + " and --pair-column NAME" * (len(wanted) - 1)
     raise CourseError(
-        f"{file}: which column holds the texts is not clear; type {options} with {_listed(names)} to choose from."
+        f"{file}: which column holds the texts is not clear; type {options} with {listed(names)} to choose from."
     )
-
-
-def _listed(names: list[str]) -> str:
-    return and_joined([repr(name[:40]) for name in names[:20]])
 
 
 # ---------------------------------------------------------------- what is answered

@@ -17,8 +17,10 @@ from course_utils.__main__ import main
 from course_utils.audit.audit import audit_card
 from course_utils.audit.findings import REFUTED
 from course_utils.config import load_experiment
-from course_utils.runs import load_model
+from course_utils.errors import CourseError
+from course_utils.runs import Run, load_model
 from course_utils.tasks.classification import scores_of
+from course_utils.training.hub import check_pushable
 from course_utils.training.train import train
 from course_utils.workflow.check import check_inputs
 
@@ -105,6 +107,10 @@ def test_predict_takes_texts_as_people_have_them(three, place, capsys, monkeypat
     assert main(["predict", adapter]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
 
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"gr\xfcn\n"), "utf-8"))
+    assert main(["predict", adapter]) == 2
+    assert "standard input cannot be read as lines of UTF-8" in capsys.readouterr().err
+
     for wrong in ([str(place / "texts.txt")], ["--pair", "zwei", "eins"], ["--file", str(place / "nowhere.txt")]):
         assert main(["predict", adapter, *wrong]) == 2
         assert capsys.readouterr().err.startswith("error: ")
@@ -171,6 +177,22 @@ def test_what_predict_writes_is_shown_as_text_and_whole_or_not_there(three, caps
         assert main(wrong) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1 and said in error, error
+
+
+@pytest.mark.parametrize(("columns", "words"), [(("Inhalt", "inhalt"), ()), (("text", "Text"), ("--column", "text"))])
+def test_of_columns_that_differ_in_case_the_exact_name_is_classified(three, tmp_path, capsys, columns, words):
+    pandas.DataFrame({columns[0]: ["eins"], columns[1]: ["zwei"]}).to_csv(tmp_path / "asked.csv")  # with an index
+    assert main(["predict", str(three.folder), "--file", str(tmp_path / "asked.csv"), "--json", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == "eins"
+
+
+def test_a_run_without_weights_is_not_pushed(three, tmp_path):
+    folder = shutil.copytree(three.folder, tmp_path / "restored")
+    (folder / "adapter" / "adapter_model.safetensors").unlink()
+    config = three.config.model_copy(update={"base_model": "someone/tiny"})
+    restored = Run(folder, three.result.model_copy(update={"config": config}))
+    with pytest.raises(CourseError, match="has no weights, like every run restored from published records"):
+        check_pushable(restored, "me/adapter")
 
 
 def test_pairs_are_trained_on_and_asked_for(place, capsys):
