@@ -223,10 +223,8 @@ def _classes(
         if word in ("", "nan", "NaN") or (of_file and word == UNLABELLED):
             raise CourseError(f"{file}, {place}: the label is empty; write its class, or take the line out")
         if ANY_NUMBER.fullmatch(word) and word not in whole:
-            raise CourseError(
-                f"{file}, {place}: the label is {word[:40]}; a class is a word, or a whole number of at most"
-                f" {LONGEST_NUMBER} digits"
-            )
+            long = f" of at most {LONGEST_NUMBER} digits" if len(word) > LONGEST_NUMBER else ""
+            raise CourseError(f"{file}, {place}: the label is {word[:40]}; a class is a word or a whole number{long}")
         if whole and word not in whole:
             raise CourseError(
                 f"{file}, {place}: the label is {word[:40]!r}; it must be a whole number, as the other labels are"

@@ -28,7 +28,9 @@ def test_long_whole_numbers_stay_different_classes(tmp_path):
 @pytest.mark.parametrize("digits", [400, 5000])
 def test_a_number_that_is_too_long_for_a_class_is_told_with_its_line(tmp_path, digits):
     (tmp_path / "train.csv").write_text(f"text,label\na,1\nb,{'9' * digits}\n")
-    with pytest.raises(CourseError, match="line 3: the label is 9{40}; a class is a word, or a whole number"):
+    with pytest.raises(
+        CourseError, match="line 3: the label is 9{40}; a class is a word or a whole number of at most 100"
+    ):
         find_source(str(tmp_path / "train.csv")).read()
 
 
