@@ -1,7 +1,8 @@
 """The same computation with less work; a reader who is interested in the methods can skip this module.
 
-`-p speedups=false` runs the libraries' own code instead. Each trick says whether it is exact or equal in
-distribution, and tests/training/test_speed.py tests it; benchmarks/README.md says what each trick saves.
+`-p speedups=false` runs the libraries' own code instead, products in bf16 on a processor without units for them
+excepted (bf16.py). Each trick says whether it is exact or equal in distribution, and tests/training/test_speed.py tests
+it; benchmarks/README.md says what each trick saves.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.models.distilbert.modeling_distilbert import TransformerBlock
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, apply_rotary_pos_emb
 
+from course_utils.host import has_bf16, has_gpu
 from course_utils.methods import Method
 from course_utils.methods.sizes import plain_model
+from course_utils.training.bf16 import multiply_in_32_bits
 
 SHORT_ATTENTION = "short_attention"
 # Families whose attention function can be chosen and takes a mask, without a cap on the scores.
@@ -109,6 +112,8 @@ def short_attention(module, query, key, value, attention_mask, scaling, dropout=
 
 AttentionInterface.register(SHORT_ATTENTION, short_attention)
 AttentionMaskInterface.register(SHORT_ATTENTION, eager_mask)
+if not (has_gpu() or has_bf16()):
+    multiply_in_32_bits()
 
 
 def first_token_forward(block: TransformerBlock, hidden_states, attention_mask=None, **kwargs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from course_utils.config import SMALL, Experiment, RunConfig
-from course_utils.host import at_once, has_gpu
+from course_utils.host import at_once, has_bf16, has_gpu
 from course_utils.inputs.bases import SHAPES
 from course_utils.methods import METHODS
 from course_utils.report.chapters import notebook_names
@@ -25,13 +25,20 @@ def expected_seconds(config: RunConfig) -> float:
     examples = min(config.max_train or SST2_SIZE, 7_000 if config.data == "embedded" else SST2_SIZE)
     step = 0.16 * METHODS[config.method].relative_cost * config.base.shape.parameters / MEASURED_WITH
     start_and_evaluation = 20
-    return start_and_evaluation + config.epochs * ceil(examples / config.batch_size) * step / (20 if has_gpu() else 1)
+    steps = config.epochs * ceil(examples / config.batch_size)
+    return _times_as_long() * (start_and_evaluation + steps * step / (20 if has_gpu() else 1))
+
+
+def _times_as_long() -> int:
+    """1 with a GPU or a processor that has units for bf16, with which durations were measured; else 2."""
+    return 1 if has_gpu() or has_bf16() else 2
 
 
 def seconds_of_chapters(experiment: Experiment) -> dict[str, float]:
     """Rule → rough duration of one of its steps, in seconds, where these train small models or load trained ones."""
     small = min(experiment.shared.max_train or SMALL, SMALL) / SMALL
-    return {"notebook": 8 + 32 * small, "measure": 20 + 50 * small}
+    seconds = {"notebook": 8 + 32 * small, "measure": 20 + 50 * small}
+    return {rule: _times_as_long() * spent for rule, spent in seconds.items()}
 
 
 def expected_total(experiment: Experiment, cores: int) -> float:

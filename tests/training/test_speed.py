@@ -7,7 +7,9 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from course_utils.config import load_experiment
+from course_utils.host import has_bf16
 from course_utils.methods import METHODS
+from course_utils.training.bf16 import rounded
 from course_utils.training.recorded_steps import can_record
 from course_utils.training.speed import (
     LAST_TOKEN,
@@ -55,6 +57,30 @@ def test_short_attention_shares_keys_among_queries_as_torchs_does():
     expected = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True)
     context, _ = short_attention(None, query, key, value, mask, scaling=32**-0.5)
     torch.testing.assert_close(context.transpose(1, 2), expected, atol=1e-5, rtol=0)
+
+
+def test_products_in_bf16_are_those_of_rounded_factors_added_up_in_32_bits():
+    """As units for bf16 compute them: in 64 bits nothing but the last rounding is left."""
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(3, 20, 48), torch.randn(32, 48), torch.randn(32)
+    factors = [x.requires_grad_(), weight.requires_grad_(), bias.requires_grad_()]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = rounded(nn.functional.linear)(*factors)
+        assert found.dtype == torch.bfloat16 and rounded(torch.bmm)(x, x.mT).dtype == torch.bfloat16
+    exact = nn.functional.linear(*(factor.bfloat16().double() for factor in factors))
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-4)
+    for ours, true in zip(*(torch.autograd.grad(y.sum(), factors) for y in (found, exact)), strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, true, rtol=2**-7, atol=1e-3)
+
+
+@pytest.mark.skipif(has_bf16(), reason="this processor has units for bf16")
+def test_without_units_for_bf16_autocast_multiplies_so():
+    torch.manual_seed(0)
+    x, weight = torch.randn(400, 384), torch.randn(1536, 384)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(nn.functional.linear(x, weight), rounded(nn.functional.linear)(x, weight))
+        assert torch.equal(x @ weight.mT, rounded(torch.matmul)(x, weight.mT))
 
 
 def test_every_dropout_of_the_model_is_replaced(tiny):

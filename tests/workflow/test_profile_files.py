@@ -40,14 +40,14 @@ def guests(tmp_path):
 
 def test_more_time_buys_seeds_and_trials_before_texts(profiles, guests):
     found = {}
-    for minutes in (600, 20, 10):
+    for minutes in (600, 40, 20):  # enough also for a processor without units for bf16
         file, experiment = new_profile(f"guests-{minutes}", {"data": guests}, minutes)
         assert expected_total(experiment, usable_cores()) <= 60 * minutes
         assert experiment.shared.data.endswith("gäste.csv") and tomllib.loads(file.read_text("utf-8"))
         trials = [config for config in experiment.configs() if not config.final]
         assert bool(trials) or minutes_with_search(experiment) > minutes
         found[minutes] = len(experiment.seeds), len(trials), experiment.shared.max_train
-    assert found[600][:2] == (5, 60) and found[600] > found[20] > found[10]
+    assert found[600][:2] == (5, 60) and found[600] > found[40] > found[20]
     with pytest.raises(CourseError, match=r"minutes: 1 is too short; 3 seeds with [0-9]+ texts take roughly"):
         new_profile("guests-1", {"data": guests}, 1)
     with pytest.raises(CourseError, match="There is a profile 'guests-20' already"):
