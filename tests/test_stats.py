@@ -315,7 +315,7 @@ AGAIN = """
 import numpy as np, pandas as pd
 from course_utils.stats import compare_pairs
 random = np.random.default_rng(3)
-names = ("head", "full", "lora", "qlora", "hira", "vera")
+names = ("head", "all of it", "one", "another", "a third", "a fourth")
 correct = {name: pd.DataFrame(random.random((5, 311)) < 0.8) for name in names}
 print([vars(pair.standard_error) for pair in compare_pairs(correct, 0.01)])
 """

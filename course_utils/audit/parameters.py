@@ -143,7 +143,7 @@ def _stated_shares(card: Card) -> tuple[list[Number], list[Number]]:
 
 # ---------------------------------------------------------------- sizes in bytes, share of zeros
 
-PART = r"(base|adapter|lora|head)"
+PART = rf"(base|adapter|{PLAIN.name}|head)"
 ITS_OWN = r"\s*(?:model|weights|file)?\s*(?:has|is|takes|of|:|=)?\s*\d"  # what follows is the size of the part
 SIZE = re.compile(
     rf"(?:\b{PART}(?:\s(?:model|weights|file|of|is|takes|has))*[\s:(]*)?"
@@ -162,7 +162,7 @@ def size_findings(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(statement.claim, MISSING, "The card states no measured size.", "size")
             for match in sizes:
                 before, digits, unit, after = match.groups()
-                part = (after or before or "").lower().replace("lora", "adapter")
+                part = (after or before or "").lower().replace(PLAIN.name, "adapter")
                 has_head = "head" in statement.value.lower() and len(sizes) > 1
                 whole = label == "model_size" and not has_head  # which sums up its parts
                 known = _known_sizes(evidence, part, whole, has_head)

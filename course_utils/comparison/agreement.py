@@ -80,6 +80,8 @@ def variance_by_raters(results: ExperimentRuns) -> float:
     if not hasattr(results.experiment.shared.source, "judged_as"):
         return 0.0
     sentences, judge = test_sentences(results), judged_as(results)
+    if "ratings" not in sentences:  # of another source that is judged as this one is
+        return 0.0
     random, turned = np.random.default_rng(0), []
     for ratings in sentences["ratings"]:
         means, counts = np.unique(random.choice(ratings, (PANELS, len(ratings))).mean(axis=1), return_counts=True)

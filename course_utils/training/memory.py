@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from course_utils.config import RunConfig
+from course_utils.host import has_bf16, has_gpu
 from course_utils.methods import CEILING, METHODS
 
 LIBRARIES = 535e6  # bytes of the imported libraries and of their code that a step reads: less in a fork, more otherwise
@@ -23,7 +24,8 @@ def expected_memory(config: RunConfig, processes: int = 1) -> int:
     much, since memory that is freed in pieces of many sizes is not all used again.
     """
     method, shape = METHODS[config.method], config.base.shape
-    width = HALF_PRECISION if config.precision == "bf16" else FULL_PRECISION
+    in_half = config.precision == "bf16" and (has_gpu() or has_bf16())  # else bf16.py keeps factors in 32 bits
+    width = HALF_PRECISION if in_half else FULL_PRECISION
     weights: float = shape.parameters * FULL_PRECISION
     if method is CEILING:
         weights += shape.parameters * OF_AN_OPTIMISER

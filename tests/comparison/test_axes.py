@@ -207,25 +207,25 @@ RATES = """
 [studies.twice]
 title = "At twice the rate"
 varies = ["learning_rate"]
-methods = { lora = { learning_rate = 2e-3 }, hira = { learning_rate = 2e-2 } }
+methods = { ADAPTER = { learning_rate = 2e-3 }, MULTIPLIED = { learning_rate = 2e-2 } }
 
 [studies.tenfold]
 title = "At ten times the rate"
 varies = ["learning_rate"]
-methods = { lora = { learning_rate = 1e-2 } }
+methods = { ADAPTER = { learning_rate = 1e-2 } }
 
 [studies.fewer]
 title = "Fewer texts"
 varies = ["max_train"]
 settings = { max_train = 100 }
-methods = { lora = {}, hira = {} }
+methods = { ADAPTER = {}, MULTIPLIED = {} }
 
 [studies.fewer-twice]
 title = "Fewer texts, at twice the rate"
 varies = ["learning_rate"]
 beside = "fewer"
 settings = { max_train = 100 }
-methods = { lora = { learning_rate = 2e-3 }, hira = { learning_rate = 2e-2 } }
+methods = { ADAPTER = { learning_rate = 2e-3 }, MULTIPLIED = { learning_rate = 2e-2 } }
 """
 
 
@@ -233,7 +233,9 @@ methods = { lora = { learning_rate = 2e-3 }, hira = { learning_rate = 2e-2 } }
 def with_rates(tmp_path, monkeypatch, runs_in):
     """Runs of studies of the learning rate, two of them beside the main runs; in each, more of the rate is better."""
     text = (PROFILES / "smoke.toml").read_text(encoding="utf-8")
-    (tmp_path / "mine.toml").write_text(text + RATES, encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(
+        text + RATES.replace("ADAPTER", ADAPTER).replace("MULTIPLIED", MULTIPLIED), encoding="utf-8"
+    )
     monkeypatch.setattr(configuration, "PROFILES", tmp_path)
     experiment = load_experiment("mine", {"precision": "fp32", "seeds": 3, "methods": [ADAPTER, MULTIPLIED]})
     for run in experiment.configs():

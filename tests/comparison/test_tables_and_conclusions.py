@@ -183,7 +183,7 @@ def test_the_advice_says_which_methods_it_does_not_compare(runs_in, tmp_path, mo
     monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
     choice.which_when(without(6, {FULL: (3, 4, 5), ADAPTER: (0, 1, 2)}))
     assert "Full fine-tuning has the highest mean" in shown[0] and "Every other" not in shown[0]
-    assert "shares fewer than two seeds with LoRA" in shown[0]
+    assert "not compared with LoRA" in shown[0]
 
 
 # ---------------------------------------------------------------- verdicts
