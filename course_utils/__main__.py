@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS, from_records
-from course_utils.config import PROFILES, Experiment, load_experiment, options_of
+from course_utils.config import PROFILES, command_of, load_experiment
 from course_utils.errors import CourseError, check_writable
 from course_utils.host import usable_cores
 from course_utils.methods import METHODS
@@ -40,12 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
 def command_names() -> list[str]:
     """Names of all commands."""
     return [command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback]
-
-
-def _run_all(experiment: Experiment, *more: str) -> str:
-    """The command that makes `experiment`, as a reader types it."""
-    words = options_of(experiment.profile_name, experiment.parameters["overrides"])
-    return shlex.join(["./run_all.sh", *words, *more])
 
 
 def _command(arguments: list[str]) -> int | None:
@@ -176,7 +169,7 @@ def compare(
     experiment = load_experiment(profile, parse_overrides(overrides))
     if experiment.classifies:
         raise CourseError(
-            f"{experiment.name} classifies texts; chapter 06 of {_run_all(experiment)} compares its methods."
+            f"{experiment.name} classifies texts; chapter 06 of {command_of(experiment)} compares its methods."
         )
     if output is not None and (output.is_dir() or not output.resolve().parent.is_dir()):
         raise CourseError(f"--output {output} cannot be written; type the name of a file in a folder that exists.")
@@ -316,7 +309,7 @@ def restore(
     from course_utils.comparison.published import restore_runs
 
     restored, wanted = restore_runs(experiment), len(experiment.configs())
-    again = _run_all(experiment, *["--keep-old-runs"] * keep)
+    again = command_of(experiment, *["--keep-old-runs"] * keep)
     print(f"Restored {len(restored)} of {counted(wanted, 'run')}; {again} makes every run that is missing.")
 
 
@@ -364,7 +357,7 @@ def rates(
     trials = search_trials(read_runs(experiment))
     if trials.empty:
         raise CourseError(
-            f"{experiment.name} has no finished trial of a search; type {_run_all(experiment)} if the profile has"
+            f"{experiment.name} has no finished trial of a search; type {command_of(experiment)} if the profile has"
             " a [search]."
         )
     print(trials.drop(columns="fingerprint").to_string(index=False), end="\n\n")

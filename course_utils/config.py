@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from pydantic import (
     field_validator,
 )
 
+from course_utils.code_identity import from_records
 from course_utils.errors import CourseError
 from course_utils.host import has_bf16, processes
 from course_utils.inputs.columns import Columns
@@ -508,6 +510,12 @@ def options_of(profile: str, overrides: dict[str, Any]) -> list[str]:
     """The words of a command line that name the experiment of `profile` with `overrides`; `shlex.join` quotes them."""
     pairs = [f"{name}={as_typed(value)}" for name, value in overrides.items()]
     return ["--profile", profile, *(word for pair in pairs for word in ("-p", pair))]
+
+
+def command_of(experiment: Experiment, *more: str) -> str:
+    """The command that makes `experiment` in the way in which this process reads runs, as a reader types it."""
+    words = options_of(experiment.profile_name, experiment.parameters["overrides"])
+    return shlex.join(["./run_all.sh", *words, *["--from-records"] * from_records(), *more])
 
 
 def profile_names() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -12,7 +11,7 @@ import pandas as pd
 
 from course_utils.comparison.conclusions import MINIMUM_SEEDS
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.config import options_of
+from course_utils.config import command_of
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.runs import Run
@@ -138,11 +137,7 @@ def comparison_of_bits(results: ExperimentRuns, table: Written | None = None) ->
     shares = bits_of_runs(results)
     if not shares:
         experiment = results.experiment
-        options = shlex.join(options_of(experiment.profile_name, experiment.parameters["overrides"]))
-        raise CourseError(
-            f"{experiment.name} has no finished run; type ./run_all.sh {options}, or python -m course_utils train"
-            f" {options} --method {experiment.methods[0]} --seed 0."
-        )
+        raise CourseError(f"{experiment.name} has no finished run; type {command_of(experiment)}.")
     margin, pairs = judge_bits(shares)
     first = next(run for run in results.runs if run.config.study == "main")
     sizes, base = first.result.data.sizes, escape_markdown(first.config.base.facts.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from pathlib import Path
 from statistics import mean
@@ -10,7 +9,7 @@ from statistics import mean
 from course_utils import stats
 from course_utils.code_identity import from_records
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.config import Experiment, options_of
+from course_utils.config import Experiment, command_of
 from course_utils.methods import FLOOR, METHODS
 from course_utils.paths import reports_folder
 from course_utils.report.chapters import notebook_names
@@ -70,11 +69,3 @@ def _chapters_missing(experiment: Experiment) -> list[str]:
         return []
     executed = {path.stem for path in (reports_folder() / experiment.name / "notebooks").glob("*.ipynb")}
     return [name for name in notebook_names(experiment.methods) if executed and name not in executed]
-
-
-def command_of(experiment: Experiment) -> str:
-    """The command that makes `experiment`."""
-    words = ["./run_all.sh", *options_of(experiment.profile_name, experiment.overrides)]
-    words += ["--from-records"] * from_records()
-    words += ["--seeds", str(experiment.seed_count)] if experiment.seed_count else []
-    return shlex.join(words)

@@ -13,10 +13,9 @@ from typing import Any
 
 from course_utils import __version__
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.config import SharedSettings, as_typed
+from course_utils.config import SharedSettings, as_typed, command_of
 from course_utils.paths import PROJECT, reports_folder
 from course_utils.report.bind import read_settings
-from course_utils.report.checklist import command_of
 
 METADATA, WORKFLOW = "ro-crate-metadata.json", "workflow/Snakefile"
 CONTEXT = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]

@@ -260,28 +260,33 @@ def learning_rates(results: ExperimentRuns) -> None:
     if not series:
         show_markdown(say.one_rate_text(_planned(results, RATE)))
     for name, spec in results.experiment.studies.items():
-        tried = [own for own in series if own.beside == spec.beside and name in _rate_by_study(own)]
+        tried = [own for own in series if own.beside == spec.beside and name in _value_by_study(own)]
         if tried:
             _at_other_rates(tried, name, spec.title, judge_experiment(results).margin)
 
 
 def _at_other_rates(series: list[Series], study: str, title: str, margin: float) -> None:
-    rates = {own.method: [_rate_by_study(own)[at] for at in (study, own.beside)] for own in series}
+    rates = {own.method: [_value_by_study(own)[at] for at in (study, own.beside)] for own in series}
     rows = []
     for own in series:
         row: dict[str, str] = {"Method": title_of(own.method)}
         for heading, rate in zip(("Another", "That of the main runs"), rates[own.method], strict=True):
-            found = accuracy_in_per_cent(own.correct[rate])
-            row[heading] = f"{rate:g}: {found['estimate']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
+            row[heading] = f"{rate:g}: {_cell(own.correct[rate])}"
         rows.append(row)
     show_table(pd.DataFrame(rows), say.learning_rates_table(title, series[0]))
     changes = {own.method: less(*(own.correct[rate] for rate in rates[own.method])) for own in series}
     show_markdown(say.learning_rates_text(contrasts(changes, margin)))
 
 
-def _rate_by_study(series: Series) -> dict[str, float]:
-    """The studies of a series over learning rates, each with its rate."""
-    return {runs[0].config.study: rate for rate, runs in series.points.items()}
+def _value_by_study(series: Series) -> dict[str, Any]:
+    """The studies of a series, each with its value of the factor."""
+    return {runs[0].config.study: value for value, runs in series.points.items()}
+
+
+def _cell(correct: pd.DataFrame) -> str:
+    """Accuracy in per cent with its interval, as a cell of a table shows it."""
+    found = accuracy_in_per_cent(correct)
+    return f"{found['estimate']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
 
 
 def head_rates(results: ExperimentRuns) -> None:
@@ -292,7 +297,7 @@ def head_rates(results: ExperimentRuns) -> None:
         return
     own, found, rates = {}, {}, set()
     for method in series:
-        of_studies = _rate_by_study(method)
+        of_studies = _value_by_study(method)
         usual = of_studies.pop(method.beside)
         apart = next(iter(of_studies.values()))
         found[method.method] = less(method.correct[apart], method.correct[usual])
@@ -313,8 +318,7 @@ def four_bits(results: ExperimentRuns) -> None:
     for own in series:
         row: dict[str, str] = {"Method": title_of(own.method)}
         for heading, kept in (("As it is", False), ("In 4 bits", True)):
-            found = accuracy_in_per_cent(own.correct[kept])
-            row[heading] = f"{found['estimate']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
+            row[heading] = _cell(own.correct[kept])
         row["Change [95%]"] = signed_interval(judged[own.method].difference)
         for heading, kept in (("Base model (MB)", False), ("In 4 bits (MB)", True)):
             row[heading] = f"{own.points[kept][0].result.bytes.base_model / 1e6:,.1f}"
