@@ -13,7 +13,6 @@ from transformers import (
 )
 
 from course_utils.inputs.bases import Base
-from course_utils.inputs.embedded import embedded_model
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.tasks.classification import Classification
 
@@ -41,7 +40,7 @@ def random_base(folder: Path, **sizes: float) -> Base:
     torch.manual_seed(0)
     DistilBertModel(DistilBertConfig(vocab_size=30_522, **sizes)).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((embedded_model() / name).read_bytes())
+        (folder / name).write_bytes(Path(EMBEDDED.location, name).read_bytes())
     return Base(str(folder))
 
 

@@ -28,7 +28,6 @@ from course_utils.config import RunConfig, explain_validation, load_experiment, 
 from course_utils.errors import CourseError
 from course_utils.inputs import bases, embedded, sources
 from course_utils.inputs.bases import Base
-from course_utils.inputs.embedded import embedded_model
 from course_utils.inputs.splits import load_data, normalise
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
@@ -326,7 +325,7 @@ def test_assets_in_a_place_of_no_use_are_named(tmp_path, monkeypatch):
     for place in (tmp_path / "a file", tmp_path / "a file" / "x"):
         monkeypatch.setenv("COURSE_ASSETS", str(place))
         with pytest.raises(CourseError, match="set COURSE_ASSETS to a folder that you may write to"):
-            embedded_model()
+            _ = Base("embedded").location
 
 
 def test_an_empty_variable_is_none(monkeypatch):
@@ -494,7 +493,7 @@ def test_the_weights_of_something_else_are_no_encoder(tmp_path):
     import torch
     from safetensors.torch import save_file
 
-    shutil.copy(embedded_model() / "config.json", tmp_path)
+    shutil.copy(Path(Base("embedded").location, "config.json"), tmp_path)
     save_file({"other.weight": torch.zeros(3)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CourseError, match="do not fit its config.json.* tensors are missing .*distilbert.embeddings"):
         Base(str(tmp_path)).load(TASK)

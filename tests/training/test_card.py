@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.constants import EVAL_RESULTS_FOLDER
 from pydantic import Field
-from small import ADAPTER, QUANTISED, SENTIMENT
+from small import ADAPTER, ADAPTERS, EMBEDDED, QUANTISED, SENTIMENT
 
 from course_utils.audit import evidence
 from course_utils.audit.audit import REFUTED, audit_card
@@ -36,7 +36,6 @@ from course_utils.training.train import train
 
 pytestmark = pytest.mark.slow
 
-ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
 SECTIONS = """\
 ## Model Description
 ## Training Configuration
@@ -280,9 +279,7 @@ json.dump(answers, open(sys.argv[1], "w"))
 
 
 def test_code_blocks_run_as_printed_and_give_the_recorded_predictions(trained, place, tmp_path):
-    from course_utils.inputs.embedded import embedded_model
-
-    (place / "my-model").symlink_to(embedded_model())
+    (place / "my-model").symlink_to(EMBEDDED.location)
     run = trained[ADAPTER]
     config = with_targets(run.config, base_model="./my-model")
     cards = {name: run.card() for name, run in trained.items()}

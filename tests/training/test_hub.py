@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +15,10 @@ import transformers
 from hub_stand_in import COMMIT, stand_in
 from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
 from made_up import write_run
-from small import ADAPTER, HEAD
+from small import ADAPTER, EMBEDDED, HEAD
 
 from course_utils.__main__ import main
 from course_utils.config import load_experiment
-from course_utils.inputs.embedded import embedded_model
 from course_utils.paths import PROJECT
 from course_utils.workflow.fork_server import SOCKET, fork_server
 
@@ -38,7 +38,7 @@ def tiny_model(tmp_path_factory):
     transformers.set_seed(0)
     transformers.DistilBertModel(config).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(embedded_model() / name, folder)
+        shutil.copy(Path(EMBEDDED.location, name), folder)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
