@@ -333,6 +333,14 @@ def name_for_adapters(base: Base) -> str:
     return folder.relative_to(PROJECT).as_posix() if folder.is_relative_to(PROJECT) else folder.name
 
 
+def is_decoder(model_type: str) -> bool:
+    """Whether an architecture is for predicting the next token; many encoders can compute causal attention, too."""
+    from transformers.models.auto import modeling_auto as known
+
+    masked = known.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in masked
+
+
 # ---------------------------------------------------------------- a loaded model's head and layers
 
 

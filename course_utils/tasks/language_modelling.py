@@ -48,15 +48,9 @@ class LanguageModelling(Task):
 
     def check(self, base: Base) -> None:
         """Raise CourseError where `base` is no decoder, by its type in transformers."""
-        from transformers.models.auto.modeling_auto import (
-            MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
-        )
-        from transformers.models.auto.modeling_auto import (
-            MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED,
-        )
+        from course_utils.inputs.bases import is_decoder
 
-        kind = base.config().model_type
-        if kind not in CAUSAL or kind in MASKED:  # many encoders can compute causal attention
+        if not is_decoder(kind := base.config().model_type):
             raise CourseError(
                 f"base_model={base.name}: a model of the type {kind!r} is no decoder, and task={self.name} predicts the"
                 " next token; type base_model=embedded-decoder."

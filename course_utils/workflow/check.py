@@ -140,13 +140,10 @@ def _check_tokens(config: RunConfig, tokenizer, model: nn.Module, tokens: list[l
 
 
 def _said_of_base(experiment: Experiment, model: nn.Module, tokenizer) -> str:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
-
-    from course_utils.inputs.bases import linear_layers, target_modules
+    from course_utils.inputs.bases import is_decoder, linear_layers, target_modules
 
     kind = model.config.model_type
-    kind += ", a decoder" if kind in CAUSAL and kind not in MASKED else ", an encoder"
+    kind += ", a decoder" if is_decoder(kind) else ", an encoder"
     settings = [experiment.config(method).settings for method in experiment.methods]
     named = next((own.target_modules for own in settings if isinstance(own, LowRankSettings)), None)
     targets = [] if named is None else target_modules(model, named)
