@@ -15,7 +15,7 @@ import pandas
 
 from course_utils.errors import CourseError
 from course_utils.inputs.sources import SENTIMENT, SST2, Source, find_source
-from course_utils.text import and_joined
+from course_utils.text import and_joined, hash_of
 
 HELD_OUT = 1_000  # texts kept back for validation; a fifth of the training texts at most
 TELLING_WORDS = 3  # a text of fewer words occurs inside others by chance
@@ -181,7 +181,7 @@ def _read(source: Source, setting: str, removed: dict[str, int]) -> _Reading:
     spare = frames.pop("test", None) if source is SST2 and "dev" in frames else None  # the 872 are what is reported
     judged = "test" if "test" in frames else "dev"
     evaluation, names = frames[judged], texts.class_names
-    ids = hashlib.sha256(" ".join(sorted(evaluation.example_id)).encode()).hexdigest()
+    ids = hash_of(" ".join(sorted(evaluation.example_id)))
     if ids == SST2_EXAMPLES or (source is SST2 and judged == "dev"):
         title, prefix, judged, is_like = SST2.title, SST2.name, "validation", SST2
         names = SENTIMENT if names == ("0", "1") else names
@@ -226,7 +226,7 @@ def _ordered(frame: pandas.DataFrame, name: str, removed: dict[str, int]) -> pan
     if "text_pair" in frame:
         keys = keys + "\n" + frame.text_pair.map(normalise)
     frame = _without(frame.assign(key=keys), {"", "\n"}, removed, f"{name}, without a letter, digit or symbol")
-    frame = frame.assign(example_id=[_hash(key)[:16] for key in frame.key], characters=frame.text.str.len())
+    frame = frame.assign(example_id=[hash_of(key)[:16] for key in frame.key], characters=frame.text.str.len())
     frame = frame.sort_values(
         ["example_id", "characters", "text", "label"], ascending=[True, False, True, True], ignore_index=True
     )
@@ -264,7 +264,7 @@ def _hold_out(pool: pandas.DataFrame, removed: dict[str, int]) -> tuple[pandas.D
             parts.update({example.key}, _parts(example.text, keys))
     are_phrases = len(sentences) < 0.8 * pool.key.nunique()
     # Not in the order of example_id: the movie test set comes first in that, and it shares sentences with SST-2.
-    order = [(are_phrases and not WHOLE_SENTENCE.search(s.text), _hash(s.example_id)) for s in sentences]
+    order = [(are_phrases and not WHOLE_SENTENCE.search(s.text), hash_of(s.example_id)) for s in sentences]
     sentences = [sentence.Index for _, sentence in sorted(zip(order, sentences, strict=True), key=itemgetter(0))]
     candidates = _mixed(pool.loc[sentences])
     held_out = candidates.head(min(HELD_OUT, len(candidates) // 5))
@@ -319,10 +319,6 @@ class _Kept(dict[int, str | None]):
 
 
 _KEPT = _Kept()
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _without(frame: pandas.DataFrame, keys: set[str], removed: dict[str, int], reason: str) -> pandas.DataFrame:
