@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -183,11 +183,6 @@ def _confidences(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndar
     return confidence, probabilities.argmax(axis=1) == labels, its_bin
 
 
-@cache
-def _bootstrap(seeds: int, sentences: int) -> CrossedBootstrap:
-    return CrossedBootstrap.draw(seeds, sentences)
-
-
 def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     return float((logits.argmax(axis=1) == labels).mean())
 
@@ -198,35 +193,25 @@ def _accuracy_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
 
 
 def _accuracy_over_seeds(predicted: np.ndarray, labels: np.ndarray) -> Interval:
-    return _bootstrap(*predicted.shape).mean_interval(predicted == labels)
+    return CrossedBootstrap.draw(*predicted.shape).mean_interval(predicted == labels)
 
 
-def _f1(logits: np.ndarray, labels: np.ndarray) -> float:
-    from sklearn.metrics import f1_score
+def _f1_of(average: str) -> tuple[ValueOf, IntervalOf, IntervalOf]:
+    """Value, interval and interval over seeds of F1: of the second class ("binary"), or its mean over the classes."""
 
-    return float(f1_score(labels, logits.argmax(axis=1), zero_division=0))
+    def value(logits: np.ndarray, labels: np.ndarray) -> float:
+        from sklearn.metrics import f1_score
 
+        return float(f1_score(labels, logits.argmax(axis=1), average=average, zero_division=0))
 
-def _f1_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
-    return _f1_over_seeds(logits.argmax(axis=1)[None], labels)
+    def interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
+        return over_seeds(logits.argmax(axis=1)[None], labels)
 
+    def over_seeds(predicted: np.ndarray, labels: np.ndarray) -> Interval:
+        classes: Iterable[int] = (1,) if average == "binary" else np.union1d(predicted, labels)
+        return CrossedBootstrap.draw(*predicted.shape).f1_interval(predicted, labels, classes)
 
-def _f1_over_seeds(predicted: np.ndarray, labels: np.ndarray) -> Interval:
-    return _bootstrap(*predicted.shape).f1_interval(predicted, labels)
-
-
-def _macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(labels, logits.argmax(axis=1), average="macro", zero_division=0))
-
-
-def _macro_f1_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
-    return _macro_f1_over_seeds(logits.argmax(axis=1)[None], labels)
-
-
-def _macro_f1_over_seeds(predicted: np.ndarray, labels: np.ndarray) -> Interval:
-    return _bootstrap(*predicted.shape).f1_interval(predicted, labels, np.union1d(predicted, labels))
+    return value, interval, over_seeds
 
 
 def _ece(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -236,7 +221,7 @@ def _ece(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def _ece_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
     confidence, right, its_bin = _confidences(sentence_losses(logits, labels)[0], labels)
-    return _bootstrap(1, len(labels)).ece_interval(confidence - right, its_bin)
+    return CrossedBootstrap.draw(1, len(labels)).ece_interval(confidence - right, its_bin)
 
 
 def _mean_of_losses(place: int) -> tuple[ValueOf, IntervalOf]:
@@ -246,7 +231,7 @@ def _mean_of_losses(place: int) -> tuple[ValueOf, IntervalOf]:
         return float(sentence_losses(logits, labels)[place].mean())
 
     def interval(logits: np.ndarray, labels: np.ndarray) -> Interval:
-        return _bootstrap(1, len(labels)).mean_interval(sentence_losses(logits, labels)[place][None])
+        return CrossedBootstrap.draw(1, len(labels)).mean_interval(sentence_losses(logits, labels)[place][None])
 
     return value, interval
 
@@ -256,11 +241,8 @@ METRICS = {
         "Accuracy", "share of sentences classified correctly",
         _accuracy, _accuracy_interval, _accuracy_over_seeds, unit="%",
     ),
-    "f1": Metric("F1", "F1 of the second class", _f1, _f1_interval, _f1_over_seeds, unit="%", two_classes=True),
-    "macro_f1": Metric(
-        "Macro F1", "mean over the classes of their F1",
-        _macro_f1, _macro_f1_interval, _macro_f1_over_seeds, unit="%", instead="f1",
-    ),
+    "f1": Metric("F1", "F1 of the second class", *_f1_of("binary"), unit="%", two_classes=True),
+    "macro_f1": Metric("Macro F1", "mean over the classes of their F1", *_f1_of("macro"), unit="%", instead="f1"),
     "nll": Metric(
         "NLL", "mean negative log-likelihood",
         *_mean_of_losses(1), higher_is_better=False, unit="nats", largest=float("inf"),
