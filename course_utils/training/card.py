@@ -197,6 +197,7 @@ def _values(run: Run) -> dict[str, Any]:
         "total_steps": total_steps,
         "measurements": [(_titled(name), _in_short(value)) for name, value in result.method.items()],
         "metrics": run.task.metrics,
+        "auto_model": run.task.auto_model().__name__,
         "class_names": result.data.class_names,
         "id2label": f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in run.task.labels.items())}}}",
         "own_files": isinstance(config.source, Files),
