@@ -11,7 +11,7 @@ from course_utils.paths import relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
 from course_utils.report.chapters import notebook_names, subject
 from course_utils.training.memory import expected_memory
-from course_utils.workflow.estimates import expected_seconds, training_priority
+from course_utils.workflow.estimates import expected_seconds
 from course_utils.workflow.steps import code_digest, content, gpus_a_run, processes_a_run, training_code
 
 OVERRIDES = parse_overrides(config.get("overrides", []))
@@ -126,7 +126,8 @@ for method in EXPERIMENT.methods:
             gpu=gpus_a_run(),
             # in minutes: a cluster ends what takes longer
             runtime=10 + ceil(expected_seconds(EXPERIMENT.config(method)) / 15),
-        priority: training_priority(method)
+        # the longest first, so that no long run comes last; any run before a notebook
+        priority: ceil(10 * METHODS[method].relative_cost)
         message:
             f"Train {METHODS[method].title}, seed {{wildcards.seed}} ({{wildcards.study}})"
         shell:

@@ -15,11 +15,6 @@ SST2_SIZE = 67_349
 MEASURED_WITH = SHAPES["embedded"].parameters  # what durations were measured with
 
 
-def training_priority(method: str) -> int:
-    """Priority of a training: the longest first, so that no long run comes last; any run before a notebook."""
-    return ceil(10 * METHODS[method].relative_cost)
-
-
 def expected_seconds(config: RunConfig) -> float:
     """Rough duration of a run, in seconds."""
     examples = min(config.max_train or SST2_SIZE, 7_000 if config.data == "embedded" else SST2_SIZE)
