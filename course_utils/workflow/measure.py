@@ -11,20 +11,15 @@ from course_utils.comparison.sparsity import sized_ways
 from course_utils.comparison.tables import read_runs
 from course_utils.config import Experiment
 
-# Memory comes first, before another step loads a model: freed memory is not all given back, and would be used again.
-MEASUREMENTS = (
-    memory_of_first_runs,
-    audits_of_runs,
-    times_of_first_runs,
-    sized_ways,
-    quantised_base,
-    work_by_method,
-)
-
 
 def measure(experiment: Experiment) -> None:
     """Measure, and keep, what was not yet measured of the runs of `experiment`."""
     results = read_runs(experiment)
-    for find in MEASUREMENTS:
-        find(results)
+    # First, before another step loads a model: freed memory is not all given back, and would be used again.
+    memory_of_first_runs(results)
+    audits_of_runs(results)
+    times_of_first_runs(results)
+    sized_ways(results)
+    quantised_base(results)
+    work_by_method(results)
     mark_as_up_to_date(results)
