@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from course_utils.config import RunConfig
 
 TRACKERS = ("tensorboard", "trackio", "mlflow", "wandb")  # each a package of that name, which the reader installs
-NONE = {"report_to": "none"}
 
 
 def checked_tracker(name: Any) -> str | None:
@@ -34,7 +33,7 @@ def tracker(config: RunConfig) -> dict[str, Any]:
     Without settings of the reader's own in the environment, logs stay on this machine, in COURSE_RUNS/tracked.
     """
     if config.track is None:
-        return NONE
+        return {"report_to": "none"}
     folder = runs_folder() / "tracked"
     folder.mkdir(parents=True, exist_ok=True)
     places: dict[str, dict[str, str]] = {

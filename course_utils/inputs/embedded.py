@@ -126,9 +126,7 @@ class Bundle:
         try:
             manifest = json.loads((folder / self.manifest).read_text())
         except FileNotFoundError:
-            return (
-                f"there are no assets in {where} yet" if self is ENCODER else f"there is no {self.name} in {where} yet"
-            )
+            return f"{where} does not hold the {self.name} yet"
         except ValueError:
             return f"{where}/{self.manifest} is damaged"
         if manifest.get("recipe") != self._recipe():
