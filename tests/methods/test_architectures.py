@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from peft import PeftModel
-from small import ADAPTER, EMBEDDED, QUANTISED, SENTIMENT
+from small import ADAPTER, QUANTISED, SENTIMENT
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -37,8 +37,8 @@ from course_utils.comparison.arithmetic import work_of_a_text
 from course_utils.comparison.baselines import frozen_features
 from course_utils.config import load_experiment
 from course_utils.inputs import nf4
-from course_utils.inputs.bases import Base, check_targets, in_head
-from course_utils.methods import METHODS, PLAIN
+from course_utils.inputs.bases import Base, head_modules, in_head
+from course_utils.methods import METHODS
 from course_utils.training.trainer import adapted_model
 
 SENTENCES = ["a gripping, funny film", "a dull film", "not bad at all", "i walked out of it, and so did everyone else"]
@@ -124,7 +124,7 @@ def test_every_architecture_can_be_adapted_trained_saved_and_merged(base, name, 
         logits(model)  # an evaluation must not stop the next step from training
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved and moved <= {name for name, p in model.named_parameters() if p.requires_grad}
-    assert any(in_head(name.replace("modules_to_save.default.", ""), heads_of(start)) for name in moved)
+    assert any(in_head(name.replace("modules_to_save.default.", ""), head_modules(start)) for name in moved)
 
     expected = logits(model)
     model = method.finish(model)
@@ -150,19 +150,6 @@ def test_the_arithmetic_of_a_step_is_counted_where_nothing_looks_at_a_value(base
         assert isnan(found["forward"]) and isnan(found["backward"])
     else:
         assert found["forward"] > 0 and 0.3 < found["backward"] / found["forward"] < 1.5
-
-
-def heads_of(model):
-    from course_utils.inputs.bases import head_modules
-
-    return head_modules(model)
-
-
-def test_the_usual_layers_are_there(base):
-    model = base.without_weights(SENTIMENT)
-    check_targets(model, (), 8)
-    assert METHODS[PLAIN.name] and base.load(SENTIMENT).config.pad_token_id is not None
-    assert EMBEDDED.is_embedded
 
 
 def test_a_frozen_base_gives_the_mean_over_a_texts_own_tokens(base):

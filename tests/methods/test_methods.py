@@ -10,13 +10,12 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from small import BLOCKS, EMBEDDED, SENTIMENT, WIDTH
+from small import ADAPTERS, BLOCKS, EMBEDDED, SENTIMENT, WIDTH
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
     BigBirdConfig,
     DistilBertConfig,
-    RobertaConfig,
 )
 
 from course_utils.config import load_experiment
@@ -30,7 +29,6 @@ from course_utils.training.trainer import adapted_model
 
 SENTENCES = ["a gripping, funny film", "dull from start to finish", "not bad at all", "i walked out"]
 LABELS = torch.tensor([1, 0, 1, 0])
-ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
 HYBRIDS = [f"{name} in 4 bits" for name in ADAPTERS if "four_bit" in METHODS[name].Settings.model_fields]
 CLOSE = {"fp32": 1e-5, "bf16": 2e-2}  # a logit of the tiny base is about 0.1; a product in bf16 keeps three digits
 LAYERS = 2 * BLOCKS  # query and value of every block
@@ -292,26 +290,6 @@ def test_parameter_counts_without_weights(config, targets, trainable, total, as_
         count = count_parameters(METHODS["lora"].adapt(model, settings))
     assert (count.trainable, count.total, count.total_as_peft_counts) == (trainable, total, as_peft_counts)
     assert count.trainable == model.num_parameters(only_trainable=True)
-
-
-@pytest.mark.parametrize("make", [BertConfig, RobertaConfig, DistilBertConfig])
-@pytest.mark.parametrize("name", ADAPTERS)
-def test_other_encoders_find_their_layers_and_head(name, make):
-    small = {"vocab_size": 50, "num_labels": 2}
-    sizes = (
-        {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
-        if make is DistilBertConfig
-        else {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    )
-    model = AutoModelForSequenceClassification.from_config(make(**small, **sizes))
-    SENTIMENT.initialise_head(model, 0)
-    method = METHODS[name]
-    if method.four_bit_base:
-        method = METHODS[method.control]  # quantising needs a folder to load from; the names are the same
-    adapted = method.adapt(model, method.Settings(learning_rate=1e-3))
-    layers = {n.split(".")[-1] for n, m in adapted.named_modules() if hasattr(m, "get_delta_weight")}
-    assert layers == ({"q_lin", "v_lin"} if make is DistilBertConfig else {"query", "value"})
-    assert any("modules_to_save" in n for n, _ in _trainable(adapted))
 
 
 def test_impossible_targets_are_named(tiny):
