@@ -172,6 +172,8 @@ def test_also_evaluate_takes_classes_by_name(tmp_path):
     assert [data.class_names[label] for label in added.label] == [wanted[text] for text in added.text]
     with pytest.raises(CourseError, match="also_evaluate=embedded: its classes are negative and positive"):
         load_data(str(tmp_path / "one"), also_evaluate="embedded")
+    with pytest.raises(CourseError, match="also_evaluate=embedded is the training data itself"):
+        load_data("embedded", also_evaluate="embedded")
 
 
 @pytest.mark.parametrize(

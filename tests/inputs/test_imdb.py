@@ -69,12 +69,3 @@ def test_what_is_no_such_folder_is_refused(folder):
     (folder / "train").rename(folder / "all")
     with pytest.raises(CourseError, match=r"texts in files of their own lie in train/CLASS/\*.txt"):
         load_data(str(folder))
-
-
-def test_a_missing_hub_is_one_sentence(monkeypatch):
-    def unreachable(*_, **__):
-        raise ConnectionError("many lines")
-
-    monkeypatch.setattr(sources, "commit_on_hub", unreachable)
-    with pytest.raises(CourseError, match="data=imdb: it could not be loaded from the hub.*type data=FILE"):
-        load_data("imdb")
