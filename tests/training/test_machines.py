@@ -14,7 +14,6 @@ from safetensors.numpy import load_file
 from small import ADAPTER
 
 from course_utils.config import load_experiment
-from course_utils.errors import CourseError
 from course_utils.paths import PROJECT
 from course_utils.runs import find_run, read_run
 from course_utils.tasks.classification import scores_of
@@ -63,12 +62,6 @@ def test_two_processes_train_what_one_trains_though_one_of_them_died_on_the_way(
         np.testing.assert_allclose(tensor, weights[1][name], atol=2e-4, err_msg=name)
     logits = [scores_of(run.predictions()) for run in (one, two)]
     np.testing.assert_allclose(*logits, atol=5e-3)
-
-
-def test_a_batch_that_cannot_be_shared_out_is_refused(runs_in, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(CourseError, match="batch_size: 16 cannot be shared out equally among 3 .* batch_size=18"):
-        train(load_experiment("smoke").config(ADAPTER))
 
 
 @pytest.mark.slow

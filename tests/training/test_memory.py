@@ -51,9 +51,18 @@ def test_batches_by_tokens_hold_every_text_once_and_no_more_than_they_may():
     assert padded < 1.1 * lengths.sum()
 
 
-def test_a_batch_that_cannot_be_parted_is_refused():
-    with pytest.raises(CourseError, match="gradient_accumulation=3 parts; type -p batch_size=18"):
-        load_experiment("smoke", {"gradient_accumulation": 3, "batch_size": 16}).shared.load_data()
+@pytest.mark.parametrize(
+    ("processes", "settings", "said"),
+    [
+        ("1", {"gradient_accumulation": 3}, "and gradient_accumulation=3 parts; type -p batch_size=18"),
+        ("3", {}, "16 cannot be shared out equally among 3 processes and .* type -p batch_size=18"),
+        ("1", {"batch_size": 128, "max_train": 96}, "128 is more than the 96 training examples; type -p batch_size=96"),
+    ],
+)
+def test_a_batch_that_cannot_be_parted_or_filled_is_refused(processes, settings, said, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    with pytest.raises(CourseError, match=f"^batch_size: .*{said}"):
+        load_experiment("smoke", settings).shared.load_data()
 
 
 def test_head_and_tail_keep_the_beginning_and_the_end():

@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 from small import ADAPTER, FULL, GATED, HEAD, QUANTISED
 from transformers import TrainerCallback
 
-from course_utils import runs
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
@@ -223,13 +222,3 @@ def test_a_record_with_a_misspelt_field_is_named(small, runs_in):
     assert find_run(run.config) is None
     with pytest.raises(CourseError, match="holds no finished run"):
         read_run(runs_in / "nowhere")
-
-
-def test_a_batch_larger_than_the_data_is_refused(small, runs_in):
-    with pytest.raises(CourseError, match="batch_size: 128 is more than the 96"):
-        train(small(HEAD, batch_size=128))
-
-
-def test_hidden_fields_of_a_record_are_refused():
-    with pytest.raises(ValueError):
-        runs.Metrics(n=1, accuracy=1, f1=1, nll=0, brier=0, ece=0, luck=7)
