@@ -5,6 +5,7 @@ The method of this test is VeRA (Kopiczko et al. 2024), whose setting `d_initial
 
 import pytest
 from peft import PeftModel, VeraConfig
+from pydantic import Field
 from small import SENTIMENT
 
 from course_utils.audit.audit import REFUTED, audit_card
@@ -22,7 +23,7 @@ SIZES = {"max_train": 48, "max_validation": 32, "max_test": 32, "max_other": 16}
 class VeraSettings(LowRankSettings):
     """Rank, and where the trained vector d starts."""
 
-    d_initial: float = 0.1
+    d_initial: float = Field(0.1, description="where d starts")
 
 
 class Vera(Method):
@@ -51,6 +52,9 @@ class Vera(Method):
             modules_to_save=head_modules(model),
         )
 
+    def measurements(self, model, settings):
+        return {"shared_factors": 2}
+
 
 @pytest.fixture
 def experiment(monkeypatch, runs_in, tiny):
@@ -69,7 +73,9 @@ def test_another_method_trains_and_is_compared(experiment, tiny):
     assert summary.loc["vera", "seeds"] == 1 and summary.loc["lora", "seeds"] == 0
     assert any("VeRA (1 seed)" in sentence for sentence in conclusions.experiment_verdicts(results))
     refuted = [finding for finding in audit_card(run.folder / "adapter" / "README.md") if finding.verdict == REFUTED]
-    assert "VeRA" in run.card() and not refuted
+    card = run.card()
+    assert "# VeRA - " in card and "- **LoRA**:" in card and not refuted
+    assert "- **D Initial:** 0.2 (where d starts)" in card and "- **Measured Shared Factors:** 2" in card
 
 
 def test_a_profile_serves_a_method_that_it_does_not_name_or_says_what_is_missing(experiment, tmp_path, monkeypatch):
