@@ -108,9 +108,7 @@ def test_every_setting_says_what_it_is():
     fields = dict(RunConfig.model_fields)
     for method in METHODS.values():
         fields |= method.Settings.model_fields
-    assert set(setting_names()) <= set(fields)
     assert not [name for name in setting_names() if not fields[name].description]
-    assert PROFILES.is_dir()
 
 
 def test_a_misspelt_setting_of_a_profile_is_named_with_its_file(tmp_path, monkeypatch):

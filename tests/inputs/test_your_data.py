@@ -183,17 +183,10 @@ def test_predict_takes_texts_as_the_page_says(tmp_path, monkeypatch, capsys):
         result = SimpleNamespace(data=SimpleNamespace(pairs="--pair" in words))
         run = SimpleNamespace(name="RUN", config=config, result=result, task=SENTIMENT)
         monkeypatch.setattr("course_utils.runs.read_run", lambda folder, run=run: run)
-        status = run_main(words[words.index("course_utils") + 1 :])
+        status = main(words[words.index("course_utils") + 1 :])
         assert status == 0, (command, capsys.readouterr().err)
     assert asked == [
         [["It does what it should."]], [["one"], ["two"]], [["one"], ["two"]],
         [["It rains.", "The street is wet."]], [["three"]], [["three"]],
     ]  # fmt: skip
     assert Path("answers.csv").read_text() == "text,label,probability\nthree,yes,1.0\n"
-
-
-def run_main(words):
-    try:
-        return main(words) or 0
-    except SystemExit as end:
-        return end.code or 0

@@ -31,10 +31,6 @@ def write_table(file: Path) -> Path:
     return file
 
 
-def test_all_that_is_started_reads_utf_8():
-    assert start.variables()["PYTHONUTF8"] == "1" and "PYTHONUTF8=1" in (PROJECT / "run_all.sh").read_text()
-
-
 # ---------------------------------------------------------------- names that are typed, and names that are recorded
 
 

@@ -32,9 +32,6 @@ from course_utils.workflow.progress import Progress
     [
         (["--profile", "quik"], "quick"),
         (["-p", "rnk=4"], "rank"),
-        (["-p", "rank=many"], "rank"),
-        (["-p", "rank=0"], "greater than or equal to 1"),
-        (["-p", f"{ADAPTER}x.alpha=32"], f"{ADAPTER}.alpha"),
         (["-p", "rank"], "NAME=VALUE"),
         (["--seeds", "0"], "1 to 1000"),
         (["--seeds", "three"], "1 to 1000"),
