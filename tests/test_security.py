@@ -245,7 +245,6 @@ def test_no_token_and_no_home_is_in_what_was_written(shown):
     assert_no_secret(shown[4], 8, SECRETS.values())
 
 
-@pytest.mark.slow
 def test_no_token_and_no_home_is_in_what_a_whole_run_leaves(smoke):
     for folder, number in (("runs", 30), ("reports", 10), ("logs", 10)):
         assert_no_secret(smoke.project / folder, number, SECRETS.values())
@@ -511,7 +510,6 @@ def test_a_shell_reads_settings_as_they_were_typed():
         assert read.stdout.split("\0")[3:-1:2] == overrides
 
 
-@pytest.mark.slow
 def test_the_workflow_runs_nothing_that_a_setting_says(tmp_path):
     copy = copy_project(tmp_path / "a copy")
     folder = write_glue(copy / NAME)

@@ -115,7 +115,6 @@ def training(method: str = ADAPTER) -> list[str]:
     ]
 
 
-@pytest.mark.slow
 def test_from_the_hub_and_back_to_it(hub, command, tmp_path):
     done = command(*training(), HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
@@ -155,7 +154,6 @@ def test_from_the_hub_and_back_to_it(hub, command, tmp_path):
         assert refused.returncode == 2 and "me/adapter was not written" in refused.stderr
 
 
-@pytest.mark.slow
 def test_a_download_that_broke_off_goes_on_and_then_needs_no_network(hub, command):
     whole = len(hub.files[BASE]["model.safetensors"])
     hub.cut["model.safetensors"] = DOWNLOAD_CHUNK_SIZE + 1_000_000

@@ -22,7 +22,6 @@ from course_utils.training.train import train
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
 def test_two_processes_train_what_one_trains_though_one_of_them_died_on_the_way(still, tmp_path, monkeypatch):
     own = {"precision": "fp32", "max_train": 96, "epochs": 2, f"{ADAPTER}.dropout": 0, "checkpoint_steps": 1}
     own |= {"base_model": still.name}
@@ -64,7 +63,6 @@ def test_two_processes_train_what_one_trains_though_one_of_them_died_on_the_way(
     np.testing.assert_allclose(*logits, atol=5e-3)
 
 
-@pytest.mark.slow
 def test_a_run_copied_from_another_machine_is_found_and_a_changed_one_is_not(smoke, tmp_path, monkeypatch):
     elsewhere = tmp_path / "runs"
     shutil.copytree(smoke.project / "runs" / "smoke" / "main" / ADAPTER, elsewhere / "smoke" / "main" / ADAPTER)

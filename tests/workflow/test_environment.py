@@ -186,7 +186,6 @@ def test_an_environment_that_set_up_did_not_make_is_left_alone(checkout, tmp_pat
     assert os.listdir(checkout / ".venv") == ["bin"]
 
 
-@pytest.mark.slow
 def test_uv_from_the_index_installs_with_what_pip_is_set_to(checkout, monkeypatch):
     if not shutil.which("uv", path=Path(sys.executable).parent):
         pytest.skip("set-up had no uv here")

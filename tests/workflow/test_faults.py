@@ -72,7 +72,6 @@ def command(*arguments: str) -> tuple[int, str]:
 
 
 @mounts
-@pytest.mark.slow
 def test_training_goes_on_once_there_is_room(tmp_path):
     with_own_mounts(train_on_a_full_disk, tmp_path)
 
@@ -94,7 +93,6 @@ def train_on_a_full_disk(folder):
 
 
 @mounts
-@pytest.mark.slow
 def test_an_older_report_stays_until_there_is_room_for_a_new_one(tmp_path, own_smoke):
     (tmp_path / "disk").mkdir()
     with_own_mounts(report_on_a_full_disk, tmp_path / "disk", own_smoke)

@@ -40,7 +40,6 @@ FEW += ["runs/smoke/baselines.parquet", "reports/smoke/notebooks/03_sparse_lora.
 ASKED_FOR = [] if KILLS >= ENOUGH_FOR_ALL else ["--", *FEW]
 
 
-@pytest.mark.slow
 def test_killed_again_and_again_it_comes_to_the_same(smoke, own_smoke):
     chance = random.Random(SEED)
     ways = (WAYS * KILLS)[:KILLS]
