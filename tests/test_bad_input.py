@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from small import ADAPTER, GATED, MULTIPLIED
+from small import ADAPTER, GATED, MULTIPLIED, SENTIMENT
 
 from course_utils import config, runs
 from course_utils.__main__ import command_names, main
@@ -32,7 +32,6 @@ from course_utils.inputs.splits import load_data, normalise
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
 from course_utils.paths import PROJECT
-from course_utils.tasks.classification import Classification
 from course_utils.training import train
 from course_utils.training.trainer import warmup_steps
 from course_utils.workflow import check, doctor, notebooks, start
@@ -468,7 +467,6 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path):
         tmp_path.chmod(stat.S_IRWXU)
 
 
-TASK = Classification(("negative", "positive"))
 MODEL_FILES = st.fixed_dictionaries(
     {
         "config.json": st.sampled_from([b"{}", b"[]", b"{", b'{"model_type": "bert"}', b'{"model_type": "gpt9"}'])
@@ -483,7 +481,7 @@ MODEL_FILES = st.fixed_dictionaries(
 @given(files=MODEL_FILES)
 def test_any_model_folder(files):
     with folder_of(files) as folder:
-        for load in (Base.tokenizer, lambda base: base.load(TASK)):
+        for load in (Base.tokenizer, lambda base: base.load(SENTIMENT)):
             with pytest.raises(CourseError, match="^base_model=.* could not be loaded"):
                 load(Base(str(folder)))
 
@@ -496,7 +494,7 @@ def test_the_weights_of_something_else_are_no_encoder(tmp_path):
     shutil.copy(Path(Base("embedded").location, "config.json"), tmp_path)
     save_file({"other.weight": torch.zeros(3)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CourseError, match="do not fit its config.json.* tensors are missing .*distilbert.embeddings"):
-        Base(str(tmp_path)).load(TASK)
+        Base(str(tmp_path)).load(SENTIMENT)
 
 
 def test_a_text_longer_than_the_model_reads_is_refused():
@@ -517,4 +515,4 @@ def test_four_bits_without_a_kernel_are_explained(monkeypatch):
 
     monkeypatch.setattr(bitsandbytes.functional, "quantize_4bit", _stop)
     with pytest.raises(CourseError, match="QLoRA needs them; python -m bitsandbytes"):
-        Base("embedded").load(TASK, four_bit=True)
+        Base("embedded").load(SENTIMENT, four_bit=True)

@@ -7,6 +7,7 @@ import types
 import pytest
 import torch
 import yaml
+from small import SENTIMENT
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from course_utils import __version__, paths
@@ -16,13 +17,12 @@ from course_utils.inputs.bases import Base
 from course_utils.inputs.splits import load_data
 from course_utils.methods import METHODS
 from course_utils.report.chapters import papers
-from course_utils.tasks.classification import METRICS, Classification
+from course_utils.tasks.classification import METRICS
 
 pytestmark = pytest.mark.slow
 
 PAGE = (paths.PROJECT / "CONTRIBUTING.md").read_text("utf-8")
 DOCS = sorted(f"docs/{path.name}" for path in (paths.PROJECT / "docs").glob("*.md"))
-SENTIMENT = Classification(("negative", "positive"))
 WORDS = ["a", "the", "fine", "dull", "film", "plot", "is", "was", "not", "very", "and", "but"]
 
 

@@ -27,7 +27,7 @@ import torch
 import typst
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from small import ADAPTER
+from small import ADAPTER, SENTIMENT
 from whole_project import SECRETS, copy_project, start
 
 from course_utils.__main__ import main
@@ -42,7 +42,6 @@ from course_utils.report import bind, exhibits
 from course_utils.report.chapters import elements
 from course_utils.report.display import show_document, show_markdown, show_table
 from course_utils.runs import read_run
-from course_utils.tasks.classification import Classification
 from course_utils.text import one_line, plain_title
 from course_utils.training import train
 from course_utils.workflow import notebooks
@@ -50,7 +49,6 @@ from course_utils.workflow.fork_server import SOCKET, fork_server
 
 pytestmark = pytest.mark.slow
 
-SENTIMENT = Classification(("negative", "positive"))
 HTML = "{http://www.w3.org/1999/xhtml}"
 NASTY = [
     "a <script>alert(1)</script>",
