@@ -17,7 +17,7 @@ from pathlib import Path
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
 from course_utils.tasks import TASKS
-from course_utils.text import hash_of, hash_of_json
+from course_utils.text import hash_of
 
 KEEP_OLD_RUNS = "COURSE_KEEP_OLD_RUNS"
 FROM_RECORDS = "COURSE_FROM_RECORDS"
@@ -63,11 +63,6 @@ def _hashes(modules: list[str], counts: Callable[[str], bool]) -> dict[str, str]
             used.add(module)
             waiting += filter(counts, imported_by(_source(module)))
     return {_short(module): digest(_source(module)) for module in sorted(used)}
-
-
-def summary(code: dict[str, str]) -> str:
-    """One hash of all modules and packages of `code`."""
-    return hash_of_json(code)
 
 
 def differing(code: dict[str, str], other: dict[str, str]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
-from course_utils.code_identity import code_of, differing, keeps_old_runs, summary
+from course_utils.code_identity import code_of, differing, keeps_old_runs
 from course_utils.config import RunConfig
 from course_utils.errors import CourseError, explained
 from course_utils.host import locked
@@ -255,7 +255,7 @@ class Run:
 
 def fingerprint(config: RunConfig, data: str, base_model: str, code: dict[str, str]) -> str:
     """Hash of all that decides a run's numbers: configuration, data, base model and code (`code_of`)."""
-    return hash_of("\n".join([config.digest, data, base_model, summary(code)]))
+    return hash_of("\n".join([config.digest, data, base_model, hash_of_json(code)]))
 
 
 def read_run(folder: Path | str) -> Run:

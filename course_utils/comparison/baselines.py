@@ -19,13 +19,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from course_utils.code_identity import code_of, digest, from_records, summary
+from course_utils.code_identity import code_of, digest, from_records
 from course_utils.comparison.published import BASELINE_PREDICTIONS, records_folder
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import explained
 from course_utils.methods import FLOOR, METHODS
 from course_utils.methods.base import Method
 from course_utils.paths import relative_to_project, runs_folder
+from course_utils.text import hash_of_json
 from course_utils.training.evaluation import MeanPooled, predict
 
 PENALTIES = [10.0**power for power in range(-3, 3)]  # scikit-learn's C, the inverse strength of the L2 penalty
@@ -137,7 +138,7 @@ def _file(experiment: Experiment) -> Path:
 
 def _code() -> str:
     own = digest(inspect.getsource(sys.modules[__name__]))
-    return summary(code_of(FLOOR.name) | {"baselines": own, "scikit-learn": version("scikit-learn")})
+    return hash_of_json(code_of(FLOOR.name) | {"baselines": own, "scikit-learn": version("scikit-learn")})
 
 
 def _fitted(baseline: Baseline, config: RunConfig, sets: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, float, float]:

@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from course_utils.code_identity import code_of, keeps_old_runs, summary
+from course_utils.code_identity import code_of, keeps_old_runs
 from course_utils.host import number_in
 from course_utils.paths import PROJECT
+from course_utils.text import hash_of_json
 
 if TYPE_CHECKING:
     from course_utils.config import RunConfig
@@ -24,7 +25,8 @@ def code_digest() -> str:
 def training_code(record: Path, config: RunConfig) -> str:
     """Hash of the code that the run of `config` depends on: today's, or, where old runs are kept, its `record`'s."""
     kept = keeps_old_runs() and record.is_file()
-    return summary(json.loads(record.read_bytes()).get("code", {}) if kept else code_of(config.method, config.task))
+    code = json.loads(record.read_bytes()).get("code", {}) if kept else code_of(config.method, config.task)
+    return hash_of_json(code)
 
 
 def content(*files: Path) -> str:
