@@ -164,7 +164,8 @@ def normalise(text: str) -> str:
 def _read(source: Source, setting: str, removed: dict[str, int]) -> _Reading:
     """The texts of `source`; if it comes in several sets, duplicates stay in train, as in the published recipes."""
     texts = source.read(setting)
-    title, prefix, understood, is_like = source.title, _identifier(source.title), texts.understood, source
+    title, understood, is_like = source.title, texts.understood, source
+    prefix = re.sub(r"\W+", "_", title.lower()).strip("_") or "own"
     if [*texts.frames] == ["train"]:
         mixed = _distinct(texts.frames["train"], f"{title} texts", removed)
         size = min(source.test_size, len(mixed) // 4)
@@ -208,10 +209,6 @@ def _with_classes(other: _Reading, names: tuple[str, ...], source: str) -> panda
             f" {and_joined([*names])}; name a source of the same classes"
         )
     return other.evaluation.assign(label=other.evaluation.label.map(labels.__getitem__))
-
-
-def _identifier(title: str) -> str:
-    return re.sub(r"\W+", "_", title.lower()).strip("_") or "own"
 
 
 # ---------------------------------------------------------------- disjoint, stable sets
@@ -278,14 +275,11 @@ def _hold_out(pool: pandas.DataFrame, removed: dict[str, int]) -> tuple[pandas.D
 def _overlap(frame: pandas.DataFrame, sentences: pandas.DataFrame) -> set[str]:
     """The keys of `frame` that equal one of `sentences`, are a part of one, or contain one of three words or more."""
     keys = sorted(frame.key)
-    telling = sorted(key for key, text in zip(sentences.key, sentences.text, strict=True) if _is_telling(text))
+    by_key = zip(sentences.key, sentences.text, strict=True)
+    telling = sorted(key for key, text in by_key if len(_words(text)) >= TELLING_WORDS)
     parts = {part for sentence in sentences.text for part in _parts(sentence, keys)}
     containing = {key for key, text in zip(frame.key, frame.text, strict=True) if any(_parts(text, telling))}
     return parts | containing | set(sentences.key)
-
-
-def _is_telling(text: str) -> bool:
-    return len(_words(text)) >= TELLING_WORDS
 
 
 def _parts(text: str, keys: list[str]) -> Iterator[str]:
@@ -331,7 +325,7 @@ def _cut(
     sets: dict[str, pandas.DataFrame],
     source: str,
     removed: dict[str, int],
-    labelled: bool = True,
+    labelled: bool,
     **maximum: int | None,
 ) -> dict[str, pandas.DataFrame]:
     """The first texts of each set, up to the one maximum that is given, with the columns of `SHOWN`."""

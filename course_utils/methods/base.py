@@ -72,12 +72,12 @@ class Picture:
     magnitude: bool = False
 
 
-def base_again(model: nn.Module, **options: Any) -> nn.Module:
-    """The model that `model` was before it was trained, loaded anew; `options` as `Base.load` takes them."""
+def base_again(model: nn.Module) -> nn.Module:
+    """The model that `model` was before it was trained, loaded anew in 32 bits."""
     from course_utils.inputs.bases import base_of
     from course_utils.tasks import task_of
 
-    return base_of(model).load(task_of(model), **options)
+    return base_of(model).load(task_of(model))
 
 
 class Method:

@@ -24,10 +24,7 @@ def measure_forgetting(config: RunConfig, base: nn.Module, trained: nn.Module, t
     """
     domains = ["test", *data.domains]
     size = min(TEXTS, *(len(data.sets[name]) for name in domains))
-    frames = [data.sets[name].head(size) for name in domains]
-    texts = pd.concat(frames, ignore_index=True)[
-        [column for column in ("text", "text_pair", "label") if column in frames[0]]
-    ]
+    texts = pd.concat([data.sets[name].head(size) for name in domains], ignore_index=True)
     truth = np.repeat(domains, size)
     shares = []
     for model in (base, trained):
