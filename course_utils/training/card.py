@@ -206,7 +206,6 @@ def _values(run: Run) -> dict[str, Any]:
             name: getattr(of, judged) - getattr(result.metrics["test"], judged) for name, of in elsewhere.items()
         },
         "changes": _changes(run),
-        "tokenizer": result.config.base.facts.name,
         "evaluated": evaluated,
         "eval_seconds": evaluated * result.timing.eval_ms_per_example / 1000,
         "others": [
