@@ -12,7 +12,6 @@ import stat
 import tempfile
 from pathlib import Path
 
-import nbformat
 import pandas
 import pytest
 from hypothesis import HealthCheck, event, example, given, settings
@@ -35,7 +34,6 @@ from course_utils.paths import PROJECT
 from course_utils.training import train
 from course_utils.training.trainer import warmup_steps
 from course_utils.workflow import check, doctor, notebooks, start
-from course_utils.workflow.notebooks import NOTEBOOKS
 
 tried = settings(
     max_examples=int(os.environ.get("COURSE_EXAMPLES", 50)),
@@ -337,12 +335,6 @@ def test_an_empty_variable_is_none(monkeypatch):
 def test_any_record_in_a_runs_folder(content):
     with folder_of({"result.json": content}) as folder, pytest.raises(CourseError, match="delete its folder"):
         runs.read_run(folder)
-
-
-def test_every_notebook_checks_its_parameters_first():
-    for path in NOTEBOOKS.glob("[0-9]*.ipynb"):
-        code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-        assert "load_experiment(profile, overrides)" in code[1]
 
 
 # ---------------------------------------------------------------- folders of the reader's own

@@ -198,8 +198,6 @@ def test_an_unknown_task_and_commands_that_do_not_serve_it_are_refused(capsys):
     assert "did you mean 'language_modelling'" in capsys.readouterr().err
     assert main(["report", "--profile", "language", "--figure", "bits.svg"]) == 2
     assert "leave --figure bits.svg out" in capsys.readouterr().err
-    assert main(["compare", "--profile", "quick"]) == 2
-    assert "./run_all.sh --profile quick" in capsys.readouterr().err
 
 
 def test_a_method_that_trains_a_head_alone_is_left_out():
