@@ -422,16 +422,13 @@ class Experiment:
         With a `change` of some settings, named as for -p, it is a run of an experiment of its own.
         """
         main = self.config(method, seed)
-        if change:
-            size = min(main.max_train or SMALL, SMALL)
-            changed = self.parameters["overrides"] | {"max_train": size} | change
-            return load_experiment(self.profile_name, changed).config(method, seed)
-        if main.max_train and main.max_train <= SMALL:
-            return main
-        if method in getattr(self.studies.get(f"size-{SMALL}"), "methods", {}):
-            return self.config(method, seed, f"size-{SMALL}")
-        smaller = self.parameters["overrides"] | {"max_train": SMALL}
-        return load_experiment(self.profile_name, smaller).config(method, seed)
+        if not change:
+            if main.max_train and main.max_train <= SMALL:
+                return main
+            if method in getattr(self.studies.get(f"size-{SMALL}"), "methods", {}):
+                return self.config(method, seed, f"size-{SMALL}")
+        smaller = {"max_train": min(main.max_train or SMALL, SMALL)} | (change or {})
+        return load_experiment(self.profile_name, self.parameters["overrides"] | smaller).config(method, seed)
 
     def configs(self) -> list[RunConfig]:
         """Configurations of every run, those of side studies included."""
