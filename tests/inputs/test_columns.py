@@ -19,12 +19,6 @@ def test_of_columns_that_differ_in_case_the_exact_name_is_read(tmp_path, name):
     assert [*source.read().frames["train"].text] == rows[name]
 
 
-def test_long_whole_numbers_stay_different_classes(tmp_path):
-    names = ["9007199254740992", "9007199254740993"]
-    pandas.DataFrame({"text": ["a", "b"], "label": names}).to_csv(tmp_path / "train.csv", index=False)
-    assert find_source(str(tmp_path / "train.csv")).read().class_names == tuple(names)
-
-
 @pytest.mark.parametrize("digits", [400, 5000])
 def test_a_number_that_is_too_long_for_a_class_is_told_with_its_line(tmp_path, digits):
     (tmp_path / "train.csv").write_text(f"text,label\na,1\nb,{'9' * digits}\n")

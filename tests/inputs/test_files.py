@@ -121,6 +121,7 @@ def test_pairs_are_guessed(tmp_path):
         ("2.0 1.0", ("1", "2")),
         ("-1 0 1", ("-1", "0", "1")),
         ("True False", ("False", "True")),
+        ("9007199254740992 9007199254740993", ("9007199254740992", "9007199254740993")),
     ],
 )  # fmt: skip
 def test_classes_are_words_or_numbers_in_any_order(tmp_path, labels, names):

@@ -5,7 +5,6 @@ import shutil
 
 import pandas
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 from small import FULL, HEAD, PLAIN, WIDTH
 from transformers import AutoModelForSequenceClassification, DebertaConfig, DistilBertConfig
@@ -82,11 +81,6 @@ def shard(folder):
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
 
 
-def pickle(folder):
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-
-
 def fewer_positions(folder):
     weights = load_file(folder / "model.safetensors")
     name = next(name for name in weights if "position_embeddings" in name)
@@ -105,7 +99,6 @@ def no_numbers(folder):
         (tokens_beyond, r"resize_token_embeddings\(30523\)"),
         (pointer, "git lfs pull"),
         (shard, "model-00002-of-00002.safetensors is missing"),
-        (pickle, "pytorch_model.bin is a pickle.*save_pretrained"),
         (fewer_positions, "of another size.*position_embeddings"),
         (no_numbers, "cannot be trained with .*not a finite number"),
     ],
