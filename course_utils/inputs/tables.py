@@ -154,9 +154,7 @@ def _objects(path: Path, values: list[Any], noun: str, numbers: list[int] | None
     for place, value in zip(places, values, strict=True):
         if not isinstance(value, dict):
             raise CourseError(f'{path}, {place}: this is no object; write {{"text": …, "label": …}}')
-    columns = dict.fromkeys(name for value in values for name in value)
-    rows = [[value.get(name) for name in columns] for value in values]
-    return pandas.DataFrame(rows, columns=list(columns), index=places, dtype=object)
+    return pandas.DataFrame(values, index=places, dtype=object)
 
 
 def _read_parquet(path: Path) -> pandas.DataFrame:
