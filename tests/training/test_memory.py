@@ -14,13 +14,11 @@ from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.bases import Base
 from course_utils.inputs.splits import load_data
-from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
 from course_utils.tasks.classification import scores_of
 from course_utils.training.evaluation import batches_by_tokens
 from course_utils.training.memory import expected_memory
 from course_utils.training.train import train
-from course_utils.training.trainer import adapted_model, make_trainer
 
 TWICE = {"gradient_checkpointing": True}  # what a method has to put up with
 PARTS = [{"gradient_accumulation": 4}, {"tokens_at_once": 100}]  # how any batch is taken
@@ -65,21 +63,6 @@ def test_a_batch_that_cannot_be_parted_or_filled_is_refused(processes, settings,
     monkeypatch.setenv("WORLD_SIZE", processes)
     with pytest.raises(CourseError, match=f"^batch_size: .*{said}"):
         load_experiment("smoke", settings).shared.load_data()
-
-
-def test_a_batch_of_the_validation_holds_no_more_tokens_than_are_computed_at_once(tiny, tmp_path):
-    settings = {"base_model": tiny.name, "methods": [ADAPTER], "precision": "fp32", "max_validation": 50}
-    config, sizes = load_experiment("smoke", settings | {"tokens_at_once": 128}).config(ADAPTER), []
-    base = METHODS[ADAPTER].load_base(tiny, config.load_task(), config.precision, config.settings)
-    model = adapted_model(config, base)
-    trainer = make_trainer(config, model, tiny.tokenizer(), config.load_data(), tmp_path)
-
-    def note(module, arguments, named):
-        sizes.append(named["input_ids"].numel())
-
-    model.register_forward_pre_hook(note, with_kwargs=True)
-    found = trainer.evaluate()
-    assert found["eval_n"] == 50 and len(sizes) > 2 and max(sizes) <= 128
 
 
 def test_head_and_tail_keep_the_beginning_and_the_end():

@@ -166,12 +166,28 @@ def test_a_side_study_is_evaluated_on_the_test_set_alone(small, runs_in):
     assert forgotten.texts == 4 * 16 and forgotten.before == forgotten.after  # the encoder is frozen
 
 
-@pytest.mark.parametrize("method", [FULL, ADAPTER, GATED])
-def test_the_head_may_learn_at_a_rate_of_its_own(small, runs_in, method):
-    config = small(method, head_learning_rate=5e-4)
-    base = METHODS[method].load_base(config.base, config.load_task(), "fp32", config.settings)
+def trainer_of(config, folder):
+    """The trainer of a run that has not begun, and its model."""
+    base = METHODS[config.method].load_base(config.base, config.load_task(), "fp32", config.settings)
     model = trainer.adapted_model(config, base)
-    made = trainer.make_trainer(config, model, config.base.tokenizer(), config.load_data(), runs_in)
+    return trainer.make_trainer(config, model, config.base.tokenizer(), config.load_data(), folder), model
+
+
+def test_a_batch_of_the_validation_holds_no_more_tokens_than_are_computed_at_once(small, tmp_path):
+    made, model = trainer_of(small(ADAPTER, max_validation=50, tokens_at_once=128, precision="fp32"), tmp_path)
+    sizes = []
+
+    def note(module, arguments, named):
+        sizes.append(named["input_ids"].numel())
+
+    model.register_forward_pre_hook(note, with_kwargs=True)
+    assert made.evaluate()["eval_n"] == 50 and len(sizes) > 2 and max(sizes) <= 128
+
+
+@pytest.mark.parametrize("method", [FULL, ADAPTER, GATED])
+def test_the_head_may_learn_at_a_rate_of_its_own(small, tmp_path, method):
+    config = small(method, head_learning_rate=5e-4)
+    made, model = trainer_of(config, tmp_path)
     groups = made.create_optimizer().param_groups
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
@@ -186,15 +202,10 @@ def test_the_head_may_learn_at_a_rate_of_its_own(small, runs_in, method):
 
 
 @pytest.mark.slow
-def test_methods_share_the_data_order_and_the_first_head(small, runs_in):
+def test_methods_share_the_data_order_and_the_first_head(small, tmp_path):
     orders, heads = [], []
     for name in METHODS:
-        config = small(name)
-        base = METHODS[name].load_base(config.base, config.load_task(), "fp32", config.settings)
-        model = trainer.adapted_model(config, base)
-        data = config.load_data()
-        tokenizer = config.base.tokenizer()
-        made = trainer.make_trainer(config, model, tokenizer, data, runs_in)
+        made, model = trainer_of(small(name), tmp_path)
         torch.rand(len(orders))  # whatever a method draws must not change the order
         orders.append(list(made._get_train_sampler()))
         heads.append([p.clone() for n, p in model.named_parameters() if "classifier" in n and p.requires_grad])
