@@ -56,7 +56,7 @@ class Judgement:
         return [name for name, seeds in self.seeds.items() if seeds < MINIMUM_SEEDS]
 
     @property
-    def apart(self) -> list[tuple[str, str]]:
+    def not_compared(self) -> list[tuple[str, str]]:
         """Every two methods with enough seeds that share too few of them to be compared."""
         compared = {(pair.first, pair.second) for pair in self.pairs}
         enough = [name for name in self.seeds if name not in self.few]

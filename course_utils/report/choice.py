@@ -32,7 +32,7 @@ class Unbeaten(NamedTuple):
 
     best: str
     others: list[PairedComparison]  # the best less each of these
-    unjudged: list[str]  # the methods that have too few seeds, or share too few with the best, to be compared with it
+    not_compared: list[str]  # the methods that have too few seeds, or share too few with the best
     costs: pd.DataFrame  # a row a method, the more accurate first; a column a cost
 
 
@@ -49,8 +49,8 @@ def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
     others = [pair for pair in against if not pair.differs]
     known = {FLOOR.name, best, *(pair.second for pair in against)}
     kept = [best, *(name for name in order.index if name in {pair.second for pair in others})]
-    unjudged = [name for name in results.experiment.methods if name not in known]
-    return Unbeaten(best, others, unjudged, summary.loc[kept, [*COSTS]])
+    not_compared = [name for name in results.experiment.methods if name not in known]
+    return Unbeaten(best, others, not_compared, summary.loc[kept, [*COSTS]])
 
 
 def which_when(results: ExperimentRuns) -> None:
