@@ -81,6 +81,13 @@ def runs_in(tmp_path, monkeypatch):
     return tmp_path / "runs"
 
 
+@pytest.fixture
+def reports_in(tmp_path, monkeypatch):
+    """An empty folder that holds the reports of this test."""
+    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
+    return tmp_path / "reports"
+
+
 @dataclass(frozen=True)
 class Smoke:
     """A copy of the project in which `./run_all.sh --profile smoke` came to a good end, undisturbed."""

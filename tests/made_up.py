@@ -5,12 +5,27 @@ import pandas as pd
 
 from course_utils import runs
 from course_utils.code_identity import code_of
+from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
 from course_utils.tasks.classification import METRICS
 
 SENTENCES = 200
 STUDIES = load_experiment("full").profile.studies.items()
 AXES = {name for study, spec in STUDIES if spec.varies for name in (study, spec.beside)}
+
+
+def finished(accuracy, seeds=3, apart=0.0, lost=(), overrides=None, **more):
+    """The results of `seeds` seeds of some methods of `smoke`: `accuracy` maps a method to the mean of its runs.
+
+    The accuracies of successive seeds lie `apart`. Runs that are `lost`, (method, seed), are not there. `overrides` are
+    further settings of the experiment, and `more` is handed to `write_run`.
+    """
+    chosen = {"seeds": seeds, "precision": "fp32", "methods": [*accuracy]} | (overrides or {})
+    experiment = load_experiment("smoke", chosen)
+    for config in experiment.configs():
+        if (config.method, config.seed) not in lost:
+            write_run(config, accuracy[config.method] + apart * (config.seed - (seeds - 1) / 2), **more)
+    return read_runs(experiment)
 
 
 def write_axes(experiment, accuracy, seeds=3):

@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 import pytest
-from made_up import write_run
+from made_up import finished
 from small import ADAPTER, FULL, HEAD, MULTIPLIED
 
 from course_utils.comparison.across import (
@@ -18,27 +18,19 @@ from course_utils.comparison.across import (
     shown_across,
     write_conclusions,
 )
-from course_utils.comparison.tables import read_runs
-from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT
 from course_utils.report import abstract, exhibits
 
-METHODS_USED = [HEAD, FULL, ADAPTER, MULTIPLIED]
-
 
 @pytest.fixture
-def concluded(runs_in, tmp_path, monkeypatch):
+def concluded(runs_in, reports_in):
     """Makes an experiment of three seeds with these accuracies, and keeps its conclusions."""
-    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
 
     def make(**accuracy):
         # another length makes it another experiment
-        overrides = {"seeds": 3, "precision": "fp32", "methods": METHODS_USED, "max_length": 100 + len(made)}
-        experiment = load_experiment("smoke", overrides)
-        for config in experiment.configs():
-            write_run(config, accuracy.get(config.method, 0.6) + 0.005 * (config.seed - 1), validated=True)
-        made.append(read_runs(experiment))
+        overrides = {"max_length": 100 + len(made)}
+        made.append(finished({HEAD: 0.6} | accuracy, apart=0.005, overrides=overrides, validated=True))
         write_conclusions(made[-1])
         return made[-1]
 
@@ -63,7 +55,7 @@ def test_two_reports_say_where_they_do_not_agree(concluded, monkeypatch):
     monkeypatch.setattr(exhibits, "show_table", lambda frame, caption: said.append(frame))
     exhibits.across(ours)
     table, told, sentences = said
-    assert [*table.columns] == [ours.experiment.name, theirs.experiment.name] and len(table) == len(METHODS_USED)
+    assert [*table.columns] == [ours.experiment.name, theirs.experiment.name] and len(table) == 4
     assert table.iloc[0].str.startswith(("90", "70")).all()  # the plain adapter's accuracy, and differences to it below
     assert [*table.iloc[1:, 0].str.endswith("*")] == [True, False, True]
     assert [*table.iloc[1:, 1].str.endswith("*")] == [True, True, False]
@@ -90,7 +82,7 @@ def test_two_reports_say_where_they_do_not_agree(concluded, monkeypatch):
         assert told in abstract.abstract(results)
 
 
-def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, tmp_path, monkeypatch):
+def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, reports_in, monkeypatch):
     ours = concluded(**{FULL: 0.9, ADAPTER: 0.7, MULTIPLIED: 0.7})
     said = []
     monkeypatch.setattr(exhibits, "show_markdown", said.append)
@@ -101,7 +93,7 @@ def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, tmp_pat
     assert "No other report" in said[0] and "3 have the same verdict" in said[2]
     assert "In some" not in said[1]
     assert "does not show" not in abstract.abstract(ours)
-    file = tmp_path / "reports" / theirs.experiment.name / CONCLUSIONS
+    file = reports_in / theirs.experiment.name / CONCLUSIONS
     file.write_text(json.dumps({"experiment": "x"}))
     with pytest.raises(CourseError, match=f"{CONCLUSIONS} cannot be read .* bind that report again"):
         others(ours)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import SENTENCES, write_run
+from made_up import SENTENCES, finished
 from sklearn.linear_model import LogisticRegression
 from small import ADAPTER, FULL, HEAD
 
@@ -64,14 +64,9 @@ def fit_by_hand(experiment, accuracy, data="d" * 64):
 
 
 @pytest.fixture
-def experiment(runs_in, tmp_path, monkeypatch):
+def experiment(runs_in, reports_in):
     """Three seeds of three methods."""
-    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
-    chosen = {"seeds": 3, "precision": "fp32", "methods": [HEAD, FULL, ADAPTER]}
-    experiment = load_experiment("smoke", chosen)
-    for config in experiment.configs():
-        write_run(config, {HEAD: 0.95, FULL: 0.8, ADAPTER: 0.9}[config.method])
-    return experiment
+    return finished({HEAD: 0.95, FULL: 0.8, ADAPTER: 0.9}).experiment
 
 
 def test_they_stand_in_the_table_and_in_a_file_beside_it(experiment):

@@ -3,31 +3,23 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import write_run
+from made_up import finished
 from small import ADAPTER, FULL
 
 from course_utils.comparison.costs import cost_draws, front_shares, medians, time_interval
 from course_utils.comparison.evaluation_costs import MERGED
-from course_utils.comparison.tables import read_runs
-from course_utils.config import load_experiment
 
 
 def test_all_methods_are_drawn_alike_where_one_lacks_a_seed(runs_in):
-    experiment = load_experiment("smoke", {"seeds": 4, "precision": "fp32", "methods": [FULL, ADAPTER]})
-    for config in experiment.configs():
-        if (config.method, config.seed) != (FULL, 1):
-            write_run(config, 0.6 + 0.1 * config.seed)
-    draws = cost_draws(read_runs(experiment), pd.DataFrame({MERGED: [1.0, 1.1, 1.2]}))
+    results = finished({FULL: 0.75, ADAPTER: 0.75}, seeds=4, apart=0.1, lost={(FULL, 1)})
+    draws = cost_draws(results, pd.DataFrame({MERGED: [1.0, 1.1, 1.2]}))
     for name in ("accuracy", "step_ms_median", "unmerged"):  # which both methods have the same of, seed by seed
         np.testing.assert_array_equal(draws[name][FULL], draws[name][ADAPTER])
 
 
 def test_where_no_seed_is_shared_nothing_is_drawn(runs_in):
-    experiment = load_experiment("smoke", {"seeds": 2, "precision": "fp32", "methods": [FULL, ADAPTER]})
-    for config in experiment.configs():
-        if config.seed == experiment.methods.index(config.method):
-            write_run(config, 0.8)
-    assert not cost_draws(read_runs(experiment), pd.DataFrame({MERGED: [1.0, 1.1, 1.2]}))
+    results = finished({FULL: 0.8, ADAPTER: 0.8}, seeds=2, lost={(FULL, 0), (ADAPTER, 1)})
+    assert not cost_draws(results, pd.DataFrame({MERGED: [1.0, 1.1, 1.2]}))
 
 
 def test_a_front_that_rests_on_noise_is_shared():

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import SENTENCES, write_run
+from made_up import SENTENCES, finished, write_run
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
@@ -32,13 +32,9 @@ ACCURACY = {HEAD: 0.7, FULL: 0.9, ADAPTER: 0.85, GATED: 0.84, QUANTISED: 0.85, M
 
 
 @pytest.fixture
-def experiment(runs_in, tmp_path, monkeypatch):
+def experiment(runs_in, reports_in):
     """Three seeds of every method, all of them whole."""
-    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
-    experiment = load_experiment("smoke", {"seeds": 3, "precision": "fp32"})
-    for config in experiment.configs():
-        write_run(config, ACCURACY[config.method] + 0.01 * (config.seed - 1))
-    return experiment
+    return finished(ACCURACY, apart=0.01).experiment
 
 
 def break_runs(experiment):
@@ -144,21 +140,15 @@ def shown(monkeypatch):
 
 def without(seeds, lost):
     """The results of `seeds` seeds of three methods, where the seeds of `lost` are not there."""
-    experiment = load_experiment("smoke", {"seeds": seeds, "precision": "fp32", "methods": [FULL, ADAPTER, MULTIPLIED]})
-    for config in experiment.configs():
-        if config.seed not in lost.get(config.method, ()):
-            write_run(config, ACCURACY[config.method] + 0.005 * (config.seed - 2))
-    return read_runs(experiment)
+    accuracy = {name: ACCURACY[name] for name in (FULL, ADAPTER, MULTIPLIED)}
+    return finished(accuracy, seeds, apart=0.005, lost={(name, seed) for name in lost for seed in lost[name]})
 
 
 APART = "Not compared, because they share fewer than two seeds: LoRA and HiRA."
 
 
 @pytest.mark.parametrize("seeds", [5, 6])  # of which both have one, and none
-def test_methods_that_share_fewer_than_two_seeds_are_not_compared_and_stop_nothing(
-    runs_in, tmp_path, monkeypatch, shown, seeds
-):
-    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
+def test_methods_that_share_fewer_than_two_seeds_are_not_compared_and_stop_nothing(runs_in, reports_in, shown, seeds):
     results = without(seeds, {ADAPTER: range(3, seeds), MULTIPLIED: range(seeds - 3)})
     exhibits.conclusions(results)
     choice.which_when(results)
@@ -170,17 +160,15 @@ def test_methods_that_share_fewer_than_two_seeds_are_not_compared_and_stop_nothi
     assert "not shown to be better than HiRA" in sentence and APART in paragraph
 
 
-def test_where_no_two_methods_share_enough_seeds_nothing_is_concluded(runs_in, tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
+def test_where_no_two_methods_share_enough_seeds_nothing_is_concluded(runs_in, reports_in):
     results = without(5, {FULL: range(5), ADAPTER: (3, 4), MULTIPLIED: (0, 1)})
     said = experiment_verdicts(results)
     assert "fewer than two of them have 3 finished seeds that they share." in " ".join(said)
     assert "not shown to be better than HiRA" in abstract.finding(results) and APART in abstract.abstract(results)
 
 
-def test_the_advice_says_which_methods_it_does_not_compare(runs_in, tmp_path, monkeypatch, shown):
+def test_the_advice_says_which_methods_it_does_not_compare(runs_in, reports_in, shown):
     """The most accurate method shares seeds with one of the others alone, and is better than this one."""
-    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
     choice.which_when(without(6, {FULL: (3, 4, 5), ADAPTER: (0, 1, 2)}))
     assert "Full fine-tuning has the highest mean" in shown[0] and "Every other" not in shown[0]
     assert "not compared with LoRA" in shown[0]

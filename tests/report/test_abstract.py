@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from made_up import write_run
+from made_up import finished
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
@@ -16,22 +16,20 @@ CLEAR = {HEAD: 0.7, FULL: 0.95, ADAPTER: 0.9, GATED: 0.8, QUANTISED: 0.8, MULTIP
 
 
 @pytest.fixture
-def made(runs_in, tmp_path, monkeypatch):
+def made(runs_in, reports_in):
     """A function that writes runs of these accuracies, `seeds` of each method, and returns their experiment."""
-    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))  # no other report lies beside theirs
 
     def make(accuracies, seeds=3):
-        experiment = load_experiment("smoke", {"seeds": seeds, "precision": "fp32"})
-        for config in experiment.configs():
-            accuracy = accuracies[config.method] + 0.005 * (config.seed - (seeds - 1) / 2)  # two runs differ
-            record = write_run(config, accuracy).folder / "result.json"
+        results = finished(accuracies, seeds, apart=0.005)  # two runs differ
+        for run in results.runs:
+            record = run.folder / "result.json"
             result = json.loads(record.read_text())
-            result["parameters"]["trainable"] = 200_000 if config.method == FULL else 3_000
-            tweets = result["metrics"]["test"] | {"accuracy": accuracy - 0.1}
+            result["parameters"]["trainable"] = 200_000 if run.config.method == FULL else 3_000
+            tweets = result["metrics"]["test"] | {"accuracy": result["metrics"]["test"]["accuracy"] - 0.1}
             result["metrics"] |= {"validation": tweets, "tweets": tweets}
             result["checksum"] = None  # an older record has none
             record.write_text(json.dumps(result))
-        return experiment
+        return results.experiment
 
     return make
 
@@ -113,10 +111,7 @@ def test_numbers_of_runs_that_learned_nothing_mean_nothing(made, seeds):
 
 
 def test_without_an_adapter_method_the_others_are_reported(runs_in):
-    experiment = load_experiment("smoke", {"seeds": 3, "precision": "fp32", "methods": [HEAD, FULL]})
-    for config in experiment.configs():
-        write_run(config, CLEAR[config.method])
-    sentence, paragraph = said(experiment)
+    sentence, paragraph = said(finished({name: CLEAR[name] for name in (HEAD, FULL)}).experiment)
     assert "has no adapter method" in sentence and "full fine-tuning classifies 95.0% of 200 test texts" in sentence
     assert paragraph.startswith("Head only and full fine-tuning are judged on")
     assert "Head only classifies 70.0% (95% interval " in paragraph

@@ -26,14 +26,8 @@ from course_utils.training.train import train
 from course_utils.workflow.notebooks import NOTEBOOKS, time_needed
 
 TEXT = "Slow at first, but <b>superb</b> at the end."
+pytestmark = pytest.mark.usefixtures("reports_in")
 EXPERIMENT = load_experiment("smoke", {"max_train": 32, "max_validation": 32, "max_test": 32, "max_other": 16})
-
-
-@pytest.fixture(autouse=True)
-def reports(tmp_path, monkeypatch):
-    """An empty folder of reports."""
-    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
-    return tmp_path / "reports"
 
 
 def click(widget, capsys):
@@ -77,9 +71,9 @@ def test_it_answers_as_the_command_line_does(runs_in, capsys):
     assert "Type a sentence first." in click(widget, capsys)
 
 
-def test_the_time_of_a_chapter_is_read_from_its_executed_copy(reports):
+def test_the_time_of_a_chapter_is_read_from_its_executed_copy(reports_in):
     assert time_needed("01_data", EXPERIMENT) == "How long it takes is not measured yet."
-    folder = reports / EXPERIMENT.name / "notebooks"
+    folder = reports_in / EXPERIMENT.name / "notebooks"
     folder.mkdir(parents=True)
     executed = nbformat.v4.new_notebook(metadata={"papermill": {"duration": 41.7}})
     nbformat.write(executed, folder / "01_data.ipynb")

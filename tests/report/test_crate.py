@@ -20,8 +20,7 @@ def references(value):
 
 
 @pytest.fixture
-def crate(runs_in, tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path))
+def crate(runs_in, reports_in):
     experiment = load_experiment("smoke", {"rank": "4"})
     write_run(experiment.config(ADAPTER), 0.8)
     results = read_runs(experiment)

@@ -3,11 +3,9 @@
 import json
 
 import pytest
-from made_up import write_run
+from made_up import finished
 from small import ADAPTER, FULL, HEAD
 
-from course_utils.comparison.tables import read_runs
-from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.report import paper
 from course_utils.report.chapters import elements
@@ -23,13 +21,9 @@ def cell(call, *outputs):
 
 
 @pytest.fixture(params=[[HEAD, FULL, ADAPTER]])
-def results(runs_in, tmp_path, monkeypatch, request):
+def results(runs_in, reports_in, request):
     """Three seeds of three methods, and an executed chapter that shows a table, a figure and two sentences."""
-    monkeypatch.setenv("COURSE_REPORTS", str(tmp_path / "reports"))
-    experiment = load_experiment("smoke", {"seeds": 3, "precision": "fp32", "methods": request.param})
-    for config in experiment.configs():
-        write_run(config, 0.8, validated=True)
-    results = read_runs(experiment)
+    results = finished(dict.fromkeys(request.param, 0.8), validated=True)
     for run in results.runs:
         run.result.data.sizes["validation"] = 100
     table = {"text/markdown": ["| Method | Accuracy |\n", "| --- | --- |\n", "| LoRA | 80.0 |"]}
@@ -47,7 +41,7 @@ def results(runs_in, tmp_path, monkeypatch, request):
         cell("exhibits.conclusions", ({"text/markdown": ["Nothing differs."]}, {"kind": "sentences"})),
         cell("choice.which_when", ({"text/markdown": ["Nobody knows."]}, {"kind": "sentences"})),
     ]
-    folder = tmp_path / "reports" / experiment.name / "notebooks"
+    folder = reports_in / results.experiment.name / "notebooks"
     folder.mkdir(parents=True)
     notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
     (folder / f"{paper.CHAPTER}.ipynb").write_text(json.dumps(notebook))
