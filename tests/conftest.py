@@ -88,6 +88,20 @@ def reports_in(tmp_path, monkeypatch):
     return tmp_path / "reports"
 
 
+@pytest.fixture
+def shown(monkeypatch):
+    """What exhibits and the advice show: axes, caption and alt text of a figure, a table and its caption, sentences."""
+    from course_utils.report import choice, dependence, exhibits
+
+    said = []
+    for module in (choice, dependence, exhibits):
+        monkeypatch.setattr(module, "show_markdown", said.append)
+        monkeypatch.setattr(module, "show_table", lambda frame, caption, *_: said.extend([frame, caption]))
+    for module in (dependence, exhibits):
+        monkeypatch.setattr(module, "show_figure", lambda figure, *words: said.extend([figure.axes[0], *words]))
+    return said
+
+
 @dataclass(frozen=True)
 class Smoke:
     """A copy of the project in which `./run_all.sh --profile smoke` came to a good end, undisturbed."""

@@ -414,14 +414,11 @@ def test_metadata_that_nests_without_end_is_a_card_without_metadata(tmp_path, pi
     assert {finding.verdict for finding in audit_card(tmp_path / "card.md")} == {UNCHECKED, MISSING}
 
 
-def test_the_chapter_shows_an_audit_and_sums_up_those_of_its_runs(run, runs_in, monkeypatch):
-    shown = []
-    monkeypatch.setattr(exhibits, "show_table", lambda frame, caption, *_: shown.append(frame))
-    monkeypatch.setattr(exhibits, "show_markdown", shown.append)
+def test_the_chapter_shows_an_audit_and_sums_up_those_of_its_runs(run, runs_in, shown):
     experiment = load_experiment("smoke")
     results = type("Results", (), {"runs": [run], "experiment": experiment})()
     exhibits.audits(results)
-    table, sentence = shown
+    table, _, sentence = shown
     assert set(table["Verdict"]) == {HOLDS, REFUTED, UNCHECKED, MISSING}
     assert "none is refuted" in sentence
     path = run.folder / "adapter" / "README.md"

@@ -38,7 +38,7 @@ def concluded(runs_in, reports_in):
     return make
 
 
-def test_two_reports_say_where_they_do_not_agree(concluded, monkeypatch):
+def test_two_reports_say_where_they_do_not_agree(concluded, shown):
     ours = concluded(**{FULL: 0.9, ADAPTER: 0.9, MULTIPLIED: 0.7})
     theirs = concluded(**{FULL: 0.9, ADAPTER: 0.7, MULTIPLIED: 0.7})
     (other,) = others(ours)
@@ -50,18 +50,15 @@ def test_two_reports_say_where_they_do_not_agree(concluded, monkeypatch):
     assert not unlike[0][0].difference.overlaps(unlike[0][1].difference)
     assert other.pairs[0].power == conclude(theirs).pairs[0].power  # what is read can do all that was written
 
-    said = []
-    monkeypatch.setattr(exhibits, "show_markdown", said.append)
-    monkeypatch.setattr(exhibits, "show_table", lambda frame, caption: said.append(frame))
     exhibits.across(ours)
-    table, told, sentences = said
+    table, _, told, sentences = shown
     assert [*table.columns] == [ours.experiment.name, theirs.experiment.name] and len(table) == 4
     assert table.iloc[0].str.startswith(("90", "70")).all()  # the plain adapter's accuracy, and differences to it below
     assert [*table.iloc[1:, 0].str.endswith("*")] == [True, False, True]
     assert [*table.iloc[1:, 1].str.endswith("*")] == [True, True, False]
-    shown = {(own.first, own.second): (own.above, own.below) for own in shown_across([conclude(ours), other])}
+    pairs = {(own.first, own.second): (own.above, own.below) for own in shown_across([conclude(ours), other])}
     names = [ours.experiment.name, theirs.experiment.name]
-    assert shown == {
+    assert pairs == {
         (FULL, ADAPTER): (names[1:], []),
         (FULL, MULTIPLIED): (names, []),
         (ADAPTER, MULTIPLIED): (names[:1], []),
@@ -82,16 +79,14 @@ def test_two_reports_say_where_they_do_not_agree(concluded, monkeypatch):
         assert told in abstract.abstract(results)
 
 
-def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, reports_in, monkeypatch):
+def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, reports_in, shown):
     ours = concluded(**{FULL: 0.9, ADAPTER: 0.7, MULTIPLIED: 0.7})
-    said = []
-    monkeypatch.setattr(exhibits, "show_markdown", said.append)
-    monkeypatch.setattr(exhibits, "show_table", lambda frame, caption: None)
     exhibits.across(ours)
     theirs = concluded(**{FULL: 0.85, ADAPTER: 0.7, MULTIPLIED: 0.7})
     exhibits.across(ours)
-    assert "No other report" in said[0] and "3 have the same verdict" in said[2]
-    assert "In some" not in said[1]
+    alone, _, _, told, sentences = shown
+    assert "No other report" in alone and "3 have the same verdict" in sentences
+    assert "In some" not in told
     assert "does not show" not in abstract.abstract(ours)
     file = reports_in / theirs.experiment.name / CONCLUSIONS
     file.write_text(json.dumps({"experiment": "x"}))

@@ -38,16 +38,6 @@ def accuracy_of(config):
     return {ADAPTER: 0.8, GATED: 0.7}.get(config.method, 0.75) + ahead
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """What the exhibits show: captions, alt texts, tables and sentences."""
-    said = []
-    monkeypatch.setattr(dependence, "show_figure", lambda figure, *words: said.extend([*words, figure.axes[0]]))
-    monkeypatch.setattr(dependence, "show_markdown", said.append)
-    monkeypatch.setattr(dependence, "show_table", lambda frame, caption: said.extend([frame, caption]))
-    return said
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A folder with the runs of all axes."""
@@ -98,7 +88,7 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
     shown.clear()
     dependence.ranks(results)
     said = "\n".join(word for word in shown if isinstance(word, str))
-    assert "No effect of the rank is shown" in shown[2].get_title(loc="left")
+    assert "No effect of the rank is shown" in shown[0].get_title(loc="left")
     assert said.count("against rank 8, 0.0") == 6 and "less accurate" not in said
 
 
@@ -337,7 +327,7 @@ def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
     points += [sparsity.Sized(way, 0.5, 9_000, worse) for way in (sparsity.ENTRIES, sparsity.GRADUALLY)]
     dependence.show_sparsities(GATED, points, texts=3_500, margin=0.015)
     said = "\n".join(word for word in shown if isinstance(word, str))
-    assert "A cut of the same size is shown to be better than Sparse LoRA at 2 of 2" in shown[2].get_title(loc="left")
+    assert "A cut of the same size is shown to be better than Sparse LoRA at 2 of 2" in shown[0].get_title(loc="left")
     assert "less accurate" in said and "equivalent within 1.5 points" in said
     assert said.count("against LoRA whole: −10.0") == 2
 

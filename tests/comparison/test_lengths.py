@@ -35,17 +35,6 @@ def of_length(monkeypatch):
     return give
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """Captions, alt texts and sentences that are shown, and titles of figures."""
-    said = []
-    monkeypatch.setattr(exhibits, "show_markdown", said.append)
-    monkeypatch.setattr(
-        exhibits, "show_figure", lambda figure, *texts: said.extend([figure.axes[0].get_title(loc="left"), *texts])
-    )
-    return said
-
-
 def test_accuracy_by_quarter_is_that_of_a_worked_example(results, of_length):
     of_length(RISING)
     found = read_lengths(results)
@@ -84,7 +73,7 @@ def test_quarters_are_of_equal_size_even_where_lengths_are_equal():
 def test_each_outcome_is_said(results, of_length, shown, tokens, title, said):
     of_length(tokens)
     exhibits.lengths(results)
-    assert title in shown[0]
+    assert title in shown[0].get_title(loc="left")
     assert "Where a text has more than 128 tokens, the beginning is read. This limit cuts" in shown[1]
     assert "Full fine-tuning: " in shown[2] and "20 to 118 tokens" in shown[2]
     assert all(words in shown[3] for words in said), shown[3]

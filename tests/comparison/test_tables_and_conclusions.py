@@ -128,16 +128,6 @@ def test_published_figures_stand_beside_sst2(runs_in):
     assert "90.0%" in abstract.abstract(read_runs(experiment))
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """What the exhibits and the advice show: captions, tables and sentences."""
-    said = []
-    for module in (exhibits, choice):
-        monkeypatch.setattr(module, "show_markdown", said.append)
-        monkeypatch.setattr(module, "show_table", lambda frame, caption, *_: said.extend([caption, frame]))
-    return said
-
-
 def without(seeds, lost):
     """The results of `seeds` seeds of three methods, where the seeds of `lost` are not there."""
     accuracy = {name: ACCURACY[name] for name in (FULL, ADAPTER, MULTIPLIED)}

@@ -1,6 +1,5 @@
 """Which method when: among methods that are not shown to be worse, the cheapest; no answer where there is none."""
 
-import pytest
 from made_up import finished
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
@@ -8,14 +7,6 @@ from course_utils.comparison.conclusions import judge_experiment
 from course_utils.report import choice
 
 ACCURACY = {HEAD: 0.6, FULL: 0.9, ADAPTER: 0.9, GATED: 0.7, QUANTISED: 0.9}
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    said = []
-    monkeypatch.setattr(choice, "show_markdown", said.append)
-    monkeypatch.setattr(choice, "show_table", lambda frame, caption: said.append(frame))
-    return said
 
 
 def test_the_cheapest_of_those_that_are_not_shown_to_be_worse_is_chosen(runs_in, shown):
@@ -27,7 +18,7 @@ def test_the_cheapest_of_those_that_are_not_shown_to_be_worse_is_chosen(runs_in,
     found = choice.unbeaten(results, judge_experiment(results))
     assert set(found.costs.index) == {FULL, ADAPTER, QUANTISED}  # not the gated one, which is shown to be worse
     choice.which_when(results)
-    text, table, limits = shown
+    text, table, _, limits = shown
     taken = table.set_index("What counts")["Take"]
     assert taken["Memory of the base model"] == "QLoRA" and taken["Time to train"] == "Full fine-tuning"
     assert "this experiment cannot choose between them" in text and "1,000 of them in training" in limits

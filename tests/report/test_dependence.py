@@ -1,22 +1,11 @@
 """What a result depends on is said of any choice of methods and settings, with made-up runs of all axes of `full`."""
 
-import pytest
 from made_up import write_axes
 from small import ADAPTER, FULL, HEAD
 
 from course_utils.comparison.tables import ExperimentRuns, read_runs
 from course_utils.config import load_experiment
 from course_utils.report import dependence
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """What the exhibits show: axes, captions, alt texts, tables and sentences."""
-    said = []
-    monkeypatch.setattr(dependence, "show_figure", lambda figure, *words: said.extend([figure.axes[0], *words]))
-    monkeypatch.setattr(dependence, "show_markdown", said.append)
-    monkeypatch.setattr(dependence, "show_table", lambda frame, caption: said.append(frame))
-    return said
 
 
 def full(**overrides):
@@ -42,7 +31,7 @@ def test_without_two_methods_that_train_more_than_a_head_no_change_is_judged(run
 
 def test_sizes_are_compared_with_that_of_the_main_runs_where_it_is_the_least(runs_in, shown):
     dependence.training_sizes(made(methods=[FULL, ADAPTER], max_train=500))
-    _, _, _, table, text = shown
+    _, _, _, table, _, text = shown
     assert [*table][1:3] == ["With 1,500", "With 500"] and "Between 1,500 and 500 texts, none of 1 difference" in text
 
 
