@@ -15,6 +15,7 @@ import pytest
 from hub_stand_in import stand_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_up import write_run
 from safetensors.numpy import save_file
 from small import ADAPTER
 
@@ -26,7 +27,7 @@ from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT
 from course_utils.report import exhibits
-from course_utils.runs import Run, RunResult
+from course_utils.runs import read_run
 from course_utils.tasks.classification import score, scores_of
 from course_utils.training.card import write_card
 
@@ -34,30 +35,29 @@ CARDS = PROJECT.parent / "shared" / "reference" / "cards"
 TITLES = {"validation": "validation", "test": "movie test", "tweets": "tweets"}
 
 
-@pytest.fixture
-def run(tmp_path):
-    """A finished LoRA run with an adapter of zeros, whose record and card are true."""
-    folder = tmp_path / "seed-0"
-    (folder / "adapter").mkdir(parents=True)
+def write_adapter(folder, width, **config):
+    """A LoRA adapter of zeros with rank 8 on query and value of six layers, and a head: float32, `width` wide."""
     prefix, tensors = "base_model.model.", {}
     for layer in (f"distilbert.transformer.layer.{i}.attention.{n}" for i in range(6) for n in ("q_lin", "v_lin")):
-        tensors[f"{prefix}{layer}.lora_A.weight"] = np.zeros((8, 384), np.float32)
-        tensors[f"{prefix}{layer}.lora_B.weight"] = np.zeros((384, 8), np.float32)
-    for name, rows in {"pre_classifier": 384, "classifier": 2}.items():
-        tensors[f"{prefix}{name}.weight"] = np.zeros((rows, 384), np.float32)
+        tensors[f"{prefix}{layer}.lora_A.weight"] = np.zeros((8, width), np.float32)
+        tensors[f"{prefix}{layer}.lora_B.weight"] = np.zeros((width, 8), np.float32)
+    for name, rows in {"pre_classifier": width, "classifier": 2}.items():
+        tensors[f"{prefix}{name}.weight"] = np.zeros((rows, width), np.float32)
         tensors[f"{prefix}{name}.bias"] = np.zeros(rows, np.float32)
-    save_file(tensors, folder / "adapter" / "adapter_model.safetensors")
-    config = {
-        "peft_type": "LORA",
-        "base_model_name_or_path": "assets/minilm-distilbert",
-        "r": 8,
-        "lora_alpha": 16,
-        "lora_dropout": 0.1,
-        "target_modules": ["v_lin", "q_lin"],
-        "modules_to_save": ["pre_classifier", "classifier", "score"],
-    }
-    (folder / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+    folder.mkdir(exist_ok=True)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config |= {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["v_lin", "q_lin"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
 
+
+@pytest.fixture
+def run(runs_in):
+    """A finished LoRA run with an adapter of zeros, whose record and card are true."""
+    folder = write_run(load_experiment("smoke").config(ADAPTER), 0.8).folder
+    saved = ["pre_classifier", "classifier", "score"]
+    base = "assets/minilm-distilbert"
+    write_adapter(folder / "adapter", 384, base_model_name_or_path=base, lora_dropout=0.1, modules_to_save=saved)
     random, frames, metrics = np.random.default_rng(0), [], {}
     for name, n, signal in (("validation", 120, 1.0), ("test", 200, 1.0), ("tweets", 80, 0.4)):
         labels = random.integers(2, size=n)
@@ -65,31 +65,19 @@ def run(tmp_path):
         frames.append(pd.DataFrame({"set": name, "label": labels, "scores": list(logits)}))
         metrics[name] = score(logits, labels)
     pd.concat(frames).to_parquet(folder / "predictions.parquet", index=False)
-    result = {
-        "config": load_experiment("smoke").config(ADAPTER).model_dump(),
-        "fingerprint": "f" * 64,
-        "data": {
-            "source": "embedded",
-            "sizes": {"train": 100} | {name: of_set["n"] for name, of_set in metrics.items()},
-            "titles": {"train": "training"} | TITLES,
-            "fingerprint": "d" * 64,
-        },
-        "base_model": {"id": "embedded", "fingerprint": "b" * 64},
+    record = json.loads((folder / "result.json").read_text())
+    sizes = {"train": 100} | {name: of_set["n"] for name, of_set in metrics.items()}
+    record["data"] |= {"sizes": sizes, "titles": {"train": "training"} | TITLES}
+    record |= {
         "parameters": {
             "adapter": 73_728, "head": 148_610, "trainable": 222_338,
             "total": 22_786_946, "total_as_peft_counts": 22_935_556,
         },
         "bytes": {"adapter": 294_912, "head": 594_440, "base_model": 90_262_528},
-        "timing": {"train_seconds": 9.0, "step_ms_median": 100.0, "eval_ms_per_example": 2.0},
-        "memory": {"peak_bytes": 10**9, "measured_as": "peak resident set of the whole process"},
-        "metrics": metrics,
-        "method": {},
-        "environment": {"versions": {}, "processor": "a processor", "threads": 1, "load": (0.0, 0.0)},
-        "git": None,
-        "files": {},
+        "metrics": metrics, "files": {}, "checksum": None,
     }  # fmt: skip
-    (folder / "result.json").write_text(json.dumps(result))
-    made = Run(folder, RunResult.model_validate(result))
+    (folder / "result.json").write_text(json.dumps(record))
+    made = read_run(folder)
     write_card(made)
     return made
 
@@ -179,11 +167,13 @@ PRINTED_BY_PEFT = "trainable params: {} || all params: {} || trainable%: {}"
 QV = "Rank: 8\nTarget modules: query, value"
 
 
-def findings_of(tmp_path, base, text, **metadata):
+def card_of(text, **metadata):
     head = "".join(f"{name}: {value}\n" for name, value in metadata.items())
-    (tmp_path / "README.md").write_text(
-        f"---\nlibrary_name: peft\nbase_model: {base}\n{head}---\n# An adapter\n\n{text}\n"
-    )
+    return f"---\nlibrary_name: peft\n{head}---\n# An adapter\n\n{text}\n"
+
+
+def findings_of(tmp_path, base, text, **metadata):
+    (tmp_path / "README.md").write_text(card_of(text, base_model=base, **metadata))
     return [f for f in audit_card(tmp_path / "README.md") if f.kind != "completeness" and f.verdict != MISSING]
 
 
@@ -289,16 +279,14 @@ def test_a_type_of_numbers_is_held_to_the_file(run, line, verdict):
 )
 def test_settings_on_one_line(run, text, expected):
     header = "| Setting | Value |\n|---|---|\n" if text.startswith("|") else ""
-    (run.folder / "adapter" / "README.md").write_text(f"---\nlibrary_name: peft\n---\n# An adapter\n\n{header}{text}\n")
+    (run.folder / "adapter" / "README.md").write_text(card_of(header + text))
     assert verdicts(audit_card(run.folder / "adapter")).items() >= expected.items()
 
 
 def test_rows_of_several_models_are_checked_where_they_name_the_adapter_s_method_and_never_refuted(run):
     table = "| Method | Accuracy on 150 sentences |\n|---|---|\n| Full | 0.5555 |\n| LoRA | {} |"
     for value, verdict in {"0.8733": HOLDS, "0.8755": UNCHECKED}.items():
-        (run.folder / "adapter" / "README.md").write_text(
-            f"---\nlibrary_name: peft\n---\n# Two\n\n{table.format(value)}\n"
-        )
+        (run.folder / "adapter" / "README.md").write_text(card_of(table.format(value)))
         scores = [f.verdict for f in audit_card(run.folder / "adapter") if f.kind == "score"]
         assert scores == [verdict]
 
@@ -445,21 +433,9 @@ def test_intervals_hold_what_they_measure(run):
 @pytest.fixture(scope="module")
 def distilbert(tmp_path_factory):
     """A LoRA adapter of DistilBERT with a trained head: 147,456 and 592,130 numbers, 2.96 MB."""
-    folder, tensors = tmp_path_factory.mktemp("adapter"), {}
-    for layer in (f"distilbert.transformer.layer.{i}.attention.{n}" for i in range(6) for n in ("q_lin", "v_lin")):
-        tensors[f"base_model.model.{layer}.lora_A.weight"] = np.zeros((8, 768), np.float32)
-        tensors[f"base_model.model.{layer}.lora_B.weight"] = np.zeros((768, 8), np.float32)
-    for name, rows in {"pre_classifier": 768, "classifier": 2}.items():
-        tensors[f"base_model.model.{name}.weight"] = np.zeros((rows, 768), np.float32)
-        tensors[f"base_model.model.{name}.bias"] = np.zeros(rows, np.float32)
-    save_file(tensors, folder / "adapter_model.safetensors")
-    config = {
-        "peft_type": "LORA", "task_type": "SEQ_CLS", "base_model_name_or_path": "distilbert-base-uncased",
-        "r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": ["v_lin", "q_lin"],
-        "modules_to_save": ["classifier", "score"], "use_dora": False,
-    }  # fmt: skip
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    return folder
+    known = {"task_type": "SEQ_CLS", "base_model_name_or_path": "distilbert-base-uncased", "use_dora": False}
+    saved = ["classifier", "score"]
+    return write_adapter(tmp_path_factory.mktemp("adapter"), 768, **known, lora_dropout=0.0, modules_to_save=saved)
 
 
 AS_PEFT_PRINTS = "\n\ntrainable params: 739,586 || all params: 67,694,596 || trainable%: 1.0925"
@@ -564,7 +540,5 @@ def test_a_statement_is_refuted_where_no_reading_of_it_is_true(distilbert, tmp_p
 
 
 def test_a_difference_in_points_and_a_number_of_classes_are_no_accuracy_and_no_examples(tmp_path):
-    card = tmp_path / "README.md"
     said = "It tells the 2 classes apart in texts. Elsewhere its accuracy is 17.3 points lower than on its test set."
-    card.write_text(f"---\nbase_model: bert-base-uncased\nlibrary_name: peft\n---\n# LoRA\n\n{said}\n")
-    assert not [finding for finding in audit_card(card) if finding.kind == "score"]
+    assert not [finding for finding in findings_of(tmp_path, "bert-base-uncased", said) if finding.kind == "score"]
