@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import ENVIRONMENT
+from benchmarks.tables import ENVIRONMENT
 from course_utils.config import load_experiment
 from course_utils.methods import PLAIN
 from course_utils.paths import PROJECT

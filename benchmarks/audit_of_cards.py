@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.common import table
+from benchmarks.tables import table
 from course_utils.paths import PROJECT
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common import ADAPTERS, table
+from benchmarks.tables import ADAPTERS, table
 from course_utils.config import load_experiment
 from course_utils.methods import FLOOR, METHODS, PLAIN
 from course_utils.training import evaluation

@@ -17,9 +17,9 @@ from unittest.mock import patch
 import torch
 
 from benchmarks import parts, shapes
-from benchmarks.common import table
+from benchmarks.contenders import contender
 from benchmarks.rivals import COMPILED, ON_A_GPU, OURS, WITH_GRAPHS, measure, turn
-from benchmarks.steps import contender
+from benchmarks.tables import table
 from course_utils.methods import CEILING, METHODS, PLAIN
 from course_utils.paths import PROJECT
 from course_utils.training import trainer

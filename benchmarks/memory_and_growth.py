@@ -10,16 +10,16 @@ import time
 import torch
 
 from benchmarks import shapes
-from benchmarks.common import ENVIRONMENT, SST2, has_sst2, table, title
-from benchmarks.steps import SCRIPT
+from benchmarks.contenders import SCRIPT
+from benchmarks.tables import ENVIRONMENT, SST2, has_sst2, table, title
 from course_utils.methods import METHODS, PLAIN
 from course_utils.paths import PROJECT
 
 
 def memory() -> str:
     """Peak memory over a process that does nothing"""
-    train = "from benchmarks.steps import contender; contender({!r}, {{}}, 30)()"
-    idle = _peak_mb("import benchmarks.steps")
+    train = "from benchmarks.contenders import contender; contender({!r}, {{}}, 30)()"
+    idle = _peak_mb("import benchmarks.contenders")
     over = {name: _peak_mb(train.format(name)) - idle for name in [SCRIPT, *METHODS]}
     rows = [
         {"contender": title(name), "MB over idle": f"{mb:.0f}", f"of {PLAIN.title}'s": f"{mb / over[PLAIN.name]:.2f}"}
@@ -42,7 +42,7 @@ def growth() -> str:
     parts = [_growth_with_examples()] if has_sst2() else []
     torch.set_num_threads(1)
     variants = {"plain": {"speedups": "false", "precision": "fp32"}, "ours": {}}
-    cases = {f"384 wide, {tokens} tokens": (shapes.EMBEDDED, tokens) for tokens in (16, 32, 64, 128)}
+    cases = {f"384 wide, {tokens} tokens": (shapes.of_width(384), tokens) for tokens in (16, 32, 64, 128)}
     cases |= {f"{width} wide, 32 tokens": (shapes.of_width(width), 32) for width in (192, 768)}
     rows = []
     for name, (shape, tokens) in cases.items():
@@ -65,7 +65,7 @@ def growth() -> str:
 
 def _growth_with_examples() -> str:
     settings = "{{'data': {!r}, 'max_train': {}}}"
-    code = f"from benchmarks.steps import contender; contender({PLAIN.name!r}, {settings}, 20)()"
+    code = f"from benchmarks.contenders import contender; contender({PLAIN.name!r}, {settings}, 20)()"
     rows = []
     for examples in (1000, 10_000, 67_000):
         start = time.perf_counter()

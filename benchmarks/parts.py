@@ -11,7 +11,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import Trainer
 
-from benchmarks.steps import contender
+from benchmarks.contenders import contender
 from course_utils.comparison.arithmetic import kept_by_forward
 from course_utils.training import speed
 
@@ -34,25 +34,20 @@ MARKS = {"course.dropout": DROPOUT, "Optimizer.step#AdamW.step": OPTIMISER, "cou
 
 def time_by_part(name: str, steps: int) -> dict[str, float]:
     """Part → its share of `steps` profiled steps of the method `name` on a CPU."""
-    spent = Counter(dict.fromkeys(PARTS, 0.0))
-    for event in _profiled(name, {}, steps, ProfilerActivity.CPU):
-        if part := _part(event):
-            spent[part] += event.self_cpu_time_total
+    spent = _spent(name, {}, steps, "self_cpu_time_total", ProfilerActivity.CPU)
     whole = sum(spent.values())
     return {part: spent[part] / whole for part in PARTS}
 
 
 def kernels_by_part(name: str, overrides: dict, steps: int) -> dict[str, float]:
     """Part → ms that a GPU's kernels take in an average step of the method `name`; a profile does not slow kernels."""
-    spent = Counter(dict.fromkeys(PARTS, 0.0))
-    for event in _profiled(name, overrides, steps, ProfilerActivity.CPU, ProfilerActivity.CUDA):
-        if part := _part(event):
-            spent[part] += event.self_device_time_total / 1000 / steps  # of the kernels that the operation starts
-    return dict(spent)
+    of_kernels = "self_device_time_total"  # of those that an operation starts
+    spent = _spent(name, overrides, steps, of_kernels, ProfilerActivity.CPU, ProfilerActivity.CUDA)
+    return {part: spent[part] / 1000 / steps for part in PARTS}
 
 
-def _profiled(name: str, overrides: dict, steps: int, *activities: ProfilerActivity) -> list:
-    """The events of a profile of `steps` steps."""
+def _spent(name: str, overrides: dict, steps: int, measure: str, *activities: ProfilerActivity) -> Counter[str]:
+    """Part → microseconds, the sum of this `measure` of its operations in a profile of `steps` steps."""
     run = contender(name, overrides, steps)
     run()  # builds the kernels
     with ExitStack() as marks:
@@ -64,7 +59,11 @@ def _profiled(name: str, overrides: dict, steps: int, *activities: ProfilerActiv
             marks.enter_context(patch.object(place, function, _marked(getattr(place, function), mark)))
         profiler = marks.enter_context(profile(activities=activities))
         run()
-    return [event for event in profiler.events() if event.device_type == DeviceType.CPU]
+    spent = Counter(dict.fromkeys(PARTS, 0.0))
+    for event in profiler.events():
+        if event.device_type == DeviceType.CPU and (part := _part(event)):
+            spent[part] += getattr(event, measure)
+    return spent
 
 
 def _marked(function, mark: str):

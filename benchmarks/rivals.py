@@ -59,8 +59,8 @@ def turn(rival: str, method: str, overrides: dict) -> dict[str, float]:
     """
     import torch
 
+    from benchmarks.contenders import our_trainer
     from benchmarks.plain import plain_trainer
-    from benchmarks.steps import our_trainer
     from course_utils.config import load_experiment
     from course_utils.host import map_large_blocks
     from course_utils.training.trainer import StepTimes

@@ -40,14 +40,11 @@ def llama(width: int, hidden: int, layers: int, heads: int, shared: int, vocabul
     )  # fmt: skip
 
 
-EMBEDDED = of_width(384)
-PUBLISHED = DistilBertConfig()  # distilbert-base: 768 wide, 6 layers
-DECODER = llama(2048, 8192, 16, 32, 8, 128_256)  # Llama 3.2 1B's
 SIZES = {  # model → its shape, the smallest first
-    "all-MiniLM-L6": EMBEDDED,
-    "distilbert-base": PUBLISHED,
+    "all-MiniLM-L6": of_width(384),
+    "distilbert-base": DistilBertConfig(),  # 768 wide, 6 layers
     "SmolLM2-135M": llama(576, 1536, 30, 9, 3, 49_152),
-    "Llama 3.2 1B": DECODER,
+    "Llama 3.2 1B": llama(2048, 8192, 16, 32, 8, 128_256),
     "Llama 3.2 3B": llama(3072, 8192, 28, 24, 8, 128_256),
     "Llama 3.1 8B": llama(4096, 14_336, 32, 32, 8, 128_256),
 }

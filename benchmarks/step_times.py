@@ -10,10 +10,10 @@ import torch
 from torch.nn.functional import dropout
 
 from benchmarks import shapes
-from benchmarks.common import ADAPTERS, ENVIRONMENT, SST2, has_sst2, table, title
+from benchmarks.contenders import SCRIPT, compare_steps, contender
 from benchmarks.parts import PARTS, memory_by_part, time_by_part
 from benchmarks.rivals import OURS, RIVALS, measure
-from benchmarks.steps import SCRIPT, compare_steps, contender
+from benchmarks.tables import ADAPTERS, ENVIRONMENT, SST2, has_sst2, table, title
 from course_utils.inputs import nf4
 from course_utils.methods import CEILING, METHODS, PLAIN
 from course_utils.training import speed
@@ -53,7 +53,7 @@ def steps() -> str:
 def rivals() -> str:
     """Rivals: other ways to make training fast"""
     parts = []
-    with shapes.written(shapes.PUBLISHED, tokenizer=True) as folder:
+    with shapes.written(shapes.SIZES["distilbert-base"], tokenizer=True) as folder:
         cases = {
             "MiniLM's shape, movie sentences": ({"max_train": 192}, 2),
             "distilbert-base's shape, random weights": ({"max_train": 96, "base_model": folder}, 1),

@@ -14,7 +14,7 @@ import time
 from datetime import datetime
 from unittest.mock import patch
 
-from benchmarks.common import table
+from benchmarks.tables import table
 from course_utils.comparison.tables import read_runs, summary_table, write_comparison
 from course_utils.config import load_experiment
 from course_utils.paths import PROJECT, runs_folder

@@ -5,7 +5,7 @@ from transformers import DistilBertConfig, LlamaConfig
 
 from benchmarks import shapes
 from benchmarks.__main__ import SECTIONS
-from benchmarks.common import ADAPTERS
+from benchmarks.tables import ADAPTERS
 from benchmarks.workflow_times import spans_of_jobs
 
 TINY = DistilBertConfig(dim=64, n_layers=2, n_heads=2, hidden_dim=128, vocab_size=2000)

@@ -62,13 +62,11 @@ def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple]:
     def run():
         torch.set_num_threads(config.threads)
         with tempfile.TemporaryDirectory() as folder:
-            trainer = (
-                plain_trainer(config, data, folder, max_steps=steps, logging_steps=steps)
-                if name == SCRIPT
-                else our_trainer(config, data, Path(folder), steps)
-            )
             if name == SCRIPT:
+                trainer = plain_trainer(config, data, folder, max_steps=steps, logging_steps=steps)
                 trainer.add_callback(StepTimes())
+            else:
+                trainer = our_trainer(config, data, Path(folder), steps)
             sizes = _Sizes(trainer.model)
             trainer.train()
         return [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])], sizes, trainer
