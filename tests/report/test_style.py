@@ -1,4 +1,4 @@
-"""The notebooks as a book: measured, one row a notebook (shown with -s), and held to the same few rules.
+"""The notebooks as a book, held to the same few rules.
 
 A line of code is a line of a code cell that is not blank; a word of prose is what spaces part in a Markdown cell, the
 address behind a link left out.
@@ -71,25 +71,12 @@ def measures(notebook):
         "code cells": len(code),
         "median lines": median(lines),
         "longest cell": max(lines),
-        "words": words,
         "words a line": words / sum(lines),
     }
 
 
 LIMITS = {"code cells": (1, 45), "median lines": (1, 8), "longest cell": (1, 40), "words a line": (5, 10)}
 OF_COMPARISON = {"words a line": (4, 12)}  # most of its lines call an exhibit, which its prose explains
-
-
-@pytest.fixture(scope="module", autouse=True)
-def table():
-    """Print what was measured."""
-    rows = {path.stem: measures(read(path)) for path in NOTEBOOKS}
-    columns = list(next(iter(rows.values())))
-    print("\n" + " " * 16 + "".join(f"{column:>14}" for column in columns))
-    for name, row in rows.items():
-        print(f"{name:16}" + "".join(f"{row[c]:>14.4g}" for c in columns))
-    limits = (f"{'' if c not in LIMITS else '{}…{}'.format(*LIMITS[c]):>14}" for c in columns)
-    print(f"{'limits':16}" + "".join(limits))
 
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
