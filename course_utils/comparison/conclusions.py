@@ -196,6 +196,11 @@ def error_rates(correct: Mapping[str, pd.DataFrame]) -> dict[int, list[float]]:
     return {number: [family_wise_error(answers, number, times) for times in SPREADS] for number in numbers}
 
 
+def p_in_words(p: float) -> str:
+    """A p-value as tables show it: "0.049", and "< 0.001" where three decimals would read as zero."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def difference_in_points(pair: PairedComparison) -> str:
     """The difference of a pair with its simultaneous interval: "+1.4 points, 95% interval +0.6 to +2.1"."""
     estimate, low, high = map(signed_points, (pair.difference.estimate, *pair.difference.ends))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from course_utils.comparison.conclusions import MINIMUM_SEEDS
+from course_utils.comparison.conclusions import MINIMUM_SEEDS, p_in_words
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import command_of
 from course_utils.errors import CourseError
@@ -117,7 +117,7 @@ def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
                 "First": METHODS[pair.first].title,
                 "Second": METHODS[pair.second].title,
                 "First less second": signed(pair.difference),
-                "p (Holm)": "< 0.001" if pair.p_holm < 0.001 else f"{pair.p_holm:.3f}",
+                "p (Holm)": p_in_words(pair.p_holm),
                 "Verdict": "different" if pair.differs else "equivalent" if pair.equivalent else "open",
             }
             for pair in pairs

@@ -28,7 +28,7 @@ from course_utils.comparison.axes import (
     read_axis,
 )
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import judge_experiment
+from course_utils.comparison.conclusions import judge_experiment, p_in_words
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
 from course_utils.config import RunConfig
@@ -52,11 +52,7 @@ FACTORS_OF: dict[str, tuple[str, ...]] = {  # function → the factors whose stu
 AT_BEST_RATE = ("placements", "ranks")  # functions that read the runs beside at other rates as well
 
 
-def _p(contrast: Contrast) -> str:
-    return "< 0.001" if contrast.p_holm < 0.001 else f"= {contrast.p_holm:.3f}"
-
-
-say: Any = template(TEMPLATES / "dependence.md.jinja", {"titled": title_of, "p_value": _p}).module
+say: Any = template(TEMPLATES / "dependence.md.jinja", {"titled": title_of, "p_in_words": p_in_words}).module
 
 
 def training_sizes(results: ExperimentRuns) -> None:
@@ -136,7 +132,7 @@ def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, referen
             f"With {least:,}": difference(first, second, least),
             f"With {reference:,}": difference(first, second, reference),
             "Change [95%]": signed_interval(change.difference),
-            "p (Holm)": _p(change).removeprefix("= "),
+            "p (Holm)": p_in_words(change.p_holm),
         }
         for (first, second), change in shown.items()
     )

@@ -26,7 +26,7 @@ from course_utils.comparison.across import (
 )
 from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, title_of
-from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment
+from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment, p_in_words
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.evaluation_costs import MERGED, memory_of_first_runs, times_of_first_runs
@@ -139,7 +139,7 @@ def conclusions(results: ExperimentRuns) -> None:
         {
             "Pair": f"{title_of(pair.first)} − {title_of(pair.second)}",
             "Difference [95%]": signed_interval(pair.difference),
-            "p (Holm)": "< 0.001" if pair.p_holm < 0.001 else f"{pair.p_holm:.3f}",
+            "p (Holm)": p_in_words(pair.p_holm),
             "Power for 1 / 1.5 / 2 points (%)": " / ".join(
                 f"{100 * seen:.0f}" for seen in pair.power.of_difference.values()
             ),
