@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from small import ADAPTER
+from test_browser import browser  # noqa: F401
 
 from course_utils.paths import PROJECT
 
@@ -22,9 +23,6 @@ playwright = pytest.importorskip(
     "playwright.sync_api",
     reason="JupyterLab was not tried in a browser: type pip install -r tests/requirements-browser.txt",
 )
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 MINUTE = 60_000  # milliseconds
 
 
@@ -59,19 +57,13 @@ def lab(tmp_path, runs_in):
 
 
 @pytest.fixture
-def page():
+def page(browser):  # noqa: F811
     """An empty page of a headless Chromium."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"JupyterLab was not tried in a browser: there is no {CHROMIUM}; type apt install chromium")
-    with playwright.sync_playwright() as starter:
-        browser = starter.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(2 * MINUTE)
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(2 * MINUTE)
+    return page
 
 
-@pytest.mark.slow
 def test_a_notebook_trains_and_runs_to_its_end_in_jupyterlab(lab, page, runs_in):
     notebook = PROJECT / "notebooks" / "02_lora.ipynb"
     as_committed = notebook.read_bytes()
