@@ -65,6 +65,11 @@ def _lines(axis, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
         axis.plot(rows[x], rows[y], **_line(METHODS[name]) | style)
 
 
+def _span(of: Any) -> np.ndarray:
+    """How far the ends of intervals lie below and above their estimates: (2, points), of one row or of several."""
+    return np.reshape([of.estimate - of.low, of.high - of.estimate], (2, -1))
+
+
 def _of_seed(seed: int, method: Method) -> dict:
     return {"color": method.color, "alpha": 0.4 + 0.6 * (seed == 0), "label": f"seed {seed}"}
 
@@ -174,8 +179,7 @@ def intervals(table: pd.DataFrame, title: str, xlabel: str, reference: float | N
     """
     figure, axis = _figure(0.9 + 0.32 * len(table), title=title, xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
     for row, entry in enumerate(table.itertuples()):
-        span = [[entry.estimate - entry.low], [entry.high - entry.estimate]]
-        axis.errorbar(entry.estimate, row, xerr=span, ms=7, **_line(shown(entry.method)))
+        axis.errorbar(entry.estimate, row, xerr=_span(entry), ms=7, **_line(shown(entry.method)))
     if reference is not None:
         axis.axvline(reference, color="black", lw=1, ls="--")
     axis.set_yticks(range(len(table)), [shown(name).title for name in table["method"]])
@@ -190,8 +194,7 @@ def accuracy_by_seconds(table: pd.DataFrame, title: str) -> Figure:
     figure, axis = _figure(3.6, title=title, xlabel="seconds of training", ylabel=f"test {ACCURACY}", xscale="log")
     timed = table[table["train_seconds"] > 0].sort_values("estimate", ascending=False)
     for entry in timed.itertuples():
-        span = [[entry.estimate - entry.low], [entry.high - entry.estimate]]
-        axis.errorbar(entry.train_seconds, entry.estimate, yerr=span, ms=7, **_line(shown(entry.method)))
+        axis.errorbar(entry.train_seconds, entry.estimate, yerr=_span(entry), ms=7, **_line(shown(entry.method)))
     for entry in table[table["method"] == MAJORITY.name].itertuples():
         axis.axhline(entry.estimate, color=MAJORITY.color, lw=1, ls="--")
         _label(axis, MAJORITY, (0, entry.estimate), (4, 3), xycoords=("axes fraction", "data"))
@@ -224,10 +227,9 @@ def cost_scatter(table: pd.DataFrame, columns: dict[str, str], draws: dict[str, 
         front = table[table["method"].map(shares[column]) >= SURE].sort_values(column)
         axis.plot(front[column], front["estimate"], color="#b0b0b0", lw=1, zorder=0)
         for entry, cost in zip(table.itertuples(), costs, strict=True):
-            span = [[entry.estimate - entry.low], [entry.high - entry.estimate]]
             ends = draws[column][entry.method].quantile([0.025, 0.975]).to_numpy()
             wide = np.clip([[cost - ends[0]], [ends[1] - cost]], 0, None)
-            axis.errorbar(cost, entry.estimate, span, wide, ls="", lw=1, ms=6, **_line(METHODS[entry.method]))
+            axis.errorbar(cost, entry.estimate, _span(entry), wide, ls="", lw=1, ms=6, **_line(METHODS[entry.method]))
         axis.set_xlabel(label, fontsize=8)
         _logarithmic(axis.set_xscale, costs)
     for axis in axes[::3]:
@@ -255,8 +257,7 @@ def accuracy_by_set(table: pd.DataFrame, title: str) -> Figure:
     for index, name in enumerate(names):
         rows = table[table["method"] == name].set_index("set").reindex(sets)
         place = np.arange(len(sets)) + (index - (len(names) - 1) / 2) * 0.8 / len(names)
-        span = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
-        axis.errorbar(place, rows["estimate"], yerr=span, ls="", lw=1, ms=5, **_line(shown(name)))
+        axis.errorbar(place, rows["estimate"], yerr=_span(rows), ls="", lw=1, ms=5, **_line(shown(name)))
     axis.set_xticks(range(len(sets)), sets)
     axis.grid(axis="x", visible=False)
     figure.legend(loc="outside lower center", ncols=3)
@@ -335,8 +336,7 @@ def accuracy_by_factor(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
     shift = 0.4 / table["series"].nunique()
     for number, (style, rows) in enumerate(_styles(table)):
         at = rows["value"].map(places) + shift * (number - (table["series"].nunique() - 1) / 2)
-        spans = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
-        axis.errorbar(at, rows["estimate"], yerr=spans, lw=1, ms=6, **style)
+        axis.errorbar(at, rows["estimate"], yerr=_span(rows), lw=1, ms=6, **style)
     axis.set_xticks(range(len(places)), [f"{value:,}" if isinstance(value, Number) else value for value in places])
     axis.grid(axis="x", visible=False)
     figure.legend(loc="outside lower center", ncols=3)
@@ -348,8 +348,7 @@ def accuracy_by_numbers(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
     figure, axis = _figure(3.4, title=title, xlabel=xlabel, ylabel=f"test {ACCURACY}")
     for style, rows in _styles(table):
         rows = rows.sort_values("numbers")
-        spans = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
-        axis.errorbar(rows["numbers"] / 1e3, rows["estimate"], yerr=spans, lw=1, ms=6, **style)
+        axis.errorbar(rows["numbers"] / 1e3, rows["estimate"], yerr=_span(rows), lw=1, ms=6, **style)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
