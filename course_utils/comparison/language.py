@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, p_in_words
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
 from course_utils.config import command_of
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
@@ -54,7 +54,7 @@ def judge_bits(shares: Mapping[str, pd.DataFrame]) -> tuple[float, list[PairedCo
 def language_summary(results: ExperimentRuns) -> pd.DataFrame:
     """A row for the base model and for every method with runs, as it is printed; 95% intervals draw seeds and texts."""
     after, before = bits_of_runs(results), bits_of_runs(results, column="scores_before")
-    first = next(results.of(method)[0] for method in after)
+    first = results.first_of_each()[0]
     columns = ["Model", "Seeds", "Bits per byte", "Change", "Perplexity", "Trained (k)", "Stored (MB)", "Step (ms)"]
     base = BITS_PER_BYTE.exact_interval(base_interval(results))
     rows = [[escape_markdown(first.config.base.facts.name), "–", base, "–", _perplexity([first.result.metrics_before])]]
@@ -80,12 +80,11 @@ def changes_elsewhere(results: ExperimentRuns) -> dict[str, dict[str, Interval]]
 
     Above zero is what was forgotten. 95% intervals draw seeds and texts.
     """
-    titles = {name: escape_markdown(title) for name, title in results.runs[0].result.data.titles.items()}
     found: dict[str, dict[str, Interval]] = {}
-    for of in _other_domains(results):
+    for of, title in [*evaluation_sets(results).items()][1:]:
         before = bits_of_runs(results, of, "scores_before")
         for method, shares in bits_of_runs(results, of).items():
-            found.setdefault(method, {})[titles[of]] = interval_of(shares - before[method])
+            found.setdefault(method, {})[escape_markdown(title)] = interval_of(shares - before[method])
     return found
 
 
@@ -139,7 +138,7 @@ def comparison_of_bits(results: ExperimentRuns, table: Written | None = None) ->
         experiment = results.experiment
         raise CourseError(f"{experiment.name} has no finished run; type {command_of(experiment)}.")
     margin, pairs = judge_bits(shares)
-    first = next(run for run in results.runs if run.config.study == "main")
+    first = results.first_of_each()[0]
     sizes, base = first.result.data.sizes, escape_markdown(first.config.base.facts.name)
     few = [METHODS[method].title for method, frame in shares.items() if len(frame) < MINIMUM_SEEDS]
     missing = sum(run.config.study == "main" for run in results.missing)
@@ -168,7 +167,7 @@ def comparison_of_bits(results: ExperimentRuns, table: Written | None = None) ->
         parts.append(f"No difference is judged for methods with fewer than {MINIMUM_SEEDS} seeds: {and_joined(few)}.")
     if missing:
         parts.append(f"Planned main runs that are missing or cannot be used: {missing}.")
-    if _other_domains(results):
+    if len(evaluation_sets(results)) > 1:
         parts += [
             "## Forgetting",
             forgetting_sentence(results),
@@ -221,11 +220,6 @@ def sentence_of_best(pairs: list[PairedComparison], shares: Mapping[str, pd.Data
     }
     said = [f"{relation} {and_joined(others)}" for relation, others in kinds.items() if others]
     return f"{METHODS[best].title} has the lowest mean of bits per byte. Its mean is {'; '.join(said)}."
-
-
-def _other_domains(results: ExperimentRuns) -> list[str]:
-    first = next(run for run in results.runs if run.config.study == "main")
-    return [name for name in first.result.metrics if name not in ("validation", "test")]
 
 
 def _rows(run: Run, of: str) -> pd.DataFrame:

@@ -39,7 +39,7 @@ def language_front(results: ExperimentRuns) -> dict[str, str]:
     before = bits_of_runs(results, column="scores_before")
     margin, pairs = judge_bits(shares)
     finding = sentence_of_best(pairs, shares)
-    first = next(run for run in results.runs if run.config.study == "main")
+    first = results.first_of_each()[0]
     changes = {name: signed(interval_of(own - before[name])) for name, own in shares.items()}
     said = "; ".join(f"{METHODS[name].title} {change}" for name, change in changes.items())
     base, sizes = escape_markdown(first.config.base.facts.name), first.result.data.sizes

@@ -9,7 +9,7 @@ from made_up import SENTENCES, finished, write_run
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
-from course_utils.comparison.conclusions import experiment_verdicts, verdicts
+from course_utils.comparison.conclusions import experiment_verdicts, p_in_words, verdicts
 from course_utils.comparison.tables import (
     COLUMNS,
     MissingRun,
@@ -22,8 +22,6 @@ from course_utils.comparison.tables import (
     write_comparison,
 )
 from course_utils.config import load_experiment
-from course_utils.methods import METHODS
-from course_utils.methods.lora import Lora
 from course_utils.report import abstract, choice, exhibits
 from course_utils.stats import compare_pairs
 from course_utils.text import signed_points
@@ -243,15 +241,10 @@ def test_a_failed_method_does_not_stop_the_others():
     assert saying(said, "LoRA against head only: +16")
 
 
-def test_a_seventh_method_is_judged_like_the_others(monkeypatch):
-    class Seventh(Lora):
-        name, title = "seventh", "Seventh"
-
-    monkeypatch.setitem(METHODS, "seventh", Seventh())
-    said = verdicts({ADAPTER: answers(0.85, seed=1), "seventh": answers(0.85, seed=2)})
-    assert saying(saying(said, "Equivalent within 2."), " points: LoRA and Seventh")
-
-
 def test_a_difference_shows_which_side_of_zero_it_is_on():
     shown = {0.0142: "+1.4", -0.0004: "−0.04", 0.00049: "+0.05", -0.00001: "0.0"}
     assert {difference: signed_points(difference) for difference in shown} == shown
+
+
+def test_no_p_value_reads_as_zero():
+    assert [p_in_words(p) for p in (0.0004, 0.0123)] == ["< 0.001", "0.012"]
