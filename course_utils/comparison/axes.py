@@ -199,11 +199,11 @@ def accuracy_table(series: Iterable[Series]) -> pd.DataFrame:
     rows = []
     for own in series:
         for value, frame in own.correct.items():
-            rows.append({"method": own.method, "value": value} | accuracy_in_per_cent(frame))
+            rows.append({"method": own.method, "value": value} | accuracy_with_ends(frame))
     return pd.DataFrame(rows)
 
 
-def accuracy_in_per_cent(correct: pd.DataFrame) -> dict[str, float]:
+def accuracy_with_ends(correct: pd.DataFrame) -> dict[str, float]:
     """Estimate, low and high (95% interval) of the accuracy of `correct` (seeds, texts)."""
     found = CrossedBootstrap.draw(*correct.shape).mean_interval(correct.to_numpy(float))
     return {name: 100 * end for name, end in vars(found).items()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from course_utils.comparison.axes import Contrast, accuracy_in_per_cent, across, contrasts, less
+from course_utils.comparison.axes import Contrast, accuracy_with_ends, across, contrasts, less
 from course_utils.config import RunConfig
 from course_utils.methods import FLOOR
 from course_utils.tasks.classification import Classification
@@ -77,7 +77,7 @@ def read_lengths(results: ExperimentRuns) -> Lengths | None:
         for name, frame in correct.items()
     }
     rows = [
-        {"method": name, "quarter": place} | accuracy_in_per_cent(part)
+        {"method": name, "quarter": place} | accuracy_with_ends(part)
         for name, own in parts.items()
         for place, part in enumerate(own)
     ]

@@ -17,8 +17,8 @@ from course_utils.comparison.axes import (
     RATE,
     Contrast,
     Series,
-    accuracy_in_per_cent,
     accuracy_table,
+    accuracy_with_ends,
     answers,
     at_best_rate,
     contrasts,
@@ -281,7 +281,7 @@ def _value_by_study(series: Series) -> dict[str, Any]:
 
 def _cell(correct: pd.DataFrame) -> str:
     """Accuracy in per cent with its interval, as a cell of a table shows it."""
-    found = accuracy_in_per_cent(correct)
+    found = accuracy_with_ends(correct)
     return f"{found['estimate']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
 
 
@@ -353,7 +353,7 @@ def show_sparsities(gated: str, points: list[sparsity.Sized], texts: int, margin
     labels = say.ways(method.title, control.title).strip().splitlines()
     named = dict(zip(sparsity.WAYS, labels, strict=True))
     table = pd.DataFrame(
-        {"series": named[point.way], "numbers": point.numbers, **accuracy_in_per_cent(point.correct)}
+        {"series": named[point.way], "numbers": point.numbers, **accuracy_with_ends(point.correct)}
         | {"method": gated if point.way == sparsity.GATED else control.name}
         for point in points
     )
