@@ -117,11 +117,15 @@ def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
                 "Second": METHODS[pair.second].title,
                 "First less second": signed(pair.difference),
                 "p (Holm)": p_in_words(pair.p_holm),
-                "Verdict": "different" if pair.differs else "equivalent" if pair.equivalent else "open",
+                "Verdict": _verdict(pair),
             }
             for pair in pairs
         ]
     )
+
+
+def _verdict(pair: PairedComparison) -> str:
+    return "different" if pair.differs else "equivalent" if pair.equivalent else "open"
 
 
 Written = Callable[[pd.DataFrame, str], str]  # a table and its caption, as Markdown
@@ -210,15 +214,12 @@ def sentence_of_best(pairs: list[PairedComparison], shares: Mapping[str, pd.Data
     best = min(compared, key=lambda name: shares[name].to_numpy().mean())
     against = [pair if pair.first == best else pair.swapped() for pair in pairs if best in (pair.first, pair.second)]
     kinds = {
-        "shown to be below that of": [METHODS[pair.second].title for pair in against if pair.differs],
-        "equivalent to that of": [
-            METHODS[pair.second].title for pair in against if pair.equivalent and not pair.differs
-        ],
-        "not shown to differ from that of": [
-            METHODS[pair.second].title for pair in against if not (pair.differs or pair.equivalent)
-        ],
+        "different": "shown to be below that of",
+        "equivalent": "equivalent to that of",
+        "open": "not shown to differ from that of",
     }
-    said = [f"{relation} {and_joined(others)}" for relation, others in kinds.items() if others]
+    others = {kind: [METHODS[pair.second].title for pair in against if _verdict(pair) == kind] for kind in kinds}
+    said = [f"{relation} {and_joined(others[kind])}" for kind, relation in kinds.items() if others[kind]]
     return f"{METHODS[best].title} has the lowest mean of bits per byte. Its mean is {'; '.join(said)}."
 
 

@@ -263,13 +263,12 @@ def learning_rates(results: ExperimentRuns) -> None:
 
 def _at_other_rates(series: list[Series], study: str, title: str, margin: float) -> None:
     rates = {own.method: [_value_by_study(own)[at] for at in (study, own.beside)] for own in series}
-    rows = []
-    for own in series:
-        row: dict[str, str] = {"Method": title_of(own.method)}
-        for heading, rate in zip(("Another", "That of the main runs"), rates[own.method], strict=True):
-            row[heading] = f"{rate:g}: {_cell(own.correct[rate])}"
-        rows.append(row)
-    show_table(pd.DataFrame(rows), say.learning_rates_table(title, series[0]))
+    rows = [
+        [title_of(own.method), *(f"{rate:g}: {_cell(own.correct[rate])}" for rate in rates[own.method])]
+        for own in series
+    ]
+    table = pd.DataFrame(rows, columns=["Method", "Another", "That of the main runs"])
+    show_table(table, say.learning_rates_table(title, series[0]))
     changes = {own.method: less(*(own.correct[rate] for rate in rates[own.method])) for own in series}
     show_markdown(say.learning_rates_text(contrasts(changes, margin)))
 
@@ -310,15 +309,17 @@ def four_bits(results: ExperimentRuns) -> None:
         return
     changes = {own.method: less(own.correct[True], own.correct[False]) for own in series}
     judged = contrasts(changes, judge_experiment(results).margin)
-    rows = []
-    for own in series:
-        row: dict[str, str] = {"Method": title_of(own.method)}
-        for heading, kept in (("As it is", False), ("In 4 bits", True)):
-            row[heading] = _cell(own.correct[kept])
-        row["Change [95%]"] = signed_interval(judged[own.method].difference)
-        for heading, kept in (("Base model (MB)", False), ("In 4 bits (MB)", True)):
-            row[heading] = f"{own.points[kept][0].result.bytes.base_model / 1e6:,.1f}"
-        rows.append(row)
+    rows = [
+        {
+            "Method": title_of(own.method),
+            "As it is": _cell(own.correct[False]),
+            "In 4 bits": _cell(own.correct[True]),
+            "Change [95%]": signed_interval(judged[own.method].difference),
+            "Base model (MB)": f"{own.points[False][0].result.bytes.base_model / 1e6:,.1f}",
+            "In 4 bits (MB)": f"{own.points[True][0].result.bytes.base_model / 1e6:,.1f}",
+        }
+        for own in series
+    ]
     show_table(pd.DataFrame(rows), say.four_bits_table(series[0]))
     show_markdown(say.four_bits_text(judged))
 

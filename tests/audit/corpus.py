@@ -16,6 +16,7 @@ from peft.utils import PeftType
 from safetensors.torch import load_file, save_file
 
 from course_utils.audit.audit import audit_card
+from course_utils.audit.counts import HEADS as CLASSES
 from course_utils.audit.findings import REFUTED
 
 BERT = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 37}
@@ -33,10 +34,7 @@ ARCHITECTURES = {  # tiny: settings, and the layers to adapt
     "t5": ({"vocab_size": 99, "d_model": 32, "d_ff": 37, "d_kv": 8, "num_layers": 2, "num_heads": 4}, ["q", "v"]),
 }  # fmt: skip
 DECODERS, PAIRS = ("gpt2", "opt", "llama", "qwen2"), ("t5",)
-HEADS = {
-    "SEQ_CLS": "AutoModelForSequenceClassification", "TOKEN_CLS": "AutoModelForTokenClassification",
-    "LM": "", "QUESTION_ANS": "AutoModelForQuestionAnswering",
-}  # fmt: skip
+HEADS = ("SEQ_CLS", "TOKEN_CLS", "LM", "QUESTION_ANS")  # PEFT's types of task, those that generate text together
 TYPES = {  # PEFT's type → how a card calls it, its settings of rank
     "LORA": ("LoRA", {"lora_alpha": 16}), "HIRA": ("HiRA", {}), "LOHA": ("LoHa", {"alpha": 16}),
     "LOKR": ("LoKr", {"alpha": 16}), "VERA": ("VeRA", {}), "IA3": ("IA3", {}), "PROMPT_TUNING": ("Prompt tuning", {}),
@@ -49,17 +47,8 @@ WITHOUT_LAYERS = ("PROMPT_TUNING", "PREFIX_TUNING")
 def make(folder: Path, architecture: str, head: str, kind: str, draw: random.Random) -> dict | None:
     """An adapter saved in `folder`, and the facts of it; None where PEFT or transformers has no such thing."""
     settings, layers = ARCHITECTURES[architecture]
-    task = (
-        ("SEQ_2_SEQ_LM" if architecture in PAIRS else "CAUSAL_LM" if architecture in DECODERS else None)
-        if head == "LM"
-        else head
-    )
-    auto = (
-        HEADS[head]
-        or {"SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM", "CAUSAL_LM": "AutoModelForCausalLM", None: "AutoModelForMaskedLM"}[
-            task
-        ]
-    )
+    generates = "SEQ_2_SEQ_LM" if architecture in PAIRS else "CAUSAL_LM" if architecture in DECODERS else None
+    task = generates if head == "LM" else head
     rank, options = draw.choice([2, 4, 8]), dict(TYPES[kind][1])
     if kind in WITHOUT_LAYERS:
         options |= {"num_virtual_tokens": rank}
@@ -78,7 +67,7 @@ def make(folder: Path, architecture: str, head: str, kind: str, draw: random.Ran
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.manual_seed(0)
-            model = getattr(transformers, auto).from_config(config)
+            model = getattr(transformers, CLASSES[task or "MASKED_LM"]).from_config(config)
             of_kind = peft.PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)]
             model = peft.get_peft_model(model, of_kind(task_type=task, **options))
     except Exception:
