@@ -93,7 +93,7 @@ def gflop_per_step(trainer, sizes: _Sizes) -> float:
     return counter.get_total_flops() / 1e9 * statistics.mean(sizes.shapes) / batch["input_ids"].numel()
 
 
-def product_rate(rows: int, model: torch.nn.Module, dtype: torch.dtype, seconds: float = 0.3) -> float:
+def product_rate(rows: int, model: torch.nn.Module, dtype: torch.dtype) -> float:
     """GFLOP/s of this machine now, on the products of the linear layers of `model` for `rows` tokens."""
     layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
     shapes = {
@@ -102,7 +102,7 @@ def product_rate(rows: int, model: torch.nn.Module, dtype: torch.dtype, seconds:
     operands = [(torch.randn(rows, i).to(dtype), torch.randn(o, i).to(dtype)) for i, o in shapes]
     flop = sum(2 * rows * i * o for i, o in shapes)
     turns, start = 0, time.perf_counter()
-    while time.perf_counter() < start + seconds:
+    while time.perf_counter() < start + 0.3:
         for x, weight in operands:
             linear(x, weight)
         turns += 1

@@ -235,11 +235,7 @@ def cost_scatter(table: pd.DataFrame, columns: dict[str, str], draws: dict[str, 
     for axis in axes[::3]:
         axis.set(ylabel=f"test {ACCURACY}")
     axes[0].set_title(title)
-    handles_and_labels = axes[0].get_legend_handles_labels()
-    if len(axes) > len(columns):  # the legend goes into a blank panel
-        axes[len(columns)].legend(*handles_and_labels, loc="center left")
-    else:
-        figure.legend(*handles_and_labels, loc="outside lower center", ncols=3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
