@@ -144,6 +144,11 @@ class Contrast(Judged):
         return replace(self, difference=self.difference.negated())
 
 
+def of_verdict(judged: Mapping[Any, Contrast], *verdicts: str) -> list[Any]:
+    """The keys of the contrasts that have one of these verdicts."""
+    return [key for key, contrast in judged.items() if contrast.verdict in verdicts]
+
+
 def contrasts(
     values: Mapping[Any, pd.DataFrame], margin: float = 0.0, independent: int | None = None
 ) -> dict[Any, Contrast]:

@@ -25,6 +25,7 @@ from course_utils.comparison.axes import (
     interactions,
     leaders,
     less,
+    of_verdict,
     read_axis,
 )
 from course_utils.comparison.baselines import title_of
@@ -52,7 +53,9 @@ FACTORS_OF: dict[str, tuple[str, ...]] = {  # function → the factors whose stu
 AT_BEST_RATE = ("placements", "ranks")  # functions that read the runs beside at other rates as well
 
 
-say: Any = template(TEMPLATES / "dependence.md.jinja", {"titled": title_of, "p_in_words": p_in_words}).module
+say: Any = template(
+    TEMPLATES / "dependence.md.jinja", {"titled": title_of, "p_in_words": p_in_words, "of_verdict": of_verdict}
+).module
 
 
 def training_sizes(results: ExperimentRuns) -> None:

@@ -25,6 +25,7 @@ from course_utils.comparison.across import (
     shown_across,
 )
 from course_utils.comparison.arithmetic import TOKENS, step_table
+from course_utils.comparison.axes import of_verdict
 from course_utils.comparison.baselines import BASELINES, title_of
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment, p_in_words
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
@@ -53,7 +54,9 @@ def _with_ends(estimate: float, low: float, high: float) -> str:
 
 
 MOST_CLASSES_SHOWN = 12  # in a square table
-say: Any = template(TEMPLATES / "exhibits.md.jinja", {"titled": title_of, "each": _each}).module
+say: Any = template(
+    TEMPLATES / "exhibits.md.jinja", {"titled": title_of, "each": _each, "of_verdict": of_verdict}
+).module
 
 
 def what_was_run(results: ExperimentRuns) -> None:
