@@ -152,7 +152,7 @@ def test_a_lie_is_refuted(run, true, lie, claim):
     assert main(["audit", str(path)]) == 1
 
 
-def test_the_published_claims(capsys):
+def test_the_published_claims():
     assert main(["audit", str(EXAMPLE_CARD)]) == 1
     findings = audit_card(EXAMPLE_CARD)
     (count,) = refuted(findings)
@@ -332,7 +332,7 @@ def test_the_public_cards(folder):
     assert {finding.kind for finding in refuted(audit_card(folder))} == set(false.get(folder.name, []))
 
 
-def test_several_at_once_and_as_json(run, tmp_path, capsys):
+def test_several_at_once_and_as_json(run, capsys):
     card = str(run.folder / "adapter")
     assert main(["audit", card, str(EXAMPLE_CARD)]) == 1
     assert "Refuted" in capsys.readouterr().out

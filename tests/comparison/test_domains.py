@@ -58,7 +58,7 @@ def test_who_is_ahead_elsewhere_is_computed(results, monkeypatch, elsewhere, sai
     assert f"is shown to change in {len(lost) or 'none'} of 2 cases" in text
 
 
-def test_what_was_forgotten_is_the_fall_of_the_share_of_own_neighbours(results, monkeypatch):
+def test_what_was_forgotten_is_the_fall_of_the_share_of_own_neighbours(results):
     states = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [1, 0.3]])
     assert share_of_own(states, np.array(list("aabbb"))) == pytest.approx(4 / 5)
     falls = {FULL: 0.2, ADAPTER: 0.0, HEAD: 0.0, GATED: 0.01}
