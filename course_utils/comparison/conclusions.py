@@ -19,7 +19,6 @@ from course_utils.methods import FLOOR, METHODS
 from course_utils.stats import (
     DIFFERENCES,
     SIGNIFICANCE,
-    USUAL_POWER,
     PairedComparison,
     Power,
     compare_pairs,
@@ -213,13 +212,11 @@ def _typical(shares: list[float], unit: str, digits: int = 0) -> str:
     return f"{middle}{unit}" + (f" ({low} to {high})" if low != high else "")
 
 
-def _sight(power: Power) -> str:
-    """Which differences of 1, 1.5 and 2 points the design would detect in 80% of cases, and which not."""
-    seen = [difference for difference in DIFFERENCES if power.of_difference[difference] >= USUAL_POWER]
-    unseen = [difference for difference in DIFFERENCES if difference not in seen]
-    if not seen:
-        return f"this design would not detect even {_points(unseen[-1])}"
-    return f"this design would detect {_points(seen[0])}" + (f", not {100 * unseen[-1]:g}" if unseen else "")
+def _sight(powers: list[Power]) -> str:
+    """How often the design would detect a true difference of two points in pairs of these `powers`."""
+    size = DIFFERENCES[-1]
+    found = _typical([power.of_difference[size] for power in powers], "%")
+    return f"this design would detect a true difference of {_points(size)} in {found} of cases"
 
 
 def _points(difference: float) -> str:

@@ -16,7 +16,7 @@ from course_utils.methods import FLOOR, METHODS
 from course_utils.report.dependence import size_axis
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.stats import PairedComparison
-from course_utils.text import template
+from course_utils.text import and_joined, template
 
 # What may count beside accuracy: a column of `summary_table`, and what a table calls it.
 COSTS = {
@@ -70,6 +70,10 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
     readable = tables.readable_summary(results.summary).set_index(results.summary["method"])
     for cost, title in COSTS.items():
         name, column = str(found.costs[cost].astype(float).idxmin()), tables.COLUMNS[cost].title
+        if cost == "train_seconds" and (close := _as_fast(results, [*found.costs.index])):
+            said = f"the runs' times overlap: {and_joined([METHODS[other].title for other in close])}"
+            rows.append((title, None, said))
+            continue
         rows.append((title, name, f"{column}: {readable.loc[name, column]} against {readable.loc[found.best, column]}"))
     if least := _with_few_texts(results):
         size, name = least
@@ -84,8 +88,17 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
         share = f"{most.after:.1f}% of the neighbours are of the text's own domain, {most.before:.1f}% before training"
         rows.append(("What the base model knew", most.method, share))
     return pd.DataFrame(
-        [(what, METHODS[name].title, why) for what, name, why in rows], columns=["What counts", "Take", "Because"]
+        [(what, METHODS[name].title if name else "not shown", why) for what, name, why in rows],
+        columns=["What counts", "Take", "Because"],
     )
+
+
+def _as_fast(results: ExperimentRuns, methods: list[str]) -> list[str]:
+    """The method with the fastest run, and those with a run as fast as its slowest; empty where that is none."""
+    times = {name: [run.result.timing.train_seconds for run in results.of(name)] for name in methods}
+    fastest = min(times, key=lambda name: min(times[name]))
+    close = [name for name in methods if min(times[name]) <= max(times[fastest])]
+    return close if len(close) > 1 else []
 
 
 def _with_few_texts(results: ExperimentRuns) -> tuple[int, str] | None:

@@ -416,7 +416,8 @@ def arithmetic(results: ExperimentRuns) -> None:
     shown = shown.reset_index(drop=True).replace("nan", "not counted")
     show_table(shown, say.arithmetic_table(TOKENS, batch))
     if whole is not None and PLAIN.name in table.index and table["forward"].notna().all():
-        show_markdown(say.arithmetic_text(table.loc[PLAIN.name], whole, PLAIN.title, CEILING.title, batch))
+        steps = [[run.result.timing.step_ms_median for run in results.of(of.name)] for of in (PLAIN, CEILING)]
+        show_markdown(say.arithmetic_text(table.loc[PLAIN.name], whole, PLAIN.title, CEILING.title, batch, *steps))
 
 
 def audits(results: ExperimentRuns) -> None:
