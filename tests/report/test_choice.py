@@ -33,3 +33,12 @@ def test_with_too_few_seeds_nothing_is_recommended(runs_in, shown):
     choice.which_when(finished(ACCURACY, seeds=1))
     (said,) = shown
     assert said.endswith("so nothing can be recommended.")
+
+
+def test_times_of_runs_that_overlap_choose_no_method(runs_in, shown):
+    results = finished(ACCURACY)
+    for name in (FULL, ADAPTER, QUANTISED):
+        for run, seconds in zip(results.of(name), (8.0, 9.0, 30.0 if name == ADAPTER else 10.0), strict=True):
+            object.__setattr__(run.result.timing, "train_seconds", seconds)
+    choice.which_when(results)
+    assert shown[1].set_index("What counts")["Take"]["Time to train"] == "not shown"
