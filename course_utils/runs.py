@@ -235,7 +235,7 @@ class Run:
         result, million = self.result, 1e6
         trained = result.data.sizes["train"] * self.config.epochs
         rows = {
-            "trained parameters outside the head": f"{result.parameters.adapter:,}",
+            "parameters trained and kept outside the head": f"{result.parameters.adapter:,}",
             "trained parameters of the head": f"{result.parameters.head:,}",
             "parameters in all": f"{result.parameters.total:,}",
             "stored outside the head (MB)": f"{result.bytes.adapter / million:.2f}",

@@ -14,9 +14,16 @@ from course_utils.comparison.measurements import measurement
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import RunConfig
 from course_utils.methods import METHODS
+from course_utils.methods.sizes import count_parameters
 
 TOKENS = 26  # of a text: the median of the embedded sentences
 MOMENTS = 2  # that AdamW keeps for a trained number
+
+
+def model_in_training(config: RunConfig) -> nn.Module:
+    """The adapted model of `config` as a training step meets it, on the meta device."""
+    base = config.base.without_weights(config.load_task())
+    return METHODS[config.method].adapt(base, config.settings).to("meta").train()
 
 
 def work_of_a_text(config: RunConfig, tokens: int = TOKENS) -> dict[str, float]:
@@ -28,12 +35,7 @@ def work_of_a_text(config: RunConfig, tokens: int = TOKENS) -> dict[str, float]:
     one, weights apart. All are nan for the few architectures whose forward pass reads the value of a tensor: a tensor
     on the meta device has none.
     """
-    model = (
-        METHODS[config.method]
-        .adapt(config.base.without_weights(config.load_task()), config.settings)
-        .to("meta")
-        .train()
-    )
+    model = model_in_training(config)
     texts = torch.zeros(config.batch_size, tokens, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as counter:
         try:
@@ -71,16 +73,18 @@ def step_table(results: ExperimentRuns) -> pd.DataFrame:
     """One row per method with runs: what a step computes and keeps.
 
     Columns: forward, backward (operations per text), activations (bytes per text), weights, gradients, moments (bytes),
-    step (ms). Gradients and moments are of the trained numbers, in 32 bits; the step is the runs' median.
+    step (ms). Gradients and moments are of all numbers that the first run trained, in 32 bits, those that its method
+    dropped at the end included; the step is the runs' median.
     """
     counted = work_by_method(results)
+    trained = {run.config.method: count_parameters(model_in_training(run.config)) for run in results.first_of_each()}
     summary = results.summary.set_index("method")
     rows = {
         name: counted[name]
         | {
             "weights": summary.loc[name, "bytes_base_model"],
-            "gradients": 4 * summary.loc[name, "parameters_trainable"],
-            "moments": 4 * MOMENTS * summary.loc[name, "parameters_trainable"],
+            "gradients": 4 * trained[name].trainable,
+            "moments": 4 * MOMENTS * trained[name].trainable,
             "step": summary.loc[name, "step_ms_median"],
         }
         for name in counted

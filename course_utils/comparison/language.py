@@ -55,7 +55,7 @@ def language_summary(results: ExperimentRuns) -> pd.DataFrame:
     """A row for the base model and for every method with runs, as it is printed; 95% intervals draw seeds and texts."""
     after, before = bits_of_runs(results), bits_of_runs(results, column="scores_before")
     first = results.first_of_each()[0]
-    columns = ["Model", "Seeds", "Bits per byte", "Change", "Perplexity", "Trained (k)", "Stored (MB)", "Step (ms)"]
+    columns = ["Model", "Seeds", "Bits per byte", "Change", "Perplexity", "Kept (k)", "Stored (MB)", "Step (ms)"]
     base = BITS_PER_BYTE.exact_interval(base_interval(results))
     rows = [[escape_markdown(first.config.base.facts.name), "–", base, "–", _perplexity([first.result.metrics_before])]]
     for method, shares in after.items():

@@ -112,7 +112,7 @@ def show_side_by_side(run, other):
         name: [str(value) for value in values] for name, values in differing_settings(run.config, other.config).items()
     }
     results = [each.result for each in (run, other)]
-    rows["trained outside the head"] = [f"{result.parameters.adapter:,}" for result in results]
+    rows["trained and kept outside the head"] = [f"{result.parameters.adapter:,}" for result in results]
     rows["last training loss"] = [f"{each.history()['loss'].iloc[-1]:.3f}" for each in (run, other)]
     rows["right on the test set"] = [f"{result.metrics['test'].accuracy:.1%}" for result in results]
     rows["seconds in training steps"] = [f"{result.timing.train_seconds:.0f}" for result in results]

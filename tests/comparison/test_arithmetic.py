@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from small import ADAPTER, FULL, HEAD
+from made_up import finished
+from small import ADAPTER, FULL, GATED, HEAD
 
-from course_utils.comparison.arithmetic import work_of_a_text
+from course_utils.comparison.arithmetic import model_in_training, step_table, work_of_a_text
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 
@@ -41,3 +42,16 @@ def test_the_activations_are_those_that_a_real_step_keeps():
     found = {name: work_of_a_text(experiment.config(name), tokens)["activations"] for name in (HEAD, ADAPTER, FULL)}
     assert found[ADAPTER] == pytest.approx(stored / config.batch_size, rel=0.05)
     assert found[HEAD] < found[ADAPTER] < found[FULL]
+
+
+def test_gradients_and_moments_are_of_the_numbers_that_are_dropped_at_the_end_too(runs_in):
+    results = finished({ADAPTER: 0.8, GATED: 0.8}, seeds=1)
+    found = step_table(results)
+    for run in results.first_of_each():
+        model = model_in_training(run.config)
+        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        assert trained > run.result.parameters.trainable  # which is what is kept
+        assert found.loc[run.config.method, "gradients"] == 4 * trained
+        assert found.loc[run.config.method, "moments"] == 8 * trained
+    gates = sum(weight.numel() for name, weight in model.named_parameters() if name.endswith(".gate"))
+    assert found.loc[GATED, "gradients"] - found.loc[ADAPTER, "gradients"] == 4 * gates > 0

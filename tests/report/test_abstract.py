@@ -47,13 +47,13 @@ def test_a_clear_winner(made):
     sentence, paragraph = said(made(CLEAR))
     assert sentence == (
         "Trained on 1,000 texts, LoRA has the highest mean accuracy of the 4 adapter methods "
-        "(90.0% of 200 test texts), significantly above each of the others; it trains 1.5% as many parameters as "
+        "(90.0% of 200 test texts), significantly above each of the others; it stores 1.5% as many parameters as "
         "full fine-tuning and is 5.0 points below it."
     )
     assert "in 18 runs, with 3 seeds for each method" in paragraph
     assert "learn from 1,000 texts and are judged on 200 of the set *movie test*" in paragraph
     assert "90.0% (95% interval 8" in paragraph and "full fine-tuning has 95.0% (" in paragraph
-    assert "trains 3,000 parameters, its head included: 1.5% of the 200,000 of full fine-tuning." in paragraph
+    assert "stores 3,000 parameters, its head included: 1.5% of the 200,000 of full fine-tuning." in paragraph
     assert "5 are significantly different (LoRA and Sparse LoRA; LoRA and QLoRA; LoRA and HiRA; " in paragraph
     assert "1 is equivalent within 1.6 points (Sparse LoRA and QLoRA)" in paragraph
     assert "from full fine-tuning is significant (−5.0 points" in paragraph
