@@ -388,10 +388,11 @@ def _fronts(results: ExperimentRuns, trained: pd.DataFrame, times: pd.DataFrame)
         "unmerged": "evaluation, not merged (ms)",
     }
     figure = plots.cost_scatter(trained, axes, draws, "Accuracy against six costs")
-    show_figure(figure, say.costs_figure(), say.costs_alt(trained))
+    plain = [title_of(name) for name in trained["method"] if name not in times]
+    show_figure(figure, say.costs_figure(plain), say.costs_alt(trained))
     shares = front_shares(draws)[[*axes]].rename(index=title_of)
     fronts = shares.rename(columns=axes).rename_axis(None).T.rename_axis("Cost")
-    show_table(fronts, say.fronts_table(), dict.fromkeys(fronts, "{:.0%}"))
+    show_table(fronts, say.fronts_table(plain), dict.fromkeys(fronts, "{:.0%}"))
     sure, open_ = (shares >= SURE).sum(axis=1), ((shares > 1 - SURE) & (shares < SURE)).sum(axis=1)
     few = len(shared_seeds(results.predictions.correct)) < MINIMUM_SEEDS
     return say.costs_text(len(axes), sure, open_, few)
