@@ -421,14 +421,17 @@ class Experiment:
 
         With a `change` of some settings, named as for -p, it is a run of an experiment of its own.
         """
-        main = self.config(method, seed)
-        if not change:
-            if main.max_train and main.max_train <= SMALL:
+        main, study = self.config(method, seed), self.studies.get(f"size-{SMALL}")
+        as_planned: dict[str, Any] = {"max_train": min(main.max_train or SMALL, SMALL)}
+        if main.max_train and main.max_train <= SMALL:
+            if not change:
                 return main
-            if method in getattr(self.studies.get(f"size-{SMALL}"), "methods", {}):
+        elif study and method in study.methods:
+            if not change:
                 return self.config(method, seed, f"size-{SMALL}")
-        smaller = {"max_train": min(main.max_train or SMALL, SMALL)} | (change or {})
-        return load_experiment(self.profile_name, self.parameters["overrides"] | smaller).config(method, seed)
+            as_planned = study.settings | study.methods[method]  # differs from the study's run in the change alone
+        changed = self.parameters["overrides"] | as_planned | (change or {})
+        return load_experiment(self.profile_name, changed).config(method, seed)
 
     def configs(self) -> list[RunConfig]:
         """Configurations of every run, those of side studies included."""

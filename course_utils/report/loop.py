@@ -98,7 +98,7 @@ def show_beside_package(run, losses, given):
     right, theirs = given == labels, scores_of(tested).argmax(axis=1) == labels
     one_right, n = int((right != theirs).sum()), len(labels)
     show_markdown(
-        f"On the {n:,} texts of the set *{run.result.data.titles['test']}* our model is right on {right.mean():.1%}, "
+        f"On {n:,} texts of the set *{run.result.data.titles['test']}* our model is right on {right.mean():.1%}, "
         f"the package's run on {theirs.mean():.1%}. On {one_right:,} of them exactly one of the two is right. If two "
         "models are equally good, and exactly one of them is right on so many texts, their accuracies lie up to "
         f"{196 * one_right**0.5 / n:.1f} points apart in 95 of 100 cases. These two lie "
@@ -117,4 +117,4 @@ def show_side_by_side(run, other):
     rows["right on the test set"] = [f"{result.metrics['test'].accuracy:.1%}" for result in results]
     rows["seconds in training steps"] = [f"{result.timing.train_seconds:.0f}" for result in results]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["as it was", "changed"]).rename_axis("what")
-    show_table(table, "Two runs of the same seed and texts, and what differs between them.")
+    show_table(table, "Two runs of the same seed, and what differs between them.")

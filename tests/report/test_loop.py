@@ -8,7 +8,7 @@ import pytest
 from small import ADAPTER
 from transformers import set_seed
 
-from course_utils.config import load_experiment
+from course_utils.config import differing_settings, load_experiment
 from course_utils.inputs.nf4 import as_linear
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
@@ -70,3 +70,10 @@ def test_the_run_beside_the_loop_is_small_and_one_of_the_experiment_where_that_h
     other = load_experiment("five").small(ADAPTER)
     assert other.max_train == 500 and other.study == "main"
     assert "--profile five -p max_train=500 --method" in card.command(other)
+
+
+@pytest.mark.parametrize("profile", ["quick", "full", "five", "smoke"])
+def test_a_changed_run_differs_from_the_run_beside_it_in_the_change_alone(profile):
+    experiment = load_experiment(profile, {"max_test": 600})
+    beside, changed = experiment.small(ADAPTER), experiment.small(ADAPTER, change={"rank": 1})
+    assert [*differing_settings(beside, changed)] == ["rank"]
