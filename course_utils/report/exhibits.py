@@ -318,9 +318,11 @@ def weight_changes(results: ExperimentRuns) -> None:
         return
     sizes, ranks = (table.groupby("method")[column].mean() for column in ("relative norm", "effective rank"))
     farthest, widest = title_of(sizes.idxmax()), title_of(ranks.idxmax())
-    figure = plots.method_layers(table, "relative norm", f"{farthest} changes the weights most", "‖ΔW‖ / ‖W₀‖")
+    figure = plots.method_layers(
+        table, "relative norm", f"{farthest} changes the weights most on average", "‖ΔW‖ / ‖W₀‖"
+    )
     show_figure(figure, say.sizes_figure(), say.sizes_alt(sizes))
-    title = f"{widest} has the highest effective rank"
+    title = f"{widest} has the highest effective rank on average"
     figure = plots.method_layers(table, "effective rank", title, "effective rank of ΔW")
     show_figure(figure, say.ranks_figure(), say.ranks_alt(ranks))
 
