@@ -53,8 +53,9 @@ class Account:
         size, side = abs(shown - right), "too high" if shown > right else "too low"
         row = {"pitfall": name, "shown": shown, "right": right, "size": size, "unit": unit, "check": check}
         self.rows.append(row)
-        said = f"{size:.1f} {unit} {side}" if size >= 0.05 else "no difference on these texts"
-        print(f"shown: {shown:.1f}, right: {right:.1f}; {said}")
+        of, moved = (f" ({unit})", "points") if unit.startswith("%") else ("", unit)  # percentages differ by points
+        said = f"{size:.1f} {moved} {side}" if size >= 0.05 else "no difference on these texts"
+        print(f"shown: {shown:.1f}, right: {right:.1f}{of}; {said}")
 
     def table(self) -> pd.DataFrame:
         """One row per mistake, the largest first: pitfall (the index), shown, right, size, unit, check."""
