@@ -61,7 +61,8 @@ say: Any = template(
 
 def what_was_run(results: ExperimentRuns) -> None:
     """What this experiment is, and which of its runs cannot be used."""
-    show_markdown(say.what_was_run_text(results.experiment, results.runs[0].result, len(results.runs)))
+    beside = sum(run.config.study != "main" for run in results.runs)
+    show_markdown(say.what_was_run_text(results.experiment, results.runs[0].result, len(results.runs), beside))
     lost = pd.DataFrame(
         [(run.config.study, run.config.method, run.config.seed, run.reason) for run in results.missing],
         columns=["Study", "Method", "Seed", "Reason"],
