@@ -10,8 +10,9 @@ import torch
 
 from course_utils.inputs.nf4 import as_out_in
 from course_utils.report import plots
-from course_utils.report.display import show_figure
+from course_utils.report.display import show_figure, show_markdown
 from course_utils.runs import Run, load_model
+from course_utils.stats import wilson_interval
 from course_utils.training.evaluation import predict
 
 if TYPE_CHECKING:
@@ -36,17 +37,25 @@ class Laboratory:
         return float((logits.argmax(axis=1) == self.texts["label"]).mean())
 
 
-def panel(measure: Callable[[float], float], values: Iterable[float], setting: str) -> interactive:
-    """A slider over `values` of a `setting` with the accuracy that `measure` finds, and a figure of all of them."""
+def panel(measure: Callable[[float], float], values: Iterable[float], setting: str, texts: int) -> interactive:
+    """A slider over `values` of a `setting` with the accuracy that `measure` finds, and a figure of all of them.
+
+    `measure` returns the share of `texts` texts that is right.
+    """
     import ipywidgets as widgets
 
     found = pd.Series({value: measure(value) for value in values})
     ends = f"{found.iloc[0]:.0%} at {found.index[0]:g}, {found.iloc[-1]:.0%} at {found.index[-1]:g}"
     show_figure(
         plots.accuracy_by_setting(100 * found, f"Right: {ends}", setting),
-        f"Share of right answers to the first validation texts, at most {PANEL_TEXTS}, by {setting}. In JupyterLab the "
-        "slider below the figure measures the accuracy again at the value that you choose.",
+        f"Share of right answers to the first {texts} validation texts, by {setting}. In JupyterLab the slider below "
+        "the figure measures the accuracy again at the value that you choose.",
         f"A line over {setting}: " + ", ".join(f"{value:g} {share:.0%}" for value, share in found.items()) + ".",
+    )
+    low, high = wilson_interval(round(texts * found.iloc[-1]), texts)
+    show_markdown(
+        f"At {found.index[-1]:g} the share is {found.iloc[-1]:.0%}. On {texts} texts, its 95% interval is {low:.0%} to "
+        f"{high:.0%}. No difference between two points of the curve is tested."
     )
 
     def answer(value: float) -> None:

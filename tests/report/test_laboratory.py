@@ -24,7 +24,7 @@ def test_with_the_whole_update_it_is_as_accurate_as_the_record_says(method, runs
 
 def test_the_slider_measures_at_the_value_that_it_is_given(capsys):
     asked = []
-    widget = panel(lambda value: asked.append(value) or value / 10, [0, 1, 2], "a setting")
+    widget = panel(lambda value: asked.append(value) or value / 10, [0, 1, 2], "a setting", 100)
     (slider,) = widget.kwargs_widgets
     assert asked[:3] == [0, 1, 2] and slider.options == (0, 1, 2)
     slider.value = 1
