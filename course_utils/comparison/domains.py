@@ -13,7 +13,7 @@ from course_utils.comparison.axes import Contrast, across, contrasts, less
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, judge_experiment
 from course_utils.comparison.tables import evaluation_sets, read_predictions
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.stats import PairedComparison, StandardError, compare_pairs
+from course_utils.stats import SIGNIFICANCE, PairedComparison, StandardError, compare_pairs, holm
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
@@ -76,20 +76,29 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
 
 
 def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:
-    """One row per method: texts, before, after, and change with its ends low and high, in points.
+    """What each method forgot: texts, before, after, change, low, high, p_holm, differs, four_bit; a row a method.
 
-    The means are over seeds; the ends are those of a t interval over seeds (95%), nan with one seed. Empty where no run
-    recorded forgetting.
+    Shares are in %, the change and its ends low and high in points. Means and t tests are over seeds. The methods that
+    change the encoder, with two seeds or more, are one family: their intervals are simultaneous, and p_holm is adjusted
+    over them. Other rows have nan there. `before` is of the plain base model; where `four_bit` is true, training
+    started from a quantised copy. Empty where no run recorded forgetting.
     """
-    rows = []
+    rows, errors = [], {}
     for name in results.experiment.methods:
         found = [run.result.forgetting for run in results.of(name) if run.result.forgetting]
         if not found:
             continue
-        changes, width = 100 * np.array([own.after - own.before for own in found]), np.nan
-        if len(changes) > 1:
-            width = StandardError(changes.std(ddof=1) / np.sqrt(len(changes)), len(changes) - 1).half_width(0.95)
-        after, change = 100 * float(np.mean([own.after for own in found])), float(changes.mean())
-        row = {"method": name, "texts": found[0].texts, "before": 100 * found[0].before, "after": after}
-        rows.append(row | {"change": change, "low": change - width, "high": change + width})
-    return pd.DataFrame(rows, columns=["method", "texts", "before", "after", "change", "low", "high"])
+        changes = 100 * np.array([own.after - own.before for own in found])
+        if len(changes) > 1 and name != FLOOR.name:
+            errors[name] = StandardError(changes.std(ddof=1) / np.sqrt(len(changes)), len(changes) - 1)
+        before, after = (100 * float(np.mean([getattr(own, when) for own in found])) for when in ("before", "after"))
+        row = {"method": name, "texts": found[0].texts, "before": before, "after": after, "change": changes.mean()}
+        four_bit = METHODS[name].in_four_bits(results.experiment.config(name).settings)
+        rows.append(row | {"low": np.nan, "high": np.nan, "p_holm": np.nan, "four_bit": four_bit})
+    columns = ["method", "texts", "before", "after", "change", "low", "high", "p_holm", "four_bit"]
+    table = pd.DataFrame(rows, columns=columns).set_index("method")
+    p_values = holm([min(1.0, 2 * error.beyond(abs(table.loc[name, "change"]))) for name, error in errors.items()])
+    for (name, error), p in zip(errors.items(), p_values, strict=True):
+        change, width = table.loc[name, "change"], error.half_width(1 - SIGNIFICANCE / len(errors))
+        table.loc[name, ["low", "high", "p_holm"]] = change - width, change + width, p
+    return table.assign(differs=table["p_holm"] < SIGNIFICANCE).reset_index()

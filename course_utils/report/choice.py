@@ -85,7 +85,8 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
     kept = kept[kept["method"].isin(found.costs.index)]
     if len(kept):
         most = kept.loc[kept["after"].idxmax()]
-        share = f"{most.after:.1f}% of the neighbours are of the text's own domain, {most.before:.1f}% before training"
+        share = f"{most.after:.1f}% of the neighbours are of the text's own domain, {most.before:.1f}% before"
+        share += " quantisation and training" if most.four_bit else " training"
         rows.append(("What the base model knew", most.method, share))
     return pd.DataFrame(
         [(what, METHODS[name].title if name else "not shown", why) for what, name, why in rows],

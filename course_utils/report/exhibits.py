@@ -251,9 +251,10 @@ def forgetting(results: ExperimentRuns) -> None:
                 signed_interval(change) if change.low == change.low else signed_points(change.estimate)
                 for change in (Interval(*ends) for ends in found[["change", "low", "high"]].to_numpy() / 100)
             ],
+            "p (Holm)": ["–" if p != p else p_in_words(p) for p in found["p_holm"]],
         }
     )
-    show_table(shown, say.forgetting_table(int(found["texts"].iloc[0])))
+    show_table(shown, say.forgetting_table(int(found["texts"].iloc[0]), [*found["method"][found["four_bit"]]]))
     show_markdown(say.forgetting_text(found.set_index("method")))
 
 

@@ -46,7 +46,8 @@ def test_where_there_is_nothing_to_compare_the_exhibit_says_so(shown):
 
 def test_a_loss_is_written_with_a_minus_sign(monkeypatch, shown):
     found = {"method": ADAPTER, "texts": 100, "before": 90.0, "after": 65.5, "change": -24.5, "low": -28.7, "high": 1}
-    monkeypatch.setattr(exhibits, "forgetting_table", lambda results: pd.DataFrame([found]))
+    judged = {"p_holm": 0.06, "differs": False, "four_bit": False}
+    monkeypatch.setattr(exhibits, "forgetting_table", lambda results: pd.DataFrame([found | judged]))
     exhibits.forgetting(None)
     assert shown[0].loc[0, "Change [95%]"] == "−24.5 [−28.7, +1.0]"
 
