@@ -385,9 +385,30 @@ def compare_pairs(correct: Mapping[str, pd.DataFrame], margin: float) -> list[Pa
         one, other = correct[first].align(correct[second], join="inner")
         if len(one) > 1:
             differences[first, second] = one.to_numpy(float) - other.to_numpy(float)
+    return _judge_pairs(differences, correct, margin)
+
+
+def compare_with_fixed(correct: Mapping[str, pd.DataFrame], fixed: Mapping[str, pd.Series]) -> list[PairedComparison]:
+    """Compare every method of `correct`, as in `compare_pairs`, with all answers of `fixed`, which have no seeds.
+
+    `fixed` maps a name to booleans, one for each sentence. All pairs are one family: method less fixed answers.
+    Equivalence is not asked for.
+    """
+    differences = {
+        (first, second): frame.to_numpy(float) - answers[frame.columns].to_numpy(float)
+        for first, frame in correct.items()
+        for second, answers in fixed.items()
+    }
+    return _judge_pairs(differences, correct, margin=0.0)
+
+
+def _judge_pairs(
+    differences: Mapping[tuple[str, str], np.ndarray], correct: Mapping[str, pd.DataFrame], margin: float
+) -> list[PairedComparison]:
     if not differences:
         return []
-    of_methods = np.array([correct[name].mean(axis=1).var() for name in dict.fromkeys(sum(differences, ()))])
+    names = [name for name in dict.fromkeys(sum(differences, ())) if name in correct]
+    of_methods = np.array([correct[name].mean(axis=1).var() for name in names])
     of_pairs = np.array([values.mean(axis=1).var(ddof=1) for values in differences.values()])
     shared = _shared_variance(of_pairs, of_methods, min(map(len, differences.values())))
     judged = judge_differences(differences, shared, margin)

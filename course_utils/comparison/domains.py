@@ -13,7 +13,7 @@ from course_utils.comparison.axes import Contrast, across, contrasts, less
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, judge_experiment
 from course_utils.comparison.tables import evaluation_sets, read_predictions
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.stats import SIGNIFICANCE, PairedComparison, StandardError, compare_pairs, holm
+from course_utils.stats import SIGNIFICANCE, PairedComparison, StandardError, compare_pairs, compare_with_fixed, holm
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
@@ -24,18 +24,21 @@ class Domain:
     """What the methods do on one evaluation set; `pairs` are of all methods but the floor, with enough seeds.
 
     `moved` maps an adapter method to how the lead of full fine-tuning over it changes from the test set to this set,
-    judged among the changes of all sets; for the test set `moved` is empty.
+    judged among the changes of all sets; for the test set `moved` is empty. `not_beaten` is a baseline that
+    fine-tunes nothing, with its accuracy: the best of those that no adapter method is shown to be more accurate than,
+    judged in one family on each set; None without one.
     """
 
     title: str
     accuracy: dict[str, float]  # of the adapter methods, means over seeds
     pairs: list[PairedComparison]
     moved: dict[str, Contrast]
+    not_beaten: tuple[str, float] | None
 
     @property
-    def best(self) -> str:
-        """The adapter method with the highest mean."""
-        return max(self.accuracy, key=lambda name: self.accuracy[name])
+    def best(self) -> list[str]:
+        """The adapter methods with the highest mean: several where they tie."""
+        return [name for name, accuracy in self.accuracy.items() if accuracy == max(self.accuracy.values())]
 
     @property
     def differing(self) -> list[PairedComparison]:
@@ -47,12 +50,11 @@ class Domain:
 def read_domains(results: ExperimentRuns) -> list[Domain]:
     """The test set, then every further set of the main runs; empty without a further set or without two adapters."""
     titles = evaluation_sets(results)
-    correct = {}
-    for of in titles:
-        answers = read_predictions(results, of=of).correct
-        correct[of] = {
-            name: frame for name, frame in answers.items() if name != FLOOR.name and len(frame) >= MINIMUM_SEEDS
-        }
+    predictions = {of: read_predictions(results, of=of) for of in titles}
+    correct = {
+        of: {name: own for name, own in found.correct.items() if name != FLOOR.name and len(own) >= MINIMUM_SEEDS}
+        for of, found in predictions.items()
+    }
     adapters = [name for name in correct["test"] if not METHODS[name].is_baseline]
     if len(titles) < 2 or len(adapters) < 2:
         return []
@@ -70,9 +72,17 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
             {name: float(correct[of][name].to_numpy().mean()) for name in adapters},
             compare_pairs(correct[of], margin),
             {name: found for (at, name), found in moved.items() if at == of},
+            _not_beaten({name: correct[of][name] for name in adapters}, predictions[of].correct_baselines),
         )
         for of, title in titles.items()
     ]
+
+
+def _not_beaten(correct: dict[str, pd.DataFrame], fixed: dict[str, pd.Series]) -> tuple[str, float] | None:
+    """The best of `fixed` that no method of `correct` is shown to be more accurate than, and its accuracy."""
+    beaten = {pair.second for pair in compare_with_fixed(correct, fixed) if pair.above}
+    left = {name: float(answers.mean()) for name, answers in fixed.items() if name not in beaten}
+    return max(left.items(), key=lambda item: item[1], default=None)
 
 
 def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:

@@ -164,6 +164,11 @@ class Predictions:
         """Method → frame of booleans, shaped as in `predicted`."""
         return {method: frame == self.labels for method, frame in self.predicted.items()}
 
+    @property
+    def correct_baselines(self) -> dict[str, pd.Series]:
+        """Baseline → booleans, one for each sentence."""
+        return {name: frame.iloc[0] == self.labels for name, frame in self.baselines.items()}
+
 
 def read_runs(experiment: Experiment) -> ExperimentRuns:
     """All runs of `experiment`; one that cannot be used does not stop the others, and is listed with its reason.

@@ -10,6 +10,7 @@ from typing import Any
 from course_utils.comparison.across import Conclusions, conclude, disagreements, others
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, difference_in_points, judge_experiment
+from course_utils.comparison.domains import read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.dependence import size_regime
@@ -41,6 +42,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     share = trained.get(best, 0) / trained.get(CEILING.name, inf)
     data = [run.result.data for run in results.of(best)]
     metrics = [run.result.metrics for run in results.of(best)]
+    domains = read_domains(results)[1:] if results.runs else []
     return {
         "results": results,
         "experiment": experiment,
@@ -60,6 +62,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
             for name, title in experiment.shared.source.further.items()
             if metrics and name in metrics[0]
         ],
+        "not_better": [domain.title for domain in domains if domain.not_beaten],
         "trained_on": data[0].sizes["train"] if data else 0,
         "regime": size_regime(results, best) if len(judged.adapters) > 1 else "",
         "unconfirmed": unconfirmed(results) if results.runs else [],

@@ -12,11 +12,11 @@ from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import Judgement, bought, judge_experiment
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.methods import FLOOR, METHODS
+from course_utils.methods import FLOOR
 from course_utils.report.dependence import size_axis
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.stats import PairedComparison
-from course_utils.text import and_joined, template
+from course_utils.text import and_joined, in_sentence, template
 
 # What may count beside accuracy: a column of `summary_table`, and what a table calls it.
 COSTS = {
@@ -72,26 +72,29 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
         name, column = str(found.costs[cost].astype(float).idxmin()), tables.COLUMNS[cost].title
         if cost == "train_seconds" and (close := _as_fast(results, [*found.costs.index])):
             said = f"the runs' times overlap: {and_joined([METHODS[other].title for other in close])}"
-            rows.append((title, None, said))
+            rows.append((title, "not shown", said))
             continue
-        rows.append((title, name, f"{column}: {readable.loc[name, column]} against {readable.loc[found.best, column]}"))
+        figures = f"{readable.loc[name, column]} against {readable.loc[found.best, column]}"
+        rows.append((title, title_of(name), f"{column}: {figures}"))
     if least := _with_few_texts(results):
         size, name = least
-        rows.append((f"Few training texts ({size:,})", name, "the highest mean of the adapter methods there"))
+        rows.append((f"Few training texts ({size:,})", title_of(name), "the highest mean of the adapter methods there"))
     for domain in read_domains(results)[1:]:
-        share = f"{100 * domain.accuracy[domain.best]:.1f}%, the highest mean of the adapter methods there"
-        rows.append((f"Texts like these: {domain.title}", domain.best, share))
+        taken, share = " or ".join(map(title_of, domain.best)), f"{100 * domain.accuracy[domain.best[0]]:.1f}%"
+        why = f"{share}, the highest mean of the adapter methods there"
+        if domain.not_beaten:
+            baseline, own = in_sentence(title_of(domain.not_beaten[0])), f"{100 * domain.not_beaten[1]:.1f}%"
+            why = f"no adapter method is shown to be more accurate than {baseline} ({own}); "
+            taken, why = "none", why + f"highest mean: {taken}, {share}"
+        rows.append((f"Texts like these: {domain.title}", taken, why))
     kept = forgetting_table(results)
     kept = kept[kept["method"].isin(found.costs.index)]
     if len(kept):
         most = kept.loc[kept["after"].idxmax()]
         share = f"{most.after:.1f}% of the neighbours are of the text's own domain, {most.before:.1f}% before"
         share += " quantisation and training" if most.four_bit else " training"
-        rows.append(("What the base model knew", most.method, share))
-    return pd.DataFrame(
-        [(what, METHODS[name].title if name else "not shown", why) for what, name, why in rows],
-        columns=["What counts", "Take", "Because"],
-    )
+        rows.append(("What the base model knew", title_of(most.method), share))
+    return pd.DataFrame(rows, columns=["What counts", "Take", "Because"])
 
 
 def _as_fast(results: ExperimentRuns, methods: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 from made_up import finished
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
@@ -10,6 +11,7 @@ from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 from course_utils import runs
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
+from course_utils.paths import sha256_of
 from course_utils.report.abstract import abstract, finding
 
 CLEAR = {HEAD: 0.7, FULL: 0.95, ADAPTER: 0.9, GATED: 0.8, QUANTISED: 0.8, MULTIPLIED: 0.75}
@@ -27,6 +29,11 @@ def made(runs_in, reports_in):
             result["parameters"]["trainable"] = 200_000 if run.config.method == FULL else 3_000
             tweets = result["metrics"]["test"] | {"accuracy": result["metrics"]["test"]["accuracy"] - 0.1}
             result["metrics"] |= {"validation": tweets, "tweets": tweets}
+            result["data"]["titles"]["tweets"] = "tweets"
+            file = run.folder / "predictions.parquet"
+            answers = pd.read_parquet(file)
+            pd.concat([answers, answers.assign(set="tweets")]).to_parquet(file, index=False)
+            result["files"][file.name] = sha256_of(file)
             result["checksum"] = None  # an older record has none
             record.write_text(json.dumps(result))
         return results.experiment
@@ -57,7 +64,7 @@ def test_a_clear_winner(made):
     assert "5 are significantly different (LoRA and Sparse LoRA; LoRA and QLoRA; LoRA and HiRA; " in paragraph
     assert "1 is equivalent within 1.6 points (Sparse LoRA and QLoRA)" in paragraph
     assert "from full fine-tuning is significant (−5.0 points" in paragraph
-    assert "accuracy of LoRA changes by −10.0 (tweets) points" in paragraph
+    assert "the accuracy of LoRA differs by −10.0 (tweets) points" in paragraph
     assert 120 <= len(paragraph.split()) <= 180
 
 
