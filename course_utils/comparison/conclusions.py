@@ -22,9 +22,9 @@ from course_utils.stats import (
     PairedComparison,
     Power,
     compare_pairs,
+    compare_with_fixed,
     equivalence_margin,
     family_wise_error,
-    judge_differences,
     shared_seeds,
 )
 from course_utils.text import counted, in_sentence, signed_points, template
@@ -116,28 +116,32 @@ class Bought:
     seconds_of_baseline: float
 
 
-def bought(results: ExperimentRuns) -> list[Bought]:
-    """The most accurate method that trains more than a head, against every fitted baseline, on the same test texts.
+@cache  # its sentences, the abstract and the advice ask for it
+def over_baselines(results: ExperimentRuns) -> list[PairedComparison]:
+    """Every method with enough seeds against every fitted baseline on the test texts, as one family.
 
-    A baseline has no seeds: every seed of the method is compared with the same answers. Empty where no such method has
-    enough seeds.
+    A baseline has no seeds: every seed of the method is compared with the same answers.
     """
-    correct, baselines = results.predictions.correct, results.predictions.baselines
-    tuned = {name: frame for name, frame in correct.items() if name != FLOOR.name and len(frame) >= MINIMUM_SEEDS}
-    fitted = [name for name in baselines if BASELINES[name] in FITTED]
-    if not tuned or not fitted:
-        return []
-    best = max(tuned, key=lambda name: tuned[name].to_numpy().mean())
-    seconds = results.summary.set_index("method")["train_seconds"]
-    answers = {name: (baselines[name] == results.predictions.labels)[tuned[best].columns] for name in fitted}
-    differences = {name: tuned[best].to_numpy(float) - own.to_numpy(float) for name, own in answers.items()}
-    judged = judge_differences(differences, None, margin=0.0)  # equivalence is not asked for
-    pairs = (PairedComparison(first=best, second=name, **found) for name, found in judged.items())
+    found = results.predictions
+    enough = {name: frame for name, frame in found.correct.items() if len(frame) >= MINIMUM_SEEDS}
+    fitted = {name: own for name, own in found.correct_baselines.items() if BASELINES[name] in FITTED}
+    return compare_with_fixed(enough, fitted)
+
+
+def bought(results: ExperimentRuns) -> list[Bought]:
+    """The most accurate method that trains more than a head, against every fitted baseline: of `over_baselines`.
+
+    Empty where no such method has enough seeds.
+    """
+    tuned = dict.fromkeys(pair.first for pair in over_baselines(results) if pair.first != FLOOR.name)
+    correct, seconds = results.predictions.correct, results.summary.set_index("method")["train_seconds"]
+    best = max(tuned, key=lambda name: correct[name].to_numpy().mean(), default="")
+    pairs = [pair for pair in over_baselines(results) if pair.first == best]
     return [Bought(pair, seconds[best], seconds[pair.second]) for pair in pairs]
 
 
 def bought_sentences(results: ExperimentRuns) -> list[str]:
-    """A sentence for each of `bought`."""
+    """A sentence for each of `bought`, then what `over_baselines` shows of all methods: a sentence for each verdict."""
     sentences = []
     for found in bought(results):
         pair = found.pair
@@ -149,7 +153,22 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
             f" {relation} {baseline} ({difference_in_points(pair)}). Its"
             f" training took {found.seconds:,.0f} s per run; {baseline} took {found.seconds_of_baseline:,.1f} s."
         )
+    for name in dict.fromkeys(pair.second for pair in over_baselines(results)):
+        pairs = [pair for pair in over_baselines(results) if pair.second == name]
+        for relation, group in (
+            ("Shown to be more accurate than", [pair for pair in pairs if pair.above]),
+            ("Shown to be less accurate than", [pair for pair in pairs if pair.differs and not pair.above]),
+            ("Not shown to differ in accuracy from", [pair for pair in pairs if not pair.differs]),
+        ):
+            said = [f"{shown(pair.first).title} ({difference_in_points(pair)}{_unsized(pair)})" for pair in group]
+            if said:
+                sentences.append(f"{relation} {in_sentence(shown(name).title)}: {'; '.join(said)}.")
     return sentences
+
+
+def _unsized(pair: PairedComparison) -> str:
+    """What to add where Holm's method shows a difference although its simultaneous interval includes zero."""
+    return "; by how much is not shown" if pair.differs and not pair.difference.excludes(0) else ""
 
 
 def verdicts(

@@ -9,8 +9,9 @@ from small import ADAPTER, FULL, HEAD
 
 from course_utils import runs
 from course_utils.comparison import baselines, tables
-from course_utils.comparison.conclusions import bought, bought_sentences
+from course_utils.comparison.conclusions import bought, bought_sentences, over_baselines
 from course_utils.config import load_experiment
+from course_utils.methods import METHODS
 
 SMALL = {"max_train": 60, "max_validation": 40, "max_test": 50, "max_other": 20, "precision": "fp32"}
 
@@ -100,6 +101,12 @@ def test_what_fine_tuning_buys_is_the_paired_difference_of_its_best_method(exper
     (found,) = bought(results)
     assert found.pair.first == ADAPTER  # not the head, which trains nothing else
     assert found.pair.difference.estimate == pytest.approx(0.9 - accuracy)
-    (sentence,) = bought_sentences(results)
+    sentence, *others = bought_sentences(results)
     assert f"is {said} TF-IDF and logistic regression" in sentence
     assert "took 9 s per run" in sentence and "1.5 s" in sentence
+    judged = {pair.first: pair for pair in over_baselines(results)}
+    assert [*judged] == [HEAD, FULL, ADAPTER] and judged[FULL].family == 3
+    relations = {True: "Shown to be more", False: "Shown to be less", None: "Not shown to differ"}
+    for name, pair in judged.items():
+        (told,) = [other for other in others if f"{METHODS[name].title} (" in other]
+        assert told.startswith(relations[pair.above if pair.differs else None])
