@@ -71,7 +71,7 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
     for cost, title in COSTS.items():
         name, column = str(found.costs[cost].astype(float).idxmin()), tables.COLUMNS[cost].title
         if cost == "train_seconds" and (close := _as_fast(results, [*found.costs.index])):
-            said = f"the runs' times overlap: {and_joined([METHODS[other].title for other in close])}"
+            said = f"the runs' times overlap: {and_joined([*map(title_of, close)])}"
             rows.append((title, "not shown", said))
             continue
         figures = f"{readable.loc[name, column]} against {readable.loc[found.best, column]}"
