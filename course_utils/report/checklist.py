@@ -6,12 +6,14 @@ from collections import Counter
 from pathlib import Path
 from statistics import mean
 
+import pandas as pd
+
 from course_utils import stats
 from course_utils.code_identity import from_records
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import Experiment, command_of
 from course_utils.methods import FLOOR, METHODS
-from course_utils.paths import reports_folder
+from course_utils.paths import PROJECT, reports_folder
 from course_utils.report.chapters import notebook_names
 from course_utils.report.display import TEMPLATES
 from course_utils.runs import Run
@@ -27,7 +29,9 @@ def checklist(runs: ExperimentRuns) -> str:
     What it lists follows Dodge et al. 2019. A run that cannot be used is listed with its reason.
     """
     experiment, records = runs.experiment, [run.result for run in runs.runs]
-    task = TASKS[experiment.shared.task]()
+    task, data = TASKS[experiment.shared.task](), experiment.shared.load_data()
+    planned_data = _fingerprints_of_data(runs)
+    elsewhere = [record for record in records if record.data.fingerprint != data.fingerprint]
     judged_by, judged = next(iter(task.metrics.items()))
     return template(TEMPLATES / "checklist.md.jinja", {"mean": mean, "seconds": seconds}).render(
         runs=runs,
@@ -39,7 +43,10 @@ def checklist(runs: ExperimentRuns) -> str:
         judged=judged,
         shown=judged.exact if not task.has_head else "{:.1%}".format,
         stats=stats,
-        data=experiment.shared.load_data(),
+        data=data,
+        found_in=_published_runs(experiment),
+        resized=sum(record.data.fingerprint == planned_data[record.config.study] for record in elsewhere),
+        of_other_data=sum(record.data.fingerprint != planned_data[record.config.study] for record in records),
         planned=Counter(config.study for config in experiment.configs()),
         finished=Counter(run.config.study for run in runs.runs),
         hours=sum(map(seconds, runs.runs)) / 3600,
@@ -62,6 +69,27 @@ def seconds(run: Run) -> float:
     """Seconds that `run` spent in training steps and in its final evaluation."""
     evaluated = sum(metrics.n for metrics in run.result.metrics.values())
     return run.result.timing.train_seconds + evaluated * run.result.timing.eval_ms_per_example / 1000
+
+
+def _fingerprints_of_data(runs: ExperimentRuns) -> dict[str, str]:
+    """Study → fingerprint of the data that its settings describe, as they are now."""
+    studies = {run.config.study: run.config for run in runs.runs}
+    named = ("data", "also_evaluate", "max_train", "max_validation", "max_test", "max_other")
+    read = {study: tuple(getattr(config, name) for name in named) for study, config in studies.items()}
+    one_each = {key: studies[study] for study, key in read.items()}
+    fingerprints = {key: config.load_data().fingerprint for key, config in one_each.items()}
+    return {study: fingerprints[key] for study, key in read.items()}
+
+
+def _published_runs(experiment: Experiment) -> dict[str, tuple[str, str]]:
+    """Fingerprint of a run that found a rate → experiment and study, where another published experiment has it."""
+    found: dict[str, tuple[str, str]] = {}
+    for file in (PROJECT / "reports").glob("*/comparison.csv"):
+        if file.parent.name != experiment.name:
+            table = pd.read_csv(file)
+            own = table[table["fingerprint"].isin([*experiment.profile.found_by.values()])]
+            found |= {run.fingerprint: (file.parent.name, run.study) for run in own.itertuples()}
+    return found
 
 
 def _chapters_missing(experiment: Experiment) -> list[str]:

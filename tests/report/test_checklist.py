@@ -10,7 +10,7 @@ from small import ADAPTER, MULTIPLIED
 
 from course_utils import runs
 from course_utils.comparison.tables import read_runs
-from course_utils.config import RunConfig, load_experiment
+from course_utils.config import RunConfig, SharedSettings, load_experiment
 from course_utils.inputs.splits import Data
 from course_utils.report import checklist
 
@@ -55,7 +55,8 @@ def test_a_whole_experiment(experiment):
     assert "0.03 hours" in section(page, "Compute")[0] and "- LoRA: 10 s a main run" in section(page, "Compute")
     assert "`./run_all.sh --profile smoke -p precision=fp32 -p seeds=2`" in page
     rate, trial = experiment.config(MULTIPLIED).settings.learning_rate, experiment.profile.found_by[MULTIPLIED]
-    assert f"- HiRA: {rate:g}, found by the trial with fingerprint `{trial[:16]}`" in section(page, "Learning rates")
+    found = f"- HiRA: {rate:g}, found by the run with fingerprint `{trial[:16]}` (experiment `full`, study `lr-6e-3`)"
+    assert found in section(page, "Learning rates")
     assert not [line for line in section(page, "Not run") if "seed" in line]
 
 
@@ -76,6 +77,20 @@ def test_runs_of_other_data_than_those_described_are_pointed_out(experiment):
             shutil.rmtree(runs.runs_folder() / experiment.config(name, seed).path)
             write_scored_run(experiment.config(name, seed), "e" * 64)
     assert "**12 runs used other data**" in section(checklist.checklist(read_runs(experiment)), "Data")[0]
+
+
+def test_fewer_texts_by_plan_are_not_called_other_data(runs_in, monkeypatch):
+    def load_data(config):
+        frame = pd.DataFrame({"example_id": list("abcd"), "text": list("abcd"), "label": [0, 1, 1, 1]})
+        frame = frame[: 4 if config.max_train == 1500 else 3]
+        return Data("embedded", {"test": frame}, {"test": "movie test"}, {}, ("negative", "positive"))
+
+    monkeypatch.setattr(RunConfig, "load_data", load_data)
+    monkeypatch.setattr(SharedSettings, "load_data", load_data)
+    for config in (experiment := load_experiment("quick", {"precision": "fp32"})).configs():
+        write_scored_run(config, load_data(config).fingerprint)
+    line = section(checklist.checklist(read_runs(experiment)), "Data")[0]
+    assert line.endswith("; by plan, 4 runs use another number of its texts")
 
 
 def test_an_experiment_without_runs_has_a_page(experiment):
