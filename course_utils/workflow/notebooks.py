@@ -22,7 +22,7 @@ KERNELS = Path(__file__).parent / "kernels"  # its folder python3 says how kerne
 
 
 def time_needed(name: str, experiment: Experiment, config: RunConfig | None = None) -> str:
-    """How long the notebook `name` takes, in sentences, as far as this machine knows.
+    """How long the notebook `name` takes, in sentences, as far as this machine knows; empty where it knows nothing.
 
     The time of its training comes from the record of the run of `config`, that of the rest from the copy that the
     workflow executed.
@@ -41,8 +41,6 @@ def time_needed(name: str, experiment: Experiment, config: RunConfig | None = No
     if executed.exists():
         seconds = nbformat.read(executed, as_version=4).metadata.papermill.duration
         known.append(f"Run from top to bottom by the workflow, the chapter last took {duration(seconds)}.")
-    elif not config or not run:
-        known.append("How long it takes is not measured yet.")
     return " ".join(known)
 
 

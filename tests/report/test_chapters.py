@@ -72,7 +72,7 @@ def test_it_answers_as_the_command_line_does(runs_in, capsys):
 
 
 def test_the_time_of_a_chapter_is_read_from_its_executed_copy(reports_in):
-    assert time_needed("01_data", EXPERIMENT) == "How long it takes is not measured yet."
+    assert time_needed("01_data", EXPERIMENT) == ""
     folder = reports_in / EXPERIMENT.name / "notebooks"
     folder.mkdir(parents=True)
     executed = nbformat.v4.new_notebook(metadata={"papermill": {"duration": 41.7}})
