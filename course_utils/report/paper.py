@@ -110,6 +110,7 @@ def _facts(results: ExperimentRuns, exhibits: dict[str, dict[str, list[str]]]) -
         "citation": citation,
         "finding": finding(results),
         "experiment": experiment,
+        "settings": _settings_of_methods(experiment),
         "methods": [METHODS[name] for name in experiment.methods],
         "floor": FLOOR,
         "ceiling": CEILING,
@@ -119,3 +120,18 @@ def _facts(results: ExperimentRuns, exhibits: dict[str, dict[str, list[str]]]) -
         "judged": judge_experiment(results),
         "missing": results.missing,
     }
+
+
+def _settings_of_methods(experiment: Experiment) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Titles of the methods that share a value → setting → this value; without learning rates and what is left out."""
+    sharing: dict[tuple[str, Any], list[str]] = defaultdict(list)
+    for method in experiment.methods:
+        for name, value in experiment.config(method).settings:
+            says_something = value is not False and (value != () or name == "target_modules")
+            if name != "learning_rate" and says_something:
+                shown = ", ".join(value) if isinstance(value, tuple) else value
+                sharing[name, shown].append(METHODS[method].title)
+    found: dict[tuple[str, ...], dict[str, Any]] = defaultdict(dict)
+    for (name, value), titles in sharing.items():
+        found[tuple(titles)][name] = value
+    return found
