@@ -141,7 +141,7 @@ def bought(results: ExperimentRuns) -> list[Bought]:
 
 
 def bought_sentences(results: ExperimentRuns) -> list[str]:
-    """A sentence for each of `bought`, then what `over_baselines` shows of all methods: a sentence for each verdict."""
+    """A sentence for each of `bought`, then one for each verdict of `over_baselines` on the other methods."""
     sentences = []
     for found in bought(results):
         pair = found.pair
@@ -153,8 +153,10 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
             f" {relation} {baseline} ({difference_in_points(pair)}). Its"
             f" training took {found.seconds:,.0f} s per run; {baseline} took {found.seconds_of_baseline:,.1f} s."
         )
-    for name in dict.fromkeys(pair.second for pair in over_baselines(results)):
-        pairs = [pair for pair in over_baselines(results) if pair.second == name]
+    told = [found.pair for found in bought(results)]
+    others = [pair for pair in over_baselines(results) if pair not in told]
+    for name in dict.fromkeys(pair.second for pair in others):
+        pairs = [pair for pair in others if pair.second == name]
         for relation, group in (
             ("Shown to be more accurate than", [pair for pair in pairs if pair.above]),
             ("Shown to be less accurate than", [pair for pair in pairs if pair.differs and not pair.above]),
@@ -168,7 +170,8 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
 
 def _unsized(pair: PairedComparison) -> str:
     """What to add where Holm's method shows a difference although its simultaneous interval includes zero."""
-    return "; by how much is not shown" if pair.differs and not pair.difference.excludes(0) else ""
+    shown_alone = pair.differs and not pair.difference.excludes(0)
+    return "; which of the two is more accurate is shown, but not by how much" if shown_alone else ""
 
 
 def verdicts(
@@ -181,8 +184,8 @@ def verdicts(
     seeds is left out of every conclusion, and a sentence says so.
     """
     judged = judge(correct, by_raters)
-    filters: dict[str, Any] = {"in_points": difference_in_points, "sight": _sight, "typical": _typical}
-    filters |= {"titled": lambda name: METHODS[name].title}
+    filters: dict[str, Any] = {"in_points": difference_in_points, "unsized": _unsized}
+    filters |= {"sight": _sight, "typical": _typical, "titled": lambda name: METHODS[name].title}
     text = template(Path(__file__).with_name("verdicts.txt.jinja"), filters).render(
         judged=judged,
         missing=missing,

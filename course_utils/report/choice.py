@@ -69,13 +69,13 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
     rows = []
     readable = tables.readable_summary(results.summary).set_index(results.summary["method"])
     for cost, title in COSTS.items():
-        name, column = str(found.costs[cost].astype(float).idxmin()), tables.COLUMNS[cost].title
-        if cost == "train_seconds" and (close := _as_fast(results, [*found.costs.index])):
-            said = f"the runs' times overlap: {and_joined([*map(title_of, close)])}"
-            rows.append((title, "not shown", said))
+        costs, column = found.costs[cost].astype(float), tables.COLUMNS[cost].title
+        if cost == "train_seconds" and (close := _as_fast(results, [*costs.index])):
+            rows.append((title, "not shown", f"the runs' times overlap: {and_joined([*map(title_of, close)])}"))
             continue
-        figures = f"{readable.loc[name, column]} against {readable.loc[found.best, column]}"
-        rows.append((title, title_of(name), f"{column}: {figures}"))
+        cheapest = [name for name in costs.index if costs[name] == costs.min()]
+        figures = f"{readable.loc[cheapest[0], column]} against {readable.loc[found.best, column]}"
+        rows.append((title, " or ".join(map(title_of, cheapest)), f"{column}: {figures}"))
     if least := _with_few_texts(results):
         size, name = least
         rows.append((f"Few training texts ({size:,})", title_of(name), "the highest mean of the adapter methods there"))

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
 
 from course_utils.comparison.baselines import BASELINES, MAJORITY, Baseline, shown
 from course_utils.comparison.costs import SURE, front_shares
@@ -190,39 +189,15 @@ def intervals(table: pd.DataFrame, title: str, xlabel: str, reference: float | N
 def accuracy_by_seconds(table: pd.DataFrame, title: str) -> Figure:
     """Accuracy (%) with its interval against seconds: columns method (a name), train_seconds, estimate, low, high.
 
-    The labels stand in a column at the right; that of the fastest stands beside its point if it ends before the next
-    point, and then needs no line across the figure. The majority class, which takes no time, is a line.
+    The majority class, which takes no time, is a line.
     """
     figure, axis = _figure(3.6, title=title, xlabel="seconds of training", ylabel=f"test {ACCURACY}", xscale="log")
-    timed = table[table["train_seconds"] > 0].sort_values("estimate", ascending=False)
-    for entry in timed.itertuples():
-        axis.errorbar(entry.train_seconds, entry.estimate, yerr=_span(entry), ms=7, **_line(shown(entry.method)))
+    for entry in table[table["train_seconds"] > 0].itertuples():
+        axis.errorbar(entry.train_seconds, entry.estimate, _span(entry), ls="", ms=7, **_line(shown(entry.method)))
     for entry in table[table["method"] == MAJORITY.name].itertuples():
-        axis.axhline(entry.estimate, color=MAJORITY.color, lw=1, ls="--")
-        _label(axis, MAJORITY, (0, entry.estimate), (4, 3), xycoords=("axes fraction", "data"))
-    longest = timed["train_seconds"].max()
-    axis.set_xlim(timed["train_seconds"].min() / 2, 25 * longest)
-    fastest, *others = timed.sort_values("train_seconds").itertuples()
-    point = (fastest.train_seconds, fastest.estimate)
-    label = _label(axis, shown(fastest.method), point, (7, 0), va="center")
-    figure.draw_without_rendering()
-    box = label.get_window_extent().expanded(1.2, 1)  # wider, because the column may still narrow the axes
-    if axis.transData.inverted().transform(box.max)[0] < min((other.train_seconds for other in others), default=np.inf):
-        timed = timed.drop(fastest.Index)
-    else:
-        label.remove()
-    least, line = np.inf, np.ptp(axis.get_ylim()) / 19  # where the last label stands, and how high it is
-    for entry in timed.itertuples():
-        least = min(entry.estimate, least - line)
-        arrow = {"arrowstyle": "-", "lw": 0.5, "relpos": (0, 0.5), "color": shown(entry.method).color}
-        point, place = (entry.train_seconds, entry.estimate), (1.8 * longest, least)
-        _label(axis, shown(entry.method), point, place, textcoords="data", va="center", arrowprops=arrow)
+        axis.axhline(entry.estimate, color=MAJORITY.color, lw=1, ls="--", label=MAJORITY.title)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
-
-
-def _label(axis, entry: Method | Baseline, point: tuple, place: tuple, **options: Any) -> Annotation:
-    options = {"textcoords": "offset points", "fontsize": 8, "color": entry.color} | options
-    return axis.annotate(entry.title, point, place, **options)
 
 
 def cost_scatter(table: pd.DataFrame, columns: dict[str, str], draws: dict[str, pd.DataFrame], title: str) -> Figure:
