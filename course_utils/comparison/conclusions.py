@@ -162,13 +162,13 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
             ("Shown to be less accurate than", [pair for pair in pairs if pair.differs and not pair.above]),
             ("Not shown to differ in accuracy from", [pair for pair in pairs if not pair.differs]),
         ):
-            said = [f"{shown(pair.first).title} ({difference_in_points(pair)}{_unsized(pair)})" for pair in group]
+            said = [f"{shown(pair.first).title} ({difference_in_points(pair)}{unsized(pair)})" for pair in group]
             if said:
                 sentences.append(f"{relation} {in_sentence(shown(name).title)}: {'; '.join(said)}.")
     return sentences
 
 
-def _unsized(pair: PairedComparison) -> str:
+def unsized(pair: PairedComparison) -> str:
     """What to add where Holm's method shows a difference although its simultaneous interval includes zero."""
     shown_alone = pair.differs and not pair.difference.excludes(0)
     return "; which of the two is more accurate is shown, but not by how much" if shown_alone else ""
@@ -184,7 +184,7 @@ def verdicts(
     seeds is left out of every conclusion, and a sentence says so.
     """
     judged = judge(correct, by_raters)
-    filters: dict[str, Any] = {"in_points": difference_in_points, "unsized": _unsized}
+    filters: dict[str, Any] = {"in_points": difference_in_points, "unsized": unsized}
     filters |= {"sight": _sight, "typical": _typical, "titled": lambda name: METHODS[name].title}
     text = template(Path(__file__).with_name("verdicts.txt.jinja"), filters).render(
         judged=judged,

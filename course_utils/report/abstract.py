@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import lru_cache
 from math import inf
 from statistics import mean
 from typing import Any
 
-from course_utils.comparison.across import Conclusions, conclude, disagreements, others
+from course_utils.comparison.across import conclude, disagreements, others
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, difference_in_points, judge_experiment
+from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, difference_in_points, judge_experiment, unsized
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -29,7 +30,7 @@ def abstract(results: ExperimentRuns) -> str:
 
 
 def _filled(name: str, results: ExperimentRuns) -> str:
-    filters: dict[str, Any] = {"titled": title_of, "in_points": difference_in_points}
+    filters: dict[str, Any] = {"titled": title_of, "in_points": difference_in_points, "unsized": unsized}
     return one_line(template(TEMPLATES / name, filters).render(_facts(results)))
 
 
@@ -71,15 +72,15 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     }
 
 
-def unconfirmed(results: ExperimentRuns) -> list[tuple[Conclusions, int, int]]:
-    """The other experiments that do not show some of the differences that are shown here; head only is left out.
+def unconfirmed(results: ExperimentRuns) -> dict[tuple[int, int], list[str]]:
+    """The other experiments that do not show all of the differences that are shown here; head only is left out.
 
-    With each stand the number of these differences that it judges, and the number that it does not show.
+    Their names as code, by the number of these differences that they show and the number that they judge.
     """
-    ours, found = conclude(results), []
+    ours, found = conclude(results), defaultdict[tuple[int, int], list[str]](list)
     for other in others(results):
         unlike, alike = disagreements(ours, other)
-        missing = sum(one.differs for one, _ in unlike)
+        missing, shown = (sum(one.differs for one, _ in pairs) for pairs in (unlike, alike))
         if missing:
-            found.append((other, missing + sum(one.differs for one, _ in alike), missing))
+            found[shown, missing + shown].append(f"`{other.experiment}`")
     return found

@@ -11,7 +11,7 @@ import pandas as pd
 from course_utils import stats
 from course_utils.code_identity import from_records
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.config import Experiment, command_of
+from course_utils.config import Experiment, SharedSettings, command_of
 from course_utils.methods import FLOOR, METHODS
 from course_utils.paths import PROJECT, reports_folder
 from course_utils.report.chapters import notebook_names
@@ -74,8 +74,7 @@ def seconds(run: Run) -> float:
 def _fingerprints_of_data(runs: ExperimentRuns) -> dict[str, str]:
     """Study → fingerprint of the data that its settings describe, as they are now."""
     studies = {run.config.study: run.config for run in runs.runs}
-    named = ("data", "also_evaluate", "max_train", "max_validation", "max_test", "max_other")
-    read = {study: tuple(getattr(config, name) for name in named) for study, config in studies.items()}
+    read = {study: config.model_dump_json(include={*SharedSettings.model_fields}) for study, config in studies.items()}
     one_each = {key: studies[study] for study, key in read.items()}
     fingerprints = {key: config.load_data().fingerprint for key, config in one_each.items()}
     return {study: fingerprints[key] for study, key in read.items()}

@@ -54,15 +54,15 @@ def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
 
 
 def which_when(results: ExperimentRuns) -> None:
-    """Show, for each need, the method to choose by these runs, then the limits of these answers."""
+    """Show what training gained, the method to choose by these runs for each need, and the limits of these answers."""
     judged = judge_experiment(results)
     found = unbeaten(results, judged)
     if found is None:
         show_markdown(say.nothing_text())
         return
-    show_markdown(say.unbeaten_text(found))
+    show_markdown(say.unbeaten_text(found, bought(results)))
     show_table(_choices(results, found), say.choices_table(found.best))
-    show_markdown(say.limits_text(results.experiment, results.runs[0].result, bought(results)))
+    show_markdown(say.limits_text(results.experiment, results.runs[0].result))
 
 
 def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:

@@ -74,7 +74,7 @@ def test_two_reports_say_where_they_do_not_agree(concluded, shown):
     for results, elsewhere in ((ours, theirs), (theirs, ours)):
         told = (
             "Of the differences between methods that are shown here, "
-            f"`{elsewhere.experiment.name}` does not show 1 of the 2 that it judges;"
+            f"`{elsewhere.experiment.name}` shows 1 of the 2 that it judges;"
         )
         assert told in abstract.abstract(results)
 
