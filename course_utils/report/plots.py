@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from course_utils.comparison.baselines import BASELINES, MAJORITY, Baseline, shown
 from course_utils.comparison.costs import SURE, front_shares
@@ -196,6 +197,9 @@ def accuracy_by_seconds(table: pd.DataFrame, title: str) -> Figure:
         axis.errorbar(entry.train_seconds, entry.estimate, _span(entry), ls="", ms=7, **_line(shown(entry.method)))
     for entry in table[table["method"] == MAJORITY.name].itertuples():
         axis.axhline(entry.estimate, color=MAJORITY.color, lw=1, ls="--", label=MAJORITY.title)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.xaxis.set_major_formatter("{x:,g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
