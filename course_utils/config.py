@@ -199,7 +199,7 @@ class RunConfig(SharedSettings):
     experiment: str
     study: str = Field("main", pattern=r"^[a-z0-9][a-z0-9.+-]*$")
     method: MethodName
-    seed: int = Field(ge=0, lt=2**31, description="head initialisation, data order and dropout")
+    seed: int = Field(ge=0, lt=2**31, description="first weights of head and adapter, data order and dropout")
     final: bool = Field(True, description="false for a trial of a search: no test predictions")
     settings: SerializeAsAny[Settings]
     track: str | None = Field(None, exclude=True, description="a tracker that also gets what the run logs")

@@ -131,9 +131,14 @@ class Contrast(Judged):
     seeds: int
 
     @property
+    def judged(self) -> bool:
+        """Whether it has enough seeds to conclude anything."""
+        return self.seeds >= MINIMUM_SEEDS
+
+    @property
     def verdict(self) -> str:
         """ "above" or "below" where a difference is shown, "equivalent" within the margin, else "open"."""
-        if self.seeds < MINIMUM_SEEDS:
+        if not self.judged:
             return "open"
         if self.differs:
             return "above" if self.above else "below"

@@ -19,6 +19,7 @@ from course_utils.methods import FLOOR, METHODS
 from course_utils.stats import (
     DIFFERENCES,
     SIGNIFICANCE,
+    Judged,
     PairedComparison,
     Power,
     compare_pairs,
@@ -150,7 +151,7 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
         relation = relation if pair.differs else "not shown to differ in accuracy from"
         sentences.append(
             f"What fine-tuning gains: {method}, the most accurate of the methods that train more than a head, is"
-            f" {relation} {baseline} ({difference_in_points(pair)}). Its"
+            f" {relation} {baseline} ({difference_in_points(pair)}{unsized(pair)}). Its"
             f" training took {found.seconds:,.0f} s per run; {baseline} took {found.seconds_of_baseline:,.1f} s."
         )
     told = [found.pair for found in bought(results)]
@@ -168,7 +169,7 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
     return sentences
 
 
-def unsized(pair: PairedComparison) -> str:
+def unsized(pair: Judged) -> str:
     """What to add where Holm's method shows a difference although its simultaneous interval includes zero."""
     shown_alone = pair.differs and not pair.difference.excludes(0)
     return "; which of the two is more accurate is shown, but not by how much" if shown_alone else ""

@@ -65,12 +65,13 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
         if CEILING.name in correct[of]
     }
     moved = contrasts(changes)
-    margin = judge_experiment(results).margin
+    judged = judge_experiment(results)
+    in_domain = [pair for pair in judged.pairs if FLOOR.name not in (pair.first, pair.second)]
     return [
         Domain(
             title,
             {name: float(correct[of][name].to_numpy().mean()) for name in adapters},
-            compare_pairs(correct[of], margin),
+            in_domain if of == "test" else compare_pairs(correct[of], judged.margin),
             {name: found for (at, name), found in moved.items() if at == of},
             _not_beaten({name: correct[of][name] for name in adapters}, predictions[of].correct_baselines),
         )

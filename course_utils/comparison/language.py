@@ -26,8 +26,8 @@ BITS_PER_BYTE = LANGUAGE_METRICS["bits_per_byte"]
 def bits_of_runs(results: ExperimentRuns, of: str = "test", column: str = "scores") -> dict[str, pd.DataFrame]:
     """Method → every text's share in the bits per byte on the set `of`: a row a seed, a column a text.
 
-    The mean of a row is a run's bits per byte. With the `column` "scores_before" the shares are those of the base model
-    that each run started from. Methods without a usable main run are left out.
+    The mean of a row is a run's bits per byte. With the `column` "scores_before" the shares are those of the plain base
+    model, also of a method that trains beside a copy in four bits. Methods without a usable main run are left out.
     """
     shares: dict[str, dict[int, pd.Series]] = {}
     for method in results.experiment.methods:
@@ -43,8 +43,9 @@ def bits_of_runs(results: ExperimentRuns, of: str = "test", column: str = "score
 def judge_bits(shares: Mapping[str, pd.DataFrame]) -> tuple[float, list[PairedComparison]]:
     """The margin of equivalence in bits per byte, and the comparison of every two methods with enough seeds.
 
-    `shares` are those of `bits_of_runs`. The margin is the difference that two runs of one method, which differ in the
-    seed alone, stay within in 95% of cases (`stats.equivalence_margin`): texts have no labels, and so no raters.
+    `shares` are those of `bits_of_runs`. The margin is the difference that two runs which differ in the seed alone
+    stay within in 95% of cases, by the mean variance of all methods (`stats.equivalence_margin`): texts have no labels,
+    and so no raters.
     """
     enough = {method: frame for method, frame in shares.items() if len(frame) >= MINIMUM_SEEDS}
     margin = equivalence_margin(enough)
@@ -78,7 +79,7 @@ def language_summary(results: ExperimentRuns) -> pd.DataFrame:
 def changes_elsewhere(results: ExperimentRuns) -> dict[str, dict[str, Interval]]:
     """Method → title of a set of another domain, as Markdown → the change in bits per byte against the base model.
 
-    Above zero is what was forgotten. 95% intervals draw seeds and texts.
+    Above zero, a method needs more bits: it forgot, or lost precision in four bits. 95% intervals draw seeds and texts.
     """
     found: dict[str, dict[str, Interval]] = {}
     for of, title in [*evaluation_sets(results).items()][1:]:
@@ -115,7 +116,7 @@ def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
             {
                 "First": METHODS[pair.first].title,
                 "Second": METHODS[pair.second].title,
-                "First less second": signed(pair.difference),
+                "First − second": signed(pair.difference),
                 "p (Holm)": p_in_words(pair.p_holm),
                 "Verdict": _verdict(pair),
             }
@@ -125,7 +126,7 @@ def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
 
 
 def _verdict(pair: PairedComparison) -> str:
-    return "different" if pair.differs else "equivalent" if pair.equivalent else "open"
+    return "different" if pair.differs else "equivalent" if pair.equivalent else "inconclusive"
 
 
 Written = Callable[[pd.DataFrame, str], str]  # a table and its caption, as Markdown
@@ -154,17 +155,20 @@ def comparison_of_bits(results: ExperimentRuns, table: Written | None = None) ->
         f" tokenizer of {base}.",
         table(
             language_summary(results),
-            "Bits per byte on the test set with 95% intervals that draw seeds and texts, their change against the base"
-            " model before training, and what each method trains and stores. *Step*: the median training step.",
+            "Bits per byte on the test set with 95% intervals that draw seeds and texts (of the base model, texts"
+            " alone), and their change against the base model before training. *Kept (k)*: thousands of parameters"
+            " that were trained and kept. *Stored*: what a file of them takes. *Step*: the median training step."
+            f"{in_four_bits_sentence(results)}",
         ),
         "## Differences",
         sentence_of_best(pairs, shares),
     ]
     if pairs:
         parts += [
-            f"The margin of equivalence is {margin:.4f} bits per byte: two runs of one method, which differ in their"
-            " seed alone, stay within it in 95% of cases. Intervals are simultaneous; p-values are adjusted by Holm"
-            f" over {counted(len(pairs), 'pair')}; seeds and texts are both samples. {_sentence_of_seeds(shares)}",
+            f"The margin of equivalence is {margin:.4f} bits per byte: by the mean variance between the seeds of all"
+            " methods, two runs that differ in their seed alone should stay within it in 95% of cases. Intervals"
+            " are simultaneous; p-values are adjusted by Holm"
+            f" over {counted(len(pairs), 'pair')}; seeds and texts are both samples. {sentence_of_seeds(shares)}",
             table(pairs_table(pairs), "Differences in bits per byte; below zero, the first method is better."),
         ]
     if few:
@@ -177,14 +181,26 @@ def comparison_of_bits(results: ExperimentRuns, table: Written | None = None) ->
             forgetting_sentence(results),
             table(
                 change_by_domain(results),
-                "Change in bits per byte against the base model on texts of other domains, with 95% intervals; a change"
-                " above zero shows forgetting.",
+                "Change in bits per byte against the base model on texts of other domains, with 95% intervals. Above"
+                f" zero, more bits are needed than before.{in_four_bits_sentence(results)}",
             ),
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def _sentence_of_seeds(shares: Mapping[str, pd.DataFrame]) -> str:
+def in_four_bits_sentence(results: ExperimentRuns) -> str:
+    """What a change holds beside training for the methods whose base model is in four bits; empty without such."""
+    copies = [run.method.title for run in results.first_of_each() if run.in_four_bits]
+    if not copies:
+        return ""
+    trains = "trains" if len(copies) == 1 else "train"
+    return (
+        f" {and_joined(copies)} {trains} beside a copy of the base model in four bits, and the change is against the"
+        " base model as it is: it holds the loss of quantisation and what training changed."
+    )
+
+
+def sentence_of_seeds(shares: Mapping[str, pd.DataFrame]) -> str:
     """Whose seeds lie farthest apart, and that this counts in every pair."""
     spread = {name: frame.mean(axis=1).std() for name, frame in shares.items() if len(frame) >= MINIMUM_SEEDS}
     widest = max(spread, key=lambda name: spread[name])
@@ -216,7 +232,7 @@ def sentence_of_best(pairs: list[PairedComparison], shares: Mapping[str, pd.Data
     kinds = {
         "different": "shown to be below that of",
         "equivalent": "equivalent to that of",
-        "open": "not shown to differ from that of",
+        "inconclusive": "not shown to differ from that of",
     }
     others = {kind: [METHODS[pair.second].title for pair in against if _verdict(pair) == kind] for kind in kinds}
     said = [f"{relation} {and_joined(others[kind])}" for kind, relation in kinds.items() if others[kind]]

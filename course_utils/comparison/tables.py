@@ -39,7 +39,7 @@ class Column(NamedTuple):
 COLUMNS = {
     "study": Column("main, or the side study that the run belongs to"),
     "method": Column("name of the method"),
-    "seed": Column("seed of head initialisation, data order and dropout, shared by all methods"),
+    "seed": Column("seed of first weights, data order and dropout, shared by all methods"),
     "status": Column("finished, or why there is no usable run"),
     "learning_rate": Column("peak learning rate of AdamW"),
     "weight_decay": Column("decoupled weight decay of AdamW"),

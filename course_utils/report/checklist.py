@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 
 import pandas as pd
 
@@ -33,7 +33,7 @@ def checklist(runs: ExperimentRuns) -> str:
     planned_data = _fingerprints_of_data(runs)
     elsewhere = [record for record in records if record.data.fingerprint != data.fingerprint]
     judged_by, judged = next(iter(task.metrics.items()))
-    return template(TEMPLATES / "checklist.md.jinja", {"mean": mean, "seconds": seconds}).render(
+    return template(TEMPLATES / "checklist.md.jinja", {"mean": mean, "median": median, "seconds": seconds}).render(
         runs=runs,
         experiment=experiment,
         profile=experiment.profile,

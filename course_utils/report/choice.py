@@ -9,7 +9,7 @@ import pandas as pd
 from course_utils.comparison import tables
 from course_utils.comparison.axes import leaders
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import Judgement, bought, judge_experiment
+from course_utils.comparison.conclusions import Judgement, bought, judge_experiment, unsized
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import FLOOR
@@ -28,10 +28,14 @@ COSTS = {
 
 
 class Unbeaten(NamedTuple):
-    """The most accurate method, those that are not shown to be worse, and the costs of each of them."""
+    """The most accurate method, those that are not shown to be worse, and what the methods to choose among cost.
+
+    These are the best and those that are not shown to be worse; where there is none of these, all that are compared.
+    """
 
     best: str
-    others: list[PairedComparison]  # the best less each of these
+    others: list[PairedComparison]  # the best less each of those
+    lost: dict[str, PairedComparison]  # method → the best less it, where a difference is shown
     not_compared: list[str]  # the methods that have too few seeds, or share too few with the best
     costs: pd.DataFrame  # a row a method, the more accurate first; a column a cost
 
@@ -48,9 +52,10 @@ def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
     against = judged.against(best, names)
     others = [pair for pair in against if not pair.differs]
     known = {FLOOR.name, best, *(pair.second for pair in against)}
-    kept = [best, *(name for name in order.index if name in {pair.second for pair in others})]
+    lost = {pair.second: pair for pair in against if pair.differs}
+    kept = [name for name in order.index if name in known and (not others or name not in lost)]
     not_compared = [name for name in results.experiment.methods if name not in known]
-    return Unbeaten(best, others, not_compared, summary.loc[kept, [*COSTS]])
+    return Unbeaten(best, others, lost, not_compared, summary.loc[kept, [*COSTS]])
 
 
 def which_when(results: ExperimentRuns) -> None:
@@ -61,7 +66,7 @@ def which_when(results: ExperimentRuns) -> None:
         show_markdown(say.nothing_text())
         return
     show_markdown(say.unbeaten_text(found, bought(results)))
-    show_table(_choices(results, found), say.choices_table(found.best))
+    show_table(_choices(results, found), say.choices_table(found))
     show_markdown(say.limits_text(results.experiment, results.runs[0].result))
 
 
@@ -75,7 +80,9 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
             continue
         cheapest = [name for name in costs.index if costs[name] == costs.min()]
         figures = f"{readable.loc[cheapest[0], column]} against {readable.loc[found.best, column]}"
-        rows.append((title, " or ".join(map(title_of, cheapest)), f"{column}: {figures}"))
+        rows.append(
+            (title, " or ".join(map(title_of, cheapest)), f"{column}: {figures}{_less_accurate(found, cheapest)}")
+        )
     if least := _with_few_texts(results):
         size, name = least
         rows.append((f"Few training texts ({size:,})", title_of(name), "the highest mean of the adapter methods there"))
@@ -93,8 +100,19 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
         most = kept.loc[kept["after"].idxmax()]
         share = f"{most.after:.1f}% of the neighbours are of the text's own domain, {most.before:.1f}% before"
         share += " quantisation and training" if most.four_bit else " training"
+        share += _less_accurate(found, [most.method])
         rows.append(("What the base model knew", title_of(most.method), share))
     return pd.DataFrame(rows, columns=["What counts", "Take", "Because"])
+
+
+def _less_accurate(found: Unbeaten, names: list[str]) -> str:
+    """Which of `names` are shown to be less accurate than the best, and by how much: the end of a reason."""
+    lost = [
+        f"{title_of(name)} (−{100 * found.lost[name].difference.estimate:.1f} points)"
+        for name in names
+        if name in found.lost
+    ]
+    return f"; shown to be less accurate: {and_joined(lost)}" if lost else ""
 
 
 def _as_fast(results: ExperimentRuns, methods: list[str]) -> list[str]:
@@ -112,4 +130,4 @@ def _with_few_texts(results: ExperimentRuns) -> tuple[int, str] | None:
     return (least, led.best[least]) if led and (least := min(led.best)) != led.reference else None
 
 
-say: Any = template(TEMPLATES / "choice.md.jinja", {"titled": title_of}).module
+say: Any = template(TEMPLATES / "choice.md.jinja", {"titled": title_of, "unsized": unsized}).module

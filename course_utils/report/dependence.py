@@ -29,7 +29,7 @@ from course_utils.comparison.axes import (
     read_axis,
 )
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import judge_experiment, p_in_words
+from course_utils.comparison.conclusions import judge_experiment, p_in_words, unsized
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
 from course_utils.config import RunConfig
@@ -54,7 +54,8 @@ AT_BEST_RATE = ("placements", "ranks")  # functions that read the runs beside at
 
 
 say: Any = template(
-    TEMPLATES / "dependence.md.jinja", {"titled": title_of, "p_in_words": p_in_words, "of_verdict": of_verdict}
+    TEMPLATES / "dependence.md.jinja",
+    {"titled": title_of, "p_in_words": p_in_words, "of_verdict": of_verdict, "unsized": unsized},
 ).module
 
 
@@ -205,7 +206,7 @@ def ranks(results: ExperimentRuns) -> None:
         {
             (names[id(own)], rank): less(own.correct[rank], own.correct[usual])
             for own in laws
-            for rank in dict.fromkeys((min(own.points), max(own.points)))
+            for rank in own.points
             if rank != usual and usual in own.points
         },
         judge_experiment(results).margin,

@@ -54,6 +54,7 @@ def _with_ends(estimate: float, low: float, high: float) -> str:
 
 
 MOST_CLASSES_SHOWN = 12  # in a square table
+FAR_APART = 1.5  # times as long as the shortest, between the runs of a method
 say: Any = template(
     TEMPLATES / "exhibits.md.jinja", {"titled": title_of, "each": _each, "of_verdict": of_verdict}
 ).module
@@ -115,7 +116,8 @@ def confusions(results: ExperimentRuns) -> None:
     shares = tables.confusion_matrix(results.predictions, best, len(names))
     wrong = shares.where(~np.eye(len(names), dtype=bool)).stack()
     true, said = wrong.idxmax()
-    facts = {"best": title_of(best), "true": names[true], "said": names[said], "share": wrong.max()}
+    never = [name for name, share in zip(names, shares.max(), strict=True) if share == 0]
+    facts = {"best": title_of(best), "true": names[true], "said": names[said], "share": wrong.max(), "never": never}
     if len(names) <= MOST_CLASSES_SHOWN:
         figure = plots.confusion_map(
             shares.set_axis(names, axis=0).set_axis(names, axis=1), say.confusions_title(facts)
@@ -323,10 +325,10 @@ def weight_changes(results: ExperimentRuns) -> None:
     figure = plots.method_layers(
         table, "relative norm", f"{farthest} changes the weights most on average", "‖ΔW‖ / ‖W₀‖"
     )
-    show_figure(figure, say.sizes_figure(), say.sizes_alt(sizes))
+    show_figure(figure, say.sizes_figure(table["layer"].nunique()), say.sizes_alt(sizes))
     title = f"{widest} has the highest effective rank on average"
     figure = plots.method_layers(table, "effective rank", title, "effective rank of ΔW")
-    show_figure(figure, say.ranks_figure(), say.ranks_alt(ranks))
+    show_figure(figure, say.ranks_figure(table["layer"].nunique()), say.ranks_alt(ranks))
 
     again = {f"{PLAIN.title}, seed {run.config.seed}": run for run in results.of(PLAIN.name)[1:2]}
     overlaps, chance = subspace_overlaps(runs | again)
@@ -364,7 +366,9 @@ def costs(results: ExperimentRuns) -> None:
     loads = {
         title_of(name): np.mean([run.result.environment.load for run in results.of(name)]) for name in summary["method"]
     }
-    told = [_fronts(results, trained, times), say.loads_text(pd.Series(loads))]
+    seconds = {name: [run.result.timing.train_seconds for run in results.of(name)] for name in summary["method"]}
+    apart = {title_of(name): own for name, own in seconds.items() if max(own) > FAR_APART * min(own)}
+    told = [_fronts(results, trained, times), say.loads_text(pd.Series(loads), apart)]
     by_method = summary.set_index("method")
     if PLAIN.name in by_method.index:
         plain = by_method.loc[PLAIN.name]
@@ -428,7 +432,8 @@ def arithmetic(results: ExperimentRuns) -> None:
 def audits(results: ExperimentRuns) -> None:
     """What an audit says of a card with the published claims, and of the cards of this experiment's runs."""
     example = pd.DataFrame([vars(finding) for finding in audit.audit_card(audit.EXAMPLE_CARD)])
-    show_table(example.rename(columns=str.capitalize)[["Claim", "Verdict", "Found"]], say.audits_table())
+    example = example.rename(columns=str.capitalize)[["Claim", "Verdict", "Found"]]
+    show_table(example.replace("`", "", regex=True), say.audits_table())
     found = audit.audits_of_runs(results)
     show_markdown(say.audits_text(found["cards"], found["findings"], found["checked"], found["refuted"]))
 

@@ -12,9 +12,11 @@ from course_utils.comparison.language import (
     base_interval,
     bits_of_runs,
     comparison_of_bits,
+    in_four_bits_sentence,
     interval_of,
     judge_bits,
     sentence_of_best,
+    sentence_of_seeds,
     signed,
 )
 from course_utils.comparison.learning_rates import search_sentences, search_trials
@@ -46,9 +48,11 @@ def language_front(results: ExperimentRuns) -> dict[str, str]:
     abstract = (
         f"{base} is trained on {sizes['train']:,} texts to predict the next token, and is judged by its bits per byte"
         f" on {sizes['test']:,} other texts. Before training, these are {base_interval(results).estimate:.4f}."
-        f" The change by method, with 95% intervals: {said}. The margin of equivalence is"
-        f" {margin:.4f} bits per byte. {finding}"
+        f" The change by method, with 95% intervals: {said}.{in_four_bits_sentence(results)} The margin of equivalence"
+        f" is {margin:.4f} bits per byte. {finding}"
     )
+    if pairs:
+        abstract += f" {sentence_of_seeds(shares)}"
     return {"finding": finding, "abstract": abstract}
 
 

@@ -44,17 +44,22 @@ class Account:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
 
-    def pitfall(self, name: str, shown: float, right: float, check: str, caught: bool, unit: str = "points") -> None:
+    def pitfall(
+        self, name: str, shown: float, right: float, check: str, caught: bool | None, unit: str = "points"
+    ) -> None:
         """Keep a mistake, and print its size: how far what it shows is from what is right, in `unit`.
 
-        Raises AssertionError where the check has not `caught` it.
+        `caught` is None where the check cannot catch it on these texts, which the table then says. Raises
+        AssertionError where the check could have `caught` it and has not.
         """
-        assert caught, f"{name}: {check} has not caught it"
+        assert caught in (True, None), f"{name}: {check} has not caught it"
         size, side = abs(shown - right), "too high" if shown > right else "too low"
-        row = {"pitfall": name, "shown": shown, "right": right, "size": size, "unit": unit, "check": check}
+        row = {"pitfall": name, "shown": shown, "right": right, "size": size, "unit": unit}
+        row["check"] = check if caught else f"{check}, which cannot catch it here"
         self.rows.append(row)
-        of, moved = (f" ({unit})", "points") if unit.startswith("%") else ("", unit)  # percentages differ by points
-        said = f"{size:.1f} {moved} {side}" if size >= 0.05 else "no difference on these texts"
+        of = f" ({unit})" if unit.startswith("%") else ""
+        points = " points" if of or unit == "points" else ""  # percentages differ by points
+        said = f"{side} by {size:.1f}{points}" if size >= 0.05 else "less than 0.05 apart"
         print(f"shown: {shown:.1f}, right: {right:.1f}{of}; {said}")
 
     def table(self) -> pd.DataFrame:

@@ -45,6 +45,11 @@ def _figure(height: float = 2.8, **labels: Any):
     return figure, axis
 
 
+def _turn_labels(axis, degrees: int) -> None:
+    """Turn the labels of the x axis so that each ends under its tick."""
+    plt.setp(axis.get_xticklabels(), rotation=degrees, ha="right", rotation_mode="anchor")
+
+
 def _panels(number: int, across: int, height: float, **options: Any):
     """A figure with `number` panels, `across` in a row, each row `height` inches high, and all its axes in a row."""
     plt.rcParams.update(STYLE)
@@ -138,7 +143,7 @@ def layer_bars(values: pd.Series, title: str, ylabel: str, color: str, ceiling: 
     figure, axis = _figure(title=title, xlabel="layer", ylabel=ylabel)
     axis.bar(values.index.astype(str), values, color=color)
     axis.axhline(ceiling, color="black", lw=1, ls="--")
-    axis.tick_params(axis="x", rotation=45)
+    _turn_labels(axis, 45)
     axis.grid(axis="x", visible=False)
     return figure
 
@@ -265,7 +270,7 @@ def method_layers(table: pd.DataFrame, column: str, title: str, ylabel: str) -> 
     figure, axis = _figure(title=title, xlabel="layer", ylabel=ylabel)
     _lines(axis, table, "layer", column, lw=1, ms=5)
     _logarithmic(axis.set_yscale, table[column])
-    axis.tick_params(axis="x", rotation=45)
+    _turn_labels(axis, 45)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
@@ -277,7 +282,7 @@ def overlap_map(overlaps: pd.DataFrame, title: str, label: str = "overlap") -> F
         overlaps.rename(index=titles, columns=titles), 0.9 + 0.42 * len(overlaps), label, ".2f", vmin=0, vmax=1
     )
     axis.set(title=title, xlabel="", ylabel="")
-    axis.tick_params(axis="x", rotation=30)
+    _turn_labels(axis, 30)
     return figure
 
 
@@ -287,7 +292,7 @@ def confusion_map(shares: pd.DataFrame, title: str) -> Figure:
     shown = 100 * shares.rename(index=plain, columns=plain)
     figure, axis = _heat_map(shown, 1.2 + 0.36 * len(shares), "share of the true class (%)", ".0f", vmin=0, vmax=100)
     axis.set(title=title.replace("$", r"\$"), xlabel="predicted class", ylabel="true class")
-    axis.tick_params(axis="x", rotation=30)
+    _turn_labels(axis, 30)
     axis.tick_params(axis="y", rotation=0)
     return figure
 
@@ -296,7 +301,7 @@ def rank_map(ranks: pd.DataFrame, title: str, ylabel: str) -> Figure:
     """Ranks left, as a heat map with numbers: one row per setting (the index of `ranks`), one column per layer."""
     figure, axis = _heat_map(ranks, 1.3 + 0.3 * len(ranks), "ranks left", ".0f", vmin=0)
     axis.set(title=title, xlabel="layer", ylabel=ylabel)
-    axis.tick_params(axis="x", rotation=45)
+    _turn_labels(axis, 45)
     axis.tick_params(axis="y", rotation=0)
     return figure
 

@@ -68,15 +68,11 @@ def test_two_reports_say_where_they_do_not_agree(concluded, shown):
         and "In every experiment" in told
         and "In some experiments only" in told
     )
-    assert "of 3 pairs" in sentences and "1 has the same verdict" in sentences
+    assert "of 3 pairs" in sentences and "or none in either, for 1" in sentences
     assert sentences.count("do not overlap") == 2
     # each shows two differences of these methods, and one of the two is the same
     for results, elsewhere in ((ours, theirs), (theirs, ours)):
-        told = (
-            "Of the differences between methods that are shown here, "
-            f"`{elsewhere.experiment.name}` shows 1 of the 2 that it judges;"
-        )
-        assert told in abstract.abstract(results)
+        assert f"`{elsewhere.experiment.name}` shows 1 of the 2 that it judges." in abstract.abstract(results)
 
 
 def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, reports_in, shown):
@@ -85,9 +81,9 @@ def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, reports
     theirs = concluded(**{FULL: 0.85, ADAPTER: 0.7, MULTIPLIED: 0.7})
     exhibits.across(ours)
     alone, _, _, told, sentences = shown
-    assert "No other report" in alone and "3 have the same verdict" in sentences
+    assert "No other report" in alone and "or none in either, for 3" in sentences
     assert "In some" not in told
-    assert "does not show" not in abstract.abstract(ours)
+    assert "differences between methods that are shown here" not in abstract.abstract(ours)
     file = reports_in / theirs.experiment.name / CONCLUSIONS
     file.write_text(json.dumps({"experiment": "x"}))
     with pytest.raises(CourseError, match=f"{CONCLUSIONS} cannot be read .* bind that report again"):

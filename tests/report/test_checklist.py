@@ -46,7 +46,7 @@ def section(page, title):
 def test_a_whole_experiment(experiment):
     page = checklist.checklist(read_runs(experiment))
     assert section(page, "Data")[1:] == [
-        "- movie test: 4 texts, 75.0% of the largest class", "- Classes: negative, positive",
+        "- movie test: 4 texts, 75.0% in the largest class", "- Classes: negative, positive",
         r"- Removed (movies\, duplicates): 2"
     ]  # fmt: skip
     assert section(page, "Runs")[0] == "- All studies: 12 of 12 planned runs are finished."

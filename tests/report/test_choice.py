@@ -24,6 +24,16 @@ def test_the_cheapest_of_those_that_are_not_shown_to_be_worse_is_chosen(runs_in,
     assert "this experiment cannot choose between them" in text and "1,000 of them in training" in limits
 
 
+def test_where_every_other_method_is_worse_the_cheapest_is_named_with_what_it_loses(runs_in, shown):
+    results = finished({FULL: 0.9, ADAPTER: 0.7, GATED: 0.6})
+    for run in results.of(ADAPTER):
+        object.__setattr__(run.result.bytes, "adapter", 9)
+    choice.which_when(results)
+    row = shown[1].set_index("What counts").loc["Bytes to store and send for each task"]
+    assert "is the method to take" in shown[0]
+    assert row["Take"] == "LoRA" and "less accurate: LoRA (−20.0 points)" in row["Because"]
+
+
 def test_a_method_with_too_few_seeds_is_named_and_none_is_recommended_before_it_is_finished(runs_in, shown):
     choice.which_when(finished({FULL: 0.6, ADAPTER: 0.8, MULTIPLIED: 0.95}, lost={(MULTIPLIED, 2)}))
     assert "too few seeds, it is not compared with HiRA" in shown[0] and "the method to take" not in shown[0]

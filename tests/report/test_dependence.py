@@ -41,7 +41,12 @@ def test_each_law_of_the_scale_is_a_line_and_each_rank_a_whole_number(runs_in, s
     labels = axes.get_legend_handles_labels()[1]
     assert len(labels) == len({*labels}) == 3
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4", "16"]
-    assert text.count("against rank 4") == 6 and "other adapter methods" not in caption
+    assert text.count("against rank 4") == 7 and "other adapter methods" not in caption
+
+
+def test_of_one_seed_nothing_is_concluded(runs_in, shown):
+    dependence.head_rates(made(lambda config: 0.5 if config.head_learning_rate else 0.9, methods=[ADAPTER], seeds=1))
+    assert "With 1 seed, nothing is concluded." in shown[0] and "p " not in shown[0] and "No change" not in shown[0]
 
 
 def test_a_rate_of_the_head_is_compared_with_another(runs_in, shown):

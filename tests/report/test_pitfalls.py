@@ -24,7 +24,10 @@ def test_a_check_that_catches_nothing_stops_the_chapter():
     account.pitfall("A larger one", 1.0, 4.0, "a check", True)
     with pytest.raises(AssertionError, match="has not caught it"):
         account.pitfall("Another", 3.0, 1.0, "a check", False)
-    assert [*account.table()["size"].items()] == [("A larger one", 3), ("A mistake", 2)]
+    account.pitfall("Out of its reach", 2.0, 1.0, "a check", None)
+    table = account.table()
+    assert [*table["size"].items()] == [("A larger one", 3), ("A mistake", 2), ("Out of its reach", 1)]
+    assert table.loc["Out of its reach", "check"] != table.loc["A mistake", "check"] == "a check"
     assert not [call.args[0].value for call in calls() for arg in call.args if getattr(arg, "value", None) is True]
 
 
