@@ -88,7 +88,7 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
     dependence.ranks(results)
     said = "\n".join(word for word in shown if isinstance(word, str))
     assert "No effect of the rank is shown" in shown[0].get_title(loc="left")
-    assert said.count("against rank 8, 0.0") == 6 and "less accurate" not in said
+    assert said.count("against rank 8, 0.0") == 8 and "less accurate" not in said
 
 
 @pytest.mark.slow
