@@ -25,7 +25,7 @@ from course_utils.stats import compare_pairs
 def stages() -> str:
     """Where `./run_all.sh --profile quick` spends its time"""
     logs = sorted((PROJECT / "logs").glob("*-quick.log"), key=lambda path: path.stat().st_size)
-    results = [json.loads(path.read_text()) for path in runs_folder().glob("quick/main/*/*/result.json")]
+    results = [json.loads(path.read_text()) for path in runs_folder().glob("quick/*/*/*/result.json")]
     if not logs or not results:
         return "Not measured: `./run_all.sh --profile quick` has not run here."
     spans = spans_of_jobs(logs[-1].read_text(encoding="utf-8"))

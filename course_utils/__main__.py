@@ -53,7 +53,8 @@ def _command(arguments: list[str]) -> int | None:
         stop = "" if said.endswith((".", "?")) else "."
         raise CourseError(f"{said}{stop} {command} --help lists the options.") from None
     except typer.Abort:
-        raise CourseError(f"{arguments[0]}: not every question was answered; nothing was done.") from None
+        said = "nothing was done; the options that --help lists answer them without a question"
+        raise CourseError(f"{arguments[0]}: not every question was answered; {said}.") from None
     if status == INTERRUPTED:  # what typer makes of Ctrl-C
         raise KeyboardInterrupt
     return status
@@ -268,12 +269,16 @@ def report(
     from course_utils.comparison.across import write_conclusions
     from course_utils.comparison.published import publish_records
     from course_utils.comparison.tables import read_runs, write_comparison
-    from course_utils.report.bind import build_report, write_cards
+    from course_utils.report.bind import build_report, executed_notebooks, write_cards
     from course_utils.report.crate import write_crate
     from course_utils.report.gallery import write_gallery
     from course_utils.report.paper import build_paper, wants_paper
 
     results = read_runs(experiment)
+    if experiment.classifies:
+        executed_notebooks(experiment)  # CourseError before a file of an older report is written over
+    elif not results.runs:
+        raise CourseError(f"{experiment.name} has no finished run; type {command_of(experiment)}.")
     write_comparison(results)
     if results.runs:
         write_conclusions(results)
@@ -310,14 +315,15 @@ def restore(
 
     restored, wanted = restore_runs(experiment), len(experiment.configs())
     again = command_of(experiment, *["--keep-old-runs"] * keep)
-    print(f"Restored {len(restored)} of {counted(wanted, 'run')}; {again} makes every run that is missing.")
+    older = "" if keep or len(restored) == wanted else "; restore --keep-old-runs also takes runs that other code made"
+    print(f"Restored {len(restored)} of {counted(wanted, 'run')}; {again} makes every run that is missing{older}.")
 
 
 @app.command()
 def new_report(
     data: Annotated[str, typer.Option(prompt="The data (embedded, hub:OWNER/NAME, a file or a folder)")],
     base_model: Annotated[str, typer.Option(prompt="The base model (embedded, a hub id or a folder)")] = "embedded",
-    minutes: Annotated[float, typer.Option(prompt="How many minutes may the workflow take", min=1)] = 30,
+    minutes: Annotated[float, typer.Option(prompt="How many minutes may the workflow take", min=1, max=1_000_000)] = 30,
     name: Annotated[str | None, typer.Option(help="The profile's name; by default the name of the data.")] = None,
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
@@ -356,10 +362,8 @@ def rates(
 
     trials = search_trials(read_runs(experiment))
     if trials.empty:
-        raise CourseError(
-            f"{experiment.name} has no finished trial of a search; type {command_of(experiment)} if the profile has"
-            " a [search]."
-        )
+        remedy = f"type {command_of(experiment)}" if experiment.profile.search else "its profile has no [search]"
+        raise CourseError(f"{experiment.name} has no finished trial of a search; {remedy}.")
     print(trials.drop(columns="fingerprint").to_string(index=False), end="\n\n")
     print("\n".join(search_sentences(trials, experiment)), end="\n\n")
     print(winners_as_toml(trials))

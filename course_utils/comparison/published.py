@@ -180,7 +180,7 @@ def check_files(folder: Path) -> None:
     """Raise CourseError unless every file of published records in `folder` is the one that was written."""
     name = relative_to_project(folder)
     if not (folder / SUMS).is_file():
-        raise CourseError(f"{name} holds no published records; leave --from-records out to make the runs.")
+        raise CourseError(f"{name} holds no published records; ./run_all.sh without --from-records makes the runs.")
     for line in (folder / SUMS).read_text("utf-8").splitlines():
         recorded, _, file = line.partition("  ")
         if not (folder / file).is_file():

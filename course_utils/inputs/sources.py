@@ -152,8 +152,9 @@ class Hub(Source):
         import datasets
 
         datasets.disable_progress_bars()
+        at_home = f"put a copy into {self.copy}, or " if self.copy else ""
         remedy = (
-            f"check its name and the network; where there is no hub type {setting}=FILE, a folder of files, or"
+            f"check its name and the network; where there is no hub {at_home}type {setting}=FILE, a folder of files, or"
             f" {setting}=embedded"
         )
         with explained(f"{setting}={self.name}: it could not be loaded from the hub", remedy):

@@ -16,6 +16,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from course_utils.config import command_of
 from course_utils.errors import CourseError
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, reports_folder
 from course_utils.report import fonts, origins
@@ -73,11 +74,16 @@ def _chapters_and_front(results: ExperimentRuns, folder: Path, scratch: Path) ->
         return {"language": parse_markdown(language_chapter(results, scratch))}, language_front(results)
     from course_utils.report.abstract import abstract, finding
 
-    notebooks = sorted((folder / "notebooks").glob("*.ipynb"))
-    if not notebooks:
-        raise CourseError(f"no executed notebooks in {folder / 'notebooks'}; make them with ./run_all.sh")
     front = {"finding": finding(results), "abstract": abstract(results)}
-    return {path.stem: read_chapter(path, scratch) for path in notebooks}, front
+    return {path.stem: read_chapter(path, scratch) for path in executed_notebooks(results.experiment)}, front
+
+
+def executed_notebooks(experiment: Experiment) -> list[Path]:
+    """The executed notebooks of a report, in order; CourseError where there is none."""
+    folder = reports_folder() / experiment.name / "notebooks"
+    if found := sorted(folder.glob("*.ipynb")):
+        return found
+    raise CourseError(f"no executed notebooks in {folder}; make them with {command_of(experiment)}")
 
 
 def write_cards(results: ExperimentRuns) -> None:

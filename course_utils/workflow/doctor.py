@@ -71,7 +71,8 @@ def obstacles(experiment: Experiment, machine: Capabilities) -> list[str]:
     if machine.memory < memory_needed(experiment):
         lacking.append(f"{memory_needed(experiment):.1f} GB of memory")
     if from_hub and not machine.hub:
-        lacking.append("the hub (or " + " ".join(f"-p {name}=FOLDER" for name in from_hub) + ")")
+        copied = f"a copy in {source.copy}, or " if isinstance(source, Hub) and source.copy else ""
+        lacking.append(f"the hub (or {copied}" + " ".join(f"-p {name}=FOLDER" for name in from_hub) + ")")
     return lacking
 
 
@@ -86,7 +87,9 @@ def main() -> None:
     for name, value in {
         "Python": f"{platform.python_version()}, course {__version__}",
         "cores": machine.cores,
-        "bfloat16": "yes" if machine.bf16 else "no: runs compute in 32 bits, which is slower",
+        "bfloat16": "yes"
+        if machine.bf16
+        else "no: products are computed in 32 bits, and rounded where a profile asks for it",
         "GPU": machine.gpu or "none that torch can use: runs use the CPU's cores",
         "memory": f"{machine.memory:.1f} GB; as many runs at once as fit into it",
         "disk": f"{machine.disk:.0f} GB free here",

@@ -33,6 +33,7 @@ from course_utils.workflow.progress import Progress
 from course_utils.workflow.steps import gpus_a_run, processes_a_run
 
 STATE = PROJECT / ".snakemake"
+WRONG_OPTION = 2  # Snakemake's exit status where it does not know an option
 PLUGINS = PROJECT / "course_utils" / "workflow" / "plugins"  # of Snakemake
 EXECUTORS = {"-e", "--executor", "--profile", "--workflow-profile"}  # Snakemake's options that say who does the work
 FILLED_IN = re.compile(r"[{}]|<[a-z][a-z0-9_]*>")  # what Snakemake takes for more than a name in a path
@@ -149,6 +150,9 @@ def follow(
         raise
 
     details = relative_to_project(log)
+    if status == WRONG_OPTION:
+        print(f"{progress.reason(log)}: correct the words after --. Details: {details}", file=sys.stderr)
+        return 2
     if status:
         runs_failed = any(rule.startswith(("train_", "baselines", "measure")) for rule in progress.failed_rules)
         chapters = sorted({*progress.failed_chapters} - without)

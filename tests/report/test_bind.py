@@ -20,6 +20,7 @@ from nbformat.v4 import (
 from PIL import Image
 from test_display import AS_SHOWN, HOSTILE
 
+from course_utils.__main__ import main
 from course_utils.comparison.tables import ExperimentRuns, MissingRun
 from course_utils.config import RunConfig, load_experiment
 from course_utils.errors import CourseError
@@ -332,6 +333,14 @@ def test_what_spoils_a_report_is_named_and_the_last_one_kept(reports, monkeypatc
 def test_no_notebooks_says_what_makes_them(reports, monkeypatch):
     with pytest.raises(CourseError, match="run_all.sh"):
         bind_in(monkeypatch, reports)
+
+
+def test_without_notebooks_an_older_report_is_left_as_it_is(reports, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_REPORTS", str(reports))
+    (reports / "smoke").mkdir(parents=True)
+    (kept := reports / "smoke" / "comparison.csv").write_text("the last one")
+    assert main(["report", "--profile", "smoke"]) == 2
+    assert "run_all.sh --profile smoke" in capsys.readouterr().err and kept.read_text() == "the last one"
 
 
 def test_settings(tmp_path, monkeypatch):
