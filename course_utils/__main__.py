@@ -98,10 +98,11 @@ def train(
         if (status := fork_server.ask(sys.argv[1:])) is not None:
             return status
 
+    config = load_experiment(profile, parse_overrides(overrides)).config(method, seed, study)
+
     from course_utils.training import train as training
 
-    experiment = load_experiment(profile, parse_overrides(overrides))
-    run = training.train(experiment.config(method, seed, study), force=force)
+    run = training.train(config, force=force)
     if is_first_process():  # it prints for all processes that train together
         for name, metrics in run.result.metrics.items():
             judged, metric = next(iter(run.task.metrics.items()))
