@@ -382,7 +382,7 @@ class Experiment:
         """Resolved configuration of one run."""
         for kind, name, known in (("method", method, self.methods), ("study", study, self.all_studies)):
             if name not in known:
-                chosen = f" -p methods={name} chooses it." if kind == "method" and name in METHODS else ""
+                chosen = f" -p methods={name} chooses it." if kind == "method" and name in [*METHODS] else ""
                 raise CourseError(
                     f"Profile {self.profile_name!r} has no {kind} {_shown(name)}; it has {', '.join(known)}.{chosen}"
                 )

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from course_utils.__main__ import main
+from course_utils.code_identity import KEEP_OLD_RUNS
 from course_utils.comparison import published
 from course_utils.config import profile_names
 from course_utils.methods import METHODS
@@ -57,17 +58,24 @@ def test_only_the_program_offers_to_install_completion(program):
     assert "completion" not in said(sys.executable, "-m", "course_utils", "--help")[1]
 
 
-@pytest.mark.parametrize("command", ["compare --profile smoke", "rates --profile smoke", "compare --profile language"])
+@pytest.mark.parametrize("command", ["compare --profile smoke", "rates --profile full", "compare --profile language"])
 def test_a_command_to_type_next_has_the_options_that_were_typed(command, runs_in, capsys):
     typed = ["-p", "class_names=bad one,good", "-p", "max_train=30"][2 * ("language" in command) :]
     assert main([*command.split(), *typed]) == 2
     named = command.partition(" ")[2]
-    said = f"./run_all.sh {named} " + "-p 'class_names=bad one,good' " * ("smoke" in command) + "-p max_train=30"
+    said = f"./run_all.sh {named} " + "-p 'class_names=bad one,good' " * ("language" not in command) + "-p max_train=30"
     assert said in capsys.readouterr().err
+
+
+def test_rates_of_a_profile_without_a_search_are_not_sent_for_runs(runs_in, capsys):
+    assert main(["rates", "--profile", "smoke"]) == 2
+    said = capsys.readouterr().err
+    assert "has no [search]" in said and "run_all.sh" not in said
 
 
 def test_what_goes_on_from_records_has_the_options_that_were_typed(runs_in, capsys, monkeypatch):
     monkeypatch.setattr(published, "restore_runs", lambda experiment: [])
+    monkeypatch.setenv(KEEP_OLD_RUNS, "")  # which the option sets for the whole process
     assert main(["restore", "--profile", "smoke", "-p", "max_train=30", "-p", "seeds=2", "--keep-old-runs"]) == 0
     said = capsys.readouterr().out
     assert "; ./run_all.sh --profile smoke -p max_train=30 -p seeds=2 --keep-old-runs makes every run" in said

@@ -117,7 +117,7 @@ def change_a_code(folder, name):
     [
         (spoil, published.PREDICTIONS, "predictions.parquet is damaged; restore it: git checkout"),
         (lambda folder, name: (folder / name).unlink(), published.RUN_RECORDS, "lacks records.jsonl.gz; restore it"),
-        (lambda folder, name: (folder / name).unlink(), published.SUMS, "no published records; leave --from-records"),
+        (lambda folder, name: (folder / name).unlink(), published.SUMS, "no published records; ./run_all.sh without"),
         (
             lambda folder, name: write_lines(folder, name, []),
             published.RUN_RECORDS,
