@@ -176,10 +176,10 @@ def compare(
     if output is not None and (output.is_dir() or not output.resolve().parent.is_dir()):
         raise CourseError(f"--output {output} cannot be written; type the name of a file in a folder that exists.")
 
-    from course_utils.comparison.language import comparison_of_bits
     from course_utils.comparison.tables import read_runs
+    from course_utils.report.language import language_comparison
 
-    text = comparison_of_bits(read_runs(experiment))
+    text = language_comparison(read_runs(experiment))
     if output is None:
         sys.stdout.write(text)
     else:
@@ -273,13 +273,14 @@ def report(
     from course_utils.report.bind import build_report, executed_notebooks, write_cards
     from course_utils.report.crate import write_crate
     from course_utils.report.gallery import write_gallery
+    from course_utils.report.language import read_found
     from course_utils.report.paper import build_paper, wants_paper
 
     results = read_runs(experiment)
     if experiment.classifies:
         executed_notebooks(experiment)  # CourseError before a file of an older report is written over
-    elif not results.runs:
-        raise CourseError(f"{experiment.name} has no finished run; type {command_of(experiment)}.")
+    else:
+        read_found(results)  # CourseError where nothing was made yet
     write_comparison(results)
     if results.runs:
         write_conclusions(results)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from recompute import correct_answers, with_interval
+from recompute import outcomes, with_interval
 
 COLUMNS = ["seeds", "here", "elsewhere", "difference", "low", "high", "equal", "two_seeds"]
 
@@ -23,16 +23,15 @@ def set_beside(correct: dict[str, pd.DataFrame], elsewhere: dict[str, pd.DataFra
     rows = {}
     for method in [name for name in correct if name in elsewhere]:
         here, there = correct[method].align(elsewhere[method], join="inner", axis=0)
-        here, there = here.to_numpy(float), there.to_numpy(float)
+        here, there = here.to_numpy(), there.to_numpy()
         between = [(one == other).mean() for one, other in combinations(here, 2)]
-        shares = [100 * share for share in (here.mean(), there.mean())]
         equal = [100 * (here == there).mean(), 100 * np.mean(between)]
-        rows[method] = [len(here), *shares, *with_interval(there - here), *equal]
+        rows[method] = [len(here), here.mean(), there.mean(), *with_interval(there - here), *equal]
     return pd.DataFrame.from_dict(rows, "index", columns=COLUMNS)
 
 
 if __name__ == "__main__":
     report, elsewhere = map(Path, sys.argv[1:])
     signed = dict.fromkeys(["difference", "low", "high"], "{:+.2f}".format)
-    beside = set_beside(correct_answers(report / "records"), correct_answers(elsewhere))
+    beside = set_beside(outcomes(report / "records"), outcomes(elsewhere))
     print(beside.to_string(formatters=signed, float_format="%.2f"))

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, p_in_words
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
-from course_utils.config import command_of
-from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.runs import Run
 from course_utils.stats import CrossedBootstrap, Interval, PairedComparison, compare_pairs, equivalence_margin
 from course_utils.tasks.language_modelling import LANGUAGE_METRICS, bits_of_texts
-from course_utils.text import and_joined, counted, escape_markdown
+from course_utils.text import escape_markdown
 
 BITS_PER_BYTE = LANGUAGE_METRICS["bits_per_byte"]
 
@@ -97,18 +95,6 @@ def change_by_domain(results: ExperimentRuns) -> pd.DataFrame:
     )
 
 
-def forgetting_sentence(results: ExperimentRuns) -> str:
-    """On which sets of other domains each method is shown to forget, and on which to gain."""
-    said = []
-    for method, changes in changes_elsewhere(results).items():
-        forgot = [title for title, change in changes.items() if change.low > 0]
-        gained = [title for title, change in changes.items() if change.high < 0]
-        kinds = [f"needs more bits than before on {and_joined(forgot)}"] if forgot else []
-        kinds += [f"needs fewer bits than before on {and_joined(gained)}"] if gained else []
-        said.append(f"{METHODS[method].title} {' and '.join(kinds) or 'is not shown to change on any set'}")
-    return f"Judged by the interval of each change alone: {'; '.join(said)}."
-
-
 def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
     """The comparisons of `judge_bits` as they are printed."""
     return pd.DataFrame(
@@ -129,114 +115,34 @@ def _verdict(pair: PairedComparison) -> str:
     return "different" if pair.differs else "equivalent" if pair.equivalent else "inconclusive"
 
 
-Written = Callable[[pd.DataFrame, str], str]  # a table and its caption, as Markdown
+class Best(NamedTuple):
+    """The method with the lowest mean of bits per byte, and verdict → the others of which it is the verdict."""
+
+    name: str
+    against: dict[str, list[str]]
 
 
-def comparison_of_bits(results: ExperimentRuns, table: Written | None = None) -> str:
-    """The comparison of an experiment's main runs as Markdown; CourseError where there is none yet.
-
-    `table` writes a table under its caption; by default the caption is a paragraph before it.
-    """
-    table = table or _captioned
-    shares = bits_of_runs(results)
-    if not shares:
-        experiment = results.experiment
-        raise CourseError(f"{experiment.name} has no finished run; type {command_of(experiment)}.")
-    margin, pairs = judge_bits(shares)
-    first = results.first_of_each()[0]
-    sizes, base = first.result.data.sizes, escape_markdown(first.config.base.facts.name)
-    few = [METHODS[method].title for method, frame in shares.items() if len(frame) < MINIMUM_SEEDS]
-    missing = sum(run.config.study == "main" for run in results.missing)
-    parts = [
-        f"# Language modelling: {results.experiment.name}",
-        f"{base} is trained on {sizes['train']:,} texts to predict the next token, and is judged on the"
-        f" {sizes['test']:,} texts of the set *{escape_markdown(first.result.data.titles['test'])}*."
-        f" Bits per byte are Σ nll / (ln 2 · Σ bytes of UTF-8); fewer are better. Perplexity is that of a token of the"
-        f" tokenizer of {base}.",
-        table(
-            language_summary(results),
-            "Bits per byte on the test set with 95% intervals that draw seeds and texts (of the base model, texts"
-            " alone), and their change against the base model before training. *Kept (k)*: thousands of parameters"
-            " that were trained and kept. *Stored*: what a file of them takes. *Step*: the median training step."
-            f"{in_four_bits_sentence(results)}",
-        ),
-        "## Differences",
-        sentence_of_best(pairs, shares),
-    ]
-    if pairs:
-        parts += [
-            f"The margin of equivalence is {margin:.4f} bits per byte: by the mean variance between the seeds of all"
-            " methods, two runs that differ in their seed alone should stay within it in 95% of cases. Intervals"
-            " are simultaneous; p-values are adjusted by Holm"
-            f" over {counted(len(pairs), 'pair')}; seeds and texts are both samples. {sentence_of_seeds(shares)}",
-            table(pairs_table(pairs), "Differences in bits per byte; below zero, the first method is better."),
-        ]
-    if few:
-        parts.append(f"No difference is judged for methods with fewer than {MINIMUM_SEEDS} seeds: {and_joined(few)}.")
-    if missing:
-        parts.append(f"Planned main runs that are missing or cannot be used: {missing}.")
-    if len(evaluation_sets(results)) > 1:
-        parts += [
-            "## Forgetting",
-            forgetting_sentence(results),
-            table(
-                change_by_domain(results),
-                "Change in bits per byte against the base model on texts of other domains, with 95% intervals. Above"
-                f" zero, more bits are needed than before.{in_four_bits_sentence(results)}",
-            ),
-        ]
-    return "\n\n".join(parts) + "\n"
+def best_of(shares: Mapping[str, pd.DataFrame], pairs: list[PairedComparison]) -> Best | None:
+    """The best of the compared methods, `shares` and `pairs` as in `judge_bits`; None where no two are compared."""
+    compared = dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second))
+    best = min(compared, key=lambda name: shares[name].to_numpy().mean(), default=None)
+    against: dict[str, list[str]] = {}
+    for pair in pairs:
+        if best in (pair.first, pair.second):
+            against.setdefault(_verdict(pair), []).append(pair.second if best == pair.first else pair.first)
+    return Best(best, against) if best else None
 
 
-def in_four_bits_sentence(results: ExperimentRuns) -> str:
-    """What a change holds beside training for the methods whose base model is in four bits; empty without such."""
-    copies = [run.method.title for run in results.first_of_each() if run.in_four_bits]
-    if not copies:
-        return ""
-    trains = "trains" if len(copies) == 1 else "train"
-    return (
-        f" {and_joined(copies)} {trains} beside a copy of the base model in four bits, and the change is against the"
-        " base model as it is: it holds the loss of quantisation and what training changed."
-    )
-
-
-def sentence_of_seeds(shares: Mapping[str, pd.DataFrame]) -> str:
-    """Whose seeds lie farthest apart, and that this counts in every pair."""
-    spread = {name: frame.mean(axis=1).std() for name, frame in shares.items() if len(frame) >= MINIMUM_SEEDS}
-    widest = max(spread, key=lambda name: spread[name])
-    others = max(own for name, own in spread.items() if name != widest)
-    return (
-        f"The seeds of {METHODS[widest].title} lie farthest apart: their standard deviation is {spread[widest]:.4f},"
-        f" and at most {others:.4f} for another method. Every pair is judged by its own variance between seeds or by"
-        " the mean of all pairs, whichever is larger; so one method whose seeds lie far apart widens all intervals."
-    )
-
-
-def _captioned(frame: pd.DataFrame, caption: str) -> str:
-    return f"{caption}\n\n{as_markdown(frame)}"
+def spread_of_seeds(shares: Mapping[str, pd.DataFrame]) -> list[tuple[str, float]]:
+    """Every method with enough seeds and the standard deviation of their bits per byte, the largest first."""
+    spread = {name: float(frame.mean(axis=1).std()) for name, frame in shares.items() if len(frame) >= MINIMUM_SEEDS}
+    return sorted(spread.items(), key=lambda item: -item[1])
 
 
 def signed(interval: Interval) -> str:
     """A difference in bits per byte: "−0.0312 [−0.0401, −0.0224]"."""
     low, high = interval.ends
     return f"{interval.estimate:+.4f} [{low:+.4f}, {high:+.4f}]".replace("-", "−")
-
-
-def sentence_of_best(pairs: list[PairedComparison], shares: Mapping[str, pd.DataFrame]) -> str:
-    """Which method has the lowest mean of bits per byte, and from which others it is shown to differ."""
-    if not pairs:
-        return f"Fewer than two methods have {MINIMUM_SEEDS} finished seeds that they share, so nothing is concluded."
-    compared = dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second))
-    best = min(compared, key=lambda name: shares[name].to_numpy().mean())
-    against = [pair if pair.first == best else pair.swapped() for pair in pairs if best in (pair.first, pair.second)]
-    kinds = {
-        "different": "shown to be below that of",
-        "equivalent": "equivalent to that of",
-        "inconclusive": "not shown to differ from that of",
-    }
-    others = {kind: [METHODS[pair.second].title for pair in against if _verdict(pair) == kind] for kind in kinds}
-    said = [f"{relation} {and_joined(others[kind])}" for kind, relation in kinds.items() if others[kind]]
-    return f"{METHODS[best].title} has the lowest mean of bits per byte. Its mean is {'; '.join(said)}."
 
 
 def _rows(run: Run, of: str) -> pd.DataFrame:
@@ -257,9 +163,3 @@ def interval_of(shares: pd.DataFrame) -> Interval:
 def _perplexity(metrics: list[Any]) -> str:
     """The mean perplexity on the test set of the `metrics` that runs recorded."""
     return f"{np.mean([of_sets['test'].perplexity for of_sets in metrics]):.2f}"
-
-
-def as_markdown(table: pd.DataFrame) -> str:
-    """A frame of text as a table of Markdown."""
-    lines = [list(table.columns), ["--"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -2,62 +2,117 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from course_utils.comparison import language
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.language import (
-    as_markdown,
-    base_interval,
-    bits_of_runs,
-    comparison_of_bits,
-    in_four_bits_sentence,
-    interval_of,
-    judge_bits,
-    sentence_of_best,
-    sentence_of_seeds,
-    signed,
-)
+from course_utils.comparison.conclusions import MINIMUM_SEEDS
+from course_utils.comparison.language import base_interval, bits_of_runs, interval_of, signed
 from course_utils.comparison.learning_rates import search_sentences, search_trials
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
+from course_utils.config import command_of
+from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.report import plots
-from course_utils.report.display import drawn
-from course_utils.text import escape_markdown
+from course_utils.report.display import TEMPLATES, drawn
+from course_utils.stats import Interval, PairedComparison
+from course_utils.text import escape_markdown, template
 
 FIGURE = "bits.svg"
+Written = Callable[[pd.DataFrame, str], str]  # a table and its caption, as Markdown
+
+say: Any = template(TEMPLATES / "language.md.jinja", {"titled": title_of, "signed": signed}).make_module(
+    {"minimum_seeds": MINIMUM_SEEDS}
+)
+
+
+class Found(NamedTuple):
+    """What the words of an experiment on language models are made of."""
+
+    experiment: str
+    base: str  # name of the base model, as Markdown
+    sizes: dict[str, int]  # set → its number of texts
+    test: str  # title of the test set
+    before: Interval  # bits per byte of the base model on the test set
+    changes: dict[str, Interval]  # method → change in bits per byte on the test set
+    four_bit: list[str]  # methods that train beside a base model in four bits
+    margin: float
+    pairs: list[PairedComparison]
+    best: language.Best | None
+    spread: list[tuple[str, float]]  # method and standard deviation of its seeds, the largest first
+    few: list[str]  # methods with too few seeds
+    missing: int  # planned main runs that are missing
+
+
+@lru_cache(maxsize=4)  # the chapter and the front ask for it
+def read_found(results: ExperimentRuns) -> Found:
+    """What the main runs of `results` say; CourseError where there is none yet."""
+    shares = bits_of_runs(results)
+    if not shares:
+        experiment = results.experiment
+        raise CourseError(f"{experiment.name} has no finished run; type {command_of(experiment)}.")
+    before = bits_of_runs(results, column="scores_before")
+    margin, pairs = language.judge_bits(shares)
+    first = results.first_of_each()[0]
+    return Found(
+        experiment=results.experiment.name,
+        base=escape_markdown(first.config.base.facts.name),
+        sizes=first.result.data.sizes,
+        test=first.result.data.titles["test"],
+        before=base_interval(results),
+        changes={name: interval_of(own - before[name]) for name, own in shares.items()},
+        four_bit=[run.method.name for run in results.first_of_each() if run.in_four_bits],
+        margin=margin,
+        pairs=pairs,
+        best=language.best_of(shares, pairs),
+        spread=language.spread_of_seeds(shares),
+        few=[name for name, own in shares.items() if len(own) < MINIMUM_SEEDS],
+        missing=sum(run.config.study == "main" for run in results.missing),
+    )
 
 
 def language_chapter(results: ExperimentRuns, folder: Path) -> str:
     """The comparison of an experiment's language models as a chapter, Markdown; its figure is written to `folder`."""
-    opening, rest = comparison_of_bits(results, _table).split("\n\n## ", 1)
+    opening, rest = language_comparison(results, _table).split("\n\n## ", 1)
     return "\n\n".join([opening, _figure(results, folder), _search(results), f"## {rest}"])
 
 
 def language_front(results: ExperimentRuns) -> dict[str, str]:
     """The finding on the title page, and the abstract."""
-    shares = bits_of_runs(results)
-    before = bits_of_runs(results, column="scores_before")
-    margin, pairs = judge_bits(shares)
-    finding = sentence_of_best(pairs, shares)
-    first = results.first_of_each()[0]
-    changes = {name: signed(interval_of(own - before[name])) for name, own in shares.items()}
-    said = "; ".join(f"{METHODS[name].title} {change}" for name, change in changes.items())
-    base, sizes = escape_markdown(first.config.base.facts.name), first.result.data.sizes
-    abstract = (
-        f"{base} is trained on {sizes['train']:,} texts to predict the next token, and is judged by its bits per byte"
-        f" on {sizes['test']:,} other texts. Before training, these are {base_interval(results).estimate:.4f}."
-        f" The change by method, with 95% intervals: {said}.{in_four_bits_sentence(results)} The margin of equivalence"
-        f" is {margin:.4f} bits per byte. {finding}"
-    )
-    if pairs:
-        abstract += f" {sentence_of_seeds(shares)}"
-    return {"finding": finding, "abstract": abstract}
+    found = read_found(results)
+    return {"finding": say.best_text(found.best), "abstract": say.abstract_text(found)}
+
+
+def _captioned(frame: pd.DataFrame, caption: str) -> str:
+    return f"{caption}\n\n{_as_markdown(frame)}"
+
+
+def language_comparison(results: ExperimentRuns, table: Written = _captioned) -> str:
+    """The comparison of an experiment's main runs as Markdown; CourseError where there is none yet.
+
+    `table` writes a table under its caption; by default the caption is a paragraph before it.
+    """
+    found = read_found(results)
+    summary = table(language.language_summary(results), say.summary_table(found.four_bit))
+    parts = [say.opening_text(found), summary, "## Differences", say.best_text(found.best)]
+    if found.pairs:
+        pairs = language.pairs_table(found.pairs)
+        caption = "Differences in bits per byte; below zero, the first method is better."
+        parts += [say.differences_text(found), table(pairs, caption)]
+    parts.append(say.unfinished_text(found))
+    if len(evaluation_sets(results)) > 1:
+        changes = table(language.change_by_domain(results), say.forgetting_table(found.four_bit))
+        parts += ["## Forgetting", say.forgetting_text(language.changes_elsewhere(results)), changes]
+    return "\n\n".join(text for part in parts if (text := part.strip())) + "\n"
 
 
 def _table(frame: pd.DataFrame, caption: str) -> str:
-    return f"::::: table\n{as_markdown(frame)}\n\n{caption}\n:::::"
+    return f"::::: table\n{_as_markdown(frame)}\n\n{caption}\n:::::"
 
 
 def _figure(results: ExperimentRuns, folder: Path) -> str:
@@ -86,3 +141,9 @@ def _search(results: ExperimentRuns) -> str:
     table = by_method.rename(index=title_of).rename_axis("Method").reset_index(name="Rate: bits per byte")
     caption = "What a run at each learning rate reached on the validation texts, which alone choose the rate."
     return "\n\n".join([heading, _table(table, caption), " ".join(search_sentences(trials, results.experiment))])
+
+
+def _as_markdown(table: pd.DataFrame) -> str:
+    """A frame of text as a table of Markdown."""
+    lines = [list(table.columns), ["--"] * len(table.columns), *table.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -15,14 +17,16 @@ from transformers import AutoModelForCausalLM
 from course_utils.__main__ import main
 from course_utils.code_identity import code_of
 from course_utils.comparison.across import conclude_of_language
-from course_utils.comparison.language import bits_of_runs, comparison_of_bits, judge_bits
+from course_utils.comparison.language import bits_of_runs, judge_bits
 from course_utils.comparison.published import publish_records
 from course_utils.comparison.tables import read_runs, write_comparison
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import load_data
 from course_utils.methods import METHODS
+from course_utils.paths import PROJECT
 from course_utils.report.bind import build_report
+from course_utils.report.language import language_comparison
 from course_utils.runs import find_run
 from course_utils.stats import equivalence_margin
 from course_utils.tasks.classification import scores_of
@@ -238,7 +242,7 @@ def test_the_comparison_is_paired_and_its_margin_is_that_of_seeds(experiment, ru
     assert margin == equivalence_margin(shares) and 0.002 < margin < 0.01
     assert {pair.first, pair.second} == {*methods} and pair.differs
     assert abs(pair.difference.estimate) == pytest.approx(0.1, abs=1e-6)
-    said = comparison_of_bits(results)
+    said = language_comparison(results)
     best, other = METHODS[ADAPTER].title, METHODS[FULL].title
     assert f"{best} has the lowest mean of bits per byte. Its mean is shown to be below that of {other}." in said
     assert f"margin of equivalence is {margin:.4f}" in said and "## Forgetting" in said
@@ -258,7 +262,7 @@ def test_the_report_is_bound_and_its_records_give_the_same_comparison(experiment
     trials = pd.read_csv(write_comparison(results)).query("study != 'main'")
     page, pdf = build_report(results)
     publish_records(results)
-    said, concluded = comparison_of_bits(results), conclude_of_language(results)
+    said, concluded = language_comparison(results), conclude_of_language(results)
     scores = {name: own.score.estimate for name, own in concluded.methods.items()}
     assert max(scores, key=scores.get) == ADAPTER and scores[ADAPTER] - scores[FULL] == pytest.approx(
         0.1 - 0.003 * experiment.methods.index(FULL)
@@ -269,9 +273,14 @@ def test_the_report_is_bound_and_its_records_give_the_same_comparison(experiment
     assert len(trials) > 10 and trials["test_bits_per_byte"].isna().all() and pdf.stat().st_size > 10_000
     assert f"The seeds of {METHODS[FULL].title} lie farthest apart" in said
     assert f"{METHODS[ADAPTER].title} has the lowest mean of bits per byte" in page.read_text("utf-8")
+    script = [sys.executable, PROJECT / "docs" / "recompute.py", pdf.parent]
+    recomputed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    for pair in judge_bits(bits_of_runs(results))[1]:
+        values = " ".join(f"{value:+.4f}" for value in (pair.difference.estimate, *pair.difference.ends))
+        assert f"{pair.first} - {pair.second} {values} {pair.p_holm:.4f}" in " ".join(recomputed.split())
     monkeypatch.setenv("COURSE_FROM_RECORDS", "1")
     published = read_runs(experiment)
-    assert len(published.runs) == len(experiment.configs()) and comparison_of_bits(published) == said
+    assert len(published.runs) == len(experiment.configs()) and language_comparison(published) == said
 
 
 def write_language_run(config, sizes, hard, better):
