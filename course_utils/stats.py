@@ -316,6 +316,11 @@ class Judged:
         """Whether any difference is shown to be smaller than the margin."""
         return self.p_equivalent < SIGNIFICANCE
 
+    @property
+    def unsized(self) -> bool:
+        """Whether a difference is shown, and its simultaneous interval, which is wider than Holm's, includes zero."""
+        return self.differs and not self.difference.excludes(0)
+
 
 def judge_differences(
     differences: Mapping[Any, np.ndarray], shared: SeedVariance | None, margin: float

@@ -117,7 +117,7 @@ class Bought:
     seconds_of_baseline: float
 
 
-@cache  # its sentences, the abstract and the advice ask for it
+@cache  # the sentences, the abstract and the advice ask for both
 def over_baselines(results: ExperimentRuns) -> list[PairedComparison]:
     """Every method with enough seeds against every fitted baseline on the test texts, as one family.
 
@@ -129,6 +129,7 @@ def over_baselines(results: ExperimentRuns) -> list[PairedComparison]:
     return compare_with_fixed(enough, fitted)
 
 
+@cache
 def bought(results: ExperimentRuns) -> list[Bought]:
     """The most accurate method that trains more than a head, against every fitted baseline: of `over_baselines`.
 
@@ -170,9 +171,8 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
 
 
 def unsized(pair: Judged) -> str:
-    """What to add where Holm's method shows a difference although its simultaneous interval includes zero."""
-    shown_alone = pair.differs and not pair.difference.excludes(0)
-    return "; which of the two is more accurate is shown, but not by how much" if shown_alone else ""
+    """What a sentence on a difference adds where its size is not shown."""
+    return "; which of the two is more accurate is shown, but not by how much" if pair.unsized else ""
 
 
 def verdicts(

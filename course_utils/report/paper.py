@@ -122,16 +122,17 @@ def _facts(results: ExperimentRuns, exhibits: dict[str, dict[str, list[str]]]) -
     }
 
 
-def _settings_of_methods(experiment: Experiment) -> dict[tuple[str, ...], dict[str, Any]]:
-    """Titles of the methods that share a value → setting → this value; without learning rates and what is left out."""
-    sharing: dict[tuple[str, Any], list[str]] = defaultdict(list)
+def _settings_of_methods(experiment: Experiment) -> list[tuple[str, str, list[str], str]]:
+    """(setting, value, methods that have this value, meaning), but for learning rates and switches that are off."""
+    found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for method in experiment.methods:
-        for name, value in experiment.config(method).settings:
-            says_something = value is not False and (value != () or name == "target_modules")
-            if name != "learning_rate" and says_something:
-                shown = ", ".join(value) if isinstance(value, tuple) else value
-                sharing[name, shown].append(METHODS[method].title)
-    found: dict[tuple[str, ...], dict[str, Any]] = defaultdict(dict)
-    for (name, value), titles in sharing.items():
-        found[tuple(titles)][name] = value
-    return found
+        settings = experiment.config(method).settings
+        for name, field in type(settings).model_fields.items():
+            value, meaning = getattr(settings, name), field.description or ""
+            if name == "learning_rate" or value is False:
+                continue
+            if isinstance(value, tuple):
+                value = ", ".join(value) or meaning.partition("; empty: ")[2]
+            shown = f"{value:g}" if isinstance(value, float) else "yes" if value is True else str(value)
+            found[name.replace("_", " "), shown, meaning.partition(", ")[0]].append(METHODS[method].title)
+    return [(name, value, titles, meaning) for (name, value, meaning), titles in found.items()]
