@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import defaultdict
 from functools import partial
@@ -134,5 +135,5 @@ def _settings_of_methods(experiment: Experiment) -> list[tuple[str, str, list[st
             if isinstance(value, tuple):
                 value = ", ".join(value) or meaning.partition("; empty: ")[2]
             shown = f"{value:g}" if isinstance(value, float) else "yes" if value is True else str(value)
-            found[name.replace("_", " "), shown, meaning.partition(", ")[0]].append(METHODS[method].title)
+            found[name.replace("_", " "), shown, re.split("[,:;]", meaning)[0]].append(METHODS[method].title)
     return [(name, value, titles, meaning) for (name, value, meaning), titles in found.items()]
