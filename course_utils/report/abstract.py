@@ -10,7 +10,7 @@ from typing import Any
 
 from course_utils.comparison.across import conclude, disagreements, others
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, difference_in_points, judge_experiment, unsized
+from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, judge_experiment, unsized
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -30,7 +30,7 @@ def abstract(results: ExperimentRuns) -> str:
 
 
 def _filled(name: str, results: ExperimentRuns) -> str:
-    filters: dict[str, Any] = {"titled": title_of, "in_points": difference_in_points, "unsized": unsized}
+    filters: dict[str, Any] = {"titled": title_of, "unsized": unsized}
     return one_line(template(TEMPLATES / name, filters).render(_facts(results)))
 
 
