@@ -317,6 +317,11 @@ class Judged:
         return self.p_equivalent < SIGNIFICANCE
 
     @property
+    def within_margin(self) -> bool:
+        """Whether the simultaneous interval lies within the margin."""
+        return -self.margin <= self.difference.low and self.difference.high <= self.margin
+
+    @property
     def unsized(self) -> bool:
         """Whether a difference is shown, and its simultaneous interval, which is wider than Holm's, includes zero."""
         return self.differs and not self.difference.excludes(0)

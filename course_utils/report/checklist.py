@@ -10,6 +10,7 @@ import pandas as pd
 
 from course_utils import stats
 from course_utils.code_identity import from_records
+from course_utils.comparison.learning_rates import trial_differences
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import Experiment, SharedSettings, command_of
 from course_utils.methods import FLOOR, METHODS
@@ -47,6 +48,7 @@ def checklist(runs: ExperimentRuns) -> str:
         found_in=_published_runs(experiment),
         resized=sum(record.data.fingerprint == planned_data[record.config.study] for record in elsewhere),
         of_other_data=sum(record.data.fingerprint != planned_data[record.config.study] for record in records),
+        trial_differences=trial_differences(experiment),
         planned=Counter(config.study for config in experiment.configs()),
         finished=Counter(run.config.study for run in runs.runs),
         hours=sum(map(seconds, runs.runs)) / 3600,

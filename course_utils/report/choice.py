@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -75,8 +76,8 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
     readable = tables.readable_summary(results.summary).set_index(results.summary["method"])
     for cost, title in COSTS.items():
         costs, column = found.costs[cost].astype(float), tables.COLUMNS[cost].title
-        if cost == "train_seconds" and (close := _as_fast(results, [*costs.index])):
-            rows.append((title, "not shown", f"the runs' times overlap: {and_joined([*map(title_of, close)])}"))
+        if cost == "train_seconds" and (why := _as_fast(results, [*costs.index])):
+            rows.append((title, "not shown", why))
             continue
         cheapest = [name for name in costs.index if costs[name] == costs.min()]
         figures = f"{readable.loc[cheapest[0], column]} against {readable.loc[found.best, column]}"
@@ -115,12 +116,18 @@ def _less_accurate(found: Unbeaten, names: list[str]) -> str:
     return f"; shown to be less accurate: {and_joined(lost)}" if lost else ""
 
 
-def _as_fast(results: ExperimentRuns, methods: list[str]) -> list[str]:
-    """The method with the fastest run, and those with a run as fast as its slowest; empty where that is none."""
+def _as_fast(results: ExperimentRuns, methods: list[str]) -> str:
+    """Whose runs took no longer than the slowest of the method with the lowest median; empty where there is none."""
     times = {name: [run.result.timing.train_seconds for run in results.of(name)] for name in methods}
-    fastest = min(times, key=lambda name: min(times[name]))
-    close = [name for name in methods if min(times[name]) <= max(times[fastest])]
-    return close if len(close) > 1 else []
+    fastest = min(times, key=lambda name: median(times[name]))
+    slowest = max(times[fastest])
+    close = [title_of(name) for name in methods if name != fastest and min(times[name]) <= slowest]
+    if not close:
+        return ""
+    return (
+        f"{title_of(fastest)} has the lowest median, and its runs took {min(times[fastest]):,.0f} to {slowest:,.0f} s;"
+        f" a run of {and_joined(close)} took no longer"
+    )
 
 
 def _with_few_texts(results: ExperimentRuns) -> tuple[int, str] | None:

@@ -165,7 +165,8 @@ def _formatted(value: Any, form: str | None) -> str:
     if form is None:
         numeric = isinstance(value, numbers.Real) and not isinstance(value, bool)
         form = "{}" if not numeric else "{:,}" if isinstance(value, numbers.Integral) else "{:.3f}"
-    return one_line(form.format(value))
+    shown = one_line(form.format(value))
+    return re.sub("^-", "−", shown) if isinstance(value, numbers.Real) else shown
 
 
 def _markdown_table(header: list[str], rows: list[list[str]], right: list[bool]) -> str:

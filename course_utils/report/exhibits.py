@@ -97,8 +97,10 @@ def accuracies(results: ExperimentRuns) -> None:
     summary, data = results.summary, results.runs[0].result.data
     table = tables.readable_summary(summary)
     table["Learning rate"] = summary["learning_rate"].map("{:g}".format, na_action="ignore")
-    caption = say.accuracies_table([tables.OF_CLASSES[name] for name in tables.metrics_shown(summary)], data)
-    headings = [tables.OF_CLASSES[name].heading for name in tables.metrics_shown(summary)]
+    measures = [tables.OF_CLASSES[name] for name in tables.metrics_shown(summary)]
+    published = [title for title, *_ in tables.PUBLISHED.get(data.titles["test"], [])]
+    caption = say.accuracies_table(measures, data, published)
+    headings = [measure.heading for measure in measures]
     show_table(table[["Method", "Seeds", "Learning rate", *headings, "Training (s)"]], caption)
     ours = tables.accuracy_in_per_cent(summary)
     show_figure(accuracy_figure(results), say.accuracies_figure(data, CEILING.title), say.accuracies_alt(ours))
@@ -413,13 +415,13 @@ def arithmetic(results: ExperimentRuns) -> None:
     shown = pd.DataFrame(
         {
             "Method": table.index.map(title_of),
-            "Forward (GFLOPs)": (table["forward"] / 1e9).map("{:.2f}".format),
-            "Backward (GFLOPs)": (table["backward"] / 1e9).map("{:.2f}".format),
-            "Weights (MB)": (table["weights"] / 1e6).map("{:.1f}".format),
-            "Gradients (MB)": (table["gradients"] / 1e6).map("{:.1f}".format),
-            "Moments (MB)": (table["moments"] / 1e6).map("{:.1f}".format),
-            "Activations (MB)": (batch * table["activations"] / 1e6).map("{:.0f}".format),
-            "Step (ms)": table["step"].map("{:.0f}".format),
+            "Forward (GFLOPs)": (table["forward"] / 1e9).map("{:,.2f}".format),
+            "Backward (GFLOPs)": (table["backward"] / 1e9).map("{:,.2f}".format),
+            "Weights (MB)": (table["weights"] / 1e6).map("{:,.1f}".format),
+            "Gradients (MB)": (table["gradients"] / 1e6).map("{:,.1f}".format),
+            "Moments (MB)": (table["moments"] / 1e6).map("{:,.1f}".format),
+            "Activations (MB)": (batch * table["activations"] / 1e6).map("{:,.0f}".format),
+            "Step (ms)": table["step"].map("{:,.0f}".format),
         }
     )
     shown = shown.reset_index(drop=True).replace("nan", "not counted")

@@ -63,14 +63,14 @@ def _notebook(experiment: Experiment) -> Path:
 def read_exhibits(notebook: Path, scratch: Path) -> dict[str, dict[str, list[str]]]:
     """Exhibit → kind ("figure", "table", "text") → what an executed notebook shows of it, as Markdown, in its order.
 
-    The pictures go into `scratch`.
+    An exhibit has the name by which the notebook calls it, "exhibits.accuracies". The pictures go into `scratch`.
     """
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     cells = nbformat.read(notebook, as_version=4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     for number, output in enumerate(outputs):
         course, data = output.get("metadata", {}).get("course", {}), output.get("data", {})
-        of_exhibit = found[course.get("shown_by", "").rpartition(".")[2]]
+        of_exhibit = found[".".join(course.get("shown_by", "").split(".")[-2:])]
         match course.get("kind"):
             case "figure":
                 image = f"figure-{number}.svg"

@@ -33,6 +33,7 @@ from course_utils.errors import CourseError
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
 from course_utils.methods.base import Method
+from course_utils.runs import DataRecord
 from course_utils.tasks.classification import score
 from course_utils.training.evaluation import predict
 from course_utils.training.trainer import adapted_model, make_trainer
@@ -198,7 +199,8 @@ def refusal(one: RunConfig, other: RunConfig, varies: tuple[str, ...] = ()) -> s
     """Why runs of these configurations are not compared where only `varies` may differ; empty where they are."""
     runs = []
     for name, config in (("the other", other), ("one run", one)):
-        result = SimpleNamespace(code={}, base_model=config.base_model, data=SimpleNamespace(fingerprint=""))
+        data = DataRecord(source="", sizes={}, titles={}, fingerprint="")
+        result = SimpleNamespace(code={}, base_model=config.base_model, data=data)
         runs.append(SimpleNamespace(name=name, config=config, result=result))
     try:
         refuse_strays(runs, varies)  # type: ignore[arg-type]  # it reads no more of a run than these hold

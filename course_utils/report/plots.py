@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from numbers import Number
 from typing import Any
 
@@ -407,6 +408,43 @@ def search_curves(trials: pd.DataFrame, title: str) -> Figure:
     figure.suptitle(title, x=0, ha="left", fontsize=10)
     figure.supxlabel("learning rate", fontsize=9)
     figure.supylabel(f"validation {ACCURACY}", fontsize=9)
+    return figure
+
+
+def block_picture(layers: Mapping[str, tuple[int, int]], adapted: Collection[str], rank: int, title: str) -> Figure:
+    """The linear `layers` of a block, name → (out, in), to scale, with factors of `rank` at the `adapted` ones."""
+    from matplotlib.patches import Rectangle
+
+    gap = 0.25 * min(into for _, into in layers.values())
+    tallest, whole = max(out for out, _ in layers.values()), sum(into + gap for _, into in layers.values())
+    figure, axis = _figure(0.8 + WIDTH * 1.25 * tallest / whole)
+    axis.set(title=title, aspect="equal", xlim=(-gap, whole), ylim=(1.25 * tallest, -gap))
+    axis.set_axis_off()
+    first = next((name for name in layers if name in adapted), None)
+    frozen, trained, left = {"fc": "#e6e6e6", "ec": "#8c8c8c", "hatch": "///"}, {"color": "black"}, 0.0
+    for name, (out, into) in layers.items():
+        axis.add_patch(Rectangle((left, 0), into, out, label="" if left else "frozen", **frozen))
+        words = "\n".join([*name.split("."), f"{out} × {into}"])
+        axis.text(left + into / 2, out + 0.04 * tallest, words, ha="center", va="top", fontsize=7)
+        if name in adapted:
+            label = "factors $B$ and $A$, trained" if name == first else ""
+            axis.add_patch(Rectangle((left - 2 * rank, 0), rank, out, label=label, **trained))
+            axis.add_patch(Rectangle((left, -2 * rank), into, rank, **trained))
+        left += into + gap
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def verdicts_picture(title: str) -> Figure:
+    """What the interval of a difference says in three invented cases, by zero and by a margin of equivalence M."""
+    cases = {"different": (1.6, 0.9), "equivalent": (-0.2, 0.6), "inconclusive": (0.7, 1.3)}
+    figure, axis = _figure(2.0, title=title, xlabel="difference of two accuracies", ylim=(len(cases) - 0.5, -0.5))
+    axis.axvspan(-1, 1, color="#e6e6e6")
+    axis.axvline(0, color="black", lw=1)
+    for row, (middle, half) in enumerate(cases.values()):
+        axis.errorbar(middle, row, xerr=half, fmt="o", color="black", capsize=3)
+    axis.set_xticks([-1, 0, 1], ["−M", "0", "M"])
+    axis.set_yticks(range(len(cases)), list(cases))
     return figure
 
 

@@ -51,14 +51,17 @@ def results(runs_in, reports_in, request):
 def test_exhibits_are_read_from_the_executed_chapter(results, tmp_path):
     found = paper.read_exhibits(paper._notebook(results.experiment), tmp_path)
     assert {name: [*kinds] for name, kinds in found.items()} == {
-        "accuracies": ["table", "figure"],
-        "conclusions": ["text"],
-        "which_when": ["text"],
+        "exhibits.accuracies": ["table", "figure"],
+        "exhibits.conclusions": ["text"],
+        "choice.which_when": ["text"],
     }
     chapter = paper._notebook(results.experiment)
     assert paper.read_section(chapter, "Related work").strip() == "Others compare too."
     assert paper.read_section(chapter, "Unrelated work") == ""
-    assert next(tmp_path.glob("figure-*.svg")).read_text() == SVG and "![a square]" in found["accuracies"]["figure"][0]
+    assert (
+        next(tmp_path.glob("figure-*.svg")).read_text() == SVG
+        and "![a square]" in found["exhibits.accuracies"]["figure"][0]
+    )
 
 
 @pytest.mark.parametrize("results", [[HEAD, FULL], [ADAPTER]], indirect=True)
