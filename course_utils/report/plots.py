@@ -421,7 +421,9 @@ def block_picture(layers: Mapping[str, tuple[int, int]], adapted: Collection[str
     axis.set(title=title, aspect="equal", xlim=(-gap, whole), ylim=(1.25 * tallest, -gap))
     axis.set_axis_off()
     first = next((name for name in layers if name in adapted), None)
-    frozen, trained, left = {"fc": "#e6e6e6", "ec": "#8c8c8c", "hatch": "///"}, {"color": "black"}, 0.0
+    frozen: Any = {"fc": "#e6e6e6", "ec": "#8c8c8c", "hatch": "///"}
+    trained: Any = {"color": "black"}
+    left = 0.0
     for name, (out, into) in layers.items():
         axis.add_patch(Rectangle((left, 0), into, out, label="" if left else "frozen", **frozen))
         words = "\n".join([*name.split("."), f"{out} × {into}"])
