@@ -91,7 +91,7 @@ def reports_in(tmp_path, monkeypatch):
 @pytest.fixture
 def shown(monkeypatch):
     """What exhibits and the advice show: axes, caption and alt text of a figure, a table and its caption, sentences."""
-    from course_utils.report import choice, dependence, exhibits
+    from course_utils.report import choice, dependence, exhibits, plots
 
     said = []
     for module in (choice, dependence, exhibits):
@@ -99,7 +99,8 @@ def shown(monkeypatch):
         monkeypatch.setattr(module, "show_table", lambda frame, caption, *_: said.extend([frame, caption]))
     for module in (dependence, exhibits):
         monkeypatch.setattr(module, "show_figure", lambda figure, *words: said.extend([figure.axes[0], *words]))
-    return said
+    yield said
+    plots.plt.close("all")
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def read_axis(results: ExperimentRuns, factor: str) -> list[Series]:
                 beside = at_best_rate(results, method, study.beside)
             for runs in filter(None, (beside, at)):
                 value = _value(runs[0], factor)
-                points[value] = max(points.get(value, runs), runs, key=_validation_accuracy)
+                points[value] = max(points.get(value, runs), runs, key=validation_accuracy)
             laws[key] = Series(method, study.beside, (*dict.fromkeys(before.varies + study.varies),), points)
     return [series for law in laws.values() if (series := _on_shared_seeds(law))]
 
@@ -89,7 +89,7 @@ def at_best_rate(results: ExperimentRuns, method: str, study: str) -> list[Run]:
     validation accuracy. For `study` "main", whose rate was searched, these are the main runs.
     """
     names = [study, *at_other_rates(results.experiment, method, study)]
-    return max(filter(None, (results.of(method, name) for name in names)), key=_validation_accuracy, default=[])
+    return max(filter(None, (results.of(method, name) for name in names)), key=validation_accuracy, default=[])
 
 
 def at_other_rates(experiment: Experiment, method: str, study: str) -> list[str]:
@@ -120,7 +120,8 @@ def _value(run: Run, factor: str) -> Any:
     return run.result.data.sizes["train"] if factor == "max_train" else getattr(run.config.settings, factor)
 
 
-def _validation_accuracy(runs: list[Run]) -> float:
+def validation_accuracy(runs: list[Run]) -> float:
+    """The mean accuracy of `runs` on the validation texts."""
     return float(np.mean([run.result.metrics["validation"].accuracy for run in runs]))
 
 
@@ -247,14 +248,11 @@ class Leaders:
     turns: dict[Any, Contrast]
 
 
-def leaders(
-    series: list[Series], changes: Mapping[tuple[str, str, Any], Contrast], reference: Any, favourite: str = ""
-) -> Leaders | None:
+def leaders(series: list[Series], changes: Mapping[tuple[str, str, Any], Contrast], reference: Any) -> Leaders | None:
     """Which adapter method leads at each value.
 
     None where fewer than two have every value, where none has the `reference`, or where two leaders share no seed.
-    `changes` are the `interactions` of all of them. `favourite`, if given, counts as the leader at the reference, as
-    more seeds than these have shown.
+    `changes` are the `interactions` of all of them.
     """
     adapters = {own.method: own for own in series if not METHODS[own.method].is_baseline}
     values = max((list(own.points) for own in adapters.values()), key=len, default=[])
@@ -262,7 +260,6 @@ def leaders(
     if len(whole) < 2 or reference not in values:
         return None
     best = {value: max(whole, key=lambda name: whole[name].correct[value].to_numpy().mean()) for value in values}
-    best[reference] = favourite if favourite in whole else best[reference]
     turned = {(other, name, value): found.negated() for (name, other, value), found in changes.items()}
     changes = {**changes, **turned}
     others = {value: (best[reference], name, value) for value, name in best.items() if name != best[reference]}

@@ -24,21 +24,25 @@ class Domain:
     """What the methods do on one evaluation set; `pairs` are of all methods but the floor, with enough seeds.
 
     `moved` maps an adapter method to how the lead of full fine-tuning over it changes from the test set to this set,
-    judged among the changes of all sets; for the test set `moved` is empty. `not_beaten` is a baseline that
-    fine-tunes nothing, with its accuracy: the best of those that no adapter method is shown to be more accurate than,
-    judged in one family on each set; None without one.
+    judged among the changes of all sets; for the test set `moved` is empty. The adapter methods and the baselines that
+    fine-tune nothing are judged in one family on each set: `not_beaten` has the baselines that no adapter method is
+    shown to be more accurate than, with their accuracy, the best first; `beaten` has the adapter methods that are shown
+    to be less accurate than a baseline, with this baseline.
     """
 
     title: str
     accuracy: dict[str, float]  # of the adapter methods, means over seeds
     pairs: list[PairedComparison]
     moved: dict[str, Contrast]
-    not_beaten: tuple[str, float] | None
+    not_beaten: dict[str, float]
+    beaten: list[tuple[str, str]]
 
     @property
     def best(self) -> list[str]:
-        """The adapter methods with the highest mean: several where they tie."""
-        return [name for name, accuracy in self.accuracy.items() if accuracy == max(self.accuracy.values())]
+        """The adapter methods with the highest mean in per cent with one digit: several where they tie."""
+        shown = {name: f"{100 * accuracy:.1f}" for name, accuracy in self.accuracy.items()}
+        highest = max(self.accuracy.values())
+        return [name for name, own in shown.items() if own == f"{100 * highest:.1f}"]
 
     @property
     def differing(self) -> list[PairedComparison]:
@@ -73,17 +77,21 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
             {name: float(correct[of][name].to_numpy().mean()) for name in adapters},
             in_domain if of == "test" else compare_pairs(correct[of], judged.margin),
             {name: found for (at, name), found in moved.items() if at == of},
-            _not_beaten({name: correct[of][name] for name in adapters}, predictions[of].correct_baselines),
+            *_not_beaten({name: correct[of][name] for name in adapters}, predictions[of].correct_baselines),
         )
         for of, title in titles.items()
     ]
 
 
-def _not_beaten(correct: dict[str, pd.DataFrame], fixed: dict[str, pd.Series]) -> tuple[str, float] | None:
-    """The best of `fixed` that no method of `correct` is shown to be more accurate than, and its accuracy."""
-    beaten = {pair.second for pair in compare_with_fixed(correct, fixed) if pair.above}
-    left = {name: float(answers.mean()) for name, answers in fixed.items() if name not in beaten}
-    return max(left.items(), key=lambda item: item[1], default=None)
+def _not_beaten(
+    correct: dict[str, pd.DataFrame], fixed: dict[str, pd.Series]
+) -> tuple[dict[str, float], list[tuple[str, str]]]:
+    """`Domain.not_beaten` and `Domain.beaten` of the answers of methods and the `fixed` ones of baselines."""
+    pairs = compare_with_fixed(correct, fixed)
+    surpassed = {pair.second for pair in pairs if pair.above}
+    left = {name: float(answers.mean()) for name, answers in fixed.items() if name not in surpassed}
+    beaten = [(pair.first, pair.second) for pair in pairs if pair.differs and not pair.above]
+    return dict(sorted(left.items(), key=lambda item: -item[1])), beaten
 
 
 def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:

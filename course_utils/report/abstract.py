@@ -66,6 +66,11 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "not_better": [domain.title for domain in domains if domain.not_beaten],
         "trained_on": data[0].sizes["train"] if data else 0,
         "regime": size_regime(results, best) if len(judged.adapters) > 1 else "",
+        "differing": [
+            pair if pair.above else pair.swapped()
+            for pair in judged.pairs
+            if pair.differs and FLOOR.name not in (pair.first, pair.second)
+        ],
         "unconfirmed": unconfirmed(results) if results.runs else [],
         "minimum_seeds": MINIMUM_SEEDS,
         "within": f"within {100 * judged.margin:.1f} points",

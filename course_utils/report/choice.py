@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -14,8 +15,9 @@ from course_utils.comparison.conclusions import Judgement, bought, judge_experim
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import FLOOR
-from course_utils.report.dependence import size_axis
+from course_utils.report.dependence import size_axis, understated
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
+from course_utils.runs import RunResult
 from course_utils.stats import PairedComparison
 from course_utils.text import and_joined, in_sentence, template
 
@@ -25,6 +27,13 @@ COSTS = {
     "peak_memory_bytes": "Memory in training",
     "train_seconds": "Time to train",
     "bytes_base_model": "Memory of the base model",
+}
+
+
+# Costs that differ from run to run → that of one run.
+OF_RUNS: dict[str, Callable[[RunResult], float]] = {
+    "train_seconds": lambda result: result.timing.train_seconds,
+    "peak_memory_bytes": lambda result: result.memory.peak_bytes,
 }
 
 
@@ -68,7 +77,7 @@ def which_when(results: ExperimentRuns) -> None:
         return
     show_markdown(say.unbeaten_text(found, bought(results)))
     show_table(_choices(results, found), say.choices_table(found))
-    show_markdown(say.limits_text(results.experiment, results.runs[0].result))
+    show_markdown(say.limits_text(results.experiment, results.runs[0].result, understated(results)))
 
 
 def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
@@ -76,7 +85,7 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
     readable = tables.readable_summary(results.summary).set_index(results.summary["method"])
     for cost, title in COSTS.items():
         costs, column = found.costs[cost].astype(float), tables.COLUMNS[cost].title
-        if cost == "train_seconds" and (why := _as_fast(results, [*costs.index])):
+        if cost in OF_RUNS and (why := _overlapping(results, [*costs.index], cost)):
             rows.append((title, "not shown", why))
             continue
         cheapest = [name for name in costs.index if costs[name] == costs.min()]
@@ -91,7 +100,8 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
         taken, share = " or ".join(map(title_of, domain.best)), f"{100 * domain.accuracy[domain.best[0]]:.1f}%"
         why = f"{share}, the highest mean of the adapter methods there"
         if domain.not_beaten:
-            baseline, own = in_sentence(title_of(domain.not_beaten[0])), f"{100 * domain.not_beaten[1]:.1f}%"
+            name, accuracy = next(iter(domain.not_beaten.items()))
+            baseline, own = in_sentence(title_of(name)), f"{100 * accuracy:.1f}%"
             why = f"no adapter method is shown to be more accurate than {baseline} ({own}); "
             taken, why = "none", why + f"highest mean: {taken}, {share}"
         rows.append((f"Texts like these: {domain.title}", taken, why))
@@ -116,18 +126,18 @@ def _less_accurate(found: Unbeaten, names: list[str]) -> str:
     return f"; shown to be less accurate: {and_joined(lost)}" if lost else ""
 
 
-def _as_fast(results: ExperimentRuns, methods: list[str]) -> str:
-    """Whose runs took no longer than the slowest of the method with the lowest median; empty where there is none."""
-    times = {name: [run.result.timing.train_seconds for run in results.of(name)] for name in methods}
-    fastest = min(times, key=lambda name: median(times[name]))
-    slowest = max(times[fastest])
-    close = [title_of(name) for name in methods if name != fastest and min(times[name]) <= slowest]
+def _overlapping(results: ExperimentRuns, methods: list[str], cost: str) -> str:
+    """Whose runs cost no more than the costliest of the method with the lowest median; empty where there is none."""
+    column = tables.COLUMNS[cost]
+    costs = {name: [OF_RUNS[cost](run.result) / column.unit for run in results.of(name)] for name in methods}
+    lowest = min(costs, key=lambda name: median(costs[name]))
+    least, most = min(costs[lowest]), max(costs[lowest])
+    close = [title_of(name) for name in methods if name != lowest and min(costs[name]) <= most]
     if not close:
         return ""
-    return (
-        f"{title_of(fastest)} has the lowest median, and its runs took {min(times[fastest]):,.0f} to {slowest:,.0f} s;"
-        f" a run of {and_joined(close)} took no longer"
-    )
+    ends = f"{least:{column.form}} to {most:{column.form}}"
+    others = f"{'a run' if len(close) == 1 else 'at least one run of each'} of {and_joined(close)}"
+    return f"{column.title}: {ends} for {title_of(lowest)}, which has the lowest median; {others} needs no more"
 
 
 def _with_few_texts(results: ExperimentRuns) -> tuple[int, str] | None:

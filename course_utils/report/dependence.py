@@ -21,12 +21,14 @@ from course_utils.comparison.axes import (
     accuracy_with_ends,
     answers,
     at_best_rate,
+    at_other_rates,
     contrasts,
     interactions,
     leaders,
     less,
     of_verdict,
     read_axis,
+    validation_accuracy,
 )
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import judge_experiment, p_in_words, unsized
@@ -49,8 +51,9 @@ FACTORS_OF: dict[str, tuple[str, ...]] = {  # function → the factors whose stu
     "head_rates": ("head_learning_rate",),
     "sparsities": ("sparsity", "rank"),
     "four_bits": ("four_bit",),
+    "which_when": ("max_train", RATE),
 }
-AT_BEST_RATE = ("placements", "ranks")  # functions that read the runs beside at other rates as well
+AT_BEST_RATE = ("placements", "ranks", "sparsities")  # functions that read the runs beside at other rates as well
 
 
 say: Any = template(
@@ -91,12 +94,15 @@ def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[s
 
 
 def size_regime(results: ExperimentRuns, best: str) -> str:
-    """Whether the lead of `best`, an adapter method, holds at other training sizes: the end of a sentence, or empty."""
+    """Whether the lead of `best`, an adapter method, holds at other training sizes: the end of a sentence, or empty.
+
+    `best` leads by all seeds of the main runs. The axis has the seeds that all sizes share, and by these another method
+    may lead.
+    """
     axis = size_axis(results)
-    if not axis:
+    if not axis or not (found := leaders(axis.series, axis.changes, axis.reference)):
         return ""
-    series, reference, changes = axis
-    return say.in_finding(leaders(series, changes, reference, best)).strip()
+    return say.in_finding(found, best, axis.series[0].seeds).strip()
 
 
 class SizeAxis(NamedTuple):
@@ -153,7 +159,9 @@ def placements(results: ExperimentRuns) -> None:
         show_markdown(say.one_value_text("choice of adapted layers", held, planned))
         return
     table = accuracy_table(series)
-    table["rate"] = [own.points[value][0].config.settings.learning_rate for own in series for value in own.points]
+    runs = [own.points[value][0].config for own in series for value in own.points]
+    table["rate"] = [config.settings.learning_rate for config in runs]
+    table["tried"] = [_tried(results, config) for config in runs]
     usual = {CEILING.name: EVERYTHING}
     table["value"] = [_layers(row.value, usual.get(row.method, QUERY_AND_VALUE)) for row in table.itertuples()]
     table["series"] = table["method"].map(title_of)
@@ -182,10 +190,18 @@ def _held(results: ExperimentRuns, setting: str) -> list[Any]:
     return [*dict.fromkeys(getattr(own, setting) for own in settings if hasattr(own, setting))]
 
 
-def _rates(table: pd.DataFrame) -> dict[str, list[tuple[str, float]]]:
-    """Method → its layers with the rate that they were trained at."""
+def _tried(results: ExperimentRuns, config: RunConfig) -> list[float]:
+    """The rates at which side studies tried what `config` trains, in ascending order."""
+    study, plan = config.study, results.experiment.config
+    names = [study, *at_other_rates(results.experiment, config.method, study)]
+    return sorted({plan(config.method, study=name).settings.learning_rate for name in names})
+
+
+def _rates(table: pd.DataFrame) -> dict[str, list[tuple[str, float, list[float]]]]:
+    """Method → its layers with the rate that they were trained at, and those that were tried."""
     return {
-        name: [*zip(rows["value"], rows["rate"], strict=True)] for name, rows in table.groupby("method", sort=False)
+        name: [*zip(rows["value"], rows["rate"], rows["tried"], strict=True)]
+        for name, rows in table.groupby("method", sort=False)
     }
 
 
@@ -215,9 +231,29 @@ def ranks(results: ExperimentRuns) -> None:
     agree = len(at_usual) == len(laws) > 1 == len({*at_usual})
     figure = plots.accuracy_by_factor(table, say.ranks_title(found), "rank")
     show_figure(figure, say.ranks_figure(laws[0], agree, len(others)), say.alt(_by_series(table)))
-    show_markdown(
-        say.ranks_text(found, usual, {names[id(own)]: _ranks_by_rate(own) for own in laws if RATE in own.varies})
-    )
+    rates = {names[id(own)]: _ranks_by_rate(own) for own in laws if RATE in own.varies}
+    held = {*at_usual} == {laws[0].beside}
+    other = _other_rate(results, laws[0].method, laws[0].beside) if held else None
+    show_markdown(say.ranks_text(found, usual, rates, other))
+
+
+class OtherRate(NamedTuple):
+    """A method that an exhibit has at one learning rate, though another has the better validation accuracy there."""
+
+    method: str
+    usual: float
+    rate: float
+    accuracy: float  # at `rate`, on the test set
+
+
+def _other_rate(results: ExperimentRuns, method: str, study: str) -> OtherRate | None:
+    """What is known of `method` at the rate that validation accuracy chooses beside `study`; None if it is that one."""
+    best = at_best_rate(results, method, study)
+    if not best or best[0].config.study == study:
+        return None
+    usual = results.experiment.config(method, study=study).settings.learning_rate
+    accuracy = accuracy_with_ends(answers(best))["estimate"]
+    return OtherRate(method, usual, best[0].config.settings.learning_rate, accuracy)
 
 
 def _ranks_by_rate(series: Series) -> dict[float, list[int]]:
@@ -256,13 +292,40 @@ def learning_rates(results: ExperimentRuns) -> None:
 
     Such a study stands beside the main runs, or beside those of a training size.
     """
-    series = read_axis(results, RATE)
-    if not series:
+    tried = _rate_studies(results)
+    if not tried:
         show_markdown(say.one_rate_text(_planned(results, RATE)))
+    for name, series in tried.items():
+        _at_other_rates(series, name, results.experiment.studies[name].title, judge_experiment(results).margin)
+        if series[0].beside == "main" and (led := _leaders_by_rate(results, series)):
+            show_markdown(say.leaders_by_rate(*led).strip())
+
+
+def _rate_studies(results: ExperimentRuns) -> dict[str, list[Series]]:
+    """Every study of another learning rate → the methods that it trains."""
+    series, found = read_axis(results, RATE), {}
     for name, spec in results.experiment.studies.items():
-        tried = [own for own in series if own.beside == spec.beside and name in _value_by_study(own)]
-        if tried:
-            _at_other_rates(tried, name, spec.title, judge_experiment(results).margin)
+        if tried := [own for own in series if own.beside == spec.beside and name in _value_by_study(own)]:
+            found[name] = tried
+    return found
+
+
+def understated(results: ExperimentRuns) -> list[str]:
+    """The methods that are shown to be more accurate at another learning rate than that of the main runs."""
+    found: dict[str, None] = {}
+    for study, series in _rate_studies(results).items():
+        if series[0].beside == "main":
+            found |= dict.fromkeys(of_verdict(contrasts(_changes(series, study)), "above"))
+    return [*found]
+
+
+def _changes(series: list[Series], study: str) -> dict[str, pd.DataFrame]:
+    """Method → what it gains at the rate of `study` against that of the runs beside."""
+    rates = {own.method: _value_by_study(own) for own in series}
+    return {
+        own.method: less(own.correct[rates[own.method][study]], own.correct[rates[own.method][own.beside]])
+        for own in series
+    }
 
 
 def _at_other_rates(series: list[Series], study: str, title: str, margin: float) -> None:
@@ -273,8 +336,26 @@ def _at_other_rates(series: list[Series], study: str, title: str, margin: float)
     ]
     table = pd.DataFrame(rows, columns=["Method", "Another", "That of the main runs"])
     show_table(table, say.learning_rates_table(title, series[0]))
-    changes = {own.method: less(*(own.correct[rate] for rate in rates[own.method])) for own in series}
-    show_markdown(say.learning_rates_text(contrasts(changes, margin)))
+    show_markdown(say.learning_rates_text(contrasts(_changes(series, study), margin)))
+
+
+def _leaders_by_rate(results: ExperimentRuns, series: list[Series]) -> tuple[str, str, Contrast] | None:
+    """Who leads the adapters at the main runs' rates, who at those with the better validation accuracy, less the first.
+
+    On the seeds of the `series`. None where fewer than two adapters are there.
+    """
+    seeds, tried = series[0].seeds, {own.method: [*own.points.values()] for own in series}
+    usual, chosen = {}, {}
+    for name in results.experiment.methods:
+        runs = [run for run in results.of(name) if run.config.seed in seeds]
+        if len(runs) == len(seeds) and not METHODS[name].is_baseline:
+            usual[name] = answers(runs)
+            best = max(tried.get(name, [runs]), key=validation_accuracy)
+            chosen[name] = answers(best)
+    if len(usual) < 2:
+        return None
+    before, after = (max(each, key=lambda name: each[name].to_numpy().mean()) for each in (usual, chosen))
+    return before, after, contrasts({after: less(chosen[after], chosen[before])})[after]
 
 
 def _value_by_study(series: Series) -> dict[str, Any]:
@@ -339,6 +420,9 @@ def sparsities(results: ExperimentRuns) -> None:
     gated, points = found
     texts = next(iter(gated.points.values()))[0].result.data.sizes["train"]
     show_sparsities(gated.method, points, texts, judge_experiment(results).margin)
+    for name in (gated.method, METHODS[gated.method].control):
+        if name and (other := _other_rate(results, name, gated.beside)):
+            show_markdown(say.other_rate(other).strip())
     unlikely = {
         strength: fmean(run.result.metrics["validation"].nll for run in runs) for strength, runs in gated.points.items()
     }

@@ -14,6 +14,7 @@ from course_utils.text import and_joined, code_span
 
 SCHEME, PREFIX = "origin:", "origin-"
 REPORT = "course_utils.report."
+OF_ALL = ("exhibits.what_was_run", "exhibits.audits")  # functions that read every run
 TELLING = ("exhibits", "dependence", "choice", "loop")  # modules whose sentences are computed from runs
 
 
@@ -68,6 +69,10 @@ def _reads(origin: Origin, experiment: Experiment) -> str:
         return f"Runs of {METHODS[subject].title}, seed 0."
     if subject != "comparison":
         return "No run of this experiment."
+    if origin.function in OF_ALL:
+        return "All runs of this experiment."
+    if origin.function == "exhibits.across":
+        return "Runs of `main`, and `conclusions.json` of the reports beside this one."
     if origin.function == "exhibits.learning_rates":
         studies = [name for name, study in experiment.studies.items() if not study.final]
     else:
@@ -75,7 +80,7 @@ def _reads(origin: Origin, experiment: Experiment) -> str:
         from course_utils.comparison.axes import at_other_rates
         from course_utils.report.dependence import AT_BEST_RATE, FACTORS_OF
 
-        function = origin.function.removeprefix("dependence.")
+        function = origin.function.removeprefix("dependence.").removeprefix("choice.")
         factors = FACTORS_OF.get(function, ())
         axis = {name: study for name, study in experiment.studies.items() if {*study.varies[:1]} & {*factors}}
         beside = [*dict.fromkeys(study.beside for study in axis.values())]

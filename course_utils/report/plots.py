@@ -325,9 +325,11 @@ def accuracy_by_factor(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
     """
     figure, axis = _figure(3.2, title=title, xlabel=xlabel, ylabel=f"test {ACCURACY}")
     places = {value: place for place, value in enumerate(table["value"].unique())}
+    beside = {value: [*names] for value, names in table.groupby("value", sort=False)["series"].unique().items()}
     shift = 0.4 / table["series"].nunique()
-    for number, (style, rows) in enumerate(_styles(table)):
-        at = rows["value"].map(places) + shift * (number - (table["series"].nunique() - 1) / 2)
+    for style, rows in _styles(table):
+        aside = [beside[value].index(style["label"]) - (len(beside[value]) - 1) / 2 for value in rows["value"]]
+        at = rows["value"].map(places) + shift * np.array(aside)
         axis.errorbar(at, rows["estimate"], yerr=_span(rows), lw=1, ms=6, **style)
     axis.set_xticks(range(len(places)), [f"{value:,}" if isinstance(value, Number) else value for value in places])
     axis.grid(axis="x", visible=False)

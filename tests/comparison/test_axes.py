@@ -120,7 +120,7 @@ def test_a_head_with_a_rate_of_its_own_is_compared_with_the_same_method(results,
 
 def test_another_rate_is_set_beside_that_of_the_main_runs(results, shown):
     dependence.learning_rates(results)
-    table, caption, said = shown
+    table, caption, said, led = shown
     study = EXPERIMENT.studies["by-accuracy"]
     assert set(table["Method"]) == {METHODS[method].title for method in study.methods}
     assert study.title in caption and "3,500 training texts" in caption
@@ -128,6 +128,8 @@ def test_another_rate_is_set_beside_that_of_the_main_runs(results, shown):
     row = table.set_index("Method").loc[METHODS[FULL].title]
     assert row["Another"].startswith(f"{rates[0]:g}: 90.0 [")
     assert row["That of the main runs"].startswith(f"{rates[1]:g}: 90.0 [") and "No change is" in said
+    assert f"{METHODS[MULTIPLIED].title} has the highest mean" in led and "as it has at the rates of the main" in led
+    assert dependence.understated(results) == []
 
 
 def test_the_better_of_two_rates_stands_for_a_placement(results):
@@ -300,7 +302,10 @@ def test_the_interaction_is_a_difference_of_differences(results):
     found = leaders(series, changes, 3_500)
     assert found.best == {500: ADAPTER, 1_500: ADAPTER, 3_500: MULTIPLIED, 7_000: MULTIPLIED}
     assert found.turns[500].difference.estimate == pytest.approx(0.3)
-    assert leaders(series, changes, 3_500, favourite=ADAPTER).turns.keys() == {7_000}
+    told, other = (dependence.say.in_finding(found, best, [0, 1]) for best in (MULTIPLIED, ADAPTER))
+    assert "has the highest mean, " in told and "all training sizes share" not in told
+    assert "on seeds 0 and 1, which all training sizes share, " in other
+    assert f"{METHODS[MULTIPLIED].title} has the highest mean with 3,500 and 7,000 texts" in other
 
 
 def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
