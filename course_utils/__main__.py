@@ -233,13 +233,15 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Everything that was found, as one JSON object.")] = False,
 ) -> int:
     """Check what model cards claim against what can be recomputed; exit status 1 when a claim is refuted."""
-    from course_utils.audit import findings
-    from course_utils.audit.audit import audit as audit_of
     from course_utils.audit.evidence import read_evidence
 
     if adapter and len(cards) > 1:
         raise CourseError("--adapter belongs to one card; type one card, or leave --adapter out.")
     read = {card: read_evidence(card, adapter, config) for card in cards}
+
+    from course_utils.audit import findings
+    from course_utils.audit.audit import audit as audit_of
+
     audits = {card: audit_of(evidence) for card, evidence in read.items()}
     if as_json:
         print(json.dumps(findings.as_json(audits)))

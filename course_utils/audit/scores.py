@@ -21,7 +21,6 @@ from course_utils.runs import Run
 from course_utils.stats import Interval, wilson_interval
 from course_utils.tasks.classification import METRICS
 from course_utils.text import one_line
-from course_utils.training.card import run_intervals
 
 COUNT, NOUNS = r"([\d.,]*\d)", knowledge.LABELS["examples"].pattern
 NOT_SCORED = re.compile(r"\b(?:(?:train|fine-?tun)(?:ed|ing) (?:on|with)(?: the)?|(?:batch(?:es)?|steps?) of) $", re.I)
@@ -159,6 +158,8 @@ def _predictions(run: Run | None) -> dict[str, dict[str, Interval]]:
     """Title of a set → metric → its interval, by the predictions of a run of this project."""
     if not run:
         return {}
+    from course_utils.training.card import run_intervals  # loads torch, which a card of elsewhere needs not
+
     try:
         return {one_line(run.result.data.titles[name]).lower(): of for name, of in run_intervals(run).items()}
     except (CourseError, OSError, ValueError, KeyError, TypeError):  # damaged predictions
