@@ -26,8 +26,8 @@ class Domain:
     `moved` maps an adapter method to how the lead of full fine-tuning over it changes from the test set to this set,
     judged among the changes of all sets; for the test set `moved` is empty. The adapter methods and the baselines that
     fine-tune nothing are judged in one family on each set: `not_beaten` has the baselines that no adapter method is
-    shown to be more accurate than, with their accuracy, the best first; `beaten` has the adapter methods that are shown
-    to be less accurate than a baseline, with this baseline.
+    shown to be more accurate than, with their accuracy, the best first; `beaten` maps a baseline to the adapter methods
+    that are shown to be less accurate than it.
     """
 
     title: str
@@ -35,7 +35,7 @@ class Domain:
     pairs: list[PairedComparison]
     moved: dict[str, Contrast]
     not_beaten: dict[str, float]
-    beaten: list[tuple[str, str]]
+    beaten: dict[str, list[str]]
 
     @property
     def best(self) -> list[str]:
@@ -85,12 +85,14 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
 
 def _not_beaten(
     correct: dict[str, pd.DataFrame], fixed: dict[str, pd.Series]
-) -> tuple[dict[str, float], list[tuple[str, str]]]:
+) -> tuple[dict[str, float], dict[str, list[str]]]:
     """`Domain.not_beaten` and `Domain.beaten` of the answers of methods and the `fixed` ones of baselines."""
     pairs = compare_with_fixed(correct, fixed)
     surpassed = {pair.second for pair in pairs if pair.above}
     left = {name: float(answers.mean()) for name, answers in fixed.items() if name not in surpassed}
-    beaten = [(pair.first, pair.second) for pair in pairs if pair.differs and not pair.above]
+    beaten: dict[str, list[str]] = {}
+    for pair in (pair for pair in pairs if pair.differs and not pair.above):
+        beaten.setdefault(pair.second, []).append(pair.first)
     return dict(sorted(left.items(), key=lambda item: -item[1])), beaten
 
 

@@ -64,7 +64,7 @@ def test_who_is_ahead_elsewhere_is_computed(results, monkeypatch, elsewhere, sai
     assert f"is shown to change in {len(lost) or 'none'} of 2 cases" in text
 
 
-@pytest.mark.parametrize(("of_baseline", "taken"), [(0.6, "LoRA or Sparse LoRA"), (0.8, "none")])
+@pytest.mark.parametrize(("of_baseline", "taken"), [(0.6, "LoRA or Sparse LoRA"), (0.8, "none"), (0.9, "none")])
 def test_no_method_is_taken_where_a_baseline_is_not_beaten_and_a_tie_names_all(
     results, monkeypatch, shown, of_baseline, taken
 ):
@@ -81,6 +81,7 @@ def test_no_method_is_taken_where_a_baseline_is_not_beaten_and_a_tie_names_all(
     text = exhibits.say.domains_text(domains.read_domains(results), CEILING)
     assert "LoRA and Sparse LoRA have the highest mean" in text
     assert ("No adapter method is shown to be more accurate than majority class" in text) == (taken == "none")
+    assert ("LoRA and Sparse LoRA are shown to be less accurate than majority" in text) == (of_baseline == 0.9)
 
 
 def test_what_was_forgotten_is_the_fall_of_the_share_of_own_neighbours(results):
