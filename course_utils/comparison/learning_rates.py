@@ -122,7 +122,7 @@ def trial_differences(experiment: Experiment) -> str:
         name: (_readable(name, value), _readable(name, getattr(experiment.shared, name)))
         for name, value in settings.items()
     }
-    said = [f"`{name}` ({value} and not {usual})" for name, (value, usual) in values.items() if value != usual]
+    said = [f"{name.replace('_', ' ')} ({value} and not {usual})" for name, (value, usual) in values.items() if value != usual]
     return and_joined(said) if said else ""
 
 
