@@ -122,7 +122,8 @@ def trial_differences(experiment: Experiment) -> str:
         name: (_readable(name, value), _readable(name, getattr(experiment.shared, name)))
         for name, value in settings.items()
     }
-    said = [f"{name.replace('_', ' ')} ({value} and not {usual})" for name, (value, usual) in values.items() if value != usual]
+    differing = {name.replace("_", " "): both for name, both in values.items() if both[0] != both[1]}
+    said = [f"{name} ({value} and not {usual})" for name, (value, usual) in differing.items()]
     return and_joined(said) if said else ""
 
 
