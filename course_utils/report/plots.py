@@ -417,7 +417,7 @@ def block_picture(layers: Mapping[str, tuple[int, int]], adapted: Collection[str
     """The linear `layers` of a block, name → (out, in), to scale, with factors of `rank` at the `adapted` ones."""
     from matplotlib.patches import Rectangle
 
-    gap = 0.25 * min(into for _, into in layers.values())
+    gap = max(0.25 * min(into for _, into in layers.values()), 4 * rank)  # the factors of a layer fit into it
     tallest, whole = max(out for out, _ in layers.values()), sum(into + gap for _, into in layers.values())
     figure, axis = _figure(0.8 + WIDTH * 1.25 * tallest / whole)
     axis.set(title=title, aspect="equal", xlim=(-gap, whole), ylim=(1.25 * tallest, -gap))
