@@ -14,7 +14,7 @@ from course_utils.text import and_joined, code_span
 
 SCHEME, PREFIX = "origin:", "origin-"
 REPORT = "course_utils.report."
-OF_ALL = ("exhibits.what_was_run", "exhibits.audits")  # functions that read every run
+OF_EVERY_RUN = ("exhibits.what_was_run", "exhibits.audits")  # functions that read every run
 TELLING = ("exhibits", "dependence", "choice", "loop")  # modules whose sentences are computed from runs
 
 
@@ -69,7 +69,7 @@ def _reads(origin: Origin, experiment: Experiment) -> str:
         return f"Runs of {METHODS[subject].title}, seed 0."
     if subject != "comparison":
         return "No run of this experiment."
-    if origin.function in OF_ALL:
+    if origin.function in OF_EVERY_RUN:
         return "All runs of this experiment."
     if origin.function == "exhibits.across":
         return "Runs of `main`, and `conclusions.json` of the reports beside this one."
