@@ -91,10 +91,10 @@ def reports_in(tmp_path, monkeypatch):
 @pytest.fixture
 def shown(monkeypatch):
     """What exhibits and the advice show: axes, caption and alt text of a figure, a table and its caption, sentences."""
-    from course_utils.report import choice, dependence, exhibits, plots
+    from course_utils.report import choice, dependence, exhibits, plots, rates
 
     said = []
-    for module in (choice, dependence, exhibits):
+    for module in (choice, dependence, rates, exhibits):
         monkeypatch.setattr(module, "show_markdown", said.append)
         monkeypatch.setattr(module, "show_table", lambda frame, caption, *_: said.extend([frame, caption]))
     for module in (dependence, exhibits):

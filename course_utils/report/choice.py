@@ -15,8 +15,9 @@ from course_utils.comparison.conclusions import Judgement, bought, judge_experim
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import FLOOR
-from course_utils.report.dependence import size_axis, understated
+from course_utils.report.dependence import size_axis
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
+from course_utils.report.rates import understated
 from course_utils.runs import RunResult
 from course_utils.stats import PairedComparison
 from course_utils.text import and_joined, in_sentence, template

@@ -28,7 +28,6 @@ from course_utils.comparison.axes import (
     less,
     of_verdict,
     read_axis,
-    validation_accuracy,
 )
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import judge_experiment, p_in_words, unsized
@@ -43,19 +42,6 @@ from course_utils.text import and_joined, signed_interval, signed_points, templa
 QUERY_AND_VALUE, EVERYTHING = "query and value", "everything"
 LAYERS: dict[tuple[str, ...], str] = {("query-value",): QUERY_AND_VALUE, ("all-linear",): "all linear layers"}
 
-FACTORS_OF: dict[str, tuple[str, ...]] = {  # function → the factors whose studies it reads
-    "training_sizes": ("max_train",),
-    "placements": ("target_modules", "trained_modules"),
-    "ranks": ("rank",),
-    "learning_rates": (RATE,),
-    "head_rates": ("head_learning_rate",),
-    "sparsities": ("sparsity", "rank"),
-    "four_bits": ("four_bit",),
-    "which_when": ("max_train", RATE),
-}
-AT_BEST_RATE = ("placements", "ranks", "sparsities")  # functions that read the runs beside at other rates as well
-
-
 say: Any = template(
     TEMPLATES / "dependence.md.jinja",
     {"titled": title_of, "p_in_words": p_in_words, "of_verdict": of_verdict, "unsized": unsized},
@@ -66,7 +52,9 @@ def training_sizes(results: ExperimentRuns) -> None:
     """Accuracy of every method against the number of training texts, and whether the leader depends on it."""
     axis = size_axis(results)
     if not axis:
-        show_markdown(say.one_value_text("number of training texts", _sizes(results), _planned(results, "max_train")))
+        show_markdown(
+            say.one_value_text("number of training texts", _sizes(results), planned_for(results, "max_train"))
+        )
         return
     series, reference, changes = axis
     found = leaders(series, changes, reference)
@@ -155,7 +143,7 @@ def placements(results: ExperimentRuns) -> None:
     series = [*adapted, *trained]
     if not series:
         held = [_layers(value) for value in _held(results, "target_modules")]
-        planned = _planned(results, "target_modules") or _planned(results, "trained_modules")
+        planned = planned_for(results, "target_modules") or planned_for(results, "trained_modules")
         show_markdown(say.one_value_text("choice of adapted layers", held, planned))
         return
     table = accuracy_table(series)
@@ -209,7 +197,7 @@ def ranks(results: ExperimentRuns) -> None:
     """Accuracy against the rank, by the law of the scale, beside the other adapters at the rank of the main runs."""
     laws = read_axis(results, "rank")
     if not laws:
-        show_markdown(say.one_value_text("rank", _held(results, "rank"), _planned(results, "rank")))
+        show_markdown(say.one_value_text("rank", _held(results, "rank"), planned_for(results, "rank")))
         return
     names = {id(own): f"{title_of(own.method)}, {_law(own)}" for own in laws}
     table = pd.concat([accuracy_table([own]).assign(series=names[id(own)]) for own in laws])
@@ -287,104 +275,10 @@ def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
     return table.assign(series=[title_of(name) for name in adapters])
 
 
-def learning_rates(results: ExperimentRuns) -> None:
-    """What changes at other learning rates, in runs of the same length: a table and a sentence for each study of them.
-
-    Such a study stands beside the main runs, or beside those of a training size.
-    """
-    tried = _rate_studies(results)
-    if not tried:
-        show_markdown(say.one_rate_text(_planned(results, RATE)))
-    for name, series in tried.items():
-        _at_other_rates(series, name, results.experiment.studies[name].title, judge_experiment(results).margin)
-        if series[0].beside == "main" and (led := _leaders_by_rate(results, series)):
-            show_markdown(say.leaders_by_rate(*led).strip())
-
-
-def _rate_studies(results: ExperimentRuns) -> dict[str, list[Series]]:
-    """Every study of another learning rate → the methods that it trains."""
-    series, found = read_axis(results, RATE), {}
-    for name, spec in results.experiment.studies.items():
-        if tried := [own for own in series if own.beside == spec.beside and name in _value_by_study(own)]:
-            found[name] = tried
-    return found
-
-
-def understated(results: ExperimentRuns) -> list[str]:
-    """The methods that are shown to be more accurate at another learning rate than that of the main runs."""
-    found: dict[str, None] = {}
-    for study, series in _rate_studies(results).items():
-        if series[0].beside == "main":
-            found |= dict.fromkeys(of_verdict(contrasts(_changes(series, study)), "above"))
-    return [*found]
-
-
-def _changes(series: list[Series], study: str) -> dict[str, pd.DataFrame]:
-    """Method → what it gains at the rate of `study` against that of the runs beside."""
-    rates = {own.method: _value_by_study(own) for own in series}
-    return {
-        own.method: less(own.correct[rates[own.method][study]], own.correct[rates[own.method][own.beside]])
-        for own in series
-    }
-
-
-def _at_other_rates(series: list[Series], study: str, title: str, margin: float) -> None:
-    rates = {own.method: [_value_by_study(own)[at] for at in (study, own.beside)] for own in series}
-    rows = [
-        [title_of(own.method), *(f"{rate:g}: {_cell(own.correct[rate])}" for rate in rates[own.method])]
-        for own in series
-    ]
-    table = pd.DataFrame(rows, columns=["Method", "Another", "That of the main runs"])
-    show_table(table, say.learning_rates_table(title, series[0]))
-    show_markdown(say.learning_rates_text(contrasts(_changes(series, study), margin)))
-
-
-def _leaders_by_rate(results: ExperimentRuns, series: list[Series]) -> tuple[str, str, Contrast] | None:
-    """Who leads the adapters at the main runs' rates, who at those with the better validation accuracy, less the first.
-
-    On the seeds of the `series`. None where fewer than two adapters are there.
-    """
-    seeds, tried = series[0].seeds, {own.method: [*own.points.values()] for own in series}
-    usual, chosen = {}, {}
-    for name in results.experiment.methods:
-        runs = [run for run in results.of(name) if run.config.seed in seeds]
-        if len(runs) == len(seeds) and not METHODS[name].is_baseline:
-            usual[name] = answers(runs)
-            best = max(tried.get(name, [runs]), key=validation_accuracy)
-            chosen[name] = answers(best)
-    if len(usual) < 2:
-        return None
-    before, after = (max(each, key=lambda name: each[name].to_numpy().mean()) for each in (usual, chosen))
-    return before, after, contrasts({after: less(chosen[after], chosen[before])})[after]
-
-
-def _value_by_study(series: Series) -> dict[str, Any]:
-    """The studies of a series, each with its value of the factor."""
-    return {runs[0].config.study: value for value, runs in series.points.items()}
-
-
-def _cell(correct: pd.DataFrame) -> str:
+def accuracy_cell(correct: pd.DataFrame) -> str:
     """Accuracy in per cent with its interval, as a cell of a table shows it."""
     found = accuracy_with_ends(correct)
     return f"{found['estimate']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
-
-
-def head_rates(results: ExperimentRuns) -> None:
-    """What changes where the head has a learning rate of its own, the same for all methods."""
-    series = read_axis(results, "head_learning_rate")
-    if not series:
-        show_markdown(say.shared_head_rate_text(_planned(results, "head_learning_rate")))
-        return
-    own, found, rates = {}, {}, set()
-    for method in series:
-        of_studies = _value_by_study(method)
-        usual = of_studies.pop(method.beside)
-        apart = next(iter(of_studies.values()))
-        found[method.method] = less(method.correct[apart], method.correct[usual])
-        own[method.method] = usual
-        rates.add(apart)
-    judged = contrasts(found, judge_experiment(results).margin)
-    show_markdown(say.head_rates_text(judged, own, sorted(rates), series[0]))
 
 
 def four_bits(results: ExperimentRuns) -> None:
@@ -397,8 +291,8 @@ def four_bits(results: ExperimentRuns) -> None:
     rows = [
         {
             "Method": title_of(own.method),
-            "As it is": _cell(own.correct[False]),
-            "In 4 bits": _cell(own.correct[True]),
+            "As it is": accuracy_cell(own.correct[False]),
+            "In 4 bits": accuracy_cell(own.correct[True]),
             "Change [95%]": signed_interval(judged[own.method].difference),
             "Base model (MB)": f"{own.points[False][0].result.bytes.base_model / 1e6:,.1f}",
             "In 4 bits (MB)": f"{own.points[True][0].result.bytes.base_model / 1e6:,.1f}",
@@ -414,7 +308,7 @@ def sparsities(results: ExperimentRuns) -> None:
     found = sparsity.ways_to_less(results)
     if found is None:
         show_markdown(
-            say.one_value_text("strength of the gates", _held(results, "sparsity"), _planned(results, "sparsity"))
+            say.one_value_text("strength of the gates", _held(results, "sparsity"), planned_for(results, "sparsity"))
         )
         return
     gated, points = found
@@ -458,7 +352,7 @@ def show_sparsities(gated: str, points: list[sparsity.Sized], texts: int, margin
     show_markdown(say.sparsities_text(method.title, control.title, cut, trained, lot, pruned))
 
 
-def _planned(results: ExperimentRuns, factor: str) -> bool:
+def planned_for(results: ExperimentRuns, factor: str) -> bool:
     """Whether the experiment has studies of `factor` for one of its methods; where it has, they are not finished."""
     studies = (study for study in results.experiment.studies.values() if study.varies[:1] == (factor,))
     return any(name in study.methods for study in studies for name in results.experiment.methods)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from course_utils.stats import Interval, PairedComparison
 from course_utils.text import escape_markdown, template
 
 FIGURE = "bits.svg"
-Written = Callable[[pd.DataFrame, str], str]  # a table and its caption, as Markdown
+TABLE = "::::: table\n{table}\n\n{caption}\n:::::"  # as the binder reads it
 
 say: Any = template(TEMPLATES / "language.md.jinja", {"titled": title_of, "signed": signed}).make_module(
     {"minimum_seeds": MINIMUM_SEEDS}
@@ -78,8 +77,8 @@ def read_found(results: ExperimentRuns) -> Found:
 
 def language_chapter(results: ExperimentRuns, folder: Path) -> str:
     """The comparison of an experiment's language models as a chapter, Markdown; its figure is written to `folder`."""
-    opening, rest = language_comparison(results, _table).split("\n\n## ", 1)
-    return "\n\n".join([opening, _figure(results, folder), _search(results), f"## {rest}"])
+    opening, *others = _sections(results, TABLE)
+    return "\n\n".join([opening, _figure(results, folder), _search(results), *others])
 
 
 def language_front(results: ExperimentRuns) -> dict[str, str]:
@@ -88,31 +87,31 @@ def language_front(results: ExperimentRuns) -> dict[str, str]:
     return {"finding": say.best_text(found.best), "abstract": say.abstract_text(found)}
 
 
-def _captioned(frame: pd.DataFrame, caption: str) -> str:
-    return f"{caption}\n\n{_as_markdown(frame)}"
+def language_comparison(results: ExperimentRuns) -> str:
+    """The comparison of an experiment's main runs as Markdown; CourseError where there is none yet."""
+    return "\n\n".join(_sections(results, "{caption}\n\n{table}")) + "\n"
 
 
-def language_comparison(results: ExperimentRuns, table: Written = _captioned) -> str:
-    """The comparison of an experiment's main runs as Markdown; CourseError where there is none yet.
+def _sections(results: ExperimentRuns, form: str) -> list[str]:
+    """What each method reached, the differences and what was forgotten; `form` has places for a table and a caption."""
 
-    `table` writes a table under its caption; by default the caption is a paragraph before it.
-    """
+    def table(frame: pd.DataFrame, caption: str) -> str:
+        return form.format(table=_as_markdown(frame), caption=caption.strip())
+
     found = read_found(results)
-    summary = table(language.language_summary(results), say.summary_table(found.four_bit))
-    parts = [say.opening_text(found), summary, "## Differences", say.best_text(found.best)]
+    differences = ["## Differences", say.best_text(found.best)]
     if found.pairs:
-        pairs = language.pairs_table(found.pairs)
         caption = "Differences in bits per byte; below zero, the first method is better."
-        parts += [say.differences_text(found), table(pairs, caption)]
-    parts.append(say.unfinished_text(found))
+        differences += [say.differences_text(found), table(language.pairs_table(found.pairs), caption)]
+    differences.append(say.unfinished_text(found))
+    sections = [
+        [say.opening_text(found), table(language.language_summary(results), say.summary_table(found.four_bit))],
+        differences,
+    ]
     if len(evaluation_sets(results)) > 1:
         changes = table(language.change_by_domain(results), say.forgetting_table(found.four_bit))
-        parts += ["## Forgetting", say.forgetting_text(language.changes_elsewhere(results)), changes]
-    return "\n\n".join(text for part in parts if (text := part.strip())) + "\n"
-
-
-def _table(frame: pd.DataFrame, caption: str) -> str:
-    return f"::::: table\n{_as_markdown(frame)}\n\n{caption}\n:::::"
+        sections.append(["## Forgetting", say.forgetting_text(language.changes_elsewhere(results)), changes])
+    return ["\n\n".join(text for part in section if (text := part.strip())) for section in sections]
 
 
 def _figure(results: ExperimentRuns, folder: Path) -> str:
@@ -140,7 +139,8 @@ def _search(results: ExperimentRuns) -> str:
     by_method = trials.groupby("method")["shown"].agg("; ".join).reindex(METHODS).dropna()
     table = by_method.rename(index=title_of).rename_axis("Method").reset_index(name="Rate: bits per byte")
     caption = "What a run at each learning rate reached on the validation texts, which alone choose the rate."
-    return "\n\n".join([heading, _table(table, caption), " ".join(search_sentences(trials, results.experiment))])
+    shown = TABLE.format(table=_as_markdown(table), caption=caption)
+    return "\n\n".join([heading, shown, " ".join(search_sentences(trials, results.experiment))])
 
 
 def _as_markdown(table: pd.DataFrame) -> str:

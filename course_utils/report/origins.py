@@ -14,8 +14,23 @@ from course_utils.text import and_joined, code_span
 
 SCHEME, PREFIX = "origin:", "origin-"
 REPORT = "course_utils.report."
-OF_EVERY_RUN = ("exhibits.what_was_run", "exhibits.audits")  # functions that read every run
-TELLING = ("exhibits", "dependence", "choice", "loop")  # modules whose sentences are computed from runs
+TELLING = ("exhibits", "dependence", "rates", "choice", "loop")  # modules whose sentences are computed from runs
+RUNS_OF = {  # function → what it reads, where that is not the main runs
+    "exhibits.what_was_run": "All runs of this experiment.",
+    "exhibits.audits": "All runs of this experiment.",
+    "exhibits.across": "Runs of `main`, and `conclusions.json` of the reports beside this one.",
+}
+FACTORS_OF = {  # function → the factors whose studies it reads
+    "dependence.training_sizes": ("max_train",),
+    "dependence.placements": ("target_modules", "trained_modules"),
+    "dependence.ranks": ("rank",),
+    "dependence.sparsities": ("sparsity", "rank"),
+    "dependence.four_bits": ("four_bit",),
+    "rates.learning_rates": ("learning_rate",),
+    "rates.head_rates": ("head_learning_rate",),
+    "choice.which_when": ("max_train", "learning_rate"),
+}
+AT_BEST_RATE = ("dependence.placements", "dependence.ranks", "dependence.sparsities")  # that read other rates as well
 
 
 class Origin(NamedTuple):
@@ -69,24 +84,17 @@ def _reads(origin: Origin, experiment: Experiment) -> str:
         return f"Runs of {METHODS[subject].title}, seed 0."
     if subject != "comparison":
         return "No run of this experiment."
-    if origin.function in OF_EVERY_RUN:
-        return "All runs of this experiment."
-    if origin.function == "exhibits.across":
-        return "Runs of `main`, and `conclusions.json` of the reports beside this one."
+    if said := RUNS_OF.get(origin.function):
+        return said
     if origin.function == "exhibits.learning_rates":
         studies = [name for name, study in experiment.studies.items() if not study.final]
-    else:
-        # A start of the workflow imports this module, and would wait for torch.
-        from course_utils.comparison.axes import at_other_rates
-        from course_utils.report.dependence import AT_BEST_RATE, FACTORS_OF
+        return f"Runs of {and_joined([*map(code_span, studies)])}." if studies else "No run."
+    factors = FACTORS_OF.get(origin.function, ())
+    axis = [name for name, study in experiment.studies.items() if {*study.varies[:1]} & {*factors}]
+    studies = [*dict.fromkeys(experiment.studies[name].beside for name in axis)]
+    if origin.function in AT_BEST_RATE:
+        from course_utils.comparison.axes import at_other_rates  # a start of the workflow would wait for torch
 
-        function = origin.function.removeprefix("dependence.").removeprefix("choice.")
-        factors = FACTORS_OF.get(function, ())
-        axis = {name: study for name, study in experiment.studies.items() if {*study.varies[:1]} & {*factors}}
-        beside = [*dict.fromkeys(study.beside for study in axis.values())]
-        if function in AT_BEST_RATE:
-            beside += [
-                at for each in beside for name in experiment.methods for at in at_other_rates(experiment, name, each)
-            ]
-        studies = [*dict.fromkeys([*beside, *axis])] or ["main"]
-    return f"Runs of {and_joined([code_span(study) for study in studies])}." if studies else "No run."
+        methods = experiment.methods
+        studies += [at for beside in studies for name in methods for at in at_other_rates(experiment, name, beside)]
+    return f"Runs of {and_joined([*map(code_span, dict.fromkeys([*studies, *axis] or ['main']))])}."

@@ -20,7 +20,7 @@ from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
-from course_utils.report import dependence, origins
+from course_utils.report import dependence, origins, rates
 from course_utils.report.abstract import finding
 from course_utils.report.display import TEMPLATES
 
@@ -111,7 +111,7 @@ def test_the_origins_name_every_study_that_an_exhibit_reads(results, shown, monk
 
 
 def test_a_head_with_a_rate_of_its_own_is_compared_with_the_same_method(results, shown):
-    dependence.head_rates(results)
+    rates.head_rates(results)
     (said,) = shown
     assert said.count("0.0 [") == len(EXPERIMENT.studies["head-rate"].methods) and "a head that learns at 0.003" in said
     usual = EXPERIMENT.config(ADAPTER).settings.learning_rate
@@ -119,17 +119,17 @@ def test_a_head_with_a_rate_of_its_own_is_compared_with_the_same_method(results,
 
 
 def test_another_rate_is_set_beside_that_of_the_main_runs(results, shown):
-    dependence.learning_rates(results)
+    rates.learning_rates(results)
     table, caption, said, led = shown
     study = EXPERIMENT.studies["by-accuracy"]
     assert set(table["Method"]) == {METHODS[method].title for method in study.methods}
     assert study.title in caption and "3,500 training texts" in caption
-    rates = [EXPERIMENT.config(FULL, study=name).settings.learning_rate for name in ("by-accuracy", "main")]
+    other, usual = [EXPERIMENT.config(FULL, study=name).settings.learning_rate for name in ("by-accuracy", "main")]
     row = table.set_index("Method").loc[METHODS[FULL].title]
-    assert row["Another"].startswith(f"{rates[0]:g}: 90.0 [")
-    assert row["That of the main runs"].startswith(f"{rates[1]:g}: 90.0 [") and "No change is" in said
+    assert row["Another"].startswith(f"{other:g}: 90.0 [")
+    assert row["That of the main runs"].startswith(f"{usual:g}: 90.0 [") and "No change is" in said
     assert f"{METHODS[MULTIPLIED].title} has the highest mean" in led and "as it has at the rates of the main" in led
-    assert dependence.understated(results) == []
+    assert rates.understated(results) == []
 
 
 def test_the_better_of_two_rates_stands_for_a_placement(results):
@@ -234,10 +234,10 @@ def test_a_method_whose_other_rate_is_better_is_shown_beside_a_side_study_too(wi
 
 
 def test_every_rate_that_was_tried_is_shown_under_its_own_title(with_rates, shown):
-    dependence.learning_rates(with_rates)
+    rates.learning_rates(with_rates)
     tables = {shown[place + 1]: frame for place, frame in enumerate(shown) if isinstance(frame, pd.DataFrame)}
-    rates = {caption.partition(".")[0]: [*frame["Another"].str.partition(":")[0]] for caption, frame in tables.items()}
-    assert rates == {
+    found = {caption.partition(".")[0]: [*frame["Another"].str.partition(":")[0]] for caption, frame in tables.items()}
+    assert found == {
         "At twice the rate": ["0.002", "0.02"],
         "At ten times the rate": ["0.01"],
         "Fewer texts, at twice the rate": ["0.002", "0.02"],
@@ -359,7 +359,7 @@ def test_two_experiments_of_opposite_outcomes_share_no_comparison(results, shown
     said = []
     for found in (results, read_runs(EXPERIMENT)):
         shown.clear()
-        for exhibit in (dependence.training_sizes, dependence.placements, dependence.learning_rates):
+        for exhibit in (dependence.training_sizes, dependence.placements, rates.learning_rates):
             exhibit(found)
         texts = [finding(found), *experiment_verdicts(found), *(word for word in shown if isinstance(word, str))]
         sentences = {sentence for text in texts for sentence in re.split(r"(?<=[.;:])\s+", text)}

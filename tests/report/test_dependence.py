@@ -5,7 +5,7 @@ from small import ADAPTER, FULL, HEAD
 
 from course_utils.comparison.tables import ExperimentRuns, read_runs
 from course_utils.config import load_experiment
-from course_utils.report import dependence
+from course_utils.report import dependence, rates
 
 
 def full(**overrides):
@@ -45,12 +45,12 @@ def test_each_law_of_the_scale_is_a_line_and_each_rank_a_whole_number(runs_in, s
 
 
 def test_of_one_seed_nothing_is_concluded(runs_in, shown):
-    dependence.head_rates(made(lambda config: 0.5 if config.head_learning_rate else 0.9, methods=[ADAPTER], seeds=1))
+    rates.head_rates(made(lambda config: 0.5 if config.head_learning_rate else 0.9, methods=[ADAPTER], seeds=1))
     assert "With 1 seed, nothing is concluded." in shown[0] and "p " not in shown[0] and "No change" not in shown[0]
 
 
 def test_a_rate_of_the_head_is_compared_with_another(runs_in, shown):
-    dependence.head_rates(made(methods=[ADAPTER], head_learning_rate=0.001))
+    rates.head_rates(made(methods=[ADAPTER], head_learning_rate=0.001))
     assert "a head that learns at 0.003" in shown[0] and "LoRA (head at 0.001 otherwise)" in shown[0]
 
 
