@@ -141,6 +141,7 @@ def _today() -> datetime.date:
 def _origins(chapters: dict[str, list[Any]], experiment: Experiment) -> list[dict]:
     """The page to which the marks of all `chapters` lead: an entry for each, under the titles of the chapters."""
     blocks, titles = parse_markdown(f"## {ORIGINS}\n\n{AGAIN}"), set()
+    blocks.append({"t": "RawBlock", "c": ["typst", "#set text(size: 9pt)\n#set par(spacing: 0.55em)"]})  # to the end
     marked = origins.resolve([*elements([*chapters.values()], "Link")])
     for origin in marked:
         if origin.chapter not in titles:

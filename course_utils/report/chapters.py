@@ -251,11 +251,11 @@ def _shown(name: str, output: NotebookNode, cell: NotebookNode) -> str:
         case "figure":
             image = output.metadata.filenames["image/svg+xml"]
             body = f"![{escape_markdown(course['alt'])}]({image})"
-            return f"::::: figure\n{body}\n\n{course['caption']} {mark}\n:::::"
+            return f"::::: figure\n{body}\n\n{course['caption']}{mark}\n:::::"
         case "table":
-            return f"::::: table\n{data['text/markdown']}\n\n{course['caption']} {mark}\n:::::"
+            return f"::::: table\n{data['text/markdown']}\n\n{course['caption']}{mark}\n:::::"
         case "sentences" if origins.is_computed(course):
-            return f"{data['text/markdown'].rstrip()} {mark}"
+            return f"{data['text/markdown'].rstrip()}{mark}"
         case "document":
             return f"::::: document\n{data['text/markdown']}\n\n:::::"
     if "application/vnd.jupyter.widget-view+json" in data:

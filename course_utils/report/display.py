@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
+NUMBER = re.compile(r"[−+-]?[\d.,]+(e[+-]?\d+)?%?|–")  # or none
 UNDATED = {"Date": None, "Creator": None}
 
 
@@ -82,9 +83,10 @@ def show_table(frame: pd.DataFrame, caption: str, formats: Mapping[str, str] | N
         columns = ", ".join(map(str, frame.columns))
         raise CourseError(f"formats names no column: {', '.join(unknown)}; the columns are: {columns}")
     header = [one_line(str(column)) for column in frame.columns]
-    right = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
     forms = [formats.get(column) for column in frame.columns]
     rows = [list(map(_formatted, row, forms)) for row in frame.itertuples(index=False, name=None)]
+    right = [bool(cells) and all(map(NUMBER.fullmatch, cells)) for cells in zip(*rows, strict=True)]
+    right = right or [False] * len(header)
     _show_caption("Table", caption)
     _display(
         {

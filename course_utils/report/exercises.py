@@ -13,7 +13,7 @@ from course_utils.paths import PROJECT, is_new_folder
 
 # Chapter.exercise → what is asked for, and its value. Exercises whose numbers depend on the runs are not here.
 CHECKED: dict[str, tuple[str, float]] = {
-    "01.3": ("the number of parameters of the published DistilBERT's encoder", 66_362_880),
+    "01.1": ("the number of parameters of the published DistilBERT's encoder", 66_362_880),
     "02.1": ("the number of parameters of the adapter at rank 8", 8 * 6 * (4 * (768 + 768) + 2 * (768 + 3072))),
     "02.2": ("the first such rank for a layer of 768 × 768", 768 * 768 / (768 + 768)),
     "03.1": ("the share of the run after which the gate is zero, at a strength of 1.25", 1 - sqrt(1 - 8 / (9 * 1.25))),

@@ -77,7 +77,8 @@ def points(runs: pd.DataFrame) -> list[dict[str, Any]]:
                 half = stats.sem(column) * stats.t.ppf(0.975, len(column) - 1) if len(column) > 1 else None
                 mean = float(column.mean())
                 values[name] = [mean, *([None, None] if half is None else [mean - float(half), mean + float(half)])]
-        found.append({"study": study, "method": METHODS[str(method)].title, "seeds": len(rows), "values": values})
+        of = METHODS[str(method)]
+        found.append({"study": study, "method": of.title, "marker": of.marker, "seeds": len(rows), "values": values})
     return found
 
 

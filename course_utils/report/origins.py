@@ -47,8 +47,8 @@ class Origin(NamedTuple):
 
 
 def mark(chapter: str, cell: int | None, shown_by: str) -> str:
-    """The Markdown of a mark."""
-    return f"[source]({SCHEME}{chapter}/{cell or 0}/{shown_by.removeprefix(REPORT)})"
+    """The Markdown of a mark, which stays on the line of the word before it."""
+    return f"\N{NO-BREAK SPACE}[source]({SCHEME}{chapter}/{cell or 0}/{shown_by.removeprefix(REPORT)})"
 
 
 def is_computed(course: Mapping[str, Any]) -> bool:

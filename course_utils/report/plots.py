@@ -47,8 +47,9 @@ def _figure(height: float = 2.8, **labels: Any):
 
 
 def _turn_labels(axis, degrees: int) -> None:
-    """Turn the labels of the x axis so that each ends under its tick."""
+    """Turn the labels of the x axis so that each ends under its tick; of more than 16, every second one is shown."""
     plt.setp(axis.get_xticklabels(), rotation=degrees, ha="right", rotation_mode="anchor")
+    plt.setp(axis.get_xticklabels()[1::2], visible=len(axis.get_xticklabels()) <= 16)
 
 
 def _panels(number: int, across: int, height: float, **options: Any):
@@ -124,8 +125,10 @@ def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: s
         right.plot(epochs["epoch"], 100 * epochs["validation_accuracy"], marker=method.marker, **_of_seed(seed, method))
     left.set(title=title, xlabel="step", ylabel="training loss (nats)")
     right.set(xlabel="epoch", ylabel=f"validation {ACCURACY}")
+    right.set_xlim(0.5, max(history["epoch"].max() for history in histories.values()) + 0.5)
     right.locator_params(axis="x", integer=True)
-    right.legend()
+    if len(histories) > 1:
+        right.legend()
     return figure
 
 
@@ -203,11 +206,16 @@ def accuracy_by_seconds(table: pd.DataFrame, title: str) -> Figure:
         axis.errorbar(entry.train_seconds, entry.estimate, _span(entry), ls="", ms=7, **_line(shown(entry.method)))
     for entry in table[table["method"] == MAJORITY.name].itertuples():
         axis.axhline(entry.estimate, color=MAJORITY.color, lw=1, ls="--", label=MAJORITY.title)
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axis.xaxis.set_major_formatter("{x:,g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    _plain_ticks(axis.xaxis, (1, 3))
     figure.legend(loc="outside lower center", ncols=3)
     return figure
+
+
+def _plain_ticks(axis, parts: tuple[int, ...]) -> None:
+    """Label a logarithmic axis with plain numbers: `parts` of every power of ten."""
+    axis.set_major_locator(LogLocator(subs=parts))
+    axis.set_major_formatter("{x:,g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def cost_scatter(table: pd.DataFrame, columns: dict[str, str], draws: dict[str, pd.DataFrame], title: str) -> Figure:
@@ -291,7 +299,7 @@ def confusion_map(shares: pd.DataFrame, title: str) -> Figure:
     """Shares of each true class (a row) that were given each class (a column), in per cent, as a heat map."""
     plain = {name: str(name).replace("$", r"\$") for name in shares}  # no formula
     shown = 100 * shares.rename(index=plain, columns=plain)
-    figure, axis = _heat_map(shown, 1.2 + 0.36 * len(shares), "share of the true class (%)", ".0f", vmin=0, vmax=100)
+    figure, axis = _heat_map(shown, 1.2 + 0.36 * len(shares), "share (%)", ".0f", vmin=0, vmax=100)
     axis.set(title=title.replace("$", r"\$"), xlabel="predicted class", ylabel="true class")
     _turn_labels(axis, 30)
     axis.tick_params(axis="y", rotation=0)
@@ -339,28 +347,32 @@ def accuracy_by_factor(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
 
 def accuracy_by_numbers(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
     """Accuracy (%) with its interval against a size: columns series, method, numbers, estimate, low, high."""
-    figure, axis = _figure(3.4, title=title, xlabel=xlabel, ylabel=f"test {ACCURACY}")
+    figure, axis = _figure(3.6, title=title, xlabel=xlabel, ylabel=f"test {ACCURACY}", xscale="log")
     for style, rows in _styles(table):
         rows = rows.sort_values("numbers")
         axis.errorbar(rows["numbers"] / 1e3, rows["estimate"], yerr=_span(rows), lw=1, ms=6, **style)
+    _plain_ticks(axis.xaxis, (1, 2, 5))
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
 def _styles(table: pd.DataFrame):
-    """The style and the rows of each series of `table`."""
+    """The style and the rows of each series of `table`; further series of a method have other tones of its colour."""
     again: list[dict[str, Any]] = [
         {},
         {"ls": "--", "mfc": "white"},
-        {"ls": ":", "mfc": "white"},
-        {"ls": "-.", "alpha": 0.6},
-        {"ls": "--", "marker": "x"},
-        {"ls": "", "marker": "+"},
-        {"ls": "", "marker": "*"},
+        {"ls": ":", "mfc": "white", "marker": "v", "tone": 0.35},
+        {"ls": "-.", "tone": 0.55},
+        {"ls": "--", "marker": "x", "tone": -0.45},
+        {"ls": "", "marker": "+", "mew": 2, "tone": -0.45},
+        {"ls": "", "marker": "*", "tone": -0.45},
     ]
     seen: list[str] = []
     for (name, method), rows in table.groupby(["series", "method"], sort=False):
-        yield _line(METHODS[method]) | {"label": name} | again[seen.count(method) % len(again)], rows
+        own = dict(again[seen.count(method) % len(again)])
+        tone, color = own.pop("tone", 0.0), METHODS[method].color
+        toned = sns.blend_palette([color, "white" if tone > 0 else "black"], 101)[round(100 * abs(tone))]
+        yield _line(METHODS[method]) | {"color": toned, "label": name} | own, rows
         seen.append(method)
 
 

@@ -77,9 +77,12 @@ const points = JSON.parse(document.getElementById("points").textContent);
 const methods = [...new Set(points.map((point) => point.method))];
 const metrics = [...new Set(points.flatMap((point) => Object.keys(point.values)))].sort();
 const [width, height, left, bottom] = [900, 520, 80, 60];
-// Distinct without colour as well.
-const marks = ["M-5-5H5V5H-5Z", "M0-6 6 5H-6Z", "M0-7 7 0 0 7-7 0Z", "M-6-2H-2V-6H2V-2H6V2H2V6H-2V2H-6Z", "M0 6-6-5H6Z",
-  "M-6 0A6 6 0 1 0 6 0A6 6 0 1 0-6 0Z", "M-6-6 6 6M6-6-6 6", "M-7 0H7M0-7V7"];
+// Those of the report's figures, under matplotlib's names.
+const marks = {
+  s: "M-5-5H5V5H-5Z", "^": "M0-6 6 5H-6Z", v: "M0 6-6-5H6Z", D: "M0-7 7 0 0 7-7 0Z",
+  P: "M-6-2H-2V-6H2V-2H6V2H2V6H-2V2H-6Z", o: "M-6 0A6 6 0 1 0 6 0A6 6 0 1 0-6 0Z",
+};
+const mark_of = (method) => marks[points.find((point) => point.method === method).marker] ?? "M-6-6 6 6M6-6-6 6";
 
 function svg(tag, attributes, text = "") {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -88,12 +91,22 @@ function svg(tag, attributes, text = "") {
   return element;
 }
 
+// Multiples of 1, 2 or 5 times a power of ten between the ends: two at least, mostly four to nine.
+function round(least, most) {
+  if (least === most) return [least];
+  const rough = (most - least) / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [5, 2, 1].find((part) => part * power <= rough);
+  const first = Math.ceil(least / step - 1e-9);
+  return Array.from({ length: Math.floor(most / step + 1e-9) - first + 1 }, (_, k) => (first + k) * step);
+}
+
 function scale(values, from, to) {
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const [room, span] = [(most - least || Math.abs(most) || 1) * 0.05, most - least || Math.abs(most) || 1];
   return {
     place: (value) => from + ((value - least + room) / (span + 2 * room)) * (to - from),
-    ticks: [0, 1, 2, 3, 4].map((k) => least + (k / 4) * (most - least)),
+    ticks: round(least, most),
   };
 }
 
@@ -119,12 +132,12 @@ function draw(x, y, study) {
     const [[a, lowA, highA], [b, lowB, highB]] = [point.values[x], point.values[y]];
     if (lowA !== null) picture.append(svg("path", { d: `M${across.place(lowA)} ${up.place(b)}H${across.place(highA)}` }));
     if (lowB !== null) picture.append(svg("path", { d: `M${across.place(a)} ${up.place(lowB)}V${up.place(highB)}` }));
-    const mark = svg("path", { d: marks[methods.indexOf(point.method) % marks.length], transform: `translate(${across.place(a)} ${up.place(b)})` });
+    const mark = svg("path", { d: mark_of(point.method), transform: `translate(${across.place(a)} ${up.place(b)})` });
     mark.append(svg("title", {}, `${point.method}, ${point.study}, ${point.seeds} seed${point.seeds > 1 ? "s" : ""}`));
     picture.append(mark);
   }
   methods.forEach((method, k) => {
-    picture.append(svg("path", { d: marks[k % marks.length], transform: `translate(${width - 150} ${30 + 24 * k})` }));
+    picture.append(svg("path", { d: mark_of(method), transform: `translate(${width - 150} ${30 + 24 * k})` }));
     picture.append(svg("text", { x: width - 135, y: 35 + 24 * k }, method));
   });
   drawing.replaceChildren(picture);
