@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
-NUMBER = re.compile(r"[−+-]?[\d.,]+(e[+-]?\d+)?%?|–")  # or none
+PLAIN_NUMBER = re.compile(r"[−+-]?[\d.,]+(e[+-]?\d+)?%?|–")  # or none
 UNDATED = {"Date": None, "Creator": None}
 
 
@@ -85,7 +85,7 @@ def show_table(frame: pd.DataFrame, caption: str, formats: Mapping[str, str] | N
     header = [one_line(str(column)) for column in frame.columns]
     forms = [formats.get(column) for column in frame.columns]
     rows = [list(map(_formatted, row, forms)) for row in frame.itertuples(index=False, name=None)]
-    right = [bool(cells) and all(map(NUMBER.fullmatch, cells)) for cells in zip(*rows, strict=True)]
+    right = [bool(cells) and all(map(PLAIN_NUMBER.fullmatch, cells)) for cells in zip(*rows, strict=True)]
     right = right or [False] * len(header)
     _show_caption("Table", caption)
     _display(

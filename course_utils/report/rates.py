@@ -90,7 +90,8 @@ def _leaders_by_rate(results: ExperimentRuns, series: list[Series]) -> tuple[str
         runs = [run for run in results.of(name) if run.config.seed in seeds]
         if len(runs) == len(seeds) and not METHODS[name].is_baseline:
             usual[name] = answers(runs)
-            chosen[name] = answers(max(tried.get(name, [runs]), key=validation_accuracy))
+            best = max(tried.get(name, [runs]), key=validation_accuracy)
+            chosen[name] = answers(best)
     if len(usual) < 2:
         return None
     before, after = (max(each, key=lambda name: each[name].to_numpy().mean()) for each in (usual, chosen))
