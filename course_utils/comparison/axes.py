@@ -29,7 +29,7 @@ def answers(runs: Iterable[Run]) -> pd.DataFrame:
     """Which test texts each of `runs` got right: one row per seed, one column per text."""
     rows = {}
     for run in runs:
-        frame = run.answers[run.answers["set"] == "test"].set_index("example_id").sort_index()
+        frame = run.answers[run.answers["set"] == "test"].set_index("example_id")
         rows[run.config.seed] = frame["predicted"] == frame["label"]
     return pd.DataFrame(rows).T.astype(bool)
 

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 MINIMUM_SEEDS = 3
 SIMULATED_SEEDS = (3, 5)
+FAR_APART = 2.0  # times the standard deviation of the seeds of any other method
 SPREADS = (1.0, 3.0)  # of seeds, in multiples of the observed spread
 
 
@@ -170,6 +171,24 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
     return sentences
 
 
+class SeedsApart(NamedTuple):
+    """A method whose seeds lie far apart, so that they widen the intervals of all pairs."""
+
+    method: str
+    spread: float  # standard deviation of the means of its seeds
+    next: float  # that of the method with the next largest
+
+
+def seeds_apart(scores: Mapping[str, pd.DataFrame]) -> SeedsApart | None:
+    """The method of `scores` (seeds, texts) whose seeds lie more than `FAR_APART` times as far apart as any other's."""
+    spread = {name: float(own.mean(axis=1).std()) for name, own in scores.items() if len(own) >= MINIMUM_SEEDS}
+    if len(spread) < 2:
+        return None
+    method, following = sorted(spread, key=spread.__getitem__, reverse=True)[:2]
+    far = spread[method] > FAR_APART * spread[following]
+    return SeedsApart(method, spread[method], spread[following]) if far else None
+
+
 def unsized(pair: Judged) -> str:
     """What a sentence on a difference adds where its size is not shown."""
     return "; which of the two is more accurate is shown, but not by how much" if pair.unsized else ""
@@ -198,6 +217,7 @@ def verdicts(
         ],
         minimum_seeds=MINIMUM_SEEDS,
         margin=f"{100 * judged.margin:.1f} points",
+        apart=seeds_apart(correct),
         errors=error_rates({name: frame for name, frame in correct.items() if name not in judged.few}),
         level=SIGNIFICANCE,
     )

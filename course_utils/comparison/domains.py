@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -24,18 +25,16 @@ class Domain:
     """What the methods do on one evaluation set; `pairs` are of all methods but the floor, with enough seeds.
 
     `moved` maps an adapter method to how the lead of full fine-tuning over it changes from the test set to this set,
-    judged among the changes of all sets; for the test set `moved` is empty. The adapter methods and the baselines that
-    fine-tune nothing are judged in one family on each set: `not_beaten` has the baselines that no adapter method is
-    shown to be more accurate than, with their accuracy, the best first; `beaten` maps a baseline to the adapter methods
-    that are shown to be less accurate than it.
+    judged among the changes of all sets; for the test set `moved` is empty. `over_baselines` compares the adapter
+    methods with the baselines that fine-tune nothing, in one family on each set.
     """
 
     title: str
     accuracy: dict[str, float]  # of the adapter methods, means over seeds
     pairs: list[PairedComparison]
     moved: dict[str, Contrast]
-    not_beaten: dict[str, float]
-    beaten: dict[str, list[str]]
+    baselines: dict[str, float]  # accuracy of those that fine-tune nothing
+    over_baselines: list[PairedComparison]
 
     @property
     def best(self) -> list[str]:
@@ -43,6 +42,27 @@ class Domain:
         shown = {name: f"{100 * accuracy:.1f}" for name, accuracy in self.accuracy.items()}
         highest = max(self.accuracy.values())
         return [name for name, own in shown.items() if own == f"{100 * highest:.1f}"]
+
+    @property
+    def not_beaten(self) -> dict[str, float]:
+        """The baselines that no adapter method is shown to be more accurate than, the best first."""
+        beaten = {pair.second for pair in self.over_baselines if pair.above}
+        left = [name for name in self.baselines if name not in beaten]
+        return {name: self.baselines[name] for name in sorted(left, key=lambda name: -self.baselines[name])}
+
+    @property
+    def beating(self) -> list[str]:
+        """The adapter methods that are shown to be more accurate than every baseline."""
+        won = Counter(pair.first for pair in self.over_baselines if pair.above)
+        return [name for name in self.accuracy if won[name] == len(self.baselines)]
+
+    @property
+    def below(self) -> dict[str, list[str]]:
+        """Baseline → the adapter methods that are shown to be less accurate than it."""
+        found: dict[str, list[str]] = {}
+        for pair in (pair for pair in self.over_baselines if pair.differs and not pair.above):
+            found.setdefault(pair.second, []).append(pair.first)
+        return found
 
     @property
     def differing(self) -> list[PairedComparison]:
@@ -77,23 +97,11 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
             {name: float(correct[of][name].to_numpy().mean()) for name in adapters},
             in_domain if of == "test" else compare_pairs(correct[of], judged.margin),
             {name: found for (at, name), found in moved.items() if at == of},
-            *_not_beaten({name: correct[of][name] for name in adapters}, predictions[of].correct_baselines),
+            {name: float(answers.mean()) for name, answers in predictions[of].correct_baselines.items()},
+            compare_with_fixed({name: correct[of][name] for name in adapters}, predictions[of].correct_baselines),
         )
         for of, title in titles.items()
     ]
-
-
-def _not_beaten(
-    correct: dict[str, pd.DataFrame], fixed: dict[str, pd.Series]
-) -> tuple[dict[str, float], dict[str, list[str]]]:
-    """`Domain.not_beaten` and `Domain.beaten` of the answers of methods and the `fixed` ones of baselines."""
-    pairs = compare_with_fixed(correct, fixed)
-    surpassed = {pair.second for pair in pairs if pair.above}
-    left = {name: float(answers.mean()) for name, answers in fixed.items() if name not in surpassed}
-    beaten: dict[str, list[str]] = {}
-    for pair in (pair for pair in pairs if pair.differs and not pair.above):
-        beaten.setdefault(pair.second, []).append(pair.first)
-    return dict(sorted(left.items(), key=lambda item: -item[1])), beaten
 
 
 def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:

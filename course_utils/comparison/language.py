@@ -133,12 +133,6 @@ def best_of(shares: Mapping[str, pd.DataFrame], pairs: list[PairedComparison]) -
     return Best(best, against) if best else None
 
 
-def spread_of_seeds(shares: Mapping[str, pd.DataFrame]) -> list[tuple[str, float]]:
-    """Every method with enough seeds and the standard deviation of their bits per byte, the largest first."""
-    spread = {name: float(frame.mean(axis=1).std()) for name, frame in shares.items() if len(frame) >= MINIMUM_SEEDS}
-    return sorted(spread.items(), key=lambda item: -item[1])
-
-
 def signed(interval: Interval) -> str:
     """A difference in bits per byte: "−0.0312 [−0.0401, −0.0224]"."""
     low, high = interval.ends

@@ -14,7 +14,6 @@ import pandas as pd
 
 from course_utils.comparison import sparsity
 from course_utils.comparison.axes import (
-    RATE,
     Contrast,
     Series,
     accuracy_table,
@@ -217,9 +216,9 @@ def ranks(results: ExperimentRuns) -> None:
     )
     at_usual = [own.points[usual][0].config.study for own in laws if usual in own.points]
     agree = len(at_usual) == len(laws) > 1 == len({*at_usual})
-    figure = plots.accuracy_by_factor(table, say.ranks_title(found), "rank")
+    figure = plots.accuracy_by_factor(table, say.ranks_title(found, usual), "rank")
     show_figure(figure, say.ranks_figure(laws[0], agree, len(others)), say.alt(_by_series(table)))
-    rates = {names[id(own)]: _ranks_by_rate(own) for own in laws if RATE in own.varies}
+    rates = {names[id(own)]: chosen for own in laws if (chosen := _chosen_rates(results, own))}
     held = {*at_usual} == {laws[0].beside}
     other = _other_rate(results, laws[0].method, laws[0].beside) if held else None
     show_markdown(say.ranks_text(found, usual, rates, other))
@@ -244,12 +243,11 @@ def _other_rate(results: ExperimentRuns, method: str, study: str) -> OtherRate |
     return OtherRate(method, usual, best[0].config.settings.learning_rate, accuracy)
 
 
-def _ranks_by_rate(series: Series) -> dict[float, list[int]]:
-    """Learning rate → the ranks of a series that were trained at it."""
-    found: dict[float, list[int]] = {}
-    for rank, runs in series.points.items():
-        found.setdefault(runs[0].config.settings.learning_rate, []).append(rank)
-    return found
+def _chosen_rates(results: ExperimentRuns, series: Series) -> dict[int, tuple[float, list[float]]]:
+    """Rank → the learning rate of its runs, and those that were tried; of the ranks with several."""
+    configs = {rank: runs[0].config for rank, runs in series.points.items()}
+    tried = {rank: _tried(results, config) for rank, config in configs.items()}
+    return {rank: (configs[rank].settings.learning_rate, own) for rank, own in tried.items() if len(own) > 1}
 
 
 def _rank(config: RunConfig) -> int:

@@ -259,7 +259,8 @@ def forgetting(results: ExperimentRuns) -> None:
         }
     )
     show_table(shown, say.forgetting_table(int(found["texts"].iloc[0]), [*found["method"][found["four_bit"]]]))
-    show_markdown(say.forgetting_text(found.set_index("method")))
+    if len(moved := found[found["method"] != FLOOR.name]):
+        show_markdown(say.forgetting_text(moved.set_index("method")))
 
 
 def agreements(results: ExperimentRuns) -> None:

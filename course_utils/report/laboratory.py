@@ -13,6 +13,7 @@ from course_utils.report import plots
 from course_utils.report.display import show_figure, show_markdown
 from course_utils.runs import Run, load_model
 from course_utils.stats import wilson_interval
+from course_utils.text import and_joined
 from course_utils.training.evaluation import predict
 
 if TYPE_CHECKING:
@@ -52,10 +53,15 @@ def panel(measure: Callable[[float], float], values: Iterable[float], setting: s
         "the figure measures the accuracy again at the value that you choose.",
         f"A line over {setting}: " + ", ".join(f"{value:g} {share:.0%}" for value, share in found.items()) + ".",
     )
-    low, high = wilson_interval(round(texts * found.iloc[-1]), texts)
+    best = found.idxmax()
+    low, high = wilson_interval(round(texts * found[best]), texts)
+    inside = and_joined(
+        [f"{value:g}" for value, share in found.items() if low <= share <= high and value != best] or ["none"]
+    )
     show_markdown(
-        f"At {found.index[-1]:g} the share is {found.iloc[-1]:.0%}. On {texts} texts, its 95% interval is {low:.0%} to "
-        f"{high:.0%}. No difference between two points of the curve is tested."
+        f"The highest share is {found[best]:.0%}, at {best:g}. On {texts} texts, its 95% interval is {low:.0%} to"
+        f" {high:.0%}. Other values with a share inside this interval: {inside}. The order of such points can be luck;"
+        " no difference between two points of the curve is tested."
     )
 
     def answer(value: float) -> None:

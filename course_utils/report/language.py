@@ -10,7 +10,7 @@ import pandas as pd
 
 from course_utils.comparison import language
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import MINIMUM_SEEDS
+from course_utils.comparison.conclusions import MINIMUM_SEEDS, SeedsApart, seeds_apart
 from course_utils.comparison.language import base_interval, bits_of_runs, interval_of, signed
 from course_utils.comparison.learning_rates import search_sentences, search_trials
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
@@ -43,7 +43,7 @@ class Found(NamedTuple):
     margin: float
     pairs: list[PairedComparison]
     best: language.Best | None
-    spread: list[tuple[str, float]]  # method and standard deviation of its seeds, the largest first
+    apart: SeedsApart | None
     few: list[str]  # methods with too few seeds
     missing: int  # planned main runs that are missing
 
@@ -69,7 +69,7 @@ def read_found(results: ExperimentRuns) -> Found:
         margin=margin,
         pairs=pairs,
         best=language.best_of(shares, pairs),
-        spread=language.spread_of_seeds(shares),
+        apart=seeds_apart(shares),
         few=[name for name, own in shares.items() if len(own) < MINIMUM_SEEDS],
         missing=sum(run.config.study == "main" for run in results.missing),
     )
@@ -110,7 +110,9 @@ def _sections(results: ExperimentRuns, form: str) -> list[str]:
     ]
     if len(evaluation_sets(results)) > 1:
         changes = table(language.change_by_domain(results), say.forgetting_table(found.four_bit))
-        sections.append(["## Forgetting", say.forgetting_text(language.changes_elsewhere(results)), changes])
+        sections.append(
+            ["## Forgetting", say.forgetting_text(language.changes_elsewhere(results), found.four_bit), changes]
+        )
     return ["\n\n".join(text for part in section if (text := part.strip())) for section in sections]
 
 

@@ -132,8 +132,11 @@ def _settings_of_methods(experiment: Experiment) -> list[tuple[str, str, list[st
             value, meaning = getattr(settings, name), field.description or ""
             if name == "learning_rate" or value is False:
                 continue
-            if isinstance(value, tuple):
-                value = ", ".join(value) or meaning.partition("; empty: ")[2]
+            clause, _, default = meaning.partition("; empty: ")
+            if value == ():
+                value, meaning = default, f"{re.split('[,:]', clause)[0]} (none is named)"
+            elif isinstance(value, tuple):
+                value = ", ".join(value)
             shown = f"{value:g}" if isinstance(value, float) else "yes" if value is True else str(value)
             found[name.replace("_", " "), shown, re.split("[,:;]", meaning)[0]].append(METHODS[method].title)
     return [(name, value, titles, meaning) for (name, value, meaning), titles in found.items()]

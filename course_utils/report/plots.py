@@ -116,12 +116,17 @@ def accuracy_by_setting(accuracies: pd.Series, title: str, xlabel: str) -> Figur
     return figure
 
 
+def smoothed_loss(history: pd.DataFrame) -> pd.Series:
+    """The training loss of a run's history, exponentially smoothed."""
+    return history["loss"].ewm(span=10).mean()
+
+
 def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: str) -> Figure:
-    """Training loss by step, and validation accuracy after each epoch, one line per seed."""
+    """Smoothed training loss by step, and validation accuracy after each epoch, one line per seed."""
     figure, (left, right) = _panels(2, 2, height=2.8)
     for seed, history in histories.items():
         epochs = history.dropna(subset=["validation_accuracy"])
-        left.plot(history["step"], history["loss"].ewm(span=10).mean(), lw=1, **_of_seed(seed, method))
+        left.plot(history["step"], smoothed_loss(history), lw=1, **_of_seed(seed, method))
         right.plot(epochs["epoch"], 100 * epochs["validation_accuracy"], marker=method.marker, **_of_seed(seed, method))
     left.set(title=title, xlabel="step", ylabel="training loss (nats)")
     right.set(xlabel="epoch", ylabel=f"validation {ACCURACY}")

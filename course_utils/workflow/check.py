@@ -169,11 +169,11 @@ def _said_of_data(data: Data, task: Task) -> list[str]:
     counts = data.sets["train"].label.value_counts() if task.has_head else {}
     classes = [f"{one_line(name)} {counts.get(label, 0):,}" for label, name in task.labels.items()]
     sets = [f"{len(frame):,} {data.titles[name]}" for name, frame in data.sets.items()]
-    left_out = [f"{reason} {n:,}" for reason, n in data.removed.items()]
+    left_out = [f"{reason}: {n:,}" for reason, n in data.removed.items()]
     shown = classes if len(classes) <= 10 else [*classes[:9], f"{len(classes) - 9} more"]
     return [
         *([f"classes in training: {', '.join(shown)}"] if task.has_head else ["labels are not read"]),
-        f"sets: {', '.join(sets)}" + (f"; left out: {', '.join(left_out)}" if left_out else ""),
+        f"sets: {', '.join(sets)}" + (f"; left out: {'; '.join(left_out)}" if left_out else ""),
         *data.understood,
     ]
 

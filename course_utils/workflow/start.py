@@ -20,7 +20,7 @@ from filelock import Timeout
 from course_utils.code_identity import from_records
 from course_utils.config import Experiment, load_experiment
 from course_utils.errors import CourseError, check_writable
-from course_utils.host import at_once, has_gpu, locked, memory_mib, runs_a_gpu, usable_cores
+from course_utils.host import at_once, has_bf16, has_gpu, locked, memory_mib, runs_a_gpu, usable_cores
 from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
@@ -108,7 +108,7 @@ def announce(experiment: Experiment, cores: int) -> None:
         print(f"  {runs}, from {records}; nothing is trained", flush=True)
         return
     gpus = at_once(cores) if has_gpu() else 0
-    on = counted(gpus, "GPU") if gpus else counted(cores, "core")
+    on = counted(gpus, "GPU") if gpus else counted(cores, "core") + ("" if has_bf16() else ", without units for bf16")
     all_of_it = duration(expected_total(experiment, cores))
     methods = counted(len(experiment.methods), "method")
     print(f"  {runs} of {methods}; with nothing done yet roughly {all_of_it} on {on}", flush=True)
