@@ -87,14 +87,14 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
     shown.clear()
     dependence.ranks(results)
     said = "\n".join(word for word in shown if isinstance(word, str))
-    assert "No effect of the rank is shown" in shown[0].get_title(loc="left")
+    assert "No difference from rank 8 is shown" in shown[0].get_title(loc="left")
     assert said.count("against rank 8, 0.0") == 8 and "less accurate" not in said
 
 
 @pytest.mark.slow
 def test_a_rate_that_is_tried_for_one_rank_is_said():
-    text = dependence.say.ranks_text({}, 8, {"LoRA, s = 2": {0.003: [1], 0.001: [2, 8]}})
-    assert "validation accuracy chose the rate. LoRA, s = 2: 0.003 at rank 1; 0.001 at rank 2 and 8." in text
+    text = dependence.say.ranks_text({}, 8, {"LoRA, s = 2": {1: (0.003, [0.001, 0.003])}})
+    assert "tried at rank 1 (0.001 and 0.003), validation accuracy chose 0.003." in text
     assert "All other runs of this axis have one learning rate." in text
     assert "All these runs have one learning rate." in dependence.say.ranks_text({}, 8, {})
 

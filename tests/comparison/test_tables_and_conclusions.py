@@ -158,7 +158,7 @@ def test_where_no_two_methods_share_enough_seeds_nothing_is_concluded(runs_in, r
 def test_the_advice_says_which_methods_it_does_not_compare(runs_in, reports_in, shown):
     """The most accurate method shares seeds with one of the others alone, and is better than this one."""
     choice.which_when(without(6, {FULL: (3, 4, 5), ADAPTER: (0, 1, 2)}))
-    assert "Full fine-tuning has the highest mean" in shown[0] and "Every other" not in shown[0]
+    assert "full fine-tuning has the highest mean" in shown[0] and "Every other" not in shown[0]
     assert "not compared with LoRA" in shown[0]
 
 
@@ -248,3 +248,13 @@ def test_a_difference_shows_which_side_of_zero_it_is_on():
 
 def test_no_p_value_reads_as_zero():
     assert [p_in_words(p) for p in (0.0004, 0.0123)] == ["< 0.001", "0.012"]
+
+
+def test_a_method_whose_seeds_lie_far_apart_is_named():
+    def seeds(step):
+        return pd.DataFrame([np.arange(1_000) < 800 + step * seed for seed in range(3)])
+
+    correct = {ADAPTER: seeds(1), GATED: seeds(2), FULL: seeds(5)}
+    told = "The seeds of Full fine-tuning lie farthest apart: the standard deviation of their accuracies is 0.5 points"
+    assert any(sentence.startswith(told) and "at most 0.2 for" in sentence for sentence in verdicts(correct))
+    assert not any("farthest apart" in sentence for sentence in verdicts(correct | {FULL: seeds(3)}))

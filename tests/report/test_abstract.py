@@ -59,7 +59,7 @@ def test_a_clear_winner(made):
         "full fine-tuning and is 5.0 points below it."
     )
     assert "in 18 runs, with 3 seeds for each method" in paragraph
-    assert "learn from 1,000 texts and are judged on 200 of the set *movie test*" in paragraph
+    assert "learn from 1,000 texts and are judged on 200 texts of the set *movie test*" in paragraph
     assert "90.0% [8" in paragraph and "full fine-tuning has 95.0% [" in paragraph
     assert "stores 3,000 parameters, its head included: 1.5% of those of full fine-tuning." in paragraph
     assert "5 are significantly different (LoRA and Sparse LoRA; LoRA and QLoRA; LoRA and HiRA; " in paragraph
