@@ -1,7 +1,5 @@
 """The command line, `peft-course` or `python -m course_utils`; every command imports only what it needs."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys
@@ -445,9 +443,19 @@ def baselines(profile: Profile = "quick", overrides: Overrides = []) -> None:  #
 @app.command(hidden=True)
 def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # noqa: B006
     """Measure what the comparison cannot compute from records: it needs weights or a clock."""
-    from course_utils.workflow.measure import measure
+    from course_utils.audit.audit import audits_of_runs
+    from course_utils.comparison.arithmetic import work_by_method
+    from course_utils.comparison.controls import quantised_base
+    from course_utils.comparison.evaluation_costs import memory_of_first_runs, times_of_first_runs
+    from course_utils.comparison.measurements import mark_as_up_to_date
+    from course_utils.comparison.sparsity import sized_ways
+    from course_utils.comparison.tables import read_runs
 
-    measure(load_experiment(profile, parse_overrides(overrides)))
+    results = read_runs(load_experiment(profile, parse_overrides(overrides)))
+    # Memory first, before another step loads a model: freed memory is not all given back, and would be used again.
+    for find in (memory_of_first_runs, audits_of_runs, times_of_first_runs, sized_ways, quantised_base, work_by_method):
+        find(results)
+    mark_as_up_to_date(results)
 
 
 @app.command(hidden=True)

@@ -1,7 +1,5 @@
 """Messages for the reader: the one exception, and what to do where the system refuses something."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re

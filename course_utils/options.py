@@ -1,7 +1,5 @@
 """What the commands share: -p and --profile, and how errors are printed."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable

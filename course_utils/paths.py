@@ -40,6 +40,14 @@ def named_from_project(path: Path | str) -> str:
     return relative if relative.startswith("..") else f"./{relative}"
 
 
+def write_whole(file: Path, text: str) -> Path:
+    """Write `text` to `file`, whole or not at all, and make the folder if it is missing; returns `file`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    new.write_text(text, encoding="utf-8")
+    return new.replace(file)
+
+
 def is_new_folder(folder: Path) -> bool:
     """Whether nothing lies at `folder` yet, or an empty folder."""
     return not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))

@@ -182,6 +182,7 @@ def test_the_report_shows_sentences_and_names_as_text(shown):
     assert {one_line(sentence) for sentence in NASTY} <= cells
     everything = "".join(page.itertext())
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", everything)
+    assert not [style for style in page.iter(f"{HTML}style") if re.search("url\\(|@import", style.text)]
     assert "https://evil.example/x.png" not in [image.get("src") for image in page.iter(f"{HTML}img")]
 
 

@@ -1,7 +1,5 @@
 """What lies beside a card: the adapter's configuration, what its file stores, and what Trainer recorded."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """A model card taken apart: its metadata, and every statement with the heading and the row that it stands in."""
 
-from __future__ import annotations
-
 import json
 import re
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """What a card is checked against: the adapter beside it, the architecture of its base, and PEFT's counts of both."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What an audit says: a claim, a verdict and what was found; the one rule of a verdict; tables and JSON of them."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the audit knows of bases, data sets, methods and the words of cards, as knowledge.toml and PEFT say it."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from dataclasses import dataclass

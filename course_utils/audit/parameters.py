@@ -1,7 +1,5 @@
 """The numbers of parameters that a card states, the share that is trained, sizes in bytes, and the share of zeros."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import replace

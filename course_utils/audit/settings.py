@@ -1,7 +1,5 @@
 """What a card says of how the adapter was made: base, method, rank, layers, and every named setting of PEFT."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from course_utils.comparison.conclusions import judge_experiment
 from course_utils.comparison.language import bits_of_runs, interval_of, judge_bits
+from course_utils.comparison.tables import ExperimentRuns
 from course_utils.errors import explained
 from course_utils.methods import FLOOR
-from course_utils.paths import relative_to_project, reports_folder
+from course_utils.paths import relative_to_project, reports_folder, write_whole
 from course_utils.stats import Interval, PairedComparison
-
-if TYPE_CHECKING:
-    from course_utils.comparison.tables import ExperimentRuns
 
 CONCLUSIONS = "conclusions.json"
 Unit = Literal["accuracy", "bits per byte"]
@@ -103,11 +101,8 @@ def _concluded(
 def write_conclusions(results: ExperimentRuns) -> Path:
     """Write conclusions.json into the report's folder, where the reports of other experiments find it."""
     file = reports_folder() / results.experiment.name / CONCLUSIONS
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{CONCLUSIONS}.new")
     found = (conclude if results.experiment.classifies else conclude_of_language)(results)
-    new.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return new.replace(file)
+    return write_whole(file, found.model_dump_json(indent=1) + "\n")
 
 
 def others(results: ExperimentRuns) -> list[Conclusions]:

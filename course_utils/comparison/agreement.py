@@ -1,7 +1,5 @@
 """Who agrees with whom: the methods with each other, one human rater with the others, and where all of them fail."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from itertools import combinations, combinations_with_replacement

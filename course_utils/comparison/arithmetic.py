@@ -1,7 +1,5 @@
 """The arithmetic of a training step, counted on the meta device: no weight is loaded, nothing is multiplied."""
 
-from __future__ import annotations
-
 from math import nan
 from typing import Any
 

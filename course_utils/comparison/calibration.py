@@ -1,7 +1,5 @@
 """Calibration of predicted probabilities on a test set, before and after temperature scaling fitted on validation."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from scipy.special import softmax

@@ -8,13 +8,14 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from course_utils.comparison.agreement import variance_by_raters
 from course_utils.comparison.baselines import BASELINES, FITTED, shown
+from course_utils.comparison.tables import ExperimentRuns, MissingRun
 from course_utils.methods import FLOOR, METHODS
 from course_utils.stats import (
     DIFFERENCES,
@@ -29,9 +30,6 @@ from course_utils.stats import (
     shared_seeds,
 )
 from course_utils.text import counted, in_sentence, signed_points, template
-
-if TYPE_CHECKING:
-    from course_utils.comparison.tables import ExperimentRuns, MissingRun
 
 MINIMUM_SEEDS = 3
 SIMULATED_SEEDS = (3, 5)

@@ -1,7 +1,5 @@
 """Controls: what a method achieves without the idea that gives it its name."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path

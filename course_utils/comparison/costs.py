@@ -1,7 +1,5 @@
 """Costs and accuracies drawn again: in which share of the draws a method is on a Pareto front."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from course_utils.comparison.axes import Contrast, across, contrasts, less
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, judge_experiment
-from course_utils.comparison.tables import evaluation_sets, read_predictions
+from course_utils.comparison.tables import ExperimentRuns, evaluation_sets, read_predictions
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.stats import SIGNIFICANCE, PairedComparison, StandardError, compare_pairs, compare_with_fixed, holm
-
-if TYPE_CHECKING:
-    from course_utils.comparison.tables import ExperimentRuns
 
 
 @dataclass(frozen=True)

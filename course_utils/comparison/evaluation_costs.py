@@ -5,18 +5,15 @@ from __future__ import annotations
 import time
 from functools import partial
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from course_utils.comparison.measurements import measurement
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.config import RunConfig
 from course_utils.host import give_memory_back, has_gpu, map_large_blocks, memory_in_use, most_memory_since
 from course_utils.runs import Run, load_model
 from course_utils.training.evaluation import predict_as_trained
-
-if TYPE_CHECKING:
-    from course_utils.comparison.tables import ExperimentRuns
-    from course_utils.config import RunConfig
 
 MERGED = "merged"
 

@@ -1,7 +1,5 @@
 """The paired comparison of language models: bits per byte of every method, and what it forgot of other domains."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -12,7 +10,6 @@ import pandas as pd
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, p_in_words
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
 from course_utils.methods import METHODS
-from course_utils.runs import Run
 from course_utils.stats import CrossedBootstrap, Interval, PairedComparison, compare_pairs, equivalence_margin
 from course_utils.tasks.language_modelling import LANGUAGE_METRICS, bits_of_texts
 from course_utils.text import escape_markdown
@@ -30,7 +27,8 @@ def bits_of_runs(results: ExperimentRuns, of: str = "test", column: str = "score
     shares: dict[str, dict[int, pd.Series]] = {}
     for method in results.experiment.methods:
         for run in results.of(method):
-            rows = _rows(run, of)
+            table = run.predictions()
+            rows = table[table["set"] == of].set_index("example_id").sort_index()
             scores = np.stack(rows[column].to_list())
             shares.setdefault(method, {})[run.config.seed] = pd.Series(
                 bits_of_texts(scores, rows["bytes"].to_numpy()), index=rows.index
@@ -137,11 +135,6 @@ def signed(interval: Interval) -> str:
     """A difference in bits per byte: "−0.0312 [−0.0401, −0.0224]"."""
     low, high = interval.ends
     return f"{interval.estimate:+.4f} [{low:+.4f}, {high:+.4f}]".replace("-", "−")
-
-
-def _rows(run: Run, of: str) -> pd.DataFrame:
-    frame = run.predictions()
-    return frame[frame["set"] == of].set_index("example_id").sort_index()
 
 
 def base_interval(results: ExperimentRuns) -> Interval:

@@ -1,7 +1,5 @@
 """The learning-rate search: what each trial reached on validation, which rate won, and whether the profile uses it."""
 
-from __future__ import annotations
-
 from math import comb
 from typing import Any
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from course_utils.comparison.axes import Contrast, accuracy_with_ends, across, contrasts, less
+from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import RunConfig
 from course_utils.methods import FLOOR
 from course_utils.tasks.classification import Classification
-
-if TYPE_CHECKING:
-    from course_utils.comparison.tables import ExperimentRuns
 
 APART = 64  # least interquartile range of length, in tokens, at which accuracy is shown by length
 SHORTEST, LONGEST = 0, 3  # quarters

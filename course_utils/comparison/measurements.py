@@ -6,7 +6,6 @@ The workflow's step `measure` comes before chapter 06, which reads what the step
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -15,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 from course_utils.code_identity import code_behind, from_records
 from course_utils.comparison.published import MEASURED, records_folder
 from course_utils.errors import CourseError
-from course_utils.paths import relative_to_project, runs_folder
+from course_utils.paths import relative_to_project, runs_folder, write_whole
 from course_utils.text import hash_of_json
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
-    from course_utils.runs import Run
 
 Measure = Callable[["ExperimentRuns"], Any]
 
@@ -41,10 +39,12 @@ def measurement(measure: Measure) -> Measure:
                 raise CourseError(f"{relative_to_project(file)} lacks {name}; leave --from-records out to measure it.")
             return kept[name]["found"]
         file = runs_folder() / results.experiment.name / MEASURED
-        of = hash_of_json([code_behind(measure.__module__), sorted(map(_identity, results.runs))])
+        runs = sorted([run.config.path, run.result.fingerprint, run.result.checksum or ""] for run in results.runs)
+        of = hash_of_json([code_behind(measure.__module__), runs])
         if (kept := _read(file).get(name, {})).get("of") != of:
             kept = {"of": of, "found": json.loads(json.dumps(measure(results), default=lambda own: own.to_dict()))}
-            _write(_read(file) | {name: kept}, file)  # read again: measuring took a while
+            measured = dict(sorted((_read(file) | {name: kept}).items()))  # read again: measuring took a while
+            write_whole(file, json.dumps(measured, ensure_ascii=False, indent=1) + "\n")
         return kept["found"]
 
     return find
@@ -55,16 +55,5 @@ def mark_as_up_to_date(results: ExperimentRuns) -> None:
     (runs_folder() / results.experiment.name / MEASURED).touch()
 
 
-def _identity(run: Run) -> list[str]:
-    return [run.config.path, run.result.fingerprint, run.result.checksum or ""]
-
-
 def _read(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text("utf-8")) if file.is_file() else {}
-
-
-def _write(measured: dict[str, Any], file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.{os.getpid()}")
-    new.write_text(json.dumps(dict(sorted(measured.items())), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    new.replace(file)

@@ -1,7 +1,5 @@
 """Refuses to compare runs that differ in something that no study declares."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

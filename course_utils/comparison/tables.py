@@ -19,7 +19,7 @@ from course_utils.config import Experiment, RunConfig, SharedSettings
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import SST2_VALIDATION
 from course_utils.methods import METHODS
-from course_utils.paths import reports_folder, runs_folder, sha256_of
+from course_utils.paths import reports_folder, runs_folder, sha256_of, write_whole
 from course_utils.runs import Run, read_run
 from course_utils.stats import wilson_interval
 from course_utils.tasks.classification import METRICS, metrics_of, scores_of
@@ -188,7 +188,9 @@ def read_runs(experiment: Experiment) -> ExperimentRuns:
     studies = experiment.all_studies
     inputs = {study: [_inputs(run) for run in runs if run.config.study == study] for study in studies}
     usual = {study: Counter(of_study).most_common(1)[0][0] for study, of_study in inputs.items() if of_study}
-    code = _usual_code(runs) if keeps_old_runs() or from_records() else None
+    code = None  # that most of the runs were made with
+    if keeps_old_runs() or from_records():
+        code = {name: of.mode().iloc[0] for name, of in pd.DataFrame([run.result.code for run in runs]).items()}
     used = []
     for run in runs:
         if _inputs(run) != usual[run.config.study]:
@@ -200,12 +202,6 @@ def read_runs(experiment: Experiment) -> ExperimentRuns:
             continue
         missing.append(MissingRun(run.config, reason))
     return ExperimentRuns(experiment, used, missing)
-
-
-def _usual_code(runs: list[Run]) -> dict[str, str]:
-    """Module or package → the hash or version that most of `runs` were made with."""
-    found = pd.DataFrame([run.result.code for run in runs])
-    return {name: values.mode().iloc[0] for name, values in found.items()}
 
 
 def _other_code(run: Run, usual: dict[str, str] | None) -> list[str]:
@@ -361,14 +357,12 @@ def _description(column: str) -> str:
 def write_comparison(results: ExperimentRuns) -> Path:
     """Write comparison.csv, baselines.csv and the dictionary of each (…_columns.csv) into the report's folder."""
     folder = reports_folder() / results.experiment.name
-    folder.mkdir(parents=True, exist_ok=True)
     frames = {"comparison": comparison_frame(results)}
     if results.experiment.classifies:
         frames["baselines"] = baseline_frame(results)
     described = {f"{name}_columns": describe_columns(frame) for name, frame in frames.items()}
-    for name, table in {f"{name}.csv": frame for name, frame in (described | frames).items()}.items():
-        table.to_csv(folder / f".{name}.new", index=False)
-        (folder / f".{name}.new").replace(folder / name)
+    for name, table in (described | frames).items():
+        write_whole(folder / f"{name}.csv", table.to_csv(index=False))
     return folder / "comparison.csv"
 
 

@@ -1,7 +1,5 @@
 """What methods did to the weights: size, rank and directions of ΔW on the layers that all methods change."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import torch

@@ -1,7 +1,5 @@
 """The finding on the report's title page and its abstract, computed from the runs of an experiment."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from functools import lru_cache
 from math import inf

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 APPENDIX = "Appendix: how these results were made"
 ORIGINS = "Where the figures and sentences come from"
+# The title is the page's only first-level heading.
+AS_PAGE = ["--template=page.html", "--css=page.css", "--embed-resources", "--mathml", "--toc", "--toc-depth=3"]
+AS_PAGE += ["--number-sections", "--shift-heading-level-by=1"]
 AGAIN = (
     "The word *source* beside a figure, a table or a computed sentence leads to one of these lines. A line names the"
     " function that made what is shown, the cell of the executed notebook, and the studies whose runs were read. The"
@@ -61,7 +64,8 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
         make_citations(chapters["appendix"], "the appendix")
         chapters["appendix"] += _origins(chapters, results.experiment)
         document = _joined(chapters, settings, front)
-        html = _write_html(document, scratch)
+        html = scratch / "report.html"
+        html.write_text(_pandoc(document, "html5", scratch, *AS_PAGE), "utf-8")
         pdf = set_pdf(document, settings, scratch, "report", "book.typ")
         return html.replace(folder / "report.html"), pdf.replace(folder / "report.pdf")
 
@@ -192,25 +196,6 @@ def with_front(blocks: list[dict], settings: dict[str, Any], front: dict[str, st
     meta |= {name: {"t": "MetaInlines", "c": parse_markdown(text)[0]["c"]} for name, text in front.items()}
     meta["link-citations"] = {"t": "MetaBool", "c": True}
     return json.dumps({"pandoc-api-version": [1, 23, 1], "meta": meta, "blocks": blocks})
-
-
-def _write_html(document: str, scratch: Path) -> Path:
-    html = _pandoc(
-        document,
-        "html5",
-        scratch,
-        "--template=page.html",
-        "--css=page.css",
-        "--embed-resources",
-        "--mathml",
-        "--toc",
-        "--toc-depth=3",
-        "--number-sections",
-        "--shift-heading-level-by=1",  # the title is the page's only first-level heading
-    )
-    path = scratch / "report.html"
-    path.write_text(html, "utf-8")
-    return path
 
 
 def set_pdf(document: str, settings: dict[str, Any], scratch: Path, name: str, look: str) -> Path:

@@ -1,7 +1,5 @@
 """The checklist page of an experiment: what a reader needs to judge its numbers, and to make them again."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from statistics import mean, median
@@ -33,6 +31,7 @@ def checklist(runs: ExperimentRuns) -> str:
     task, data = TASKS[experiment.shared.task](), experiment.shared.load_data()
     planned_data = _fingerprints_of_data(runs)
     elsewhere = [record for record in records if record.data.fingerprint != data.fingerprint]
+    executed = {path.stem for path in (reports_folder() / experiment.name / "notebooks").glob("*.ipynb")}
     judged_by, judged = next(iter(task.metrics.items()))
     return template(TEMPLATES / "checklist.md.jinja", {"mean": mean, "median": median, "seconds": seconds}).render(
         runs=runs,
@@ -62,7 +61,7 @@ def checklist(runs: ExperimentRuns) -> str:
             ", ".join(f"{package} {version}" for package, version in record.environment.versions.items())
             for record in records
         ),
-        chapters_missing=_chapters_missing(experiment),
+        chapters_missing=[name for name in notebook_names(experiment.methods) if executed and name not in executed],
         commits=Counter(record.git and (record.git.commit, record.git.dirty) for record in records),
     )
 
@@ -91,10 +90,3 @@ def _published_runs(experiment: Experiment) -> dict[str, tuple[str, str]]:
             own = table[table["fingerprint"].isin([*experiment.profile.found_by.values()])]
             found |= {run.fingerprint: (file.parent.name, run.study) for run in own.itertuples()}
     return found
-
-
-def _chapters_missing(experiment: Experiment) -> list[str]:
-    if not experiment.classifies:
-        return []
-    executed = {path.stem for path in (reports_folder() / experiment.name / "notebooks").glob("*.ipynb")}
-    return [name for name in notebook_names(experiment.methods) if executed and name not in executed]

@@ -1,7 +1,5 @@
 """Which method to choose for which need, by the runs of an experiment."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from statistics import median
 from typing import Any, NamedTuple

@@ -3,8 +3,6 @@
 The profile is https://w3id.org/ro/wfrun/workflow/0.5 (Leo et al. 2024, https://doi.org/10.1371/journal.pone.0309210).
 """
 
-from __future__ import annotations
-
 import json
 import mimetypes
 import shutil
@@ -14,7 +12,7 @@ from typing import Any
 from course_utils import __version__
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import SharedSettings, as_typed, command_of
-from course_utils.paths import PROJECT, reports_folder
+from course_utils.paths import PROJECT, reports_folder, write_whole
 from course_utils.report.bind import read_settings
 
 METADATA, WORKFLOW = "ro-crate-metadata.json", "workflow/Snakefile"
@@ -46,9 +44,8 @@ def write_crate(results: ExperimentRuns) -> Path:
     folder = reports_folder() / results.experiment.name
     (folder / WORKFLOW).parent.mkdir(exist_ok=True)
     shutil.copy(PROJECT / "Snakefile", folder / WORKFLOW)
-    new = folder / f".{METADATA}.new"
-    new.write_text(json.dumps({"@context": CONTEXT, "@graph": graph(results, folder)}, indent=1) + "\n", "utf-8")
-    return new.replace(folder / METADATA)
+    crate = {"@context": CONTEXT, "@graph": graph(results, folder)}
+    return write_whole(folder / METADATA, json.dumps(crate, indent=1) + "\n")
 
 
 def graph(results: ExperimentRuns, folder: Path) -> list[dict[str, Any]]:

@@ -4,8 +4,6 @@ An exhibit takes the runs of one declared factor (`comparison.axes`), which refu
 Its words are those of templates/dependence.md.jinja: each comparative one has a branch for each outcome.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from statistics import fmean
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The exercises: the numbers that `check` knows, and the notebooks without their solutions."""
 
-from __future__ import annotations
-
 import re
 from math import isclose, sqrt
 from pathlib import Path

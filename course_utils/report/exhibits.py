@@ -4,8 +4,6 @@ A function takes the runs of an experiment and shows what they allow, in the wor
 Where an experiment lacks what an exhibit needs, the exhibit says so.
 """
 
-from __future__ import annotations
-
 from math import comb
 from typing import Any
 

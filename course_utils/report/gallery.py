@@ -3,8 +3,6 @@
 The page is one file that is opened from disk. Without scripts the page shows two tables.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
@@ -18,7 +16,7 @@ from scipy import stats
 from course_utils.comparison.agreement import test_sentences
 from course_utils.comparison.tables import COLUMNS, ExperimentRuns, comparison_frame, describe_columns
 from course_utils.methods import METHODS
-from course_utils.paths import reports_folder
+from course_utils.paths import reports_folder, write_whole
 from course_utils.report.display import TEMPLATES
 from course_utils.text import one_line, template
 
@@ -56,10 +54,7 @@ def write_gallery(results: ExperimentRuns) -> Path:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         points=json.dumps(points(runs)).replace("<", "\\u003c"),  # so that no text in the data ends the element
     )
-    path = reports_folder() / results.experiment.name / "gallery.html"
-    new = path.with_name(".gallery.new")
-    new.write_text(page, "utf-8")
-    return new.replace(path)
+    return write_whole(reports_folder() / results.experiment.name / "gallery.html", page)
 
 
 def points(runs: pd.DataFrame) -> list[dict[str, Any]]:

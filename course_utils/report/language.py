@@ -1,7 +1,5 @@
 """The report of an experiment on language models: one chapter, made from its runs; the notebooks classify texts."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -3,8 +3,6 @@
 A mark is a link to `origin:CHAPTER/CELL/FUNCTION` until the report is bound.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -7,13 +7,14 @@ import tempfile
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nbformat
 
 from course_utils.comparison.baselines import BASELINES
 from course_utils.comparison.conclusions import judge_experiment
-from course_utils.comparison.tables import evaluation_sets
+from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
+from course_utils.config import Experiment
 from course_utils.errors import CourseError
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.paths import reports_folder
@@ -22,10 +23,6 @@ from course_utils.report.bind import read_settings, references, set_pdf, with_fr
 from course_utils.report.chapters import citation, make_citations, parse_markdown
 from course_utils.report.display import TEMPLATES
 from course_utils.text import escape_markdown, template
-
-if TYPE_CHECKING:
-    from course_utils.comparison.tables import ExperimentRuns
-    from course_utils.config import Experiment
 
 CHAPTER = "06_comparison"
 

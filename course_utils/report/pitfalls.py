@@ -3,8 +3,6 @@
 Labels are class numbers (n,), states are features (n, width), and accuracies are in per cent.
 """
 
-from __future__ import annotations
-
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator

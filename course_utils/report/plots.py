@@ -1,7 +1,5 @@
 """Every figure of the book, in one style: a colour-blind palette, distinct markers, axes with units."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from numbers import Number
 from typing import Any

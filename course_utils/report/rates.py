@@ -1,7 +1,5 @@
 """What changes at other learning rates: those of a method, and one that the head has of its own."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any, NamedTuple
 

@@ -10,7 +10,7 @@ from course_utils.errors import CourseError, explained
 from course_utils.inputs.sources import find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
-from course_utils.paths import relative_to_project, runs_folder
+from course_utils.paths import relative_to_project, runs_folder, write_whole
 from course_utils.tasks import TASKS
 from course_utils.text import and_joined, counted, duration, one_line
 from course_utils.training.memory import expected_memory
@@ -205,10 +205,7 @@ def _said_of_costs(experiment: Experiment) -> str:
 def write_inputs(experiment: Experiment) -> None:
     """Check the inputs of `experiment` and write what identifies them to runs/<experiment>/inputs.json."""
     text = json.dumps({"settings": experiment.shared.digest} | check_inputs(experiment), indent=2, ensure_ascii=False)
-    path = runs_folder() / experiment.name / "inputs.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".new").write_text(text + "\n", encoding="utf-8")
-    path.with_suffix(".new").replace(path)
+    write_whole(runs_folder() / experiment.name / "inputs.json", text + "\n")
 
 
 def understood(experiment: Experiment) -> list[str]:

@@ -1,7 +1,5 @@
 """Says what this machine can do and which profile fits it."""
 
-from __future__ import annotations
-
 import platform
 import shutil
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Roughly how long the steps of the workflow take: used only to order them and to estimate the time left."""
 
-from __future__ import annotations
-
 from math import ceil
 
 from course_utils.config import SMALL, Experiment, RunConfig

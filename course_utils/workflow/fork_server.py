@@ -6,8 +6,6 @@ their directory, environment, standard output and error. Without a fork server t
 numbers.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

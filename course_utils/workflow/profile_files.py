@@ -1,7 +1,5 @@
 """Profiles as files: a new one for somebody's own data, model and time, and the rates that a search found."""
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """The command ./run_all.sh: checks what was asked for, then lets Snakemake do what is not up to date."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -28,7 +28,7 @@ from course_utils.errors import CourseError
 from course_utils.paths import PROJECT
 from course_utils.report import exhibits
 from course_utils.runs import read_run
-from course_utils.tasks.classification import score, scores_of
+from course_utils.tasks.classification import score
 from course_utils.training.card import write_card
 
 CARDS = PROJECT.parent / "shared" / "reference" / "cards"
@@ -414,20 +414,6 @@ def test_the_chapter_shows_an_audit_and_sums_up_those_of_its_runs(run, runs_in, 
     (runs_in / "smoke" / MEASURED).unlink()
     exhibits.audits(results)
     assert "1 is refuted" in shown[-1] and "Rank 16" in shown[-1]
-
-
-def test_intervals_hold_what_they_measure(run):
-    rows = run.predictions().query("set == 'test'")
-    intervals = run.task.intervals(scores_of(rows), rows["label"].to_numpy())
-    for metric, interval in intervals.items():
-        assert interval.estimate == pytest.approx(getattr(run.result.metrics["test"], metric), abs=1e-12)
-        assert 0 <= interval.low < interval.high
-    assert all(i.low < i.estimate < i.high for name, i in intervals.items() if name != "ece")
-    # One positive sentence found, of a few: an F1 so near to zero that its interval would go below.
-    labels = np.repeat([0, 1], [180, 20])
-    logits = np.stack([np.ones(200), np.zeros(200)], axis=1)
-    logits[[0, 199]] = [0.0, 1.0]
-    assert all(0 <= interval.low <= interval.high for interval in run.task.intervals(logits, labels).values())
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss, log_loss
 from small import ADAPTER, MULTIPLIED, QUANTISED
 
-from course_utils.comparison import calibration
 from course_utils.comparison.calibration import calibration_table, fit_temperature, reliability, scaled_predictions
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.report import plots
-from course_utils.tasks.classification import score
 
 
 def overconfident(seed, n=4_000, temperature=3.0):
@@ -33,20 +29,6 @@ def test_temperature_is_the_inverse_of_the_logistic_coefficient():
     fitted = fit_temperature(logits, labels)
     assert fitted == pytest.approx(1 / regression.coef_.item(), rel=1e-3)
     assert fitted == pytest.approx(3, rel=0.1)
-
-
-def test_metrics_and_bins_are_those_of_scikit_learn():
-    logits, labels = overconfident(2)
-    positive = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
-    metrics = score(logits, labels)
-    assert metrics["nll"] == pytest.approx(log_loss(labels, positive))
-    assert metrics["brier"] == pytest.approx(brier_score_loss(labels, positive))
-    bins = calibration.calibration_bins(np.stack([1 - positive, positive], axis=1), labels)
-    right, confidence = (positive > 0.5) == labels, np.maximum(positive, 1 - positive)
-    accuracy, mean_confidence = calibration_curve(right, confidence, n_bins=15)
-    assert bins["accuracy"].to_numpy() == pytest.approx(accuracy)
-    assert bins["confidence"].to_numpy() == pytest.approx(mean_confidence)
-    assert metrics["ece"] == pytest.approx(np.average(np.abs(accuracy - mean_confidence), weights=bins["n"]))
 
 
 def run(method, seed, sets, study="main"):

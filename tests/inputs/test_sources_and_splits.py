@@ -116,15 +116,6 @@ def test_duplicates_and_contradictions_go(folder):
     assert sorted(loaded.sets["test"].text) == ["bad film", "good film!", "Ää"]
 
 
-def test_of_three_labelled_files_each_is_what_it_is_called(folder):
-    examples = [(f"third sentence{n} .", n % 2) for n in range(6)] + [(SENTENCES[0], 0)]
-    write_tsv(folder / "test.tsv", examples)
-    loaded = load_data(str(folder))
-    assert len(loaded.sets["test"]) == 7 and loaded.titles["test"] == f"{folder.name} test"
-    assert set(loaded.sets["validation"].text) == {f"evaluation sentence{n} ." for n in range(10)}
-    assert_disjoint(loaded.sets)
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [

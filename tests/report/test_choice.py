@@ -55,4 +55,4 @@ def test_times_of_runs_that_overlap_choose_no_method(runs_in, shown):
     for run, seconds in zip(results.of(FULL), (7.0, 8.9, 9.9), strict=True):  # less with each seed, though they overlap
         object.__setattr__(run.result.timing, "train_seconds", seconds)
     choice.which_when(results)
-    assert shown[-3].set_index("What counts")["Take"]["Time to train"] == "Full fine-tuning"
+    assert shown[-3].set_index("What counts")["Take"]["Time to train"] == "Full fine-tuning or LoRA or QLoRA"

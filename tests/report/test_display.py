@@ -75,12 +75,6 @@ def test_figure_is_vector_closed_and_described(shown):
     assert not plt.fignum_exists(figure.number)
 
 
-def test_same_figure_gives_same_bytes(shown):
-    show_figure(drawing(), "A line.", "It rises.")
-    show_figure(drawing(), "A line.", "It rises.")
-    assert shown[0] == shown[2]
-
-
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_a_file_of_a_figure_has_the_same_bytes_and_a_missing_character_is_no_warning(kind):
     def again():

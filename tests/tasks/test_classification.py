@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from course_utils.tasks.classification import METRICS, Classification, calibration_bins, metrics_of, score
@@ -26,6 +27,11 @@ def test_metrics_are_those_of_scikit_learn(case):
     assert found["brier"] == pytest.approx(distance / 2, rel=1e-5)
     bins = calibration_bins(probabilities, labels)
     assert bins["n"].sum() == 400 and (bins["n"] * bins["accuracy"]).sum() / 400 == pytest.approx(found["accuracy"])
+    right, confidence = predicted == labels, probabilities.max(axis=1)
+    if logits.shape[1] == 2:  # for more classes scikit-learn has bins that hold nothing
+        np.testing.assert_allclose(bins[["accuracy", "confidence"]].T, calibration_curve(right, confidence, n_bins=15))
+    gaps = np.abs(bins["accuracy"] - bins["confidence"])
+    assert found["ece"] == pytest.approx(np.average(gaps, weights=bins["n"]), rel=1e-5)
     assert ("f1" in found) == (logits.shape[1] == 2)
     if "f1" in found:
         assert found["f1"] == pytest.approx(f1_score(labels, predicted))
@@ -40,6 +46,15 @@ def test_every_metric_has_an_interval_around_it(case):
         if name != "ece":  # whose interval makes up for a lean upwards
             assert interval.low < found[name] < interval.high, name
     assert metrics_of(2) == METRICS and [name for name in METRICS if name not in metrics_of(3)] == ["f1"]
+
+
+def test_no_interval_reaches_beyond_what_a_metric_can_be():
+    """One positive text found, of a few: an F1 so near to zero that its interval would go below."""
+    labels = np.repeat([0, 1], [180, 20])
+    logits = np.stack([np.ones(200), np.zeros(200)], axis=1)
+    logits[[0, 199]] = [0.0, 1.0]
+    intervals = Classification(("", "")).intervals(logits, labels).values()
+    assert all(0 <= interval.low <= interval.high for interval in intervals)
 
 
 def test_macro_f1_over_seeds_is_the_mean_of_scikit_learns(case):
