@@ -33,7 +33,7 @@ from course_utils.text import counted, in_sentence, signed_points, template
 
 MINIMUM_SEEDS = 3
 SIMULATED_SEEDS = (3, 5)
-FAR_APART = 2.0  # times the standard deviation of the seeds of any other method
+OUTLYING = 2.0  # times the standard deviation of the seeds of any other method
 SPREADS = (1.0, 3.0)  # of seeds, in multiples of the observed spread
 
 
@@ -178,12 +178,12 @@ class SeedsApart(NamedTuple):
 
 
 def seeds_apart(scores: Mapping[str, pd.DataFrame]) -> SeedsApart | None:
-    """The method of `scores` (seeds, texts) whose seeds lie more than `FAR_APART` times as far apart as any other's."""
+    """The method of `scores` (seeds, texts) whose seeds lie more than `OUTLYING` times as far apart as any other's."""
     spread = {name: float(own.mean(axis=1).std()) for name, own in scores.items() if len(own) >= MINIMUM_SEEDS}
     if len(spread) < 2:
         return None
     method, following = sorted(spread, key=spread.__getitem__, reverse=True)[:2]
-    far = spread[method] > FAR_APART * spread[following]
+    far = spread[method] > OUTLYING * spread[following]
     return SeedsApart(method, spread[method], spread[following]) if far else None
 
 

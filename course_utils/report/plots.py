@@ -114,9 +114,14 @@ def accuracy_by_setting(accuracies: pd.Series, title: str, xlabel: str) -> Figur
     return figure
 
 
-def smoothed_loss(history: pd.DataFrame) -> pd.Series:
-    """The training loss of a run's history, exponentially smoothed."""
+def _smoothed_loss(history: pd.DataFrame) -> pd.Series:
     return history["loss"].ewm(span=10).mean()
+
+
+def ends_of_loss(history: pd.DataFrame) -> str:
+    """Where the line of `training_curves` begins and ends, in words: "from 0.69 to 0.40"."""
+    loss = _smoothed_loss(history)
+    return f"from {loss.iloc[0]:.2f} to {loss.iloc[-1]:.2f}"
 
 
 def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: str) -> Figure:
@@ -124,7 +129,7 @@ def training_curves(histories: dict[int, pd.DataFrame], method: Method, title: s
     figure, (left, right) = _panels(2, 2, height=2.8)
     for seed, history in histories.items():
         epochs = history.dropna(subset=["validation_accuracy"])
-        left.plot(history["step"], smoothed_loss(history), lw=1, **_of_seed(seed, method))
+        left.plot(history["step"], _smoothed_loss(history), lw=1, **_of_seed(seed, method))
         right.plot(epochs["epoch"], 100 * epochs["validation_accuracy"], marker=method.marker, **_of_seed(seed, method))
     left.set(title=title, xlabel="step", ylabel="training loss (nats)")
     right.set(xlabel="epoch", ylabel=f"validation {ACCURACY}")

@@ -55,7 +55,10 @@ def test_a_whole_experiment(experiment):
     assert "0.03 hours" in section(page, "Compute")[0] and "- LoRA: 10 s a main run" in section(page, "Compute")
     assert "`./run_all.sh --profile smoke -p precision=fp32 -p seeds=2`" in page
     rate, trial = experiment.config(MULTIPLIED).settings.learning_rate, experiment.profile.found_by[MULTIPLIED]
-    found = f"- HiRA: {rate:g}, found by the run with fingerprint `{trial[:16]}` (experiment `full`, study `lr-6e-3`)"
+    found = (
+        f"- HiRA: {rate:g}, found by a trial whose run with seed 0 has the fingerprint"
+        f" `{trial[:16]}` (experiment `full`, study `lr-6e-3`)"
+    )
     assert found in section(page, "Learning rates")
     assert not [line for line in section(page, "Not run") if "seed" in line]
 

@@ -31,7 +31,7 @@ def test_a_method_whose_gates_are_all_shut_is_left_out_of_the_weights(shown):
     experiment = SimpleNamespace(methods=list(deltas))
     exhibits.weight_changes(SimpleNamespace(experiment=experiment, of=runs.get, first_of_each=lambda: first))
     assert len(shown) == 3 * 3 + 1  # three figures and a text
-    assert "Full fine-tuning" in shown[-1] and "another seed" in shown[-1]
+    assert "Full fine-tuning" in shown[-1] and "two seeds of LoRA share" in shown[-1]
 
 
 def test_where_there_is_nothing_to_compare_the_exhibit_says_so(shown):
