@@ -10,8 +10,6 @@ from course_utils.config import load_experiment
 from course_utils.tasks.classification import METRICS
 
 SENTENCES = 200
-STUDIES = load_experiment("full").profile.studies.items()
-AXES = {name for study, spec in STUDIES if spec.varies for name in (study, spec.beside)}
 
 
 def finished(accuracy, seeds=3, apart=0.0, lost=(), overrides=None, **more):
@@ -28,11 +26,16 @@ def finished(accuracy, seeds=3, apart=0.0, lost=(), overrides=None, **more):
     return read_runs(experiment)
 
 
-def write_axes(experiment, accuracy, seeds=3):
-    """Runs of all axes of `experiment`: `accuracy` takes a configuration and gives its accuracy, seeds aside."""
+def write_axes(experiment, accuracy, seeds=3, factors=None):
+    """Runs of the axes of `experiment`, or of those of `factors`, and of what they stand beside.
+
+    `accuracy` takes a configuration and gives its accuracy, seeds aside.
+    """
+    axes = [(name, study) for name, study in experiment.studies.items() if study.varies]
+    read = {at for name, own in axes if not factors or own.varies[0] in factors for at in (name, own.beside)} | {"main"}
     written = []
     for config in experiment.configs():
-        if config.study in AXES and config.seed < seeds:
+        if config.study in read and config.seed < seeds:
             size = config.max_train
             shift = 0.01 * (config.seed - 1) + 0.005 * (len(config.method + config.study) % 3 - 1) * (config.seed - 1)
             written.append(write_run(config, accuracy(config) + shift, data=f"{size:064}", train=size, validated=True))

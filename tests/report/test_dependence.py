@@ -12,13 +12,13 @@ def full(**overrides):
     return load_experiment("full", {"precision": "fp32"} | overrides)
 
 
-def made(accuracy=lambda config: 0.8, **overrides):
-    write_axes(experiment := full(**overrides), accuracy)
+def made(factors, accuracy=lambda config: 0.8, **overrides):
+    write_axes(experiment := full(**overrides), accuracy, factors=factors)
     return read_runs(experiment)
 
 
 def test_without_two_methods_that_train_more_than_a_head_no_change_is_judged(runs_in, shown):
-    results = made(methods=[HEAD, FULL])
+    results = made(["max_train", "trained_modules"], methods=[HEAD, FULL])
     dependence.training_sizes(results)
     axes, _, _, text = shown  # and no table
     assert "no change of a difference is judged" in text and "none of" not in text
@@ -30,13 +30,13 @@ def test_without_two_methods_that_train_more_than_a_head_no_change_is_judged(run
 
 
 def test_sizes_are_compared_with_that_of_the_main_runs_where_it_is_the_least(runs_in, shown):
-    dependence.training_sizes(made(methods=[FULL, ADAPTER], max_train=500))
+    dependence.training_sizes(made(["max_train"], methods=[FULL, ADAPTER], max_train=500))
     _, _, _, table, _, text = shown
     assert [*table][1:3] == ["With 1,500", "With 500"] and "Between 1,500 and 500 texts, none of 1 difference" in text
 
 
 def test_each_law_of_the_scale_is_a_line_and_each_rank_a_whole_number(runs_in, shown):
-    dependence.ranks(made(methods=[ADAPTER], **{f"{ADAPTER}.rank": 4}))
+    dependence.ranks(made(["rank"], methods=[ADAPTER], **{f"{ADAPTER}.rank": 4}))
     axes, caption, _, text = shown
     labels = axes.get_legend_handles_labels()[1]
     assert len(labels) == len({*labels}) == 3
@@ -45,12 +45,16 @@ def test_each_law_of_the_scale_is_a_line_and_each_rank_a_whole_number(runs_in, s
 
 
 def test_of_one_seed_nothing_is_concluded(runs_in, shown):
-    rates.head_rates(made(lambda config: 0.5 if config.head_learning_rate else 0.9, methods=[ADAPTER], seeds=1))
+    rates.head_rates(
+        made(
+            ["head_learning_rate"], lambda config: 0.5 if config.head_learning_rate else 0.9, methods=[ADAPTER], seeds=1
+        )
+    )
     assert "With 1 seed, nothing is concluded." in shown[0] and "p " not in shown[0] and "No change" not in shown[0]
 
 
 def test_a_rate_of_the_head_is_compared_with_another(runs_in, shown):
-    rates.head_rates(made(methods=[ADAPTER], head_learning_rate=0.001))
+    rates.head_rates(made(["head_learning_rate"], methods=[ADAPTER], head_learning_rate=0.001))
     assert "a head that learns at 0.003" in shown[0] and "LoRA (head at 0.001 otherwise)" in shown[0]
 
 
