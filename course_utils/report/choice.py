@@ -1,6 +1,5 @@
 """Which method to choose for which need, by the runs of an experiment."""
 
-from collections.abc import Callable
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -16,7 +15,6 @@ from course_utils.methods import FLOOR
 from course_utils.report.dependence import size_axis
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.report.rates import understated
-from course_utils.runs import RunResult
 from course_utils.stats import PairedComparison
 from course_utils.text import and_joined, in_sentence, template
 
@@ -26,13 +24,6 @@ COSTS = {
     "peak_memory_bytes": "Memory in training",
     "train_seconds": "Time to train",
     "bytes_base_model": "Memory of the base model",
-}
-
-
-# Costs that differ from run to run → that of one run.
-OF_RUNS: dict[str, Callable[[RunResult], float]] = {
-    "train_seconds": lambda result: result.timing.train_seconds,
-    "peak_memory_bytes": lambda result: result.memory.peak_bytes,
 }
 
 
@@ -84,7 +75,7 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
     readable = tables.readable_summary(results.summary).set_index(results.summary["method"])
     for cost, title in COSTS.items():
         costs, column = found.costs[cost].astype(float), tables.COLUMNS[cost].title
-        if cost in OF_RUNS and (why := _overlapping(results, [*costs.index], cost)):
+        if tables.COLUMNS[cost].over_seeds == "median" and (why := _overlapping(results, [*costs.index], cost)):
             rows.append((title, "not shown", why))
             continue
         cheapest = [name for name in costs.index if costs[name] == costs.min()]
@@ -136,9 +127,9 @@ def _less_accurate(found: Unbeaten, names: list[str]) -> str:
 def _overlapping(results: ExperimentRuns, methods: list[str], cost: str) -> str:
     """Which methods cost no more, with a seed, than the method with the lowest median; empty where none does."""
     column = tables.COLUMNS[cost]
-    costs = {
-        name: {run.config.seed: OF_RUNS[cost](run.result) / column.unit for run in results.of(name)} for name in methods
-    }
+    runs = tables.comparison_frame(results).query("study == 'main' and status == 'finished'")
+    runs = runs.assign(cost=runs[cost].astype(float) / column.unit)
+    costs = {name: dict(runs.loc[runs["method"] == name, ["seed", "cost"]].itertuples(index=False)) for name in methods}
     lowest = min(costs, key=lambda name: median(costs[name].values()))
     own = costs[lowest].values()
     ends = f"{min(own):{column.form}} to {max(own):{column.form}}"
