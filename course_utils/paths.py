@@ -44,8 +44,11 @@ def write_whole(file: Path, text: str) -> Path:
     """Write `text` to `file`, whole or not at all, and make the folder if it is missing; returns `file`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.{os.getpid()}")
-    new.write_text(text, encoding="utf-8")
-    return new.replace(file)
+    try:
+        new.write_text(text, encoding="utf-8")
+        return new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def is_new_folder(folder: Path) -> bool:
