@@ -152,7 +152,7 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
         sentences.append(
             f"What fine-tuning gains: {method}, the most accurate of the methods that train more than a head, is"
             f" {relation} {baseline} ({difference_in_points(pair)}{unsized(pair)}). Its"
-            f" training took {found.seconds:,.0f} s per run; {baseline} took {found.seconds_of_baseline:,.1f} s."
+            f" training took {found.seconds:,.1f} s per run; {baseline} took {found.seconds_of_baseline:,.1f} s."
         )
     told = [found.pair for found in bought(results)]
     others = [pair for pair in over_baselines(results) if pair not in told]
