@@ -226,6 +226,8 @@ def interactions(series: list[Series], reference: Any) -> dict[tuple[str, str, A
     """
     values = {}
     for one, other in combinations([own for own in series if reference in own.correct], 2):
+        if one.method == other.method or {*one.varies} - {RATE} != {*other.varies} - {RATE}:
+            continue  # two laws of a factor differ in more than the method
         there = less(one.correct[reference], other.correct[reference])
         for value in (value for value in one.correct if value in other.correct and value != reference):
             values[one.method, other.method, value] = less(there, less(one.correct[value], other.correct[value]))
@@ -244,12 +246,14 @@ class Leaders:
     reference: Any
     best: dict[Any, str]
     turns: dict[Any, Contrast]
+    seeds: list[int]  # those that all these methods have at every value
 
 
 def leaders(series: list[Series], changes: Mapping[tuple[str, str, Any], Contrast], reference: Any) -> Leaders | None:
     """Which adapter method leads at each value.
 
-    None where fewer than two have every value, where none has the `reference`, or where two leaders share no seed.
+    By the seeds that all have. None where fewer than two have every value, where none has the `reference`, or where
+    they share no seed.
     `changes` are the `interactions` of all of them.
     """
     adapters = {own.method: own for own in series if not METHODS[own.method].is_baseline}
@@ -257,10 +261,16 @@ def leaders(series: list[Series], changes: Mapping[tuple[str, str, Any], Contras
     whole = {name: own for name, own in adapters.items() if list(own.points) == values}
     if len(whole) < 2 or reference not in values:
         return None
-    best = {value: max(whole, key=lambda name: whole[name].correct[value].to_numpy().mean()) for value in values}
+    if not (seeds := sorted(set.intersection(*({*own.seeds} for own in whole.values())))):
+        return None
+
+    def mean(name: str, value: Any) -> float:
+        return float(whole[name].correct[value].loc[seeds].to_numpy().mean())
+
+    best = {value: max(whole, key=lambda name: mean(name, value)) for value in values}
     turned = {(other, name, value): found.negated() for (name, other, value), found in changes.items()}
     changes = {**changes, **turned}
     others = {value: (best[reference], name, value) for value, name in best.items() if name != best[reference]}
     if not changes.keys() >= {*others.values()}:
         return None
-    return Leaders(reference, best, {value: changes[key] for value, key in others.items()})
+    return Leaders(reference, best, {value: changes[key] for value, key in others.items()}, seeds)

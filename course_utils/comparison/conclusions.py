@@ -237,8 +237,8 @@ def error_rates(correct: Mapping[str, pd.DataFrame]) -> dict[int, list[float]]:
 
 
 def p_in_words(p: float) -> str:
-    """A p-value as tables show it: "0.049", and "< 0.001" where three decimals would read as zero."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """A p-value as tables show it: "0.049", "< 0.001" for one that would read as zero, and "0.0496" beside the level."""
+    return "< 0.001" if p < 0.001 else f"{p:.4f}" if f"{p:.3f}" == f"{SIGNIFICANCE:.3f}" else f"{p:.3f}"
 
 
 def difference_in_points(pair: PairedComparison) -> str:

@@ -70,13 +70,15 @@ class Domain:
 def read_domains(results: ExperimentRuns) -> list[Domain]:
     """The test set, then every further set of the main runs; empty without a further set or without two adapters."""
     titles = evaluation_sets(results)
+    if len(titles) < 2:
+        return []
     predictions = {of: read_predictions(results, of=of) for of in titles}
     correct = {
         of: {name: own for name, own in found.correct.items() if name != FLOOR.name and len(own) >= MINIMUM_SEEDS}
         for of, found in predictions.items()
     }
     adapters = [name for name in correct["test"] if not METHODS[name].is_baseline]
-    if len(titles) < 2 or len(adapters) < 2:
+    if len(adapters) < 2:
         return []
     changes = {
         (of, name): across(*(less(correct[at][CEILING.name], correct[at][name]) for at in (of, "test")))
@@ -114,8 +116,9 @@ def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:
         if not found:
             continue
         changes = 100 * np.array([own.after - own.before for own in found])
-        if len(changes) > 1 and name != FLOOR.name:
-            errors[name] = StandardError(changes.std(ddof=1) / np.sqrt(len(changes)), len(changes) - 1)
+        if len(changes) >= MINIMUM_SEEDS and name != FLOOR.name:
+            spread = max(changes.std(ddof=1), 100 / found[0].texts)  # a share moves by whole texts, and seeds can tie
+            errors[name] = StandardError(spread / np.sqrt(len(changes)), len(changes) - 1)
         before, after = (100 * float(np.mean([getattr(own, when) for own in found])) for when in ("before", "after"))
         row = {"method": name, "texts": found[0].texts, "before": before, "after": after, "change": changes.mean()}
         four_bit = METHODS[name].in_four_bits(results.experiment.config(name).settings)

@@ -127,7 +127,8 @@ def best_of(shares: Mapping[str, pd.DataFrame], pairs: list[PairedComparison]) -
     against: dict[str, list[str]] = {}
     for pair in pairs:
         if best in (pair.first, pair.second):
-            against.setdefault(_verdict(pair), []).append(pair.second if best == pair.first else pair.first)
+            pair = pair if best == pair.first else pair.swapped()
+            against.setdefault("worse" if pair.above else _verdict(pair), []).append(pair.second)
     return Best(best, against) if best else None
 
 

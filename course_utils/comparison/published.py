@@ -77,8 +77,8 @@ def _scores_of(run: Run, table: pd.DataFrame) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _predictions_of_all(folder: Path) -> pd.DataFrame:
-    return pd.read_parquet(folder / PREDICTIONS)
+def _predictions_of_all(file: Path, written: int) -> pd.DataFrame:
+    return pd.read_parquet(file)
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ class PublishedRun(Run):
 
     def predictions(self) -> pd.DataFrame:
         """As any run's, but from the score of every class that of the first class is subtracted."""
-        text, columns = _text(self), _columns(self)
-        table = _predictions_of_all(self.folder)[[*text, *columns]].dropna()
+        text, columns, file = _text(self), _columns(self), self.folder / PREDICTIONS
+        table = _predictions_of_all(file, file.stat().st_mtime_ns)[[*text, *columns]].dropna()
         found = table[columns].to_numpy()
         if self.task.has_head:
             return table[text].assign(scores=list(np.column_stack([np.zeros(len(table), np.float32), found])))

@@ -50,9 +50,9 @@ def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
     order = summary.loc[names, "accuracy"].astype(float).sort_values(ascending=False, kind="stable")
     best = str(order.index[0])
     against = judged.against(best, names)
-    others = [pair for pair in against if not pair.differs]
+    others = [pair for pair in against if not pair.above]
     known = {FLOOR.name, best, *(pair.second for pair in against)}
-    lost = {pair.second: pair for pair in against if pair.differs}
+    lost = {pair.second: pair for pair in against if pair.above}
     kept = [name for name in order.index if name in known and (not others or name not in lost)]
     not_compared = [name for name in results.experiment.methods if name not in known]
     return Unbeaten(best, others, lost, not_compared, summary.loc[kept, [*COSTS]])

@@ -71,6 +71,8 @@ def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[s
     """Value of the factor → the methods with another learning rate there than at `reference`, each with its rate."""
     found: dict[Any, list[tuple[str, float]]] = {}
     for own in series:
+        if reference not in own.points:
+            continue
         rates = {value: runs[0].config.settings.learning_rate for value, runs in own.points.items()}
         for value, rate in rates.items():
             if rate != rates[reference]:
@@ -87,7 +89,7 @@ def size_regime(results: ExperimentRuns, best: str) -> str:
     axis = size_axis(results)
     if not axis or not (found := leaders(axis.series, axis.changes, axis.reference)):
         return ""
-    return say.in_finding(found, best, axis.series[0].seeds).strip()
+    return say.in_finding(found, best, found.seeds).strip()
 
 
 class SizeAxis(NamedTuple):
@@ -102,9 +104,9 @@ class SizeAxis(NamedTuple):
 def size_axis(results: ExperimentRuns) -> SizeAxis | None:
     """What is known of the training size; None where the experiment has one size."""
     series = read_axis(results, "max_train")
-    if not series:
+    if not series or not (sizes := _sizes(results)):
         return None
-    reference = _sizes(results)[0]
+    reference = sizes[0]
     trained = [own for own in series if METHODS[own.method] is not FLOOR]
     return SizeAxis(series, reference, interactions(trained, reference))
 
@@ -137,6 +139,9 @@ def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, referen
 def placements(results: ExperimentRuns) -> None:
     """Adapters on query and value and on all linear layers, beside full fine-tuning of the same and of everything."""
     adapted, trained = read_axis(results, "target_modules"), read_axis(results, "trained_modules")
+    # Where a setting gives the main runs other layers, there is no such pair of points.
+    adapted = [own for own in adapted if {*own.points} == {(), ("all-linear",)}]
+    trained = [own for own in trained if {*own.points} == {(), ("query-value",)}]
     series = [*adapted, *trained]
     if not series:
         held = [_layers(value) for value in _held(results, "target_modules")]

@@ -1,9 +1,11 @@
 """Which method when: among methods that are not shown to be worse, the cheapest; no answer where there is none."""
 
-from made_up import finished
+from made_up import finished, write_run
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
-from course_utils.comparison.conclusions import judge_experiment
+from course_utils.comparison.conclusions import experiment_verdicts, judge_experiment
+from course_utils.comparison.tables import read_runs
+from course_utils.config import load_experiment
 from course_utils.report import choice
 
 ACCURACY = {HEAD: 0.6, FULL: 0.9, ADAPTER: 0.9, GATED: 0.7, QUANTISED: 0.9}
@@ -56,3 +58,17 @@ def test_times_of_runs_that_overlap_choose_no_method(runs_in, shown):
         object.__setattr__(run.result.timing, "train_seconds", seconds)
     choice.which_when(results)
     assert shown[-3].set_index("What counts")["Take"]["Time to train"] == "Full fine-tuning or LoRA or QLoRA"
+
+
+def test_a_mean_of_more_seeds_wins_no_comparison_that_it_lost(runs_in, shown):
+    """LoRA has the higher mean by two seeds that HiRA lacks, and is shown to be worse on those that both have."""
+    experiment = load_experiment("smoke", {"seeds": 5, "precision": "fp32", "methods": [ADAPTER, MULTIPLIED]})
+    for config in experiment.configs():
+        if config.method == ADAPTER or config.seed < 3:
+            write_run(config, 0.75 if config.method == MULTIPLIED else 0.70 if config.seed < 3 else 0.95)
+    results = read_runs(experiment)
+    (pair,) = judge_experiment(results).pairs
+    assert (pair.first, pair.differs, pair.above) == (ADAPTER, True, False)
+    choice.which_when(results)
+    assert "HiRA is not shown to be worse" in shown[0] and "the method to take" not in shown[0]
+    assert not any("every difference from another" in sentence for sentence in experiment_verdicts(results))

@@ -1,11 +1,15 @@
 """What a result depends on is said of any choice of methods and settings, with made-up runs of all axes of `full`."""
 
-from made_up import write_axes
-from small import ADAPTER, FULL, HEAD
+import shutil
 
+import pytest
+from made_up import write_axes
+from small import ADAPTER, FULL, HEAD, MULTIPLIED
+
+from course_utils.comparison.axes import leaders
 from course_utils.comparison.tables import ExperimentRuns, read_runs
 from course_utils.config import load_experiment
-from course_utils.report import dependence, rates
+from course_utils.report import abstract, dependence, rates
 
 
 def full(**overrides):
@@ -63,3 +67,35 @@ def test_only_studies_of_the_experiments_methods_are_planned(shown):
         exhibit(ExperimentRuns(full(methods=[HEAD]), [], []))
     dependence.placements(ExperimentRuns(full(methods=[FULL]), [], []))
     assert ["are planned" in text for text in shown] == [False, False, True]
+
+
+def test_layers_of_ones_own_are_not_told_as_query_and_value(runs_in, shown):
+    own = {f"{ADAPTER}.target_modules": "q_lin,v_lin", "full.trained_modules": "all-linear"}
+    dependence.placements(made(["target_modules", "trained_modules"], methods=[FULL, ADAPTER], **own))
+    (said,) = shown
+    assert "q_lin and v_lin" in said
+
+
+@pytest.mark.parametrize("lost", [f"main/{MULTIPLIED}", "main"])
+def test_side_studies_without_their_main_runs_are_no_failure(runs_in, shown, lost):
+    made(["max_train"], methods=[FULL, ADAPTER, MULTIPLIED])
+    (folder,) = runs_in.rglob(lost)
+    shutil.rmtree(folder)
+    results = read_runs(full(methods=[FULL, ADAPTER, MULTIPLIED]))
+    dependence.training_sizes(results)
+    assert shown and (lost != "main" or "No adapter method has a finished run" in abstract.abstract(results))
+
+
+def test_who_leads_is_judged_on_the_seeds_that_all_have(runs_in, reports_in, shown):
+    """HiRA lacks the seed that is hardest for both; on the seeds that both have, LoRA is ahead at every size."""
+
+    def accuracy(config):
+        return 0.8 - 0.2 * (config.seed == 2) - 0.02 * (config.method == MULTIPLIED)
+
+    made(["max_train"], accuracy, methods=[ADAPTER, MULTIPLIED])
+    (folder,) = runs_in.rglob(f"size-500/{MULTIPLIED}/seed-2")
+    shutil.rmtree(folder)
+    results = read_runs(full(methods=[ADAPTER, MULTIPLIED]))
+    axis = dependence.size_axis(results)
+    found = leaders(axis.series, axis.changes, axis.reference)
+    assert found.seeds == [0, 1] and {*found.best.values()} == {ADAPTER}
