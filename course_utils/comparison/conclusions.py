@@ -237,7 +237,7 @@ def error_rates(correct: Mapping[str, pd.DataFrame]) -> dict[int, list[float]]:
 
 
 def p_in_words(p: float) -> str:
-    """A p-value as tables show it: "0.049", "< 0.001" for one that would read as zero, and "0.0496" beside the level."""
+    """A p-value as tables show it: "0.049"; "< 0.001" where it would read as zero, "0.0496" where as the level."""
     return "< 0.001" if p < 0.001 else f"{p:.4f}" if f"{p:.3f}" == f"{SIGNIFICANCE:.3f}" else f"{p:.3f}"
 
 

@@ -247,7 +247,7 @@ def test_a_difference_shows_which_side_of_zero_it_is_on():
 
 
 def test_no_p_value_reads_as_zero():
-    assert [p_in_words(p) for p in (0.0004, 0.0123)] == ["< 0.001", "0.012"]
+    assert [p_in_words(p) for p in (0.0004, 0.0123, 0.0496)] == ["< 0.001", "0.012", "0.0496"]
 
 
 def test_a_method_whose_seeds_lie_far_apart_is_named():
