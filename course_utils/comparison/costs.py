@@ -71,3 +71,14 @@ def on_front(costs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
     worse = accuracy[:, :, None] <= accuracy[:, None, :]
     dominated = dearer & worse & ~(dearer & worse).swapaxes(1, 2)
     return np.logical_not(dominated.any(axis=2))
+
+
+def mean_loads(results: ExperimentRuns) -> pd.Series:
+    """Method → the mean load of the machine at the start and the end of its main runs."""
+    loads = {name: [run.result.environment.load for run in results.of(name)] for name in results.experiment.methods}
+    return pd.Series({name: float(np.mean(own)) for name, own in loads.items() if own})
+
+
+def is_uneven(loads: pd.Series) -> bool:
+    """Whether a difference between two methods' times may come from these loads of the machine."""
+    return bool(loads.max() > 1.25 * loads.min())

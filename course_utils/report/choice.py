@@ -9,6 +9,7 @@ from course_utils.comparison import tables
 from course_utils.comparison.axes import leaders
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import Judgement, bought, judge_experiment, unsized
+from course_utils.comparison.costs import is_uneven, mean_loads
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import FLOOR
@@ -75,7 +76,9 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
     readable = tables.readable_summary(results.summary).set_index(results.summary["method"])
     for cost, title in COSTS.items():
         costs, column = found.costs[cost].astype(float), tables.COLUMNS[cost].title
-        if tables.COLUMNS[cost].over_seeds == "median" and (why := _overlapping(results, [*costs.index], cost)):
+        if tables.COLUMNS[cost].over_seeds == "median" and (
+            why := _overlapping(results, [*costs.index], cost) or _by_load(results, [*costs.index], cost)
+        ):
             rows.append((title, "not shown", why))
             continue
         cheapest = [name for name in costs.index if costs[name] == costs.min()]
@@ -138,6 +141,15 @@ def _overlapping(results: ExperimentRuns, methods: list[str], cost: str) -> str:
         f"{column.title}: {ends} for {title_of(lowest)}, which has the lowest median; no more with some seed: {close}"
     )
     return said if close else ""
+
+
+def _by_load(results: ExperimentRuns, methods: list[str], cost: str) -> str:
+    """Why a difference in time may come from the load of the machine; empty where it was even, or for another cost."""
+    loads = mean_loads(results).reindex(methods)
+    if cost != "train_seconds" or not is_uneven(loads):
+        return ""
+    ends = f"{loads.min():.1f} ({title_of(loads.idxmin())}) to {loads.max():.1f} ({title_of(loads.idxmax())})"
+    return f"the mean load of the machine was {ends}, and a difference in time may come from it"
 
 
 def _no_worse(costs: dict[str, dict[int, float]], best: str) -> str:

@@ -26,7 +26,7 @@ from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.axes import of_verdict
 from course_utils.comparison.baselines import BASELINES, title_of
 from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment, p_in_words
-from course_utils.comparison.costs import SURE, cost_draws, front_shares, time_interval
+from course_utils.comparison.costs import SURE, cost_draws, front_shares, is_uneven, mean_loads, time_interval
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.evaluation_costs import MERGED, memory_of_first_runs, times_of_first_runs
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
@@ -364,12 +364,12 @@ def costs(results: ExperimentRuns) -> None:
     show_table(table[["Method", *needs]], say.needs_table(_in_ms(merged), memory[MERGED]))
     trained = tables.accuracy_in_per_cent(summary)
     trained["unmerged"] = [beside.get(name, merged).estimate for name in trained["method"]]
-    loads = {
-        title_of(name): np.mean([run.result.environment.load for run in results.of(name)]) for name in summary["method"]
-    }
     seconds = {name: [run.result.timing.train_seconds for run in results.of(name)] for name in summary["method"]}
     apart = {title_of(name): own for name, own in seconds.items() if max(own) > FAR_APART * min(own)}
-    told = [_fronts(results, trained, times), say.loads_text(pd.Series(loads), apart)]
+    told = [
+        _fronts(results, trained, times),
+        say.loads_text(mean_loads(results).rename(index=title_of), is_uneven(mean_loads(results)), apart),
+    ]
     by_method = summary.set_index("method")
     if PLAIN.name in by_method.index:
         plain = by_method.loc[PLAIN.name]

@@ -56,8 +56,16 @@ def test_times_of_runs_that_overlap_choose_no_method(runs_in, shown):
     assert shown[1].set_index("What counts")["Take"]["Time to train"] == "not shown"
     for run, seconds in zip(results.of(FULL), (7.0, 8.9, 9.9), strict=True):  # less with each seed, though they overlap
         object.__setattr__(run.result.timing, "train_seconds", seconds)
+    vars(results).pop("summary")
     choice.which_when(results)
-    assert shown[-3].set_index("What counts")["Take"]["Time to train"] == "Full fine-tuning or LoRA or QLoRA"
+    assert shown[-3].set_index("What counts")["Take"]["Time to train"] == "Full fine-tuning"
+    for run in results.of(ADAPTER):
+        object.__setattr__(run.result.environment, "load", (3.0, 5.0))
+    for run in (*results.of(FULL), *results.of(QUANTISED)):
+        object.__setattr__(run.result.environment, "load", (1.0, 2.0))
+    choice.which_when(results)
+    row = shown[-3].set_index("What counts").loc["Time to train"]
+    assert row["Take"] == "not shown" and "1.5 (Full fine-tuning) to 4.0 (LoRA)" in row["Because"]
 
 
 def test_a_mean_of_more_seeds_wins_no_comparison_that_it_lost(runs_in, shown):
