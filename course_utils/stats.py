@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SIGNIFICANCE = 0.05  # of the whole family of pairs
+MINIMUM_SEEDS = 3  # with fewer, a difference between methods cannot be told from one between seeds
 CONFIDENCE = 0.95  # of an interval that stands alone
 TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2  # the quantiles at its ends
 REPLICATES = 2_000
@@ -103,6 +104,15 @@ def standard_error(values: np.ndarray, shared: SeedVariance | None = None) -> St
     shared = shared or SeedVariance(0.0, seeds - 1)
     value, degrees = _satterthwaite(by_sentences, of_seeds.var(ddof=1), shared, in_both, seeds, sentences)
     return StandardError(np.ravel(value).item(), np.ravel(degrees).item())
+
+
+def error_over_seeds(values: np.ndarray, step: float = 0.0) -> StandardError:
+    """The standard error of a mean over seeds alone, as of a t test: `values` (seeds,).
+
+    `step` is the least difference that two values can have. The spread is not taken as smaller, since seeds can tie.
+    """
+    seeds = len(values)
+    return StandardError(float(max(np.std(values, ddof=1), step)) / np.sqrt(seeds), seeds - 1)
 
 
 def _satterthwaite(by_sentences, of_seeds, shared: SeedVariance, in_both, seeds: int, sentences: int):
@@ -385,15 +395,15 @@ def equivalence_margin(correct: Mapping[str, pd.DataFrame], by_raters: float = 0
 def compare_pairs(correct: Mapping[str, pd.DataFrame], margin: float) -> list[PairedComparison]:
     """Compare every two methods of `correct`: method → frame of booleans, one row per seed, one column per sentence.
 
-    A pair is compared on the seeds that both methods have; a pair with fewer than two is left out. A few seeds say
-    little of one pair's variance between seeds: pairs whose seeds happen to lie close would be called different. So
+    A pair is compared on the seeds that both methods have; with fewer than `MINIMUM_SEEDS` it is left out. Few seeds
+    say little of one pair's variance between seeds: pairs whose seeds happen to lie close would be called different. So
     the variance used is the pair's own or the mean of all pairs, whichever is larger. `family_wise_error` says what
     this achieves.
     """
     differences = {}
     for first, second in combinations(correct, 2):
         one, other = correct[first].align(correct[second], join="inner")
-        if len(one) > 1:
+        if len(one) >= MINIMUM_SEEDS:
             differences[first, second] = one.to_numpy(float) - other.to_numpy(float)
     return _judge_pairs(differences, correct, margin)
 

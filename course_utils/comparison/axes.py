@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from course_utils.comparison.conclusions import MINIMUM_SEEDS
 from course_utils.comparison.strays import refuse_strays
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import Experiment, differing_settings
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.runs import Run
-from course_utils.stats import CrossedBootstrap, Judged, SeedVariance, judge_differences
+from course_utils.stats import MINIMUM_SEEDS, CrossedBootstrap, Judged, SeedVariance, judge_differences
 
 RATE = "learning_rate"
 

@@ -19,6 +19,7 @@ from course_utils.comparison.tables import ExperimentRuns, MissingRun
 from course_utils.methods import FLOOR, METHODS
 from course_utils.stats import (
     DIFFERENCES,
+    MINIMUM_SEEDS,
     SIGNIFICANCE,
     Judged,
     PairedComparison,
@@ -31,7 +32,6 @@ from course_utils.stats import (
 )
 from course_utils.text import counted, in_sentence, signed_points, template
 
-MINIMUM_SEEDS = 3
 SIMULATED_SEEDS = (3, 5)
 OUTLYING = 2.0  # times the standard deviation of the seeds of any other method
 SPREADS = (1.0, 3.0)  # of seeds, in multiples of the observed spread

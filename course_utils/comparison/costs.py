@@ -1,11 +1,11 @@
-"""Costs and accuracies drawn again: in which share of the draws a method is on a Pareto front."""
+"""Costs: what seeds show of a difference, and in which share of the draws a method is on a Pareto front."""
 
 import numpy as np
 import pandas as pd
 
 from course_utils.comparison.evaluation_costs import MERGED
-from course_utils.comparison.tables import ExperimentRuns, comparison_frame
-from course_utils.stats import CrossedBootstrap, Interval, shared_seeds
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.stats import MINIMUM_SEEDS, SIGNIFICANCE, CrossedBootstrap, Interval, error_over_seeds, shared_seeds
 
 SURE = 0.95  # least share of draws at which a method counts as being on a front
 OF_RUNS = ["parameters_adapter", "bytes_adapter", "bytes_base_model", "peak_memory_bytes", "step_ms_median"]
@@ -21,7 +21,7 @@ def cost_draws(results: ExperimentRuns, times: pd.DataFrame) -> dict[str, pd.Dat
     correct = results.predictions.correct
     if not (seeds := shared_seeds(correct)):
         return {}
-    runs = comparison_frame(results).query("study == 'main' and status == 'finished'").set_index(["method", "seed"])
+    runs = results.frame.query("study == 'main' and status == 'finished'").set_index(["method", "seed"])
     turns = CrossedBootstrap.draw(1, len(times), random_seed=1).sentences
     bootstrap = CrossedBootstrap.draw(len(seeds), len(results.predictions.labels))
     draws: dict[str, dict[str, np.ndarray]] = {}
@@ -71,6 +71,20 @@ def on_front(costs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
     worse = accuracy[:, :, None] <= accuracy[:, None, :]
     dominated = dearer & worse & ~(dearer & worse).swapaxes(1, 2)
     return np.logical_not(dominated.any(axis=2))
+
+
+def not_shown_above(costs: pd.DataFrame, lowest: str, step: float = 0.0) -> list[str]:
+    """The methods whose cost is not shown to be above that of the method `lowest`.
+
+    `costs` has a row for each seed and a column for each method, nan where a run is missing. One-sided *t* tests of the
+    differences at shared seeds, each at `SIGNIFICANCE` over their number. `step` is that of `error_over_seeds`.
+    """
+    differences = {name: (costs[name] - costs[lowest]).dropna().to_numpy() for name in costs if name != lowest}
+    return [
+        name
+        for name, own in differences.items()
+        if len(own) < MINIMUM_SEEDS or error_over_seeds(own, step).beyond(own.mean()) >= SIGNIFICANCE / len(differences)
+    ]
 
 
 def mean_loads(results: ExperimentRuns) -> pd.Series:

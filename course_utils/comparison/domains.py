@@ -10,10 +10,18 @@ import numpy as np
 import pandas as pd
 
 from course_utils.comparison.axes import Contrast, across, contrasts, less
-from course_utils.comparison.conclusions import MINIMUM_SEEDS, judge_experiment
+from course_utils.comparison.conclusions import judge_experiment
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets, read_predictions
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.stats import SIGNIFICANCE, PairedComparison, StandardError, compare_pairs, compare_with_fixed, holm
+from course_utils.stats import (
+    MINIMUM_SEEDS,
+    SIGNIFICANCE,
+    PairedComparison,
+    compare_pairs,
+    compare_with_fixed,
+    error_over_seeds,
+    holm,
+)
 
 
 @dataclass(frozen=True)
@@ -117,8 +125,7 @@ def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:
             continue
         changes = 100 * np.array([own.after - own.before for own in found])
         if len(changes) >= MINIMUM_SEEDS and name != FLOOR.name:
-            spread = max(changes.std(ddof=1), 100 / found[0].texts)  # a share moves by whole texts, and seeds can tie
-            errors[name] = StandardError(spread / np.sqrt(len(changes)), len(changes) - 1)
+            errors[name] = error_over_seeds(changes, step=100 / found[0].texts)
         before, after = (100 * float(np.mean([getattr(own, when) for own in found])) for when in ("before", "after"))
         row = {"method": name, "texts": found[0].texts, "before": before, "after": after, "change": changes.mean()}
         four_bit = METHODS[name].in_four_bits(results.experiment.config(name).settings)

@@ -7,10 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from course_utils.comparison.conclusions import MINIMUM_SEEDS, p_in_words
+from course_utils.comparison.conclusions import p_in_words
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
 from course_utils.methods import METHODS
-from course_utils.stats import CrossedBootstrap, Interval, PairedComparison, compare_pairs, equivalence_margin
+from course_utils.stats import (
+    MINIMUM_SEEDS,
+    CrossedBootstrap,
+    Interval,
+    PairedComparison,
+    compare_pairs,
+    equivalence_margin,
+)
 from course_utils.tasks.language_modelling import LANGUAGE_METRICS, bits_of_texts
 from course_utils.text import escape_markdown
 

@@ -135,6 +135,11 @@ class ExperimentRuns:
         return read_baselines(self.experiment)
 
     @cached_property
+    def frame(self) -> pd.DataFrame:
+        """`comparison_frame` of all runs."""
+        return comparison_frame(self)
+
+    @cached_property
     def predictions(self) -> Predictions:
         """`read_predictions` of the main runs on the test set."""
         return read_predictions(self)
@@ -357,7 +362,7 @@ def _description(column: str) -> str:
 def write_comparison(results: ExperimentRuns) -> Path:
     """Write comparison.csv, baselines.csv and the dictionary of each (…_columns.csv) into the report's folder."""
     folder = reports_folder() / results.experiment.name
-    frames = {"comparison": comparison_frame(results)}
+    frames = {"comparison": results.frame}
     if results.experiment.classifies:
         frames["baselines"] = baseline_frame(results)
     described = {f"{name}_columns": describe_columns(frame) for name, frame in frames.items()}
@@ -376,7 +381,7 @@ def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
     """
     predictions = read_predictions(results, study)
     labels = predictions.labels.to_numpy()
-    frame = comparison_frame(results).query("study == @study")
+    frame = results.frame.query("study == @study")
     by_method = frame.groupby("method", sort=False)
     finished = frame[frame["status"] == "finished"].groupby("method")
     table = pd.DataFrame(

@@ -8,12 +8,13 @@ from typing import Any
 
 from course_utils.comparison.across import conclude, disagreements, others
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import MINIMUM_SEEDS, bought, judge_experiment, unsized
+from course_utils.comparison.conclusions import bought, judge_experiment, unsized
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.dependence import size_regime
 from course_utils.report.display import TEMPLATES
+from course_utils.stats import MINIMUM_SEEDS
 from course_utils.text import one_line, signed_points, template
 
 

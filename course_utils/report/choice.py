@@ -1,6 +1,5 @@
 """Which method to choose for which need, by the runs of an experiment."""
 
-from statistics import median
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -9,8 +8,8 @@ from course_utils.comparison import tables
 from course_utils.comparison.axes import leaders
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import Judgement, bought, judge_experiment, unsized
-from course_utils.comparison.costs import is_uneven, mean_loads
-from course_utils.comparison.domains import forgetting_table, read_domains
+from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above
+from course_utils.comparison.domains import Domain, forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import FLOOR
 from course_utils.report.dependence import size_axis
@@ -26,6 +25,8 @@ COSTS = {
     "train_seconds": "Time to train",
     "bytes_base_model": "Memory of the base model",
 }
+
+Row = tuple[str, str, str]  # what counts, the method to take, and why
 
 
 class Unbeaten(NamedTuple):
@@ -72,49 +73,77 @@ def which_when(results: ExperimentRuns) -> None:
 
 
 def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
-    rows = []
-    readable = tables.readable_summary(results.summary).set_index(results.summary["method"])
-    for cost, title in COSTS.items():
-        costs, column = found.costs[cost].astype(float), tables.COLUMNS[cost].title
-        if tables.COLUMNS[cost].over_seeds == "median" and (
-            why := _overlapping(results, [*costs.index], cost) or _by_load(results, [*costs.index], cost)
-        ):
-            rows.append((title, "not shown", why))
-            continue
-        cheapest = [name for name in costs.index if costs[name] == costs.min()]
-        figures = f"{readable.loc[cheapest[0], column]} against {readable.loc[found.best, column]}"
-        rows.append(
-            (title, " or ".join(map(title_of, cheapest)), f"{column}: {figures}{_less_accurate(found, cheapest)}")
-        )
-    if least := _with_few_texts(results):
-        size, name = least
-        rows.append((f"Few training texts ({size:,})", title_of(name), "the highest mean of the adapter methods there"))
-    for domain in read_domains(results)[1:]:
-        taken, share = " or ".join(map(title_of, domain.best)), f"{100 * domain.accuracy[domain.best[0]]:.1f}%"
-        why = f"{share}, the highest mean of the adapter methods there"
-        if domain.not_beaten:
-            name, accuracy = next(iter(domain.not_beaten.items()))
-            baseline, own = in_sentence(title_of(name)), f"{100 * accuracy:.1f}%"
-            why = f"no adapter method is shown to be more accurate than {baseline} ({own}); "
-            taken, why = "none", why + f"highest mean: {taken}, {share}"
-        rows.append((f"Texts like these: {domain.title}", taken, why))
-    kept = forgetting_table(results)
-    kept = kept[kept["method"].isin(found.costs.index)]
-    if len(kept):
-        most = kept.loc[kept["after"].idxmax()]
-        losses = {
-            name: {run.config.seed: -run.result.forgetting.after for run in results.of(name) if run.result.forgetting}
-            for name in kept["method"]
-        }
-        share = f"{most.after:.1f}% of the neighbours are of the text's own domain, {most.before:.1f}% before"
-        share += " quantisation and training" if most.four_bit else " training"
-        if close := _no_worse(losses, most.method):
-            why = f"{title_of(most.method)} has the highest mean, {most.after:.1f}%; no less with some seed: {close}"
-            rows.append(("What the base model knew", "not shown", why))
-        else:
-            share += _less_accurate(found, [most.method])
-            rows.append(("What the base model knew", title_of(most.method), share))
-    return pd.DataFrame(rows, columns=["What counts", "Take", "Because"])
+    rows: list[Row | None] = [_for_cost(results, found, cost) for cost in COSTS]
+    rows += [_for_few_texts(results), *map(_for_domain, read_domains(results)[1:]), _for_what_was_known(results, found)]
+    return pd.DataFrame([row for row in rows if row], columns=["What counts", "Take", "Because"])
+
+
+def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
+    costs, column = found.costs[cost].astype(float), tables.COLUMNS[cost].title
+    if why := _not_shown(results, [*costs.index], cost):
+        return COSTS[cost], "not shown", why
+    cheapest = [name for name in costs.index if costs[name] == costs.min()]
+    readable = tables.readable_summary(results.summary).set_index(results.summary["method"])[column]
+    figures = f"{readable[cheapest[0]]} against {readable[found.best]}"
+    return COSTS[cost], " or ".join(map(title_of, cheapest)), f"{column}: {figures}{_less_accurate(found, cheapest)}"
+
+
+def _not_shown(results: ExperimentRuns, methods: list[str], cost: str) -> str:
+    """Why none of `methods` is shown to have the lowest `cost`; empty where one is, or where runs cannot differ."""
+    column = tables.COLUMNS[cost]
+    if column.over_seeds != "median":
+        return ""
+    runs = results.frame.query("study == 'main' and status == 'finished'")
+    costs = runs.pivot(index="seed", columns="method", values=cost)[methods].astype(float) / column.unit
+    lowest = costs.median().idxmin()
+    if close := not_shown_above(costs, lowest):
+        median = f"{costs[lowest].median():{column.form}}"
+        named = and_joined([*map(title_of, close)])
+        return f"{column.title}: the median is lowest for {title_of(lowest)}, {median}; not shown to need more: {named}"
+    loads = mean_loads(results).reindex(methods)
+    if cost != "train_seconds" or not is_uneven(loads):
+        return ""
+    ends = f"{loads.min():.1f} ({title_of(loads.idxmin())}) to {loads.max():.1f} ({title_of(loads.idxmax())})"
+    return f"the mean load of the machine was {ends}, and a difference in time may come from it"
+
+
+def _for_few_texts(results: ExperimentRuns) -> Row | None:
+    axis = size_axis(results)
+    led = leaders(axis.series, axis.changes, axis.reference) if axis else None
+    if not led or (least := min(led.best)) == led.reference:
+        return None
+    why = "the highest mean of the adapter methods there"
+    return f"Few training texts ({least:,})", title_of(led.best[least]), why
+
+
+def _for_domain(domain: Domain) -> Row:
+    titles, share = " or ".join(map(title_of, domain.best)), f"{100 * domain.accuracy[domain.best[0]]:.1f}%"
+    need = f"Texts like these: {domain.title}"
+    if not domain.not_beaten:
+        return need, titles, f"{share}, the highest mean of the adapter methods there"
+    name, accuracy = next(iter(domain.not_beaten.items()))
+    baseline = f"{in_sentence(title_of(name))} ({100 * accuracy:.1f}%)"
+    why = f"no adapter method is shown to be more accurate than {baseline}; highest mean: {titles}, {share}"
+    return need, "none", why
+
+
+def _for_what_was_known(results: ExperimentRuns, found: Unbeaten) -> Row | None:
+    kept = forgetting_table(results).set_index("method")
+    kept = kept.loc[kept.index.isin(found.costs.index)]
+    if kept.empty:
+        return None
+    need, best = "What the base model knew", str(kept["after"].idxmax())
+    lost = {
+        name: {run.config.seed: -100 * own.after for run in results.of(name) if (own := run.result.forgetting)}
+        for name in kept.index
+    }
+    most = kept.loc[best]
+    if close := not_shown_above(pd.DataFrame(lost), best, step=100 / most.texts):
+        highest = f"{title_of(best)} has the highest mean, {most.after:.1f}%"
+        return need, "not shown", f"{highest}; not shown to keep less: {and_joined([*map(title_of, close)])}"
+    share = f"{most.after:.1f}% of the neighbours are of the text's own domain, {most.before:.1f}% before"
+    share += " quantisation and training" if most.four_bit else " training"
+    return need, title_of(best), share + _less_accurate(found, [best])
 
 
 def _less_accurate(found: Unbeaten, names: list[str]) -> str:
@@ -125,45 +154,6 @@ def _less_accurate(found: Unbeaten, names: list[str]) -> str:
         if name in found.lost
     ]
     return f"; shown to be less accurate: {and_joined(lost)}" if lost else ""
-
-
-def _overlapping(results: ExperimentRuns, methods: list[str], cost: str) -> str:
-    """Which methods cost no more, with a seed, than the method with the lowest median; empty where none does."""
-    column = tables.COLUMNS[cost]
-    runs = tables.comparison_frame(results).query("study == 'main' and status == 'finished'")
-    runs = runs.assign(cost=runs[cost].astype(float) / column.unit)
-    costs = {name: dict(runs.loc[runs["method"] == name, ["seed", "cost"]].itertuples(index=False)) for name in methods}
-    lowest = min(costs, key=lambda name: median(costs[name].values()))
-    own = costs[lowest].values()
-    ends = f"{min(own):{column.form}} to {max(own):{column.form}}"
-    close = _no_worse(costs, lowest)
-    said = (
-        f"{column.title}: {ends} for {title_of(lowest)}, which has the lowest median; no more with some seed: {close}"
-    )
-    return said if close else ""
-
-
-def _by_load(results: ExperimentRuns, methods: list[str], cost: str) -> str:
-    """Why a difference in time may come from the load of the machine; empty where it was even, or for another cost."""
-    loads = mean_loads(results).reindex(methods)
-    if cost != "train_seconds" or not is_uneven(loads):
-        return ""
-    ends = f"{loads.min():.1f} ({title_of(loads.idxmin())}) to {loads.max():.1f} ({title_of(loads.idxmax())})"
-    return f"the mean load of the machine was {ends}, and a difference in time may come from it"
-
-
-def _no_worse(costs: dict[str, dict[int, float]], best: str) -> str:
-    """Which methods cost no more than `best` with a seed, as a list in words: `costs` by method and seed."""
-    own = costs[best]
-    found = [name for name, other in costs.items() if any(other[seed] <= own[seed] for seed in other.keys() & own)]
-    return and_joined([title_of(name) for name in found if name != best] or [""])
-
-
-def _with_few_texts(results: ExperimentRuns) -> tuple[int, str] | None:
-    """The least number of training texts of the axis, and the adapter method with the highest mean there."""
-    axis = size_axis(results)
-    led = leaders(axis.series, axis.changes, axis.reference) if axis else None
-    return (least, led.best[least]) if led and (least := min(led.best)) != led.reference else None
 
 
 say: Any = template(TEMPLATES / "choice.md.jinja", {"titled": title_of, "unsized": unsized}).module

@@ -25,7 +25,7 @@ from course_utils.comparison.across import (
 from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.axes import of_verdict
 from course_utils.comparison.baselines import BASELINES, title_of
-from course_utils.comparison.conclusions import MINIMUM_SEEDS, experiment_verdicts, judge_experiment, p_in_words
+from course_utils.comparison.conclusions import experiment_verdicts, judge_experiment, p_in_words
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, is_uneven, mean_loads, time_interval
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.evaluation_costs import MERGED, memory_of_first_runs, times_of_first_runs
@@ -36,7 +36,7 @@ from course_utils.comparison.weights import has_updates, method_deltas, subspace
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
-from course_utils.stats import Interval, ranks, shared_seeds
+from course_utils.stats import MINIMUM_SEEDS, Interval, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
 from course_utils.text import and_joined, escape_markdown, one_line, signed_interval, signed_points, template
 

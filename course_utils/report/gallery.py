@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from course_utils.comparison.agreement import test_sentences
-from course_utils.comparison.tables import COLUMNS, ExperimentRuns, comparison_frame, describe_columns
+from course_utils.comparison.tables import COLUMNS, ExperimentRuns, describe_columns
 from course_utils.methods import METHODS
 from course_utils.paths import reports_folder, write_whole
 from course_utils.report.display import TEMPLATES
@@ -41,7 +41,7 @@ MOST_MISSED = 300  # sentences in the table at most
 
 def write_gallery(results: ExperimentRuns) -> Path:
     """Write reports/<experiment>/gallery.html."""
-    runs = comparison_frame(results).dropna(axis="columns", how="all")
+    runs = results.frame.dropna(axis="columns", how="all")
     script = (TEMPLATES / "gallery.js").read_text("utf-8")
     page = template(TEMPLATES / "gallery.html.jinja", {"cell": _cell}).render(
         experiment=results.experiment,

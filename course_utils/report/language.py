@@ -8,7 +8,7 @@ import pandas as pd
 
 from course_utils.comparison import language
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import MINIMUM_SEEDS, SeedsApart, seeds_apart
+from course_utils.comparison.conclusions import SeedsApart, seeds_apart
 from course_utils.comparison.language import base_interval, bits_of_runs, interval_of, signed
 from course_utils.comparison.learning_rates import search_sentences, search_trials
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
@@ -17,7 +17,7 @@ from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, drawn
-from course_utils.stats import Interval, PairedComparison
+from course_utils.stats import MINIMUM_SEEDS, Interval, PairedComparison
 from course_utils.text import escape_markdown, template
 
 FIGURE = "bits.svg"

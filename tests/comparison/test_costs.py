@@ -6,7 +6,7 @@ import pytest
 from made_up import finished
 from small import ADAPTER, FULL
 
-from course_utils.comparison.costs import cost_draws, front_shares, medians, time_interval
+from course_utils.comparison.costs import cost_draws, front_shares, medians, not_shown_above, time_interval
 from course_utils.comparison.evaluation_costs import MERGED
 
 
@@ -30,6 +30,19 @@ def test_a_front_that_rests_on_noise_is_shared():
     shares = front_shares({"accuracy": accuracy, "size": costs})["size"]
     assert shares["cheap"] == 1 and shares["dear"] == 0
     assert shares["twin"] == pytest.approx(0.5, abs=0.03) and shares["twin"] + shares["other"] == 1
+
+
+def test_a_lowest_cost_is_shown_by_more_seeds_although_some_seed_is_turned_and_is_named_seldom_by_chance():
+    random = np.random.default_rng(0)
+    cheap = random.normal(9.0, 1.0, 20)
+    costs = pd.DataFrame({"cheap": cheap, "dear": cheap + np.r_[-0.1, np.full(19, 1.0)], "other": 2 * cheap})
+    assert not_shown_above(costs[:3], "cheap") == ["dear"] and not_shown_above(costs, "cheap") == []
+    assert not_shown_above(costs[3:5], "cheap") == ["dear", "other"]  # two seeds show nothing
+    alike = [pd.DataFrame(random.normal(size=(3, 4))) for _ in range(400)]
+    named = [not not_shown_above(frame, frame.median().idxmin()) for frame in alike]
+    assert np.mean(named) <= 0.05
+    tied = pd.DataFrame({"one": [70.0, 70.0, 70.0], "other": [70.1, 70.1, 70.1]})
+    assert not_shown_above(tied, "one") == [] and not_shown_above(tied, "one", step=0.1) == ["other"]
 
 
 def test_medians_of_draws_are_those_of_the_drawn_values():

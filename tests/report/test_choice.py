@@ -54,9 +54,11 @@ def test_times_of_runs_that_overlap_choose_no_method(runs_in, shown):
             object.__setattr__(run.result.timing, "train_seconds", seconds)
     choice.which_when(results)
     assert shown[1].set_index("What counts")["Take"]["Time to train"] == "not shown"
-    for run, seconds in zip(results.of(FULL), (7.0, 8.9, 9.9), strict=True):  # less with each seed, though they overlap
+    for run, seconds in zip(results.of(ADAPTER), (8.1, 9.2, 10.3), strict=True):
         object.__setattr__(run.result.timing, "train_seconds", seconds)
-    vars(results).pop("summary")
+    for run, seconds in zip(results.of(FULL), (7.0, 8.1, 9.0), strict=True):  # less with each seed, though they overlap
+        object.__setattr__(run.result.timing, "train_seconds", seconds)
+    vars(results).pop("summary"), vars(results).pop("frame")
     choice.which_when(results)
     assert shown[-3].set_index("What counts")["Take"]["Time to train"] == "Full fine-tuning"
     for run in results.of(ADAPTER):
