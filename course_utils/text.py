@@ -65,9 +65,9 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
-def and_joined(names: list[str]) -> str:
-    """Names as a sentence lists them: "LoRA", "LoRA and HiRA", "LoRA, QLoRA and HiRA"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def and_joined(names: list[str], word: str = "and") -> str:
+    """Names as a sentence lists them: "LoRA", "LoRA and HiRA", "LoRA, QLoRA and HiRA"; `word` is the "and"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
 def signed_points(difference: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -68,8 +68,13 @@ class Judgement:
 
     def against(self, first: str, others: Collection[str]) -> list[PairedComparison]:
         """The comparisons of the method `first` with those of `others`: first less other."""
-        turned = [pair if pair.first == first else pair.swapped() for pair in self.pairs]
-        return [pair for pair in turned if pair.first == first and pair.second in others]
+        return [pair for pair in against(self.pairs, first) if pair.second in others]
+
+
+def against(pairs: Iterable[PairedComparison], first: str) -> list[PairedComparison]:
+    """Those of `pairs` that compare the method `first`: first less other."""
+    turned = (pair if pair.first == first else pair.swapped() for pair in pairs)
+    return [pair for pair in turned if pair.first == first]
 
 
 def judge(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Judgement:
@@ -152,7 +157,8 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
         sentences.append(
             f"What fine-tuning gains: {method}, the most accurate of the methods that train more than a head, is"
             f" {relation} {baseline} ({difference_in_points(pair)}{unsized(pair)}). Its"
-            f" training took {found.seconds:,.1f} s per run; {baseline} took {found.seconds_of_baseline:,.1f} s."
+            f" training took {found.seconds:,.1f} s (median over seeds);"
+            f" {baseline} took {found.seconds_of_baseline:,.1f} s."
         )
     told = [found.pair for found in bought(results)]
     others = [pair for pair in over_baselines(results) if pair not in told]

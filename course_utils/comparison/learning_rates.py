@@ -120,7 +120,7 @@ def trial_differences(experiment: Experiment) -> str:
         name: (_readable(name, value), _readable(name, getattr(experiment.shared, name)))
         for name, value in settings.items()
     }
-    differing = {name.replace("_", " "): both for name, both in values.items() if both[0] != both[1]}
+    differing = {f"`{name}`": both for name, both in values.items() if both[0] != both[1]}
     said = [f"{name} ({value} and not {usual})" for name, (value, usual) in differing.items()]
     return and_joined(said) if said else ""
 

@@ -1,5 +1,6 @@
 """Which method to choose for which need, by the runs of an experiment."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -7,11 +8,11 @@ import pandas as pd
 from course_utils.comparison import tables
 from course_utils.comparison.axes import leaders
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import Judgement, bought, judge_experiment, unsized
+from course_utils.comparison.conclusions import Judgement, against, bought, judge, judge_experiment, unsized
 from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above
 from course_utils.comparison.domains import Domain, forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.methods import FLOOR
+from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.dependence import size_axis
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.report.rates import understated
@@ -30,7 +31,7 @@ Row = tuple[str, str, str]  # what counts, the method to take, and why
 
 
 class Unbeaten(NamedTuple):
-    """The most accurate method, those that are not shown to be worse, and what the methods to choose among cost.
+    """The most accurate method, those that are not shown to be worse, and the methods to choose among.
 
     These are the best and those that are not shown to be worse; where there is none of these, all that are compared.
     """
@@ -39,25 +40,25 @@ class Unbeaten(NamedTuple):
     others: list[PairedComparison]  # the best less each of those
     lost: dict[str, PairedComparison]  # method → the best less it, where a difference is shown
     not_compared: list[str]  # the methods that have too few seeds, or share too few with the best
-    costs: pd.DataFrame  # a row a method, the more accurate first; a column a cost
+    names: list[str]  # of these methods, the more accurate first
 
 
 def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
     """The best and the unbeaten of the methods that train more than a head; None without two that have enough seeds."""
     summary = results.summary.set_index("method")
-    compared = dict.fromkeys(name for pair in judged.pairs for name in (pair.first, pair.second))
-    names = [name for name in compared if name != FLOOR.name]
+    paired = dict.fromkeys(name for pair in judged.pairs for name in (pair.first, pair.second))
+    names = [name for name in paired if name != FLOOR.name]
     if len(names) < 2:
         return None
     order = summary.loc[names, "accuracy"].astype(float).sort_values(ascending=False, kind="stable")
     best = str(order.index[0])
-    against = judged.against(best, names)
-    others = [pair for pair in against if not pair.above]
-    known = {FLOOR.name, best, *(pair.second for pair in against)}
-    lost = {pair.second: pair for pair in against if pair.above}
+    compared = judged.against(best, names)
+    others = [pair for pair in compared if not pair.above]
+    known = {FLOOR.name, best, *(pair.second for pair in compared)}
+    lost = {pair.second: pair for pair in compared if pair.above}
     kept = [name for name in order.index if name in known and (not others or name not in lost)]
     not_compared = [name for name in results.experiment.methods if name not in known]
-    return Unbeaten(best, others, lost, not_compared, summary.loc[kept, [*COSTS]])
+    return Unbeaten(best, others, lost, not_compared, kept)
 
 
 def which_when(results: ExperimentRuns) -> None:
@@ -78,72 +79,83 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
     return pd.DataFrame([row for row in rows if row], columns=["What counts", "Take", "Because"])
 
 
+def _row(need: str, best: list[str], as_good: list[str], of: Collection[str], why: str, worse: str) -> Row:
+    """The row that takes the methods `best` and those not shown to be `worse`, or none where these are all of `of`."""
+    if as_good:
+        why += f"; not shown to {worse}: {and_joined([*map(title_of, as_good)])}"
+    taken = [*best, *as_good]
+    return need, "not shown" if as_good and {*taken} >= {*of} else and_joined([*map(title_of, taken)], "or"), why
+
+
 def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
-    costs, column = found.costs[cost].astype(float), tables.COLUMNS[cost].title
-    if why := _not_shown(results, [*costs.index], cost):
-        return COSTS[cost], "not shown", why
-    cheapest = [name for name in costs.index if costs[name] == costs.min()]
-    readable = tables.readable_summary(results.summary).set_index(results.summary["method"])[column]
-    figures = f"{readable[cheapest[0]]} against {readable[found.best]}"
-    return COSTS[cost], " or ".join(map(title_of, cheapest)), f"{column}: {figures}{_less_accurate(found, cheapest)}"
-
-
-def _not_shown(results: ExperimentRuns, methods: list[str], cost: str) -> str:
-    """Why none of `methods` is shown to have the lowest `cost`; empty where one is, or where runs cannot differ."""
-    column = tables.COLUMNS[cost]
-    if column.over_seeds != "median":
-        return ""
+    column, names = tables.COLUMNS[cost], found.names
     runs = results.frame.query("study == 'main' and status == 'finished'")
-    costs = runs.pivot(index="seed", columns="method", values=cost)[methods].astype(float) / column.unit
-    lowest = costs.median().idxmin()
-    if close := not_shown_above(costs, lowest):
-        median = f"{costs[lowest].median():{column.form}}"
-        named = and_joined([*map(title_of, close)])
-        return f"{column.title}: the median is lowest for {title_of(lowest)}, {median}; not shown to need more: {named}"
-    loads = mean_loads(results).reindex(methods)
-    if cost != "train_seconds" or not is_uneven(loads):
-        return ""
-    ends = f"{loads.min():.1f} ({title_of(loads.idxmin())}) to {loads.max():.1f} ({title_of(loads.idxmax())})"
-    return f"the mean load of the machine was {ends}, and a difference in time may come from it"
+    costs = runs.pivot(index="seed", columns="method", values=cost)[names].astype(float) / column.unit
+    typical = costs.agg(column.over_seeds)
+    lowest = str(typical.idxmin())
+    least = [name for name in names if not (costs[name] - costs[lowest]).dropna().any()]  # alike with every seed
+    as_good = not_shown_above(costs.drop(columns=[name for name in least if name != lowest]), lowest)
+    loads = mean_loads(results).reindex(names)
+    if cost == "train_seconds" and is_uneven(loads) and len(as_good) < len(names) - 1:
+        ends = f"{loads.min():.1f} ({title_of(loads.idxmin())}) to {loads.max():.1f} ({title_of(loads.idxmax())})"
+        why = f"the mean load of the machine was {ends}, and a difference in time may come from it"
+        return COSTS[cost], "not shown", why
+    titles = and_joined([*map(title_of, least)])
+    why = f"{column.title}: {column.over_seeds} {typical[lowest]:{column.form}} for {in_sentence(titles)}"
+    if found.best not in least:
+        why += f", {typical[found.best]:{column.form}} for {in_sentence(title_of(found.best))}"
+    need, taken, why = _row(COSTS[cost], least, as_good, names, why, "need more")
+    return need, taken, why + ("" if taken == "not shown" else _less_accurate(found, [*least, *as_good]))
 
 
 def _for_few_texts(results: ExperimentRuns) -> Row | None:
     axis = size_axis(results)
     led = leaders(axis.series, axis.changes, axis.reference) if axis else None
-    if not led or (least := min(led.best)) == led.reference:
+    if not axis or not led or (least := min(led.best)) == led.reference:
         return None
-    why = "the highest mean of the adapter methods there"
-    return f"Few training texts ({least:,})", title_of(led.best[least]), why
+    tried = [own for own in axis.series if not METHODS[own.method].is_baseline and least in own.correct]
+    correct = {own.method: own.correct[least] for own in tried}
+    pairs, best = judge(correct).pairs, led.best[least]
+    return _most_accurate(f"Few training texts ({least:,})", pairs, best, float(correct[best].to_numpy().mean()))
 
 
 def _for_domain(domain: Domain) -> Row:
-    titles, share = " or ".join(map(title_of, domain.best)), f"{100 * domain.accuracy[domain.best[0]]:.1f}%"
-    need = f"Texts like these: {domain.title}"
-    if not domain.not_beaten:
-        return need, titles, f"{share}, the highest mean of the adapter methods there"
-    name, accuracy = next(iter(domain.not_beaten.items()))
-    baseline = f"{in_sentence(title_of(name))} ({100 * accuracy:.1f}%)"
-    why = f"no adapter method is shown to be more accurate than {baseline}; highest mean: {titles}, {share}"
-    return need, "none", why
+    need, best = f"Texts like these: {domain.title}", max(domain.accuracy, key=lambda name: domain.accuracy[name])
+    if domain.not_beaten:
+        name, accuracy = next(iter(domain.not_beaten.items()))
+        baseline = f"{in_sentence(title_of(name))} ({100 * accuracy:.1f}%)"
+        highest = f"highest mean: {title_of(best)}, {100 * domain.accuracy[best]:.1f}%"
+        return need, "none", f"no adapter method is shown to be more accurate than {baseline}; {highest}"
+    return _most_accurate(need, domain.pairs, best, domain.accuracy[best])
+
+
+def _most_accurate(need: str, pairs: list[PairedComparison], best: str, accuracy: float) -> Row:
+    """The row of the adapter method with the highest mean, by all `pairs` that were compared."""
+    compared = against(pairs, best)
+    others = [pair for pair in compared if not METHODS[pair.second].is_baseline]
+    why = f"highest mean of the adapter methods: {title_of(best)}, {100 * accuracy:.1f}%"
+    if any(pair.second == CEILING.name and pair.differs and not pair.above for pair in compared):
+        why += f"; {in_sentence(CEILING.title)} is shown to be more accurate"
+    as_good = [pair.second for pair in others if not pair.above]
+    return _row(need, [best], as_good, [best, *(pair.second for pair in others)], why, "be less accurate")
 
 
 def _for_what_was_known(results: ExperimentRuns, found: Unbeaten) -> Row | None:
     kept = forgetting_table(results).set_index("method")
-    kept = kept.loc[kept.index.isin(found.costs.index)]
+    kept = kept.loc[kept.index.isin(found.names)]
     if kept.empty:
         return None
-    need, best = "What the base model knew", str(kept["after"].idxmax())
+    best = str(kept["after"].idxmax())
     lost = {
         name: {run.config.seed: -100 * own.after for run in results.of(name) if (own := run.result.forgetting)}
         for name in kept.index
     }
     most = kept.loc[best]
-    if close := not_shown_above(pd.DataFrame(lost), best, step=100 / most.texts):
-        highest = f"{title_of(best)} has the highest mean, {most.after:.1f}%"
-        return need, "not shown", f"{highest}; not shown to keep less: {and_joined([*map(title_of, close)])}"
-    share = f"{most.after:.1f}% of the neighbours are of the text's own domain, {most.before:.1f}% before"
-    share += " quantisation and training" if most.four_bit else " training"
-    return need, title_of(best), share + _less_accurate(found, [best])
+    as_good = not_shown_above(pd.DataFrame(lost), best, step=100 / most.texts)
+    before = f"{most.before:.1f}% before {'quantisation and ' if most.four_bit else ''}training"
+    why = f"neighbours of the text's own domain: mean {most.after:.1f}% for {title_of(best)}, {before}"
+    need, taken, why = _row("What the base model knew", [best], as_good, kept.index, why, "keep less")
+    return need, taken, why + ("" if taken == "not shown" else _less_accurate(found, [best, *as_good]))
 
 
 def _less_accurate(found: Unbeaten, names: list[str]) -> str:

@@ -268,7 +268,9 @@ def agreements(results: ExperimentRuns) -> None:
     others = _of_two(kappa)
     if len(others):  # none, where one method is finished
         first, second = map(title_of, others.idxmax())
-        figure = plots.overlap_map(kappa, f"{first} and {second} agree most", "Cohen's kappa")
+        alone = (others.round(2) == others.max().round(2)).sum() == 1
+        title = f"{first} and {second} agree most" if alone else "Several pairs of methods agree most"
+        figure = plots.overlap_map(kappa, title, "Cohen's kappa")
         show_figure(figure, say.kappa_figure(), say.kappa_alt(others))
     missed = agreement.missed_by_all(predictions, agreement.test_sentences(results))
     show_markdown(say.missed_text(len(missed), len(predictions.labels)))
@@ -427,7 +429,9 @@ def arithmetic(results: ExperimentRuns) -> None:
     show_table(shown, say.arithmetic_table(TOKENS, batch))
     if whole is not None and PLAIN.name in table.index and table["forward"].notna().all():
         steps = [[run.result.timing.step_ms_median for run in results.of(of.name)] for of in (PLAIN, CEILING)]
-        show_markdown(say.arithmetic_text(table.loc[PLAIN.name], whole, PLAIN.title, CEILING.title, batch, *steps))
+        uneven = is_uneven(mean_loads(results)[[PLAIN.name, CEILING.name]])
+        rows = table.loc[PLAIN.name], whole
+        show_markdown(say.arithmetic_text(*rows, PLAIN.title, CEILING.title, batch, *steps, uneven))
 
 
 def audits(results: ExperimentRuns) -> None:

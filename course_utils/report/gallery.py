@@ -41,7 +41,7 @@ MOST_MISSED = 300  # sentences in the table at most
 
 def write_gallery(results: ExperimentRuns) -> Path:
     """Write reports/<experiment>/gallery.html."""
-    runs = results.frame.dropna(axis="columns", how="all")
+    runs = results.frame.loc[:, lambda frame: ~(frame.isna() | frame.eq("")).all()]
     script = (TEMPLATES / "gallery.js").read_text("utf-8")
     page = template(TEMPLATES / "gallery.html.jinja", {"cell": _cell}).render(
         experiment=results.experiment,

@@ -131,7 +131,7 @@ def _settings_of_methods(experiment: Experiment) -> list[tuple[str, str, list[st
                 continue
             clause, _, default = meaning.partition("; empty: ")
             if value == ():
-                value, meaning = default, f"{re.split('[,:]', clause)[0]} (none is named)"
+                value, meaning = default, f"{re.split('[,:]', clause)[0]} (the default)"
             elif isinstance(value, tuple):
                 value = ", ".join(value)
             shown = f"{value:g}" if isinstance(value, float) else "yes" if value is True else str(value)

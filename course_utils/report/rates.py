@@ -67,7 +67,7 @@ def learning_rates(results: ExperimentRuns) -> None:
         show_table(table, say.learning_rates_table(study.title, study.series[0]))
         show_markdown(say.learning_rates_text(study.changes))
         if study.series[0].beside == "main" and (led := _leaders_by_rate(results, study.series)):
-            show_markdown(say.leaders_by_rate(*led).strip())
+            show_markdown(say.leaders_by_rate(study.series[0].seeds, *led).strip())
 
 
 def understated(results: ExperimentRuns) -> list[str]:

@@ -55,7 +55,7 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
         and f"; {METHODS[FULL].title} at {grids[FULL][4]:g}" in said
     )
     assert "A trial differs" not in said
-    shorter = "A trial differs from a main run in max train (8,000 and not all) and epochs (1 and not 3)."
+    shorter = "A trial differs from a main run in `max_train` (8,000 and not all) and `epochs` (1 and not 3)."
     assert shorter in search_sentences(table, load_experiment("sst2", {"epochs": 3}))
     assert len(table) == 30 and f"[methods.{ADAPTER}]\nlearning_rate = {grids[ADAPTER][2]:g}" in winners_as_toml(table)
 
@@ -110,7 +110,7 @@ def test_quick_uses_the_rates_that_are_the_better_ones_for_as_many_texts():
 def test_a_trial_differs_in_what_is_not_the_same_in_the_main_runs():
     sst2 = load_experiment("sst2")
     assert sst2.profile.search.settings["epochs"] == sst2.shared.epochs
-    assert trial_differences(sst2) == "max train (8,000 and not all)"
+    assert trial_differences(sst2) == "`max_train` (8,000 and not all)"
     assert not trial_differences(load_experiment("full"))
 
 
@@ -120,6 +120,6 @@ def test_a_difference_in_a_setting_that_is_no_number_is_said_as_it_is_set(tmp_pa
     (tmp_path / "mine.toml").write_text(f"{text}\n[search.settings]\n{settings}", encoding="utf-8")
     monkeypatch.setattr(configuration, "PROFILES", tmp_path)
     assert trial_differences(load_experiment("mine", {"max_train": None})) == (
-        "max train (8,000 and not all), precision (fp32 and not bf16), speedups (False and not True)"
+        "`max_train` (8,000 and not all), `precision` (fp32 and not bf16), `speedups` (False and not True)"
         " and head learning rate (0.003 and not none)"
     )

@@ -17,12 +17,17 @@ def test_the_cheapest_of_those_that_are_not_shown_to_be_worse_is_chosen(runs_in,
         object.__setattr__(run.result.bytes, "base_model", 9_000)
     for run in results.of(FULL):
         object.__setattr__(run.result.timing, "train_seconds", 1.0)
+        object.__setattr__(run.result.memory, "peak_bytes", 2 * run.result.memory.peak_bytes)
+    for seed, more in enumerate((1, 2, -2)):
+        memory = results.of(ADAPTER)[seed].result.memory
+        object.__setattr__(memory, "peak_bytes", memory.peak_bytes + 1_000_000 * more)
     found = choice.unbeaten(results, judge_experiment(results))
-    assert set(found.costs.index) == {FULL, ADAPTER, QUANTISED}  # not the gated one, which is shown to be worse
+    assert set(found.names) == {FULL, ADAPTER, QUANTISED}  # not the gated one, which is shown to be worse
     choice.which_when(results)
     text, table, _, limits = shown
     taken = table.set_index("What counts")["Take"]
     assert taken["Memory of the base model"] == "QLoRA" and taken["Time to train"] == "Full fine-tuning"
+    assert taken["Memory in training"] == "QLoRA or LoRA"  # which differ by less than LoRA's seeds
     assert "this experiment cannot choose between them" in text and "1,000 of them in training" in limits
 
 
