@@ -17,11 +17,17 @@ from course_utils.comparison.axes import (
     validation_accuracy,
 )
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import judge_experiment
+from course_utils.comparison.conclusions import judge_experiment, p_in_words, unsized
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import METHODS
-from course_utils.report.dependence import accuracy_cell, planned_for, say
-from course_utils.report.display import show_markdown, show_table
+from course_utils.report.dependence import accuracy_cell, planned_for
+from course_utils.report.display import TEMPLATES, show_markdown, show_table
+from course_utils.text import template
+
+say: Any = template(
+    TEMPLATES / "rates.md.jinja",
+    {"titled": title_of, "p_in_words": p_in_words, "of_verdict": of_verdict, "unsized": unsized},
+).module
 
 
 class RateStudy(NamedTuple):
