@@ -121,5 +121,5 @@ def test_a_difference_in_a_setting_that_is_no_number_is_said_as_it_is_set(tmp_pa
     monkeypatch.setattr(configuration, "PROFILES", tmp_path)
     assert trial_differences(load_experiment("mine", {"max_train": None})) == (
         "`max_train` (8,000 and not all), `precision` (fp32 and not bf16), `speedups` (False and not True)"
-        " and head learning rate (0.003 and not none)"
+        " and `head_learning_rate` (0.003 and not none)"
     )
