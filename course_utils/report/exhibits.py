@@ -25,7 +25,7 @@ from course_utils.comparison.across import (
 from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.axes import of_verdict
 from course_utils.comparison.baselines import BASELINES, title_of
-from course_utils.comparison.conclusions import experiment_verdicts, judge_experiment, p_in_words
+from course_utils.comparison.conclusions import cut_down, experiment_verdicts, judge_experiment, p_in_words
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, is_uneven, mean_loads, time_interval
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.evaluation_costs import MERGED, memory_of_first_runs, times_of_first_runs
@@ -162,6 +162,10 @@ def conclusions(results: ExperimentRuns) -> None:
         shown = (100 * places).rename(index=title_of, columns="Rank {}".format).rename_axis("Method")
         show_table(shown.reset_index(), say.ranks_table(), dict.fromkeys(shown, "{:.0f}"))
         show_markdown(say.ranks_text(places[1].sort_values(ascending=False, kind="stable")))
+    if judged.pairs:
+        compared = {name for pair in judged.pairs for name in (pair.first, pair.second)}
+        correct = {name: own for name, own in results.predictions.correct.items() if name in compared}
+        show_markdown(say.cuts_text(judged.pairs, cut_down(correct), len(shared_seeds(correct))))
     _show_sentences(experiment_verdicts(results))
 
 

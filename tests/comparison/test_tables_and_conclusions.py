@@ -9,7 +9,7 @@ from made_up import SENTENCES, finished, write_run
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
-from course_utils.comparison.conclusions import experiment_verdicts, p_in_words, verdicts
+from course_utils.comparison.conclusions import cut_down, experiment_verdicts, judge, p_in_words, verdicts
 from course_utils.comparison.tables import (
     COLUMNS,
     MissingRun,
@@ -215,6 +215,26 @@ def test_an_inconclusive_verdict_says_what_would_have_been_seen():
     (pair,) = compare_pairs(close, margin=0.01)
     said = saying(verdicts(close), "LoRA against full fine-tuning")
     assert said[0].endswith(f"of 2 points in {100 * pair.power.of_difference[0.02]:.0f}% of cases.")
+
+
+def test_smaller_experiments_are_cut_out_of_one_and_judged_alike():
+    alike, far = answers(0.86, seeds=7, noise=0.1, seed=1, apart=0), answers(0.6, seeds=7, noise=0.1, seed=2, apart=0)
+    near = answers(0.84, seeds=7, noise=0.1, seed=3, apart=0, sentences=2_000)
+    for seeds, some, number in (
+        (7, 4, {"seeds": 10, "texts": 10}),
+        (4, 3, {"seeds": 4, "texts": 10}),
+        (3, 3, {"texts": 10}),
+    ):
+        correct = {name: own[:seeds] for name, own in ((FULL, alike), (ADAPTER, far), (MULTIPLIED, near))}
+        found = cut_down(correct)
+        assert (found.seeds, found.number, found.turned) == (some, number, 0)
+        assert found.shown[FULL, ADAPTER] == number  # in every cut
+        assert all(0 <= found.shown[FULL, MULTIPLIED][kind] <= number[kind] for kind in number)
+    said = exhibits.say.cuts_text(judge(correct).pairs, found, 3)
+    assert "to half of its texts (10 cuts)" in said and "of its 3 seeds" not in said
+    turned = found._replace(turned=2, shown=dict.fromkeys(found.shown, {"texts": 4}))
+    said = exhibits.say.cuts_text(judge(correct).pairs, turned, 3)
+    assert "Full fine-tuning − LoRA in 4" in said and "2 differences that cuts show have the opposite sign" in said
 
 
 def test_one_seed_allows_no_conclusion():
