@@ -81,10 +81,12 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
 
 def _row(need: str, best: list[str], as_good: list[str], of: Collection[str], why: str, worse: str) -> Row:
     """The row that takes the methods `best` and those not shown to be `worse`, or none where these are all of `of`."""
+    taken = [*best, *as_good]
+    if as_good and {*taken} >= {*of}:
+        return need, "not shown", why
     if as_good:
         why += f"; not shown to {worse}: {and_joined([*map(title_of, as_good)])}"
-    taken = [*best, *as_good]
-    return need, "not shown" if as_good and {*taken} >= {*of} else and_joined([*map(title_of, taken)], "or"), why
+    return need, and_joined([*map(title_of, taken)], "or"), why
 
 
 def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
@@ -115,8 +117,8 @@ def _for_few_texts(results: ExperimentRuns) -> Row | None:
         return None
     tried = [own for own in axis.series if not METHODS[own.method].is_baseline and least in own.correct]
     correct = {own.method: own.correct[least] for own in tried}
-    pairs, best = judge(correct).pairs, led.best[least]
-    return _most_accurate(f"Few training texts ({least:,})", pairs, best, float(correct[best].to_numpy().mean()))
+    accuracy = {name: float(own.to_numpy().mean()) for name, own in correct.items()}
+    return _most_accurate(f"Few training texts ({least:,})", judge(correct).pairs, led.best[least], accuracy)
 
 
 def _for_domain(domain: Domain) -> Row:
@@ -126,18 +128,16 @@ def _for_domain(domain: Domain) -> Row:
         baseline = f"{in_sentence(title_of(name))} ({100 * accuracy:.1f}%)"
         highest = f"highest mean: {title_of(best)}, {100 * domain.accuracy[best]:.1f}%"
         return need, "none", f"no adapter method is shown to be more accurate than {baseline}; {highest}"
-    return _most_accurate(need, domain.pairs, best, domain.accuracy[best])
+    return _most_accurate(need, domain.pairs, best, domain.accuracy)
 
 
-def _most_accurate(need: str, pairs: list[PairedComparison], best: str, accuracy: float) -> Row:
-    """The row of the adapter method with the highest mean, by all `pairs` that were compared."""
-    compared = against(pairs, best)
-    others = [pair for pair in compared if not METHODS[pair.second].is_baseline]
-    why = f"highest mean of the adapter methods: {title_of(best)}, {100 * accuracy:.1f}%"
-    if any(pair.second == CEILING.name and pair.differs and not pair.above for pair in compared):
+def _most_accurate(need: str, pairs: list[PairedComparison], best: str, accuracy: dict[str, float]) -> Row:
+    """The row of the adapter methods with these accuracies, of which `best` leads, by the `pairs` that are compared."""
+    why = f"highest mean of the adapter methods: {title_of(best)}, {100 * accuracy[best]:.1f}%"
+    if any(pair.second == CEILING.name and pair.differs and not pair.above for pair in against(pairs, best)):
         why += f"; {in_sentence(CEILING.title)} is shown to be more accurate"
-    as_good = [pair.second for pair in others if not pair.above]
-    return _row(need, [best], as_good, [best, *(pair.second for pair in others)], why, "be less accurate")
+    others = accuracy.keys() - {best, *(pair.second for pair in against(pairs, best) if pair.above)}
+    return _row(need, [best], [name for name in accuracy if name in others], accuracy, why, "be less accurate")
 
 
 def _for_what_was_known(results: ExperimentRuns, found: Unbeaten) -> Row | None:

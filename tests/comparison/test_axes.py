@@ -20,7 +20,7 @@ from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
-from course_utils.report import dependence, origins, rates
+from course_utils.report import choice, dependence, origins, rates
 from course_utils.report.abstract import finding
 from course_utils.report.display import TEMPLATES
 
@@ -76,6 +76,11 @@ def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown):
     assert sentence.startswith("Trained on 3,500 texts, HiRA has the highest mean accuracy")
     turn = "; with 500 and 1,500 texts LoRA has the highest mean, and a change of the difference between the two is"
     assert f"{turn} significant." in sentence
+    one_seed = [run for run in results.runs if run.config.study == "main" or run.config.seed == 0]
+    for found, taken in ((results, "LoRA"), (type(results)(EXPERIMENT, one_seed, []), "not shown")):
+        shown.clear()
+        choice.which_when(found)
+        assert shown[1].set_index("What counts").loc["Few training texts (500)", "Take"] == taken
 
 
 @pytest.mark.slow
