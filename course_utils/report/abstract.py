@@ -3,7 +3,6 @@
 from collections import defaultdict
 from functools import lru_cache
 from math import inf
-from statistics import mean
 from typing import Any
 
 from course_utils.comparison.across import conclude, disagreements, others
@@ -12,10 +11,11 @@ from course_utils.comparison.conclusions import bought, judge_experiment, unsize
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
+from course_utils.report.choice import ON_TEXTS, Unbeaten, choices, unbeaten
 from course_utils.report.dependence import size_regime
 from course_utils.report.display import TEMPLATES
 from course_utils.stats import MINIMUM_SEEDS
-from course_utils.text import one_line, signed_points, template
+from course_utils.text import in_sentence, one_line, template
 
 
 def finding(results: ExperimentRuns) -> str:
@@ -41,8 +41,8 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     trained = summary["parameters_trainable"].dropna()
     share = trained.get(best, 0) / trained.get(CEILING.name, inf)
     data = [run.result.data for run in results.of(best)]
-    metrics = [run.result.metrics for run in results.of(best)]
     domains = read_domains(results)[1:] if results.runs else []
+    found = unbeaten(results, judged) if results.runs else None
     return {
         "results": results,
         "experiment": experiment,
@@ -57,11 +57,8 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "share_of_full": f"{share:.1%}" if share else "",
         "bought": bought(results),
         "against_full": judged.against(best, [CEILING.name]),
-        "elsewhere": [
-            f"{signed_points(mean(scores[name].accuracy - scores['test'].accuracy for scores in metrics))} ({title})"
-            for name, title in experiment.shared.source.further.items()
-            if metrics and name in metrics[0]
-        ],
+        "found": found,
+        "advice": _advice(results, found) if found else {},
         "not_better": [domain.title for domain in domains if domain.not_beaten],
         "trained_on": data[0].sizes["train"] if data else 0,
         "regime": size_regime(results, best) if len(judged.adapters) > 1 else "",
@@ -74,6 +71,14 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "minimum_seeds": MINIMUM_SEEDS,
         "within": f"within {100 * judged.margin:.1f} points",
     }
+
+
+def _advice(results: ExperimentRuns, found: Unbeaten) -> dict[str, list[str]]:
+    """What to take → the needs for which "Which one, when" says so."""
+    advice: dict[str, list[str]] = {}
+    for take, need in choices(results, found)[["Take", "What counts"]].itertuples(index=False):
+        advice.setdefault(take, []).append(in_sentence(need.removeprefix(ON_TEXTS)))
+    return advice
 
 
 def unconfirmed(results: ExperimentRuns) -> dict[tuple[int, int], list[str]]:

@@ -21,12 +21,13 @@ from course_utils.text import and_joined, in_sentence, template
 
 # What may count beside accuracy: a column of `summary_table`, and what a table calls it.
 COSTS = {
-    "bytes_adapter": "Bytes to store and send for each task",
+    "bytes_adapter": "Bytes to store for each task",
     "peak_memory_bytes": "Memory in training",
     "train_seconds": "Time to train",
     "bytes_base_model": "Memory of the base model",
 }
 
+ON_TEXTS = "Texts like these: "
 Row = tuple[str, str, str]  # what counts, the method to take, and why
 
 
@@ -69,11 +70,12 @@ def which_when(results: ExperimentRuns) -> None:
         show_markdown(say.nothing_text())
         return
     show_markdown(say.unbeaten_text(found, bought(results)))
-    show_table(_choices(results, found), say.choices_table(found))
+    show_table(choices(results, found), say.choices_table(found))
     show_markdown(say.limits_text(results.experiment, results.runs[0].result, understated(results)))
 
 
-def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
+def choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
+    """For every need the methods to take, and why: a row a need."""
     rows: list[Row | None] = [_for_cost(results, found, cost) for cost in COSTS]
     rows += [_for_few_texts(results), *map(_for_domain, read_domains(results)[1:]), _for_what_was_known(results, found)]
     return pd.DataFrame([row for row in rows if row], columns=["What counts", "Take", "Because"])
@@ -82,7 +84,7 @@ def _choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
 def _row(need: str, best: list[str], as_good: list[str], of: Collection[str], why: str, worse: str) -> Row:
     """The row that takes the methods `best` and those not shown to be `worse`, or none where these are all of `of`."""
     taken = [*best, *as_good]
-    if as_good and {*taken} >= {*of}:
+    if len(taken) == len(of) > 1:
         return need, "not shown", why
     if as_good:
         why += f"; not shown to {worse}: {and_joined([*map(title_of, as_good)])}"
@@ -122,7 +124,7 @@ def _for_few_texts(results: ExperimentRuns) -> Row | None:
 
 
 def _for_domain(domain: Domain) -> Row:
-    need, best = f"Texts like these: {domain.title}", max(domain.accuracy, key=lambda name: domain.accuracy[name])
+    need, best = f"{ON_TEXTS}{domain.title}", max(domain.accuracy, key=lambda name: domain.accuracy[name])
     if domain.not_beaten:
         name, accuracy = next(iter(domain.not_beaten.items()))
         baseline = f"{in_sentence(title_of(name))} ({100 * accuracy:.1f}%)"

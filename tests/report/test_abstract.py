@@ -65,8 +65,9 @@ def test_a_clear_winner(made):
     assert "5 are significantly different (LoRA and Sparse LoRA; LoRA and QLoRA; LoRA and HiRA; " in paragraph
     assert "1 is equivalent within 1.6 points (Sparse LoRA and QLoRA)" in paragraph
     assert re.search(r"from full fine-tuning is −5.0 \[[^]]+\] points: significant\.", paragraph)
-    assert "LoRA differs from its accuracy on the test set by −10.0 (tweets) points" in paragraph
-    assert 120 <= len(paragraph.split()) <= 180
+    assert "The others are shown to be worse than full fine-tuning; where something else counts more, take" in paragraph
+    assert "take LoRA for tweets. No choice is shown for bytes to store for each task, memory in training" in paragraph
+    assert 120 <= len(paragraph.split()) <= 220
 
 
 def test_a_tie_has_no_winner(made):
