@@ -459,6 +459,12 @@ class Experiment:
                     f"take out what differs, or name it in varies."
                 )
 
+    @property
+    def description(self) -> str:
+        """What is run: the profile's words, unless settings differ from the profile's."""
+        usual = self.name == self.profile_name
+        return self.profile.description if usual else f"The profile {self.profile_name}, with other settings."
+
     @cached_property
     def takers(self) -> dict[str, list[str]]:
         """Override → who takes it: method names, or "every run"."""

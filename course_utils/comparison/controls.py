@@ -16,7 +16,7 @@ from course_utils.comparison.measurements import measurement
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
 from course_utils.config import RunConfig
-from course_utils.inputs.nf4 import dequantise, quantisation_error
+from course_utils.inputs.nf4 import as_out_in, dequantise, quantisation_error
 from course_utils.methods import FLOOR, METHODS
 from course_utils.methods.gates import lora_layers
 from course_utils.runs import Run
@@ -32,7 +32,8 @@ def cut_directions(model: nn.Module, keep: int) -> None:
     ones are the nearest to the updates (Eckart and Young 1936).
     """
     layers = lora_layers(model).values()
-    parts = [torch.linalg.svd(layer.get_delta_weight("default"), full_matrices=False) for layer in layers]
+    updates = [as_out_in(layer.get_delta_weight("default"), layer.get_base_layer()) for layer in layers]
+    parts = [torch.linalg.svd(update, full_matrices=False) for update in updates]
     strengths = torch.cat([values for _, values, _ in parts])
     least = strengths.sort(descending=True).values[keep - 1] if keep else torch.inf
     for layer, (U, values, V) in zip(layers, parts, strict=True):

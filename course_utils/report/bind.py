@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from course_utils.config import command_of
 from course_utils.errors import CourseError
+from course_utils.methods import METHODS
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, reports_folder
 from course_utils.report import fonts, origins
 from course_utils.report.chapters import elements, make_citations, parse_markdown, read_chapter
 from course_utils.report.display import TEMPLATES
-from course_utils.text import escape_markdown
+from course_utils.text import and_joined, escape_markdown
 
 if TYPE_CHECKING:
     from course_utils.comparison.tables import ExperimentRuns
@@ -50,7 +51,7 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
     from course_utils.report.checklist import checklist
 
     folder = reports_folder() / results.experiment.name
-    settings = read_settings()
+    settings = read_settings(results.experiment)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
         scratch = Path(name)
@@ -105,9 +106,10 @@ def write_cards(results: ExperimentRuns) -> None:
         write_card(run, results.experiment, compared.get((run.config.study, run.config.method)))
 
 
-def read_settings() -> dict[str, Any]:
+def read_settings(experiment: Experiment | None = None) -> dict[str, Any]:
     """Title, subtitle, author, course and date of reports/report.toml, the date as a date, and whether to set a paper.
 
+    In the title and the subtitle, {methods} becomes the names of the adapter methods of `experiment`.
     "today" is the day of SOURCE_DATE_EPOCH where that is set, so that a report can be made again to
     the byte. Raises CourseError when the file or a setting is missing or wrong.
     """
@@ -128,7 +130,10 @@ def read_settings() -> dict[str, Any]:
         raise CourseError(f'reports/report.toml: {error}; write a setting as name = "value"') from None
     except ValueError as error:  # of the date
         raise CourseError(f'reports/report.toml: {error}; write a date as "today" or "2026-01-31"') from None
-    return settings | {"date": day}
+    compared = experiment.methods if experiment else []
+    named = and_joined([METHODS[name].title for name in compared if not METHODS[name].is_baseline] or ["no adapter"])
+    filled = {name: settings[name].replace("{methods}", named) for name in ("title", "subtitle")}
+    return settings | filled | {"date": day}
 
 
 def _today() -> datetime.date:

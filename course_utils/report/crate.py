@@ -50,7 +50,7 @@ def write_crate(results: ExperimentRuns) -> Path:
 
 def graph(results: ExperimentRuns, folder: Path) -> list[dict[str, Any]]:
     """The entities of the crate in `folder`."""
-    experiment, settings = results.experiment, read_settings()
+    experiment, settings = results.experiment, read_settings(results.experiment)
     made = {name: what for name, what in MADE.items() if (folder / name).is_file()}
     shared = {name: getattr(experiment.shared, name) for name in SharedSettings.model_fields}
     given = {name: as_typed(value) for name, value in shared.items()} | {"seeds": str(len(experiment.seeds))}
@@ -68,7 +68,7 @@ def graph(results: ExperimentRuns, folder: Path) -> list[dict[str, Any]]:
             "@id": "./",
             "@type": "Dataset",
             "name": f"{settings['title']}: the experiment {experiment.name}",
-            "description": experiment.profile.description,
+            "description": experiment.description,
             "datePublished": day,
             "license": _to("https://spdx.org/licenses/MIT"),
             "conformsTo": profiles,

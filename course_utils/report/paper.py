@@ -36,7 +36,7 @@ def build_paper(results: ExperimentRuns) -> Path:
     folder, notebook = reports_folder() / results.experiment.name, _notebook(results.experiment)
     if not notebook.is_file():
         raise CourseError(f"no executed notebook {CHAPTER} in {notebook.parent}; make it with ./run_all.sh")
-    settings = read_settings()
+    settings = read_settings(results.experiment)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".paper-") as name:
         scratch = Path(name)
         exhibits = read_exhibits(notebook, scratch)

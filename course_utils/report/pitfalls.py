@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
@@ -26,7 +27,7 @@ from torch import nn
 from course_utils.audit.audit import EXAMPLE_CARD, audit_card
 from course_utils.audit.findings import Finding
 from course_utils.comparison.strays import refuse_strays
-from course_utils.config import RunConfig
+from course_utils.config import Experiment, RunConfig, SharedSettings, load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
@@ -87,23 +88,29 @@ def states_of(config: RunConfig, base: nn.Module, tokenizer, frame: pd.DataFrame
     return np.split(predict(config, States(base), tokenizer, frame), 2, axis=1)
 
 
+def fitted(model: Pipeline, inputs: Any, labels: np.ndarray) -> Pipeline:
+    """`model` fitted to labels (n,) of the inputs; one that always gives the same answer where all labels are alike."""
+    always = make_pipeline(DummyClassifier(strategy="most_frequent"))
+    return (model if len({*labels}) > 1 else always).fit(inputs, labels)
+
+
 def classifier(states: np.ndarray, labels: np.ndarray, strength: float = 0.01) -> Pipeline:
     """A logistic regression on standardised states."""
     model = LogisticRegression(C=strength, max_iter=1_000)
-    return make_pipeline(StandardScaler(), model).fit(states, labels)
+    return fitted(make_pipeline(StandardScaler(), model), states, labels)
 
 
 def sparse_classifier(states: np.ndarray, labels: np.ndarray, strength: float, seed: int) -> Pipeline:
     """A linear classifier on standardised states, with an L1 penalty that sets weights to zero."""
     model = SGDClassifier(loss="log_loss", penalty="l1", alpha=strength, max_iter=30, tol=None, random_state=seed)
-    return make_pipeline(StandardScaler(), model).fit(states, labels)
+    return fitted(make_pipeline(StandardScaler(), model), states, labels)
 
 
 def words(frame: pd.DataFrame) -> Pipeline:
     """A logistic regression on the words and the pairs of words of a text, weighed by TF-IDF."""
     counts = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]", sublinear_tf=True)
     model = LogisticRegression(C=10, max_iter=1_000)
-    return make_pipeline(counts, model).fit(frame.text, frame.label)
+    return fitted(make_pipeline(counts, model), frame.text, frame.label)
 
 
 def hits(answers: np.ndarray, frame: pd.DataFrame) -> np.ndarray:
@@ -126,10 +133,19 @@ def small_networks(states: np.ndarray, labels: np.ndarray, asked: np.ndarray, se
             network = MLPClassifier(
                 (16,), batch_size=min(16, len(states)), max_iter=10, learning_rate_init=3e-3, random_state=seed
             )
-            yield network.fit(states, labels).predict(asked)
+            yield fitted(make_pipeline(network), states, labels).predict(asked)
 
 
 # Adapters
+
+
+def with_all_methods(experiment: Experiment, overrides: dict[str, Any]) -> Experiment:
+    """`experiment` with other settings, and those of the methods from `smoke` where its own profile lacks a method."""
+    known = experiment.profile.methods
+    if "default" in known or {*overrides["methods"]} <= {*known}:
+        return load_experiment(experiment.profile_name, overrides)
+    shared = {name: getattr(experiment.shared, name) for name in SharedSettings.model_fields}
+    return load_experiment("smoke", shared | overrides)
 
 
 def tuned(run: RunConfig, rate: float, tokenizer, data: Data) -> nn.Module:

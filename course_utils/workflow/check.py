@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from course_utils.tasks.base import Task
 
 SAMPLE = 2_000  # training texts that are looked at
+FEW_OF_A_CLASS = 10  # training texts
 MOST_UNKNOWN = 0.5  # share of tokens above which a tokenizer does not know the language, or is none
 
 
@@ -170,11 +171,16 @@ def _said_of_data(data: Data, task: Task) -> list[str]:
     classes = [f"{one_line(name)} {counts.get(label, 0):,}" for label, name in task.labels.items()]
     sets = [f"{len(frame):,} {data.titles[name]}" for name, frame in data.sets.items()]
     left_out = [f"{reason}: {n:,}" for reason, n in data.removed.items()]
+    rare = [name for name, label in zip(classes, task.labels, strict=True) if counts.get(label, 0) < FEW_OF_A_CLASS]
+    notes = [f"note: classes with few texts, which may be missing from a set: {', '.join(rare)}"] if rare else []
+    if any(f"column {name!r}" in line for line in data.understood for name in task.labels.values()):
+        notes.append("note: a column is named like a class; if the file has no header, give it one")
     shown = classes if len(classes) <= 10 else [*classes[:9], f"{len(classes) - 9} more"]
     return [
         *([f"classes in training: {', '.join(shown)}"] if task.has_head else ["labels are not read"]),
         f"sets: {', '.join(sets)}" + (f"; left out: {'; '.join(left_out)}" if left_out else ""),
         *data.understood,
+        *notes,
     ]
 
 

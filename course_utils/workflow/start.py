@@ -98,7 +98,7 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
 def announce(experiment: Experiment, cores: int) -> None:
     """Say what is about to be made, which methods take which settings, and roughly how long all of it takes."""
     profile, runs = experiment.profile, counted(len(experiment.configs()), "run")
-    print(f"{profile.title} ({experiment.name}): {profile.description}")
+    print(f"{profile.title} ({experiment.name}): {experiment.description}")
     for name, takers in experiment.takers.items():
         print(f"  {name} = {experiment.overrides[name]}: {', '.join(takers)}")
     if from_records():

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from small import ADAPTER, BLOCKS, FULL, HEAD, MULTIPLIED
-from transformers import TrainerCallback
+from transformers import GPT2Config, GPT2Model, TrainerCallback
 
 from course_utils.comparison import controls, weights
 from course_utils.comparison.evaluation_costs import MERGED, evaluation_memory, evaluation_times
 from course_utils.config import load_experiment
+from course_utils.methods import METHODS
 from course_utils.methods.gates import lora_layers
 from course_utils.runs import load_model
 from course_utils.training.train import train
@@ -104,6 +106,18 @@ def test_the_cut_keeps_the_strongest_directions_of_all_layers_and_no_other(tiny_
         nearest = U[:, : len(values)] @ torch.diag(values * strong) @ V[: len(values)]
         torch.testing.assert_close(layer.get_delta_weight("default"), nearest, atol=1e-5, rtol=1e-4)
     assert kept == 20
+
+
+def test_the_cut_turns_the_update_of_a_layer_that_keeps_its_weight_the_other_way_round():
+    base = GPT2Model(GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2))
+    model = get_peft_model(base, LoraConfig(r=4, init_lora_weights=False, fan_in_fan_out=True))
+    before = METHODS[ADAPTER].delta_weights(model)
+    controls.cut_directions(model, 3)
+    after = METHODS[ADAPTER].delta_weights(model)
+    kept = {name: torch.linalg.svdvals(delta) for name, (_, delta) in after.items()}
+    assert sum(int((values > 1e-4).sum()) for values in kept.values()) == 3
+    strongest = torch.cat([torch.linalg.svdvals(delta) for _, delta in before.values()]).topk(3).values
+    torch.testing.assert_close(torch.cat([*kept.values()]).topk(3).values, strongest)
 
 
 @pytest.mark.slow

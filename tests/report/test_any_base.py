@@ -1,13 +1,14 @@
-"""The chapters of the methods hold for every base that training accepts, the answers to their exercises included."""
+"""The chapters hold for every base that training accepts, the answers to their exercises included."""
 
 import matplotlib
 
 matplotlib.use("agg")
 
 import nbformat
+import pandas as pd
 import pytest
 import torch
-from small import EMBEDDED
+from small import ADAPTER, EMBEDDED, HEAD
 from transformers import AutoModelForSequenceClassification, BertConfig, GPT2Config, LlamaConfig
 
 from course_utils.config import load_experiment
@@ -69,3 +70,15 @@ def test_a_chapter_holds_for_a_base_of_another_width_and_kind(base, name, tmp_pa
     monkeypatch.chdir(PROJECT / "notebooks")
     monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
     run_cells(name, load_experiment("smoke", SMALL | {"base_model": str(base)}))
+
+
+@pytest.mark.parametrize("base", ["gpt2"], indirect=True)
+def test_the_chapter_of_mistakes_holds_for_a_rare_class_and_texts_that_begin_alike(base, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(PROJECT / "notebooks")
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
+    labels = ["spam" if n % 20 == 0 else "usual" for n in range(160)]
+    rows = {"text": [f"the text {n} is {label}" for n, label in enumerate(labels)], "label": labels}
+    pd.DataFrame(rows).to_csv(tmp_path / "texts.csv", index=False)
+    own = {"base_model": str(base), "data": str(tmp_path / "texts.csv"), "methods": [HEAD, ADAPTER]}
+    run_cells("07_pitfalls", load_experiment("smoke", SMALL | own))

@@ -18,6 +18,7 @@ from nbformat.v4 import (
     new_output,
 )
 from PIL import Image
+from small import ADAPTER, HEAD, MULTIPLIED
 from test_display import AS_SHOWN, HOSTILE
 
 from course_utils.__main__ import main
@@ -187,7 +188,7 @@ def texts(page, path):
 
 
 def test_report_is_one_document(page):
-    assert texts(page, "h1") == ["Four ways to adapt a small pretrained model"]
+    assert texts(page, "h1") == ["Adapting a small pretrained model"]
     chapters = ["1 Sentences & labels", "2 HiRA", "References", "Appendix: how these results were made"]
     assert texts(page, "h2") == ["Abstract", "Contents", *chapters]
     sections = texts(page, "h3")
@@ -337,6 +338,8 @@ def test_without_notebooks_an_older_report_is_left_as_it_is(reports, monkeypatch
 def test_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")
     assert bind.read_settings()["date"] == datetime.date(2026, 1, 1)
+    experiment = load_experiment("smoke", {"methods": [HEAD, ADAPTER, MULTIPLIED]})
+    assert bind.read_settings(experiment)["subtitle"] == "LoRA and HiRA, trained and measured alike"
     monkeypatch.setattr(bind, "PROJECT", tmp_path)
     (tmp_path / "reports").mkdir()
     settings = tmp_path / "reports" / "report.toml"

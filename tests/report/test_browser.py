@@ -87,7 +87,7 @@ def test_the_policy_stops_what_is_planted_and_nothing_of_the_page(browser, bound
     if planted:
         page.focus("#a")
         page.keyboard.press("Enter")
-    assert page.title() == "Four ways to adapt a small pretrained model"
+    assert page.title() == "Adapting a small pretrained model"
     assert not [address for address in requested if not address.startswith(("file:", "data:"))]
     for directive in ("base-uri", "script-src", "img-src"):
         assert any(directive in text for text in said) == bool(planted), said

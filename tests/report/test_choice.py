@@ -52,6 +52,12 @@ def test_with_too_few_seeds_nothing_is_recommended(runs_in, shown):
     assert said.endswith("so nothing can be recommended.")
 
 
+def test_where_no_method_is_shown_to_have_learned_anything_none_is_recommended(runs_in, shown):
+    choice.which_when(finished(dict.fromkeys(ACCURACY, 0.55)))
+    (said,) = shown
+    assert "of the majority class, 50.0%" in said and said.endswith("none can be recommended.")
+
+
 def test_times_of_runs_that_overlap_choose_no_method(runs_in, shown):
     results = finished(ACCURACY)
     for name in (FULL, ADAPTER, QUANTISED):

@@ -136,4 +136,11 @@ def test_what_was_understood_is_said_and_kept(tmp_path, folder, runs_in):
         "cut at max_length",
     ):
         assert fact in said, fact
-    assert understood(load_experiment("smoke", {"base_model": str(folder)})) == []
+    assert understood(load_experiment("smoke", {"base_model": str(folder)})) == [] and "note:" not in said
+
+
+def test_rare_classes_and_a_file_without_a_header_are_noted(tmp_path, folder, runs_in):
+    rows = [f"text {n} x,{'rare' if n % 30 == 0 else 'usual'}" for n in range(1, 121)]
+    (tmp_path / "texts.csv").write_text("\n".join(rows))
+    said = "\n".join(check(folder, data=str(tmp_path / "texts.csv"), max_train=90))
+    assert "few texts, which may be missing from a set: rare" in said and "named like a class" in said
