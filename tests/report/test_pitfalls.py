@@ -48,7 +48,7 @@ def test_where_all_labels_are_alike_a_classifier_gives_this_label():
 
 def test_a_profile_that_lacks_a_method_takes_the_chapter_s_from_smoke(tmp_path, monkeypatch):
     text = (configuration.PROFILES / "smoke.toml").read_text("utf-8")
-    for name in ("hira", "default"):
+    for name in (MULTIPLIED, "default"):
         text = re.sub(rf"\[methods\.{name}\].*\nlearning_rate = .*\n", "", text)
     (tmp_path / "smoke.toml").write_text((configuration.PROFILES / "smoke.toml").read_text("utf-8"), encoding="utf-8")
     (tmp_path / "mine.toml").write_text(text.replace("max_test = 50", "max_test = 40"), encoding="utf-8")
