@@ -462,7 +462,7 @@ class Experiment:
     @property
     def description(self) -> str:
         """What is run: the profile's words, unless settings differ from the profile's."""
-        usual = self.name == self.profile_name
+        usual = self.name == self.profile_name and len(self.seeds) == self.profile.seeds
         return self.profile.description if usual else f"The profile {self.profile_name}, with other settings."
 
     @cached_property

@@ -31,6 +31,13 @@ def test_an_experiment_is_named_by_its_settings_alone():
     assert load_experiment("quick", {"seeds": "5"}).seeds == [0, 1, 2, 3, 4]
 
 
+def test_a_profile_s_words_are_not_those_of_other_settings():
+    usual = load_experiment("smoke")
+    assert usual.description == usual.profile.description
+    for overrides in ({"data": "embedded", "epochs": 2}, {"seeds": 2}):
+        assert load_experiment("smoke", overrides).description == "The profile smoke, with other settings."
+
+
 def test_a_folder_is_recorded_as_seen_from_the_project(tmp_path, monkeypatch):
     (tmp_path / "reviews").mkdir()
     monkeypatch.chdir(tmp_path)

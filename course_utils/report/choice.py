@@ -108,8 +108,8 @@ def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
         ends = f"{loads.min():.1f} ({title_of(loads.idxmin())}) to {loads.max():.1f} ({title_of(loads.idxmax())})"
         why = f"the mean load of the machine was {ends}, and a difference in time may come from it"
         return COSTS[cost], "not shown", why
-    titles = and_joined([*map(title_of, least)])
-    why = f"{column.title}: {column.over_seeds} {typical[lowest]:{column.form}} for {in_sentence(titles)}"
+    titles = and_joined([in_sentence(title_of(name)) for name in least])
+    why = f"{column.title}: {column.over_seeds} {typical[lowest]:{column.form}} for {titles}"
     if found.best not in least:
         why += f", {typical[found.best]:{column.form}} for {in_sentence(title_of(found.best))}"
     need, taken, why = _row(COSTS[cost], least, as_good, names, why, "need more")

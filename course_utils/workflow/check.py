@@ -172,7 +172,8 @@ def _said_of_data(data: Data, task: Task) -> list[str]:
     sets = [f"{len(frame):,} {data.titles[name]}" for name, frame in data.sets.items()]
     left_out = [f"{reason}: {n:,}" for reason, n in data.removed.items()]
     rare = [name for name, label in zip(classes, task.labels, strict=True) if counts.get(label, 0) < FEW_OF_A_CLASS]
-    notes = [f"note: classes with few texts, which may be missing from a set: {', '.join(rare)}"] if rare else []
+    named = ", ".join(rare if len(rare) <= 10 else [*rare[:9], f"{len(rare) - 9} more"])
+    notes = [f"note: classes with few texts, which may be missing from a set: {named}"] if rare else []
     if any(f"column {name!r}" in line for line in data.understood for name in task.labels.values()):
         notes.append("note: a column is named like a class; if the file has no header, give it one")
     shown = classes if len(classes) <= 10 else [*classes[:9], f"{len(classes) - 9} more"]
