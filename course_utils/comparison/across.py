@@ -174,7 +174,10 @@ def shown_across(experiments: list[Conclusions]) -> list[Shown]:
 
 
 def leaders(experiments: list[Conclusions]) -> Counter[str]:
-    """In how many experiments a method has the highest mean score, head only left out; the most frequent first."""
+    """In how many experiments with two methods or more one has the highest mean score; the most frequent first.
+
+    Head only is left out.
+    """
     trained = [{name: own for name, own in each.methods.items() if name != FLOOR.name} for each in experiments]
-    best = [max(own, key=lambda name: own[name].score.estimate) for own in trained if own]
+    best = [max(own, key=lambda name: own[name].score.estimate) for own in trained if len(own) > 1]
     return Counter(dict(Counter(best).most_common()))
