@@ -321,10 +321,23 @@ def restore(
     print(f"Restored {len(restored)} of {counted(wanted, 'run')}; {again} makes every run that is missing{older}.")
 
 
+def _that_is_there(asked: typer.CallbackParam, value: str) -> str:
+    """`value`, if such data or such a base model can be there; CourseError before the next question otherwise."""
+    from course_utils.workflow.check import check_folders
+
+    check_folders(load_experiment("quick", {str(asked.name): value}).shared)
+    return value
+
+
 @app.command()
 def new_report(
-    data: Annotated[str, typer.Option(prompt="The data (embedded, hub:OWNER/NAME, a file or a folder)")],
-    base_model: Annotated[str, typer.Option(prompt="The base model (embedded, a hub id or a folder)")] = "embedded",
+    data: Annotated[
+        str,
+        typer.Option(prompt="The data (embedded, hub:OWNER/NAME, a file or a folder)", callback=_that_is_there),
+    ],
+    base_model: Annotated[
+        str, typer.Option(prompt="The base model (embedded, a hub id or a folder)", callback=_that_is_there)
+    ] = "embedded",
     minutes: Annotated[float, typer.Option(prompt="How many minutes may the workflow take", min=1, max=1_000_000)] = 30,
     name: Annotated[str | None, typer.Option(help="The profile's name; by default the name of the data.")] = None,
     overrides: Overrides = [],  # noqa: B006

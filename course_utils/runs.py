@@ -242,7 +242,7 @@ class Run:
             "stored for the head (MB)": f"{result.bytes.head / million:.2f}",
             "base model in memory (MB)": f"{result.bytes.base_model / million:.1f}",
             "median step (ms)": f"{result.timing.step_ms_median:.0f}",
-            "training sentences a second": f"{trained / result.timing.train_seconds:.0f}",
+            "training texts a second": f"{trained / result.timing.train_seconds:.0f}",
             "all training steps (s)": f"{result.timing.train_seconds:.0f}",
             f"{result.memory.measured_as} (MB)": f"{result.memory.peak_bytes / million:,.0f}",
         }

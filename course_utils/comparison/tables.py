@@ -95,6 +95,7 @@ PUBLISHED = {
 }
 
 
+MOSTLY_ONE_CLASS = 2 / 3  # of the test texts; then F1 of one class alone may hide the other
 NO_RECORD = "no record"  # why a run is missing, among published ones
 
 
@@ -434,9 +435,14 @@ def readable_summary(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def metrics_shown(summary: pd.DataFrame) -> list[str]:
-    """The metrics of classes that a table shows; a metric with `instead` only where the other one has no value."""
+    """The metrics of classes that a table shows.
+
+    A metric with `instead` is shown where the other one has no value, or is that of one class where most texts are of
+    one class.
+    """
     there = [name for name in OF_CLASSES if summary[name].notna().any() or name == "accuracy"]
-    return [name for name in there if OF_CLASSES[name].instead not in there]
+    one_sided = (summary.loc[summary["method"] == "majority", "accuracy"] > MOSTLY_ONE_CLASS).any()
+    return [name for name in there if OF_CLASSES[name].instead not in there or one_sided]
 
 
 def accuracy_in_per_cent(summary: pd.DataFrame) -> pd.DataFrame:

@@ -104,7 +104,7 @@ def metadata(result: RunResult, intervals: dict[str, dict[str, Interval]]) -> Mo
             task_name=data.task if task.has_head else _titled(task.name),
             dataset_name=_title_of(result, name),
             **_dataset(result, name),
-            dataset_args={"sentences": metrics.n, "fingerprint": result.data.fingerprint},
+            dataset_args={_counted_in(result): metrics.n, "fingerprint": result.data.fingerprint},
             metric_type=metric,
             metric_name=known.title,
             metric_value=getattr(metrics, metric),
@@ -147,12 +147,17 @@ def eval_results(result: RunResult, intervals: dict[str, dict[str, Interval]]) -
                 dataset_id=_dataset(result, name)["dataset_type"],
                 task_id=metric,
                 value=getattr(metrics, metric),
-                notes=f"{_title_of(result, name)}, {metrics.n} sentences, 95% interval [{of.low:.4f}, {of.high:.4f}]",
+                notes=f"{_title_of(result, name)}, {metrics.n} {_counted_in(result)}, 95% interval [{of.low:.4f},"
+                f" {of.high:.4f}]",
             )
             for metric, of in intervals[name].items()
         ]
         files[f"{EVAL_RESULTS_FOLDER}/{name}.yaml"] = yaml_dump(eval_result_entries_to_yaml(entries))
     return files
+
+
+def _counted_in(result: RunResult) -> str:
+    return "pairs" if result.data.pairs else "texts"
 
 
 def _dataset(result: RunResult, name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import shutil
 
 from course_utils import __version__
 from course_utils.config import Experiment, load_experiment, profile_names
+from course_utils.errors import CourseError
 from course_utils.host import has_bf16, has_gpu, memory_mib, usable_cores
 from course_utils.inputs.sources import Hub
 from course_utils.paths import PROJECT
@@ -68,7 +69,12 @@ def main() -> None:
         print(f"{name:<9} {value}")
 
     print(f"\n{'profile':<9} {'runs':>4} {'from nothing':>14}  {'disk':<7} {'memory a run':<12}  fits this machine")
-    experiments = [load_experiment(name) for name in profile_names()]
+    experiments, damaged = [], []
+    for name in profile_names():
+        try:
+            experiments.append(load_experiment(name))
+        except CourseError as error:
+            damaged.append(error)
     for experiment in sorted(experiments, key=lambda e: expected_total(e, cores)):
         lacking, profile = obstacles(experiment, memory, disk, hub), experiment.profile
         print(
@@ -77,4 +83,6 @@ def main() -> None:
             f"  {f'{profile.disk_gb:g} GB':<7} {f'{memory_needed(experiment):.1f} GB':<12} "
             f" {'no, it needs ' + ' and '.join(lacking) if lacking else 'yes'}"
         )
+    for error in damaged:
+        print(f"\nLeft out: {error}")
     print("\nStart one with ./run_all.sh --profile NAME.")

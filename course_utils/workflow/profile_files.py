@@ -45,6 +45,8 @@ def new_profile(name: str, overrides: dict[str, str], minutes: float) -> tuple[P
             f" {typed} afterwards."
         )
     usual = load_experiment("quick", overrides)
+    if not usual.shared.base.is_local:
+        usual.shared.base.config()  # a model that the hub does not have is named now, not after hours
     texts = len(usual.shared.load_data().sets["train"])
     sizes = [texts, *(size for size in (7_000, 3_500, 1_500, LEAST_TEXTS) if size < texts)]
     for size in sizes:

@@ -198,6 +198,7 @@ def test_a_run_without_weights_is_not_pushed(three, tmp_path):
 def test_pairs_are_trained_on_and_asked_for(place, capsys):
     run = trained(place, "pairs.jsonl", class_names="dry,wet")
     assert run.result.data.pairs and run.task.class_names == ("dry", "wet")
+    assert "tokenizer(text, text_pair," in run.card() and "pairs: " in run.card()
     capsys.readouterr()
     assert main(["predict", str(run.folder), "--pair", "It is wet.", "It rains."]) == 0
     assert capsys.readouterr().out.startswith(("dry", "wet"))
