@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from math import comb
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -36,7 +35,6 @@ from course_utils.text import counted, in_sentence, signed_points, template
 SIMULATED_SEEDS = (3, 5)
 OUTLYING = 2.0  # times the standard deviation of the seeds of any other method
 SPREADS = (1.0, 3.0)  # of seeds, in multiples of the observed spread
-CUTS = 10  # smaller experiments of each kind
 
 
 @dataclass(frozen=True)
@@ -193,41 +191,6 @@ def seeds_apart(scores: Mapping[str, pd.DataFrame]) -> SeedsApart | None:
     method, following = sorted(spread, key=spread.__getitem__, reverse=True)[:2]
     far = spread[method] > OUTLYING * spread[following]
     return SeedsApart(method, spread[method], spread[following]) if far else None
-
-
-class SmallerExperiments(NamedTuple):
-    """What experiments with fewer seeds or texts, cut out of one, would have shown; kinds are "seeds" and "texts"."""
-
-    seeds: int  # in a cut of that kind
-    number: dict[str, int]  # kind → cuts
-    shown: dict[tuple[str, str], dict[str, int]]  # pair → kind → cuts that show a difference
-    turned: int  # differences of a cut whose sign is not that of the difference in the whole
-
-
-def cut_down(correct: Mapping[str, pd.DataFrame]) -> SmallerExperiments:
-    """Judge every pair by the rule for the whole on half of the shared seeds, three at least, and on half of the texts.
-
-    All choices of seeds where there are no more than `CUTS`, else so many random ones; random halves of the texts.
-    """
-    random, seeds, texts = np.random.default_rng(0), shared_seeds(correct), [*next(iter(correct.values())).columns]
-    some = max(MINIMUM_SEEDS, (len(seeds) + 1) // 2)
-    cuts: dict[str, list[dict[str, pd.DataFrame]]] = {"seeds": [], "texts": []}
-    if some < len(seeds):
-        few = comb(len(seeds), some) <= CUTS
-        ways = combinations(seeds, some) if few else (random.choice(seeds, some, replace=False) for _ in range(CUTS))
-        cuts["seeds"] = [{name: own.loc[[*way]] for name, own in correct.items()} for way in ways]
-    for _ in range(CUTS):
-        half = random.permutation(texts)[: len(texts) // 2]
-        cuts["texts"].append({name: own[half] for name, own in correct.items()})
-    judged = {kind: [compare_pairs(cut, margin=0.0) for cut in own] for kind, own in cuts.items() if own}
-    shown: dict[tuple[str, str], dict[str, int]] = {}
-    turned, whole = 0, {(pair.first, pair.second): pair for pair in compare_pairs(correct, margin=0.0)}
-    for kind, found in judged.items():
-        for pair in (pair for pairs in found for pair in pairs):
-            of = shown.setdefault((pair.first, pair.second), {})
-            of[kind] = of.get(kind, 0) + pair.differs
-            turned += pair.differs and pair.difference.estimate * whole[pair.first, pair.second].difference.estimate < 0
-    return SmallerExperiments(some, {kind: len(found) for kind, found in judged.items()}, shown, turned)
 
 
 def unsized(pair: Judged) -> str:

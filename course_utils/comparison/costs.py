@@ -21,7 +21,7 @@ def cost_draws(results: ExperimentRuns, times: pd.DataFrame) -> dict[str, pd.Dat
     correct = results.predictions.correct
     if not (seeds := shared_seeds(correct)):
         return {}
-    runs = results.frame.query("study == 'main' and status == 'finished'").set_index(["method", "seed"])
+    runs = results.finished.set_index(["method", "seed"])
     turns = CrossedBootstrap.draw(1, len(times), random_seed=1).sentences
     bootstrap = CrossedBootstrap.draw(len(seeds), len(results.predictions.labels))
     draws: dict[str, dict[str, np.ndarray]] = {}

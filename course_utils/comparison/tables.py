@@ -140,6 +140,11 @@ class ExperimentRuns:
         """`comparison_frame` of all runs."""
         return comparison_frame(self)
 
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The rows of `frame` that are usable main runs."""
+        return self.frame.query("study == 'main' and status == 'finished'")
+
     @cached_property
     def predictions(self) -> Predictions:
         """`read_predictions` of the main runs on the test set."""

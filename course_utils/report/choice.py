@@ -97,8 +97,7 @@ def _row(need: str, best: list[str], as_good: list[str], of: Collection[str], wh
 
 def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
     column, names = tables.COLUMNS[cost], found.names
-    runs = results.frame.query("study == 'main' and status == 'finished'")
-    costs = runs.pivot(index="seed", columns="method", values=cost)[names].astype(float) / column.unit
+    costs = results.finished.pivot(index="seed", columns="method", values=cost)[names].astype(float) / column.unit
     typical = costs.agg(column.over_seeds)
     lowest = str(typical.idxmin())
     least = [name for name in names if not (costs[name] - costs[lowest]).dropna().any()]  # alike with every seed
@@ -160,7 +159,7 @@ def _for_what_was_known(results: ExperimentRuns, found: Unbeaten) -> Row | None:
     as_good = not_shown_above(pd.DataFrame(lost), best, step=100 / most.texts)
     before = f"{most.before:.1f}% before {'quantisation and ' if most.four_bit else ''}training"
     why = f"neighbours of the text's own domain: mean {most.after:.1f}% for {title_of(best)}, {before}"
-    need, taken, why = _row("What the base model knew", [best], as_good, kept.index, why, "keep less")
+    need, taken, why = _row("Keeping what the base model knew", [best], as_good, kept.index, why, "keep less")
     return need, taken, why + ("" if taken == "not shown" else _less_accurate(found, [best, *as_good]))
 
 

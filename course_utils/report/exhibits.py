@@ -25,12 +25,13 @@ from course_utils.comparison.across import (
 from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.axes import of_verdict
 from course_utils.comparison.baselines import BASELINES, title_of
-from course_utils.comparison.conclusions import cut_down, experiment_verdicts, judge_experiment, p_in_words
+from course_utils.comparison.conclusions import experiment_verdicts, judge_experiment, p_in_words
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, is_uneven, mean_loads, time_interval
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.evaluation_costs import MERGED, memory_of_first_runs, times_of_first_runs
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
 from course_utils.comparison.lengths import APART, read_lengths
+from course_utils.comparison.smaller import cut_down
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN

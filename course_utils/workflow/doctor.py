@@ -83,6 +83,6 @@ def main() -> None:
             f"  {f'{profile.disk_gb:g} GB':<7} {f'{memory_needed(experiment):.1f} GB':<12} "
             f" {'no, it needs ' + ' and '.join(lacking) if lacking else 'yes'}"
         )
-    for error in damaged:
-        print(f"\nLeft out: {error}")
+    for reason in damaged:
+        print(f"\nLeft out: {reason}")
     print("\nStart one with ./run_all.sh --profile NAME.")
