@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError, explained
-from course_utils.inputs.sources import find_source
+from course_utils.inputs.sources import Files, Hub, find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
 from course_utils.paths import relative_to_project, runs_folder, write_whole
@@ -93,6 +93,7 @@ def check_inputs(experiment: Experiment) -> dict:
             _said_of_base(experiment, model, tokenizer),
             _said_of_speed(shared, model),
             *_said_of_data(data, task),
+            *_said_of_limits(shared, data),
             _said_of_texts(shared, tokens, unknown, "text_pair" in sample),
             _said_of_costs(experiment),
         ],
@@ -183,6 +184,15 @@ def _said_of_data(data: Data, task: Task) -> list[str]:
         *data.understood,
         *notes,
     ]
+
+
+def _said_of_limits(config: RunConfig, data: Data) -> list[str]:
+    """Which settings limit the sets, where the texts are the reader's own."""
+    limits = {f"max_{name}": len(data.sets[name]) for name in ("train", "validation", "test")}
+    reached = [f"{name}={size}" for name, size in limits.items() if getattr(config, name) == size]
+    if not reached or not isinstance(config.source, Files | Hub):
+        return []
+    return [f"note: {and_joined(reached)} may leave texts out; -p {reached[0].partition('=')[0]}=none takes all texts"]
 
 
 def _said_of_texts(config: RunConfig, tokens: list[list[int]], unknown: float, pairs: bool) -> str:

@@ -32,7 +32,7 @@ def profiles(tmp_path, monkeypatch):
 def guests(tmp_path):
     """A table of three classes in another language."""
     said = {"gut": "schön war es", "mittel": "es ging so", "schlecht": "nie wieder"}
-    rows = [f"{text} Nummer {i},{label}" for i in range(400) for label, text in said.items()]
+    rows = [f"{text} Nummer {i},{label}" for i in range(1_000) for label, text in said.items()]
     file = tmp_path / "gäste.csv"
     file.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
     return str(file)
@@ -47,7 +47,7 @@ def test_more_time_buys_seeds_and_trials_before_texts(profiles, guests):
         trials = [config for config in experiment.configs() if not config.final]
         assert bool(trials) or minutes_with_search(experiment) > minutes
         found[minutes] = len(experiment.seeds), len(trials), experiment.shared.max_train
-    assert found[600][:2] == (5, 60) and found[600] > found[40] > found[20]
+    assert found[600] == (5, 60, 1_800) and found[600] > found[40] > found[20]
     with pytest.raises(CourseError, match=r"minutes: 1 is too short; 3 seeds with [0-9]+ texts take roughly"):
         new_profile("guests-1", {"data": guests}, 1)
     with pytest.raises(CourseError, match="There is a profile 'guests-20' already"):
