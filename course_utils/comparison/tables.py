@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,8 @@ from course_utils.inputs.splits import SST2_VALIDATION
 from course_utils.methods import METHODS
 from course_utils.paths import reports_folder, runs_folder, sha256_of, write_whole
 from course_utils.runs import Run, read_run
-from course_utils.stats import wilson_interval
+from course_utils.stats import Interval, wilson_interval
+from course_utils.tasks.base import Metric
 from course_utils.tasks.classification import METRICS, metrics_of, scores_of
 from course_utils.tasks.language_modelling import LANGUAGE_METRICS
 
@@ -418,11 +419,16 @@ def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
 def _scores(predicted: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, float]:
     scores: dict[str, float] = {"n": len(labels)}
     for name, metric in metrics_of(classes).items():
-        if not metric.over_seeds:
-            continue
-        found = metric.over_seeds(predicted, labels)
-        scores |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+        if metric.over_seeds:
+            found = _over_seeds(metric, predicted, labels)
+            scores |= {f"{name}{column}": getattr(found, end) for end, column in ENDS.items()}
     return scores
+
+
+def _over_seeds(metric: Metric, predicted: np.ndarray, labels: np.ndarray) -> Interval:
+    """The metric's value over seeds, with an interval that ends where the metric does."""
+    found = metric.over_seeds(predicted, labels)  # type: ignore[misc]  # asked of metrics that have it
+    return Interval(found.estimate, max(found.low, 0.0), min(found.high, metric.largest))
 
 
 def readable_summary(summary: pd.DataFrame) -> pd.DataFrame:
@@ -461,12 +467,11 @@ def accuracy_by_set(results: ExperimentRuns) -> pd.DataFrame:
 
     Columns method, set (its title), estimate, low, high. The majority class is that of the set itself.
     """
-    accuracy: Any = METRICS["accuracy"].over_seeds
     rows = []
     for of, title in evaluation_sets(results).items():
         predictions = read_predictions(results, of=of)
         for name, answers in (predictions.baselines | predictions.predicted).items():
-            found = accuracy(answers.to_numpy(), predictions.labels.to_numpy())
+            found = _over_seeds(METRICS["accuracy"], answers.to_numpy(), predictions.labels.to_numpy())
             rows.append({"method": name, "set": title} | {end: 100 * getattr(found, end) for end in ENDS})
     return pd.DataFrame(rows, columns=["method", "set", *ENDS])
 
