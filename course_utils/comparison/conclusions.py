@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from course_utils.comparison.agreement import variance_by_raters
-from course_utils.comparison.baselines import BASELINES, FITTED, shown
+from course_utils.comparison.baselines import BASELINES, FITTED, MAJORITY, shown
 from course_utils.comparison.tables import ExperimentRuns, MissingRun
 from course_utils.methods import FLOOR, METHODS
 from course_utils.stats import (
@@ -110,6 +110,14 @@ def experiment_verdicts(results: ExperimentRuns) -> list[str]:
     missing = [run for run in results.missing if run.config.study == "main"]
     told = verdicts(results.predictions.correct, missing, variance_by_raters(results))
     return told + bought_sentences(results)
+
+
+def above_majority(results: ExperimentRuns) -> dict[str, float]:
+    """Accuracy of the fitted baselines whose 95% interval on the test texts lies above the majority class."""
+    rows = results.summary.drop_duplicates("method").set_index("method")
+    fitted = [name for name, baseline in BASELINES.items() if baseline in FITTED and name in rows.index]
+    least = rows["accuracy"].get(MAJORITY.name)
+    return {name: rows.loc[name, "accuracy"] for name in fitted if rows.loc[name, "accuracy_low"] > least}
 
 
 @dataclass(frozen=True)

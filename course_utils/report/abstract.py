@@ -7,7 +7,7 @@ from typing import Any
 
 from course_utils.comparison.across import conclude, disagreements, others
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import bought, judge_experiment, unsized
+from course_utils.comparison.conclusions import above_majority, bought, judge_experiment, unsized
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -56,6 +56,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "head": FLOOR.name,
         "share_of_full": f"{share:.1%}" if share else "",
         "bought": bought(results),
+        "above_majority": above_majority(results) if results.runs else {},
         "against_full": judged.against(best, [CEILING.name]),
         "found": found,
         "advice": _advice(results, found) if found else {},

@@ -8,7 +8,15 @@ import pandas as pd
 from course_utils.comparison import tables
 from course_utils.comparison.axes import leaders
 from course_utils.comparison.baselines import MAJORITY, title_of
-from course_utils.comparison.conclusions import Judgement, against, bought, judge, judge_experiment, unsized
+from course_utils.comparison.conclusions import (
+    Judgement,
+    above_majority,
+    against,
+    bought,
+    judge,
+    judge_experiment,
+    unsized,
+)
 from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above
 from course_utils.comparison.domains import Domain, forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
@@ -71,7 +79,7 @@ def which_when(results: ExperimentRuns) -> None:
         return
     rows = results.summary.drop_duplicates("method").set_index("method")
     if rows.loc[found.best, "accuracy_low"] <= (least := rows.loc[MAJORITY.name, "accuracy"]):
-        show_markdown(say.not_learned_text(found, least))
+        show_markdown(say.not_learned_text(found, least, above_majority(results)))
         return
     show_markdown(say.unbeaten_text(found, bought(results)))
     show_table(choices(results, found), say.choices_table(found))

@@ -3,6 +3,7 @@
 import re
 from math import isclose, sqrt
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -26,15 +27,24 @@ CHECKED: dict[str, tuple[str, float]] = {
 }
 
 
-def check(exercise: str, answer: float) -> bool:
-    """Whether `answer` is the number that `exercise` ("02.1") asks for, to one per cent; the verdict is also printed.
+# What stands above the exercises, and above those of the student edition.
+WITH_SOLUTIONS = (
+    "Every question is followed by a solution that runs. JupyterLab shows it folded; the report leaves it out."
+)
+WITHOUT = "Write your solution into the cell below each question. Where that cell calls `check`, it tests one number."
 
-    Raises CourseError for an exercise that no number decides.
+
+def check(exercise: str, answer: Any) -> bool:
+    """Whether `answer` is the number that `exercise` ("02.1") asks for; the verdict is also printed.
+
+    A number of Python, NumPy or torch is right that is right to one per cent and to two decimals. Raises CourseError
+    for an exercise that no number decides.
     """
     if exercise not in CHECKED:
         raise CourseError(f"check knows no number for {exercise!r}; type one of {', '.join(CHECKED)}.")
     wanted, value = CHECKED[exercise]
-    right = isinstance(answer, int | float) and isclose(answer, value, rel_tol=0.01)
+    answer = answer.item() if hasattr(answer, "item") else answer
+    right = isinstance(answer, int | float) and isclose(answer, value, rel_tol=0.01) and abs(answer - value) <= 0.005
     print("That is right." if right else f"Not right yet: {wanted} is another number.")
     return right
 
@@ -54,6 +64,7 @@ def write_student_edition(folder: Path) -> list[Path]:
         for cell in notebook.cells:
             if numbers := re.findall(r"^\*\*(\d+)\. ", cell.source, re.MULTILINE):
                 exercise = f"{path.stem[:2]}.{numbers[-1]}"
+            cell.source = cell.source.replace(WITH_SOLUTIONS, WITHOUT)
             if "solution" in cell.metadata.get("tags", []):
                 cell.source, cell.metadata = _empty(exercise), nbformat.NotebookNode()
         written.append(folder / path.name)

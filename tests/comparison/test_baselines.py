@@ -12,6 +12,7 @@ from course_utils.comparison import baselines, tables
 from course_utils.comparison.conclusions import bought, bought_sentences, over_baselines
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
+from course_utils.report import abstract, choice
 
 SMALL = {"max_train": 60, "max_validation": 40, "max_test": 50, "max_other": 20, "precision": "fp32"}
 
@@ -112,3 +113,13 @@ def test_what_fine_tuning_buys_is_the_paired_difference_of_its_best_method(exper
         (told,) = [other for other in others if f"{METHODS[name].title} (" in other]
         assert told.startswith(relations[pair.above if pair.differs else None])
     assert not any(f"{METHODS[ADAPTER].title} (" in other for other in others)  # told already, with its cost
+
+
+def test_where_no_method_learned_the_baseline_that_did_is_named(runs_in, reports_in, shown):
+    experiment = finished(dict.fromkeys([HEAD, FULL, ADAPTER], 0.55)).experiment
+    for accuracy, learned in ((0.9, True), (0.52, False)):
+        results = fit_by_hand(experiment, accuracy)
+        choice.which_when(results)
+        for said in (abstract.finding(results), abstract.abstract(results), shown[-1]):
+            assert ("TF-IDF and logistic regression" in said and "90.0%" in said) == learned, said
+        assert ("mean nothing" in abstract.abstract(results)) == (not learned)
