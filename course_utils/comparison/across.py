@@ -173,11 +173,15 @@ def shown_across(experiments: list[Conclusions]) -> list[Shown]:
     return found
 
 
-def leaders(experiments: list[Conclusions]) -> Counter[str]:
-    """In how many experiments with two methods or more one has the highest mean score; the most frequent first.
+def leaders(experiments: list[Conclusions]) -> tuple[dict[str, int], int]:
+    """In how many experiments a method alone has the highest mean score, the most frequent first; and of how many.
 
-    Head only is left out.
+    Head only is left out, and so are experiments with fewer than two other methods.
     """
-    trained = [{name: own for name, own in each.methods.items() if name != FLOOR.name} for each in experiments]
-    best = [max(own, key=lambda name: own[name].score.estimate) for own in trained if len(own) > 1]
-    return Counter(dict(Counter(best).most_common()))
+    scores = [
+        {name: own.score.estimate for name, own in each.methods.items() if name != FLOOR.name} for each in experiments
+    ]
+    scores = [own for own in scores if len(own) > 1]
+    best = [[name for name, score in own.items() if score == max(own.values())] for own in scores]
+    alone = Counter(names[0] for names in best if len(names) == 1)
+    return dict(alone.most_common()), len(scores)

@@ -198,8 +198,7 @@ def across(results: ExperimentRuns) -> None:
     table = pd.DataFrame(columns).reindex(methods).fillna("–")
     show_table(table.rename(index=title_of).rename_axis("Method"), say.across_table(experiments, PLAIN.title))
     pairs = shown_across(experiments)
-    led = leaders(experiments)
-    show_markdown(say.across_shown(led, led.total(), pairs, _undivided(pairs)))
+    show_markdown(say.across_shown(*leaders(experiments), pairs, _undivided(pairs)))
     if told := say.across_text(ours, [(other, *disagreements(ours, other)) for other in theirs]).strip():
         show_markdown(told)
 
