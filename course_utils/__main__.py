@@ -325,7 +325,7 @@ def _that_is_there(asked: typer.CallbackParam, value: str) -> str:
     """`value`, if such data or such a base model can be there; CourseError before the next question otherwise."""
     from course_utils.workflow.check import check_folders
 
-    check_folders(load_experiment("quick", {str(asked.name): value}).shared)
+    check_folders(load_experiment("quick", parse_overrides([f"{asked.name}={value}"])).shared)
     return value
 
 

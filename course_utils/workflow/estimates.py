@@ -4,22 +4,27 @@ from math import ceil
 
 from course_utils.config import SMALL, Experiment, RunConfig
 from course_utils.host import at_once, has_bf16, has_gpu
-from course_utils.inputs.bases import SHAPES
+from course_utils.inputs.bases import SHAPES, Shape
 from course_utils.methods import METHODS
 from course_utils.report.chapters import notebook_names
 
 OTHER_SECONDS = 15  # a step that trains nothing: the report, the baselines
 SST2_SIZE = 67_349
-MEASURED_WITH = SHAPES["embedded"].parameters  # what durations were measured with
+MEASURED_WITH = SHAPES["embedded"]  # what durations were measured with
 
 
 def expected_seconds(config: RunConfig) -> float:
     """Rough duration of a run, in seconds."""
     examples = min(config.max_train or SST2_SIZE, 7_000 if config.data == "embedded" else SST2_SIZE)
-    step = 0.16 * METHODS[config.method].relative_cost * config.base.shape.parameters / MEASURED_WITH
+    step = 0.16 * METHODS[config.method].relative_cost * _in_layers(config.base.shape) / _in_layers(MEASURED_WITH)
     start_and_evaluation = 20
     steps = config.epochs * ceil(examples / config.batch_size)
     return _times_as_long() * (start_and_evaluation + steps * step / (20 if has_gpu() else 1))
+
+
+def _in_layers(shape: Shape) -> int:
+    """Roughly the numbers in the layers of a model, which take the time of a step; embeddings take next to none."""
+    return 12 * shape.layers * shape.width**2
 
 
 def _times_as_long() -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from small import ADAPTER, FULL, QUANTISED, SENTIMENT, random_base
+from small import ADAPTER, FULL, HEAD, QUANTISED, SENTIMENT, random_base
 
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
@@ -16,6 +16,7 @@ from course_utils.inputs.bases import Base
 from course_utils.inputs.splits import load_data
 from course_utils.paths import PROJECT
 from course_utils.tasks.classification import scores_of
+from course_utils.training import memory
 from course_utils.training.evaluation import batches_by_tokens
 from course_utils.training.memory import expected_memory
 from course_utils.training.train import train
@@ -118,6 +119,15 @@ def test_memory_is_foreseen_within_a_fifth(tmp_path, runs_in):
     peaks = [int(line) / 1000 for line in told.split()]
     foreseen = [expected_memory(load_experiment("smoke", run).config(run["methods"][0])) for run in runs]
     assert foreseen == pytest.approx(peaks, rel=0.2)
+
+
+@pytest.mark.parametrize("profile", ["five", "sst2", "decoder", "language"])
+def test_memory_of_the_published_runs_is_foreseen_within_a_fifth(profile, monkeypatch):
+    monkeypatch.setattr(memory, "has_bf16", lambda: True)  # as the processor that made them has
+    runs = pandas.read_csv(PROJECT / "reports" / profile / "comparison.csv").query("study == 'main'")
+    peaks = runs.groupby("method")["peak_memory_bytes"].max().drop(HEAD, errors="ignore") / 1e6  # keeps next to nothing
+    foreseen = [expected_memory(load_experiment(profile).config(method)) for method in peaks.index]
+    assert foreseen == pytest.approx(peaks.tolist(), rel=0.2)
 
 
 @pytest.mark.slow
