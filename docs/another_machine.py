@@ -1,4 +1,4 @@
-"""Sets the same seeds of a report's main runs on two machines beside each other, with pandas and SciPy alone.
+"""Sets the same seeds of a report's main runs on two machines beside each other, with pandas (and pyarrow) and SciPy.
 
     python docs/another_machine.py reports/full reports/full/on_a_gpu
 

@@ -1,4 +1,4 @@
-"""Computes the main table of a report again from its published records, with pandas and SciPy alone.
+"""Computes the main table of a report again from its published records, with pandas (and pyarrow) and SciPy.
 
     python docs/recompute.py reports/full
 

@@ -1,14 +1,17 @@
 """Settings: what is accepted, who takes it, and what a reader is told otherwise."""
 
+import re
+
 import pytest
 from small import ADAPTER, GATED, MULTIPLIED, QUANTISED
 
 from course_utils import config as configuration
 from course_utils.__main__ import main
-from course_utils.config import PROFILES, load_experiment, profile_names
+from course_utils.config import PROFILES, SharedSettings, load_experiment, profile_names
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.options import parse_overrides
+from course_utils.paths import PROJECT
 from course_utils.training.trainer import warmup_steps
 
 
@@ -20,6 +23,15 @@ def test_overrides_reach_those_who_have_the_setting():
     assert experiment.config(ADAPTER).settings.rank == 6  # the narrower name wins
     assert experiment.config(MULTIPLIED).settings.rank == 4
     assert {config.epochs for config in experiment.configs()} == {1}
+
+
+def test_the_contract_lists_every_setting():
+    table = [
+        line.split("|")[1] for line in (PROJECT / "docs" / "contract.md").read_text("utf-8").splitlines() if "|" in line
+    ]
+    experiment = load_experiment("quick", {"methods": [*METHODS]})
+    own = {name for method in METHODS for name in experiment.config(method).settings.model_fields}
+    assert own | {*SharedSettings.model_fields} <= {*re.findall(r"`(\w+)`", "".join(table))}
 
 
 def test_an_experiment_is_named_by_its_settings_alone():
