@@ -61,7 +61,7 @@ def test_a_clear_winner(made):
     assert "in 18 runs, with 3 seeds for each method" in paragraph
     assert "learn from 1,000 texts and are judged on 200 texts of the set *movie test*" in paragraph
     assert "90.0% [8" in paragraph and "full fine-tuning has 95.0% [" in paragraph
-    assert "stores 1.5% of the parameters of full fine-tuning, its head included;" in paragraph
+    assert "stores 1.5% as many parameters as full fine-tuning, its head included;" in paragraph
     assert "5 are significantly different (LoRA and Sparse LoRA; LoRA and QLoRA; LoRA and HiRA; " in paragraph
     assert "1 is equivalent within 1.6 points (Sparse LoRA and QLoRA)" in paragraph
     assert re.search(r"from full fine-tuning is −5.0 \[[^]]+\] points: significant\.", paragraph)
