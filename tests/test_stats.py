@@ -318,6 +318,7 @@ print([vars(pair.standard_error) for pair in compare_pairs(correct, 0.01)])
 """
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_numbers_to_the_bit():
     """Python hashes strings by a seed of the process, and a sum depends on the order of its terms."""
     said = set()

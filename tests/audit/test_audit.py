@@ -106,6 +106,7 @@ def test_a_card_of_ours_holds_in_everything(run, capsys):
         )
 
 
+@pytest.mark.slow
 def test_alone_it_is_as_true_but_less_is_known(run, tmp_path):
     """A card without its adapter; and one of a method whose ranks only the adapter tells."""
     card = tmp_path / "alone.md"

@@ -40,6 +40,7 @@ def own_assets(tmp_path, packages, monkeypatch):
     return tmp_path / "assets"
 
 
+@pytest.mark.slow
 def test_distilbert_equals_the_original_bert(packages):
     config, weights = embedded.read_bert(packages[0])
     bert = BertModel(BertConfig(**config)).eval()
@@ -83,6 +84,7 @@ def test_rated_sentences(name, sentences, positive, negative):
     assert (numpy.sign(means) == numpy.sign(rated.mean_rating)).all()
 
 
+@pytest.mark.slow
 def test_damaged_asset_is_named_and_rebuilt(own_assets, capsys):
     whole = Base("embedded").fingerprint()
     model = own_assets / "minilm-distilbert" / "model.safetensors"

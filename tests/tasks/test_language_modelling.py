@@ -249,6 +249,7 @@ def test_the_comparison_is_paired_and_its_margin_is_that_of_seeds(experiment, ru
     assert f"{other} and {best} need more bits than before on tweets" in said
 
 
+@pytest.mark.slow
 def test_the_report_is_bound_and_its_records_give_the_same_comparison(experiment, runs_in, monkeypatch):
     random = np.random.default_rng(0)
     sizes, hard = random.integers(20, 200, 60), random.normal(1.5, 0.3, 60)

@@ -22,6 +22,7 @@ def test_notebooks_are_committed_without_outputs():
         assert not any(cell["outputs"] or cell["execution_count"] for cell in code), f"{name}: clear its outputs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["embedded", "embedded-5"])
 def test_a_reader_who_runs_every_cell_of_the_data_chapter_gets_to_its_end(data, monkeypatch):
     """JupyterLab, unlike the workflow, leaves no cell out that is tagged for other data."""
