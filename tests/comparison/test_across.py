@@ -91,8 +91,8 @@ def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, reports
         others(ours)
 
 
-def test_the_readme_shows_what_the_reports_conclude():
-    lines = (PROJECT / "README.md").read_text("utf-8").splitlines()
+def test_the_findings_are_what_the_reports_conclude():
+    lines = (PROJECT / "docs" / "findings.md").read_text("utf-8").splitlines()
     (names,) = [re.findall(r"`(\w+)`", line) for line in lines if line.startswith("| | `full`")]
     files = [PROJECT / "reports" / name / CONCLUSIONS for name in names]
     found = [Conclusions.model_validate_json(file.read_bytes()) for file in files]

@@ -100,7 +100,12 @@ def test_quick_uses_the_rates_that_are_the_better_ones_for_as_many_texts():
     for method, entry in quick.profile.methods.items():
         if method in METHODS:
             assert likelihoods[method].idxmin() == entry["learning_rate"]
-    told = (PROJECT / "README.md").read_text(encoding="utf-8").partition("- *Which profile.*")[2].partition("\n")[0]
+    told = (
+        (PROJECT / "docs" / "findings.md")
+        .read_text(encoding="utf-8")
+        .partition("- *Which profile.*")[2]
+        .partition("\n")[0]
+    )
     means = 100 * tried.groupby(["method", "learning_rate"])["test_accuracy"].mean()
     for at, methods in ((min, [FULL, ADAPTER, MULTIPLIED]), (max, [FULL, MULTIPLIED])):
         for method in methods:
