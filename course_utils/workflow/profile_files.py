@@ -15,7 +15,7 @@ from course_utils.text import counted, duration
 from course_utils.workflow.estimates import expected_total
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-SIZES = (28_000, 14_000, 7_000, 3_500, 1_500, 500)  # training texts; with fewer, a comparison of methods says little
+NUMBERS_OF_TEXTS = (28_000, 14_000, 7_000, 3_500, 1_500, 500)  # in training; with fewer, a comparison says little
 PLANS = ((5, 5), (5, 3), (3, 3), (3, 0))  # seeds, and rates of the search a method; the first that fits is taken
 STEPS_OF_RATES = {5: (1 / 3, 2 / 3, 1.0, 5 / 3, 10 / 3), 3: (1 / 3, 1.0, 10 / 3)}  # times what `full` found
 
@@ -48,7 +48,7 @@ def new_profile(name: str, overrides: dict[str, str], minutes: float) -> tuple[P
     if not usual.shared.base.is_local:
         usual.shared.base.config()  # a model that the hub does not have is named now, not after hours
     texts = len(usual.shared.load_data().sets["train"])
-    sizes = [texts, *(size for size in SIZES if size < texts)]
+    sizes = [texts, *(size for size in NUMBERS_OF_TEXTS if size < texts)]
     for size in sizes:
         for seeds, rates in PLANS:
             written = _profile(name, usual, seeds, rates, size, minutes)
