@@ -96,7 +96,11 @@ def train(
         if (status := fork_server.ask(sys.argv[1:])) is not None:
             return status
 
-    config = load_experiment(profile, parse_overrides(overrides)).config(method, seed, study)
+    experiment = load_experiment(profile, parse_overrides(overrides))
+    config = experiment.config(method, seed, study)
+    for name, takers in experiment.takers.items():
+        if takers != ["every run"] and method not in takers:
+            print(f"-p {name} changes nothing here: it is a setting of {and_joined(takers)}.", file=sys.stderr)
 
     from course_utils.training import train as training
 
