@@ -23,6 +23,7 @@ from course_utils.tasks.classification import METRICS
 from course_utils.text import one_line
 
 COUNT, NOUNS = r"([\d.,]*\d)", knowledge.LABELS["examples"].pattern
+STATED = "stated examples"  # a set of which a card says the size alone
 NOT_SCORED = re.compile(r"\b(?:(?:train|fine-?tun)(?:ed|ing) (?:on|with)(?: the)?|(?:batch(?:es)?|steps?) of) $", re.I)
 OTHER = (
     "training|on|of|in|for|from|with|at|per|class(?:es)?|labels?|points?|epochs?|seeds?"  # what a number is of instead
@@ -87,7 +88,7 @@ class Score:
     def sizes(self) -> dict[str, int]:
         """Set → number of examples that the score may be of."""
         if self.stated_size:
-            return {"the stated examples": self.stated_size}
+            return {STATED: self.stated_size}
         sets = [known for known in self.sets if not known.tokens]
         return {f"{known.names[0]}'s {split}": n for known in sets for split, n in known.sizes_of(None).items()}
 
@@ -230,7 +231,7 @@ def _accuracy(score: Score, _: list[Score], evidence: Evidence) -> Known:
         near = {round((share.value + step * share.unit) * n) for step in (-0.5, 0, 0.5, 1)}  # rounded, or cut off
         right = min(near, key=lambda k: (not share.fits(k / n), abs(k / n - share.value)))
         low, high = wilson_interval(right, n)
-        said = f"{right:,} of the {n:,} of {name} are {right / n:.5f} (95% interval {low:.3f} to {high:.3f})"
+        said = f"{right:,} of the {n:,} {name if name == STATED else f'of {name}'} are {right / n:.5f} (95% interval {low:.3f} to {high:.3f})"
         values.append((said, right / n))
     return Known(values, proof=score.is_of_known_size)
 

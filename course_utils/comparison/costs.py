@@ -42,11 +42,11 @@ def medians(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return values[order][reached.argmax(axis=1)]
 
 
-def time_interval(times: pd.Series) -> Interval:
-    """Median of a model's turns with the 95% interval of its bootstrap."""
-    weights = CrossedBootstrap.draw(1, len(times), random_seed=1).sentences
-    low, high = np.quantile(medians(times.to_numpy(), weights), (0.025, 0.975))
-    return Interval(float(times.median()), float(low), float(high))
+def median_interval(values: pd.Series) -> Interval:
+    """Median of a model's turns, or of a cost of a method's runs, with the 95% interval of its bootstrap."""
+    weights = CrossedBootstrap.draw(1, len(values), random_seed=1).sentences
+    low, high = np.quantile(medians(values.to_numpy(), weights), (0.025, 0.975))
+    return Interval(float(values.median()), float(low), float(high))
 
 
 def front_shares(draws: dict[str, pd.DataFrame]) -> pd.DataFrame:

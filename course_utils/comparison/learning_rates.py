@@ -1,5 +1,6 @@
 """The learning-rate search: what each trial reached on validation, which rate won, and whether the profile uses it."""
 
+from collections import Counter
 from math import comb
 from typing import Any
 
@@ -70,9 +71,9 @@ def search_table(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
-    """Each method's best rate, which of them lie on the edge of their grid, and which the main runs do not use.
+    """Each method's best rate, which of them lie on the edge of their grid, and which the main runs do not use; Markdown.
 
-    `trials` are those of `search_trials`, at least one.
+    The last sentence says what was not searched. `trials` are those of `search_trials`, at least one.
     """
     best = trials[trials["best"]].set_index("method")["learning_rate"].reindex(METHODS).dropna()
     grids = trials.groupby("method")["learning_rate"].agg(["min", "max"])
@@ -85,21 +86,41 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
         if used[name] != rate
     ]
     on_edge = f"On the edge of the grid, beyond which a better rate may lie: {', '.join(edge)}."
-    collapsed = _collapsed(trials, best) if "accuracy" in trials else []
     return [
         f"The best rates on validation are: {', '.join(named.values())}.",
         on_edge if edge else "No best rate lies on the edge of its grid.",
-        *(
-            [f"Above its best rate a method lost more than {100 * COLLAPSE:.0f} points: {'; '.join(collapsed)}."]
-            * bool(collapsed)
-        ),
+        *([_cliff(trials, best)] * ("accuracy" in trials)),
         *(
             [f"A trial differs from a main run in {differences}."]
             if (differences := trial_differences(experiment))
             else []
         ),
         *([f"The main runs do not use every winner: {'; '.join(other)}."] if other else []),
+        "The search varies the learning rate alone." + _not_searched(experiment),
     ]
+
+
+def _not_searched(experiment: Experiment) -> str:
+    """The numbers that one method alone has as settings, which all its trials have in common; empty without any."""
+    settings = {name: experiment.config(name).settings for name in experiment.methods}
+    owners = Counter(field for own in settings.values() for field in type(own).model_fields)
+    kept = [
+        f"{METHODS[name].title} `{field}` {value:g}"
+        for name, own in settings.items()
+        for field in type(own).model_fields
+        if owners[field] == 1 and isinstance(value := getattr(own, field), int | float) and not isinstance(value, bool)
+    ]
+    return f" A setting that one method alone has is the same in all its trials: {', '.join(kept)}." if kept else ""
+
+
+def _cliff(trials: pd.DataFrame, best: pd.Series) -> str:
+    """Which methods lose much of their accuracy above their `best` rate; if none does, how far above it was tried."""
+    if collapsed := _collapsed(trials, best):
+        return f"Above its best rate a method lost more than {100 * COLLAPSE:.0f} points: {'; '.join(collapsed)}."
+    highest = trials.groupby("method")["learning_rate"].max().reindex(best.index) / best
+    tried = "; ".join(f"{METHODS[name].title} up to {times:.3g} times" for name, times in highest.items() if times > 1)
+    none = f"Above its best rate no method lost more than {100 * COLLAPSE:.0f} points"
+    return f"{none} ({tried} this rate; higher rates were not tried)." if tried else "No higher rate was tried."
 
 
 def _collapsed(trials: pd.DataFrame, best: pd.Series) -> list[str]:

@@ -14,12 +14,13 @@ from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.choice import ON_TEXTS, Unbeaten, choices, unbeaten
 from course_utils.report.dependence import size_regime
 from course_utils.report.display import TEMPLATES
+from course_utils.report.rates import rate_regime, understated
 from course_utils.stats import MINIMUM_SEEDS
 from course_utils.text import in_sentence, one_line, template
 
 
 def finding(results: ExperimentRuns) -> str:
-    """The main finding in one sentence, Markdown: which adapter method is the most accurate, if any."""
+    """The main finding, Markdown: which adapter method is the most accurate, if any, and where another one leads."""
     return _filled("finding.md.jinja", results)
 
 
@@ -62,7 +63,8 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "advice": _advice(results, found) if found else {},
         "not_better": [domain.title for domain in domains if domain.not_beaten],
         "trained_on": data[0].sizes["train"] if data else 0,
-        "regime": size_regime(results, best) if len(judged.adapters) > 1 else "",
+        "regime": size_regime(results, best) + rate_regime(results, best) if len(judged.adapters) > 1 else "",
+        "understated": understated(results) if results.runs else [],
         "differing": [
             pair if pair.above else pair.swapped()
             for pair in judged.pairs

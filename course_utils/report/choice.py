@@ -82,7 +82,7 @@ def which_when(results: ExperimentRuns) -> None:
         show_markdown(say.not_learned_text(found, least, above_majority(results)))
         return
     show_markdown(say.unbeaten_text(found, bought(results)))
-    show_table(choices(results, found), say.choices_table(found))
+    show_table(choices(results, found), say.choices_table(found, _for_few_texts(results) is not None))
     show_markdown(say.limits_text(results.experiment, results.runs[0].result, understated(results)))
 
 

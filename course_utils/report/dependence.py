@@ -81,7 +81,8 @@ def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[s
 
 
 def size_regime(results: ExperimentRuns, best: str) -> str:
-    """Whether the lead of `best`, an adapter method, holds at other training sizes: the end of a sentence, or empty.
+    """Whether the lead of `best`, an adapter method, holds at other training sizes: ". " and a sentence without its
+    full stop, or empty.
 
     `best` leads by all seeds of the main runs. The axis has the seeds that all sizes share, and by these another method
     may lead.

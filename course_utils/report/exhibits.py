@@ -26,7 +26,7 @@ from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.axes import of_verdict
 from course_utils.comparison.baselines import BASELINES, title_of
 from course_utils.comparison.conclusions import experiment_verdicts, judge_experiment, p_in_words
-from course_utils.comparison.costs import SURE, cost_draws, front_shares, is_uneven, mean_loads, time_interval
+from course_utils.comparison.costs import SURE, cost_draws, front_shares, is_uneven, mean_loads, median_interval
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.evaluation_costs import MERGED, memory_of_first_runs, times_of_first_runs
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
@@ -53,6 +53,7 @@ def _with_ends(estimate: float, low: float, high: float) -> str:
 
 
 MOST_CLASSES_SHOWN = 12  # in a square table
+MISSED_SHOWN = 8  # texts that every run misses
 FAR_APART = 1.5  # times as long as the shortest, between the runs of a method
 say: Any = template(
     TEMPLATES / "exhibits.md.jinja", {"titled": title_of, "each": _each, "of_verdict": of_verdict}
@@ -88,7 +89,7 @@ def learning_rates(results: ExperimentRuns) -> None:
     shown = table.rename(columns={"rate": "Best rate", "below": "Next lower", "at": "Best", "above": "Next higher"})
     formats = {name: "{:g}" if name == "Best rate" else "{:.1f}" for name in shown.columns[1:]}
     show_table(shown.rename(columns=str), say.search_table(), {str(name): form for name, form in formats.items()})
-    _show_sentences(search_sentences(trials, results.experiment))
+    show_markdown("\n\n".join(search_sentences(trials, results.experiment)))
 
 
 def accuracies(results: ExperimentRuns) -> None:
@@ -212,7 +213,7 @@ def _beside_plain(concluded: Conclusions) -> dict[str, str]:
             cells[own.first] = say.in_unit(own, concluded.unit).strip() + ("*" if own.differs else "")
     if plain := concluded.methods.get(PLAIN.name):
         ends = vars(plain.score).values()
-        bits = "{:.3f} [{:.3f}, {:.3f}] bits".format(*ends)
+        bits = "{:.3f} [{:.3f}, {:.3f}] bits per byte".format(*ends)
         cells[PLAIN.name] = _with_ends(*(100 * end for end in ends)) if concluded.unit == "accuracy" else bits
     return cells
 
@@ -287,7 +288,8 @@ def agreements(results: ExperimentRuns) -> None:
             sides = missed[["negative", "neutral", "positive"]]
             shown["Raters − / 0 / +"] = sides.astype(str).agg(" / ".join, axis=1)
             shown["Mean"] = missed["mean_rating"].map("{:+.1f}".format).str.replace("-", "−")
-        show_table(shown.head(8), say.missed_table("mean_rating" in missed))
+        some = shown.head(MISSED_SHOWN)
+        show_table(some, say.missed_table("mean_rating" in missed, len(some), len(missed)))
 
 
 def lengths(results: ExperimentRuns) -> None:
@@ -363,12 +365,13 @@ def costs(results: ExperimentRuns) -> None:
     table = tables.readable_summary(summary)
     sizes = ["Adapter (k)", "Head (k)", "Total (M)", "Adapter (MB)", "Head (MB)", "Base model (MB)"]
     show_table(table[["Method", *sizes]], say.sizes_table())
-    merged, beside = time_interval(times[MERGED]), {name: time_interval(times[name]) for name in times}
+    merged, beside = median_interval(times[MERGED]), {name: median_interval(times[name]) for name in times}
     table["Not merged (ms)"] = [_in_ms(beside[name]) if name in beside else "–" for name in summary["method"]]
     batch = results.experiment.shared.batch_size
     table["Texts a second"] = [f"{1000 * batch / step:.0f}" for step in summary["step_ms_median"]]
     table["Not merged (MB)"] = [f"{memory[name] / 1e6:,.0f}" if memory.get(name) else "–" for name in summary["method"]]
-    needs = ["Step (ms)", "Texts a second", "Training (s)", "Not merged (ms)", "Peak memory (MB)", "Not merged (MB)"]
+    table = table.assign(**_over_runs(results, summary["method"]))
+    needs = ["Step (ms)", "Texts a second", "Epoch (s)", "Not merged (ms)", "Peak memory (MB)", "Not merged (MB)"]
     show_table(table[["Method", *needs]], say.needs_table(_in_ms(merged), memory[MERGED]))
     trained = tables.accuracy_in_per_cent(summary)
     trained["unmerged"] = [beside.get(name, merged).estimate for name in trained["method"]]
@@ -376,6 +379,7 @@ def costs(results: ExperimentRuns) -> None:
     apart = {title_of(name): own for name, own in seconds.items() if max(own) > FAR_APART * min(own)}
     told = [
         _fronts(results, trained, times),
+        *[say.earlier_code_text()] * bool(results.of(summary["method"].iloc[0])[0].changed_code),
         say.loads_text(mean_loads(results).rename(index=title_of), is_uneven(mean_loads(results)), apart),
     ]
     by_method = summary.set_index("method")
@@ -387,6 +391,29 @@ def costs(results: ExperimentRuns) -> None:
             if METHODS[name].four_bit_base
         ]
     _show_sentences(told)
+
+
+def _over_runs(results: ExperimentRuns, methods: pd.Series) -> dict[str, list[str]]:
+    """Costs of the `methods` as columns of a table: medians over the main runs, with their intervals where several."""
+    runs, epochs = results.finished.set_index("method"), results.experiment.shared.epochs
+    costs = {
+        "Step (ms)": runs["step_ms_median"],
+        "Epoch (s)": runs["train_seconds"] / epochs,
+        "Peak memory (MB)": runs["peak_memory_bytes"] / 1e6,
+    }
+    found = {
+        title: [median_interval(of_runs.loc[[name]].astype(float)) for name in methods]
+        for title, of_runs in costs.items()
+    }
+    shown = {title: "{:,.1f}" if title == "Epoch (s)" else "{:,.0f}" for title in found}
+    return {
+        title: [
+            shown[title].format(own.estimate)
+            + (f" [{shown[title].format(own.low)}, {shown[title].format(own.high)}]" if own.low < own.high else "")
+            for own in intervals
+        ]
+        for title, intervals in found.items()
+    }
 
 
 def _fronts(results: ExperimentRuns, trained: pd.DataFrame, times: pd.DataFrame) -> str:
@@ -446,7 +473,8 @@ def audits(results: ExperimentRuns) -> None:
     example = example.rename(columns=str.capitalize)[["Claim", "Verdict", "Found"]]
     show_table(example.replace("`", "", regex=True), say.audits_table())
     found = audit.audits_of_runs(results)
-    show_markdown(say.audits_text(found["cards"], found["findings"], found["checked"], found["refuted"]))
+    runs = sum(not run.method.is_baseline for run in results.runs)
+    show_markdown(say.audits_text(found["cards"], runs, found["findings"], found["checked"], found["refuted"]))
 
 
 def _in_ms(interval: Interval) -> str:

@@ -16,16 +16,26 @@ from course_utils.config import command_of
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.report import plots
+from course_utils.report.chapters import citation
 from course_utils.report.display import TEMPLATES, drawn
 from course_utils.stats import MINIMUM_SEEDS, Interval, PairedComparison
-from course_utils.text import escape_markdown, template
+from course_utils.text import escape_markdown, in_sentence, template
 
 FIGURE = "bits.svg"
 TABLE = "::::: table\n{table}\n\n{caption}\n:::::"  # as the binder reads it
 
-say: Any = template(TEMPLATES / "language.md.jinja", {"titled": title_of, "signed": signed}).make_module(
-    {"minimum_seeds": MINIMUM_SEEDS}
-)
+
+
+def _explained(name: str) -> str:
+    """A method's title, an adapter method's with the paper on it."""
+    method = METHODS[name]
+    return in_sentence(method.title) if method.is_baseline else f"{method.title} {citation(method.citation)}"
+
+
+say: Any = template(
+    TEMPLATES / "language.md.jinja",
+    {"titled": title_of, "signed": signed, "cited": citation, "explained": _explained},
+).make_module({"minimum_seeds": MINIMUM_SEEDS})
 
 
 class Found(NamedTuple):
@@ -35,6 +45,10 @@ class Found(NamedTuple):
     base: str  # name of the base model, as Markdown
     sizes: dict[str, int]  # set → its number of texts
     test: str  # title of the test set
+    texts: str  # what the texts are, as Markdown
+    base_cited: tuple[str, ...]  # keys of references.bib
+    texts_cited: tuple[str, ...]
+    limits: tuple[str, ...]  # of the base model, sentences
     before: Interval  # bits per byte of the base model on the test set
     changes: dict[str, Interval]  # method → change in bits per byte on the test set
     four_bit: list[str]  # methods that train beside a base model in four bits
@@ -56,11 +70,16 @@ def read_found(results: ExperimentRuns) -> Found:
     before = bits_of_runs(results, column="scores_before")
     margin, pairs = language.judge_bits(shares)
     first = results.first_of_each()[0]
+    base, source = first.config.base.facts, first.config.source.facts
     return Found(
         experiment=results.experiment.name,
-        base=escape_markdown(first.config.base.facts.name),
+        base=escape_markdown(base.name),
         sizes=first.result.data.sizes,
         test=first.result.data.titles["test"],
+        texts=source.name,
+        base_cited=base.citations,
+        texts_cited=source.citations,
+        limits=base.limits,
         before=base_interval(results),
         changes={name: interval_of(own - before[name]) for name, own in shares.items()},
         four_bit=[run.method.name for run in results.first_of_each() if run.in_four_bits],

@@ -127,8 +127,8 @@ def _settings_of_methods(experiment: Experiment) -> list[tuple[str, str, list[st
         settings = experiment.config(method).settings
         for name, field in type(settings).model_fields.items():
             value, meaning = getattr(settings, name), field.description or ""
-            if name == "learning_rate" or value is False:
-                continue
+            if name == "learning_rate" or value is False or (METHODS[method].is_baseline and value == ()):
+                continue  # the paper says of full fine-tuning that it trains every weight
             clause, _, default = meaning.partition("; empty: ")
             if value == ():
                 value, meaning = default, f"{re.split('[,:]', clause)[0]} (the default)"

@@ -59,8 +59,8 @@ class Account:
         self.rows.append(row)
         of = f" ({unit})" if unit.startswith("%") else ""
         points = " points" if of or unit == "points" else ""  # percentages differ by points
-        said = f"{side} by {size:.1f}{points}" if size >= 0.05 else "less than 0.05 apart"
-        print(f"shown: {shown:.1f}, right: {right:.1f}{of}; {said}")
+        said = f"{side} by {size:,.1f}{points}" if size >= 0.05 else "less than 0.05 apart"
+        print(f"shown: {shown:,.1f}, right: {right:,.1f}{of}; {said}")
 
     def table(self) -> pd.DataFrame:
         """One row per mistake, the largest first: pitfall (the index), shown, right, size, unit, check."""

@@ -22,6 +22,7 @@ from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import METHODS
 from course_utils.report.dependence import accuracy_cell, planned_for
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
+from course_utils.stats import MINIMUM_SEEDS
 from course_utils.text import template
 
 say: Any = template(
@@ -80,6 +81,21 @@ def understated(results: ExperimentRuns) -> list[str]:
     """The methods that are shown to be more accurate at another learning rate than that of the main runs."""
     studies = [study for study in rate_studies(results) if study.series[0].beside == "main"]
     return [*dict.fromkeys(name for study in studies for name in of_verdict(study.changes, "above"))]
+
+
+def rate_regime(results: ExperimentRuns, best: str) -> str:
+    """Whether another adapter method than `best` leads where validation accuracy chooses the learning rates.
+
+    ". " and a sentence without its full stop; empty where none does, or where no study with enough seeds tried other rates than the main
+    runs'.
+    """
+    for study in rate_studies(results):
+        series = study.series[0]
+        if series.beside == "main" and len(series.seeds) >= MINIMUM_SEEDS:
+            led = _leaders_by_rate(results, study.series)
+            if led and led[1] != best:
+                return say.in_finding(led[1], series.seeds).strip()
+    return ""
 
 
 def _leaders_by_rate(results: ExperimentRuns, series: list[Series]) -> tuple[str, str, Contrast | None] | None:

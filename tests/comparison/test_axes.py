@@ -74,7 +74,7 @@ def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown):
     )
     sentence = finding(results)
     assert sentence.startswith("Trained on 3,500 texts, HiRA has the highest mean accuracy")
-    turn = "; with 500 and 1,500 texts LoRA has the highest mean, and a change of the difference between the two is"
+    turn = ". With 500 and 1,500 texts LoRA has the highest mean, and a change of the difference between the two is"
     assert f"{turn} significant." in sentence
     one_seed = [run for run in results.runs if run.config.study == "main" or run.config.seed == 0]
     for found, taken in ((results, "LoRA"), (type(results)(EXPERIMENT, one_seed, []), "not shown")):

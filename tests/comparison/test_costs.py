@@ -6,7 +6,7 @@ import pytest
 from made_up import finished
 from small import ADAPTER, FULL
 
-from course_utils.comparison.costs import cost_draws, front_shares, medians, not_shown_above, time_interval
+from course_utils.comparison.costs import cost_draws, front_shares, medians, not_shown_above, median_interval
 from course_utils.comparison.evaluation_costs import MERGED
 
 
@@ -53,5 +53,5 @@ def test_medians_of_draws_are_those_of_the_drawn_values():
 
 
 def test_the_interval_of_a_time_holds_its_median_and_ignores_one_disturbed_turn():
-    found = time_interval(pd.Series([2.0, 2.1, 2.0, 2.2, 9.0, 2.1, 2.0, 2.1, 2.2]))
+    found = median_interval(pd.Series([2.0, 2.1, 2.0, 2.2, 9.0, 2.1, 2.0, 2.1, 2.2]))
     assert found.low <= found.estimate == 2.1 <= found.high < 3
