@@ -33,7 +33,7 @@ ON_A_GPU = {
     COMPILED: BF16 | GROUPED | {"torch_compile": True},
     WITH_GRAPHS: BF16 | GROUPED | {"torch_compile": True, "torch_compile_mode": "reduce-overhead"},
 }
-# oneTBB's allocator: the only one that the package index has; pip install tbb puts it there.
+# oneTBB's allocator; pip install tbb puts it there. The index has others (cmeel-mimalloc), which were not measured.
 ALLOCATOR = Path(sys.prefix, "lib", "libtbbmalloc_proxy.so.2")
 
 

@@ -3,7 +3,7 @@
 import logging
 import os
 
-__version__ = "1.0.0"
+__version__ = "2.0.0"
 
 # oneDNN keeps a kernel for every shape of matrices, and sentence lengths make many shapes: 64 serve two or three steps.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")

@@ -465,12 +465,14 @@ def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # n
     from course_utils.comparison.controls import quantised_base
     from course_utils.comparison.evaluation_costs import memory_of_first_runs, times_of_first_runs
     from course_utils.comparison.measurements import mark_as_up_to_date
+    from course_utils.comparison.sizes import baselines_by_size
     from course_utils.comparison.sparsity import sized_ways
     from course_utils.comparison.tables import read_runs
 
     results = read_runs(load_experiment(profile, parse_overrides(overrides)))
     # Memory first, before another step loads a model: freed memory is not all given back, and would be used again.
-    for find in (memory_of_first_runs, audits_of_runs, times_of_first_runs, sized_ways, quantised_base, work_by_method):
+    memory_of_first_runs(results)
+    for find in (audits_of_runs, times_of_first_runs, sized_ways, baselines_by_size, quantised_base, work_by_method):
         find(results)
     mark_as_up_to_date(results)
 

@@ -231,7 +231,8 @@ def _accuracy(score: Score, _: list[Score], evidence: Evidence) -> Known:
         near = {round((share.value + step * share.unit) * n) for step in (-0.5, 0, 0.5, 1)}  # rounded, or cut off
         right = min(near, key=lambda k: (not share.fits(k / n), abs(k / n - share.value)))
         low, high = wilson_interval(right, n)
-        said = f"{right:,} of the {n:,} {name if name == STATED else f'of {name}'} are {right / n:.5f} (95% interval {low:.3f} to {high:.3f})"
+        of = name if name == STATED else f"of {name}"
+        said = f"{right:,} of the {n:,} {of} are {right / n:.5f} (95% interval {low:.3f} to {high:.3f})"
         values.append((said, right / n))
     return Known(values, proof=score.is_of_known_size)
 

@@ -29,7 +29,7 @@ from course_utils.paths import relative_to_project, runs_folder
 from course_utils.text import hash_of_json
 from course_utils.training.evaluation import MeanPooled, predict
 
-PENALTIES = [10.0**power for power in range(-3, 3)]  # scikit-learn's C, the inverse strength of the L2 penalty
+PENALTIES = [10.0**power for power in range(-5, 3)]  # scikit-learn's C, the inverse strength of the L2 penalty
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,11 @@ def make_baselines(experiment: Experiment) -> pd.DataFrame | None:
     if found is not None and made_from.items() <= found.attrs.items():
         return found
     torch.set_num_threads(config.threads)
-    fitted = {baseline.name: _fitted(baseline, config, data.sets) for baseline in FITTED}
-    table = pd.concat([frame.assign(baseline=name) for name, (frame, _, _) in fitted.items()], ignore_index=True)
+    fits = {baseline.name: fitted(baseline, config, data.sets) for baseline in FITTED}
+    table = pd.concat([frame.assign(baseline=name) for name, (frame, _, _) in fits.items()], ignore_index=True)
     table.attrs = made_from | {
-        "seconds": {name: seconds for name, (_, seconds, _) in fitted.items()},
-        "penalty": {name: penalty for name, (_, _, penalty) in fitted.items()},
+        "seconds": {name: seconds for name, (_, seconds, _) in fits.items()},
+        "penalty": {name: penalty for name, (_, _, penalty) in fits.items()},
     }
     file = _file(experiment)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def _code() -> str:
     return hash_of_json(code_of(FLOOR.name) | {"baselines": own, "scikit-learn": version("scikit-learn")})
 
 
-def _fitted(baseline: Baseline, config: RunConfig, sets: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, float, float]:
+def fitted(baseline: Baseline, config: RunConfig, sets: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, float, float]:
     """Predictions on every evaluation set, seconds, and the penalty that gave validation the best likelihood."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss

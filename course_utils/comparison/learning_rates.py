@@ -71,9 +71,9 @@ def search_table(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
-    """Each method's best rate, which of them lie on the edge of their grid, and which the main runs do not use; Markdown.
+    """Each method's best rate, which of them lie on the edge of their grid, and which the main runs do not use.
 
-    The last sentence says what was not searched. `trials` are those of `search_trials`, at least one.
+    Sentences in Markdown; the last says what was not searched. `trials` are those of `search_trials`, at least one.
     """
     best = trials[trials["best"]].set_index("method")["learning_rate"].reindex(METHODS).dropna()
     grids = trials.groupby("method")["learning_rate"].agg(["min", "max"])

@@ -19,6 +19,7 @@ from course_utils.comparison.conclusions import (
 )
 from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above
 from course_utils.comparison.domains import Domain, forgetting_table, read_domains
+from course_utils.comparison.sizes import against_baselines, at_each_size
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.dependence import size_axis
@@ -131,17 +132,27 @@ def _for_few_texts(results: ExperimentRuns) -> Row | None:
     tried = [own for own in axis.series if not METHODS[own.method].is_baseline and least in own.correct]
     correct = {own.method: own.correct[least] for own in tried}
     accuracy = {name: float(own.to_numpy().mean()) for name, own in correct.items()}
-    return _most_accurate(f"Few training texts ({least:,})", judge(correct).pairs, led.best[least], accuracy)
+    need, baselines = f"Few training texts ({least:,})", at_each_size(results, axis.series)
+    judged = against_baselines(axis.series, baselines, judge_experiment(results).margin)
+    beating = [name for name in correct if all(judged[name, least, each].verdict == "above" for each in baselines)]
+    if not beating and all(contrast.judged for contrast in judged.values()):
+        right = {name: float(of_sizes[least].to_numpy().mean()) for name, of_sizes in baselines.items()}
+        name = max(right, key=right.__getitem__)
+        return _none(need, name, right[name], led.best[least], accuracy)
+    return _most_accurate(need, judge(correct).pairs, led.best[least], accuracy)
 
 
 def _for_domain(domain: Domain) -> Row:
     need, best = f"{ON_TEXTS}{domain.title}", max(domain.accuracy, key=lambda name: domain.accuracy[name])
     if domain.not_beaten:
-        name, accuracy = next(iter(domain.not_beaten.items()))
-        baseline = f"{in_sentence(title_of(name))} ({100 * accuracy:.1f}%)"
-        highest = f"highest mean: {title_of(best)}, {100 * domain.accuracy[best]:.1f}%"
-        return need, "none", f"no adapter method is shown to be more accurate than {baseline}; {highest}"
+        return _none(need, *next(iter(domain.not_beaten.items())), best, domain.accuracy)
     return _most_accurate(need, domain.pairs, best, domain.accuracy)
+
+
+def _none(need: str, baseline: str, right: float, best: str, accuracy: dict[str, float]) -> Row:
+    """The row that takes no adapter method, since none is shown to beat the `baseline`; `best` has the highest mean."""
+    why = f"no adapter method is shown to be more accurate than {in_sentence(title_of(baseline))} ({100 * right:.1f}%)"
+    return need, "none", f"{why}; highest mean: {title_of(best)}, {100 * accuracy[best]:.1f}%"
 
 
 def _most_accurate(need: str, pairs: list[PairedComparison], best: str, accuracy: dict[str, float]) -> Row:

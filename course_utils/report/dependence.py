@@ -28,6 +28,7 @@ from course_utils.comparison.axes import (
 )
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import judge_experiment, p_in_words, unsized
+from course_utils.comparison.sizes import against_baselines, at_each_size
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
 from course_utils.config import RunConfig
@@ -56,6 +57,13 @@ def training_sizes(results: ExperimentRuns) -> None:
     series, reference, changes = axis
     found = leaders(series, changes, reference)
     table = accuracy_table(series).sort_values("value", kind="stable")
+    baselines = at_each_size(results, series)
+    fitted = [
+        {"method": name, "value": size} | accuracy_with_ends(correct)
+        for name, of_sizes in baselines.items()
+        for size, correct in of_sizes.items()
+    ]
+    table = pd.concat([table, pd.DataFrame(fitted)]).sort_values("value", kind="stable")
     table["series"] = table["method"].map(title_of)
     figure = plots.accuracy_by_factor(table, say.sizes_title(found), "training texts")
     rates = _other_rates(series, reference)
@@ -65,6 +73,13 @@ def training_sizes(results: ExperimentRuns) -> None:
     if shown:
         show_table(_pairs(series, shown, least, reference), say.sizes_table(least, reference, len(changes)))
     show_markdown(say.sizes_text(found, shown, least, reference, rates))
+    trained = [own for own in series if METHODS[own.method] is not FLOOR]
+    judged = against_baselines(trained, baselines, judge_experiment(results).margin)
+    highest = {
+        size: max(rows.to_dict("records"), key=lambda row: row["estimate"])
+        for size, rows in pd.DataFrame(fitted).groupby("value")
+    }
+    show_markdown(say.sizes_against_baselines(highest, judged).strip())
 
 
 def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[str, float]]]:

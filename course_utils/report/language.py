@@ -25,7 +25,6 @@ FIGURE = "bits.svg"
 TABLE = "::::: table\n{table}\n\n{caption}\n:::::"  # as the binder reads it
 
 
-
 def _explained(name: str) -> str:
     """A method's title, an adapter method's with the paper on it."""
     method = METHODS[name]

@@ -378,9 +378,9 @@ def _styles(table: pd.DataFrame):
     seen: list[str] = []
     for (name, method), rows in table.groupby(["series", "method"], sort=False):
         own = dict(again[seen.count(method) % len(again)])
-        tone, color = own.pop("tone", 0.0), METHODS[method].color
+        tone, color = own.pop("tone", 0.0), shown(method).color
         toned = sns.blend_palette([color, "white" if tone > 0 else "black"], 101)[round(100 * abs(tone))]
-        yield _line(METHODS[method]) | {"color": toned, "label": name} | own, rows
+        yield _line(shown(method)) | {"color": toned, "label": name} | own, rows
         seen.append(method)
 
 

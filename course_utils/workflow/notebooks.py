@@ -130,6 +130,7 @@ def what_fits(notebook: NotebookNode, experiment: Experiment) -> NotebookNode:
     holds: dict[str, Callable[[], bool]] = {
         "only-embedded-data": lambda: source.name == "embedded",
         "only-other-data": lambda: source.name != "embedded",
+        "only-colab": lambda: False,  # nor is the workflow run there
         "only-sst2": lambda: source.name == "sst2",
         "only-rated": lambda: hasattr(source, "judged_as"),
         "only-sentiment": lambda: bool(source.further),

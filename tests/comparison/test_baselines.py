@@ -29,7 +29,7 @@ def test_they_answer_every_set_and_are_computed_once(runs_in, tiny, monkeypatch)
         }
         assert first.attrs["seconds"][name] > 0 and first.attrs["penalty"][name] in baselines.PENALTIES
     with monkeypatch.context() as patch:
-        patch.setattr(baselines, "_fitted", None)  # would raise
+        patch.setattr(baselines, "fitted", None)  # would raise
         pd.testing.assert_frame_equal(baselines.make_baselines(experiment), first)
     monkeypatch.setattr(baselines, "_code", lambda: "another")
     monkeypatch.setattr(baselines, "FITTED", [baselines.TF_IDF])

@@ -6,7 +6,7 @@ import pytest
 from made_up import finished
 from small import ADAPTER, FULL
 
-from course_utils.comparison.costs import cost_draws, front_shares, medians, not_shown_above, median_interval
+from course_utils.comparison.costs import cost_draws, front_shares, median_interval, medians, not_shown_above
 from course_utils.comparison.evaluation_costs import MERGED
 
 

@@ -6,7 +6,10 @@ address behind a link left out.
 
 import ast
 import re
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 from statistics import median
 
 import nbformat
@@ -196,3 +199,21 @@ def test_everything_in_the_bibliography_is_cited():
     in_cards = {method.citation for method in METHODS.values()}
     idle = [key for key in papers() if key not in in_chapters | in_cards and key not in in_package]
     assert not idle, f"references.bib: nothing cites {', '.join(idle)}"
+
+
+def test_the_cell_for_colab_sets_up_there_and_does_nothing_elsewhere(tmp_path, monkeypatch):
+    [cell] = [cell for path in NOTEBOOKS for cell in read(path).cells if "only-colab" in cell.metadata.get("tags", [])]
+    monkeypatch.chdir(tmp_path)
+    done = []
+
+    def run(command, check):
+        done.append([str(word) for word in command])
+        (tmp_path / "course").mkdir(exist_ok=True)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    exec(cell.source, {})
+    assert not done and Path.cwd() == tmp_path
+    monkeypatch.setitem(sys.modules, "google.colab", None)
+    exec(cell.source, {})
+    assert [command[0] for command in done] == ["git", sys.executable, sys.executable]
+    assert (PROJECT / Path(done[1][-1]).name).is_file() and Path.cwd() == tmp_path / "course"
