@@ -150,7 +150,8 @@ def test_another_rate_is_set_beside_that_of_the_main_runs(results, shown):
     assert row["Another"].startswith(f"{other:g}: 90.0 [")
     assert row["That of the main runs"].startswith(f"{usual:g}: 90.0 [") and "No change is" in said
     assert f"{METHODS[MULTIPLIED].title} has the highest mean" in led and "as it has at the rates of the main" in led
-    assert rates.understated(results) == []
+    assert rates.understated(results) == [] and rates.rate_regime(results, MULTIPLIED) == ""
+    assert f"{METHODS[MULTIPLIED].title} has the highest mean on seeds 0" in rates.rate_regime(results, ADAPTER)
 
 
 def test_the_better_of_two_rates_stands_for_a_placement(results):
