@@ -73,7 +73,7 @@ def search_table(trials: pd.DataFrame) -> pd.DataFrame:
 def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
     """Each method's best rate, which of them lie on the edge of their grid, and which the main runs do not use.
 
-    Sentences in Markdown; the last says what was not searched. `trials` are those of `search_trials`, at least one.
+    Sentences in Markdown; one says what was not searched. `trials` are those of `search_trials`, at least one.
     """
     best = trials[trials["best"]].set_index("method")["learning_rate"].reindex(METHODS).dropna()
     grids = trials.groupby("method")["learning_rate"].agg(["min", "max"])
@@ -95,8 +95,8 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
             if (differences := trial_differences(experiment))
             else []
         ),
-        *([f"The main runs do not use every winner: {'; '.join(other)}."] if other else []),
         "The search varies the learning rate alone." + _not_searched(experiment),
+        *([f"The main runs do not use every winner: {'; '.join(other)}."] if other else []),
     ]
 
 
