@@ -91,8 +91,11 @@ def reports_in(tmp_path, monkeypatch):
 @pytest.fixture
 def shown(monkeypatch):
     """What exhibits and the advice show: axes, caption and alt text of a figure, a table and its caption, sentences."""
+    from made_up import make_up_baselines
+
     from course_utils.report import choice, dependence, exhibits, plots, rates
 
+    make_up_baselines(monkeypatch)
     said = []
     for module in (choice, dependence, rates, exhibits):
         monkeypatch.setattr(module, "show_markdown", said.append)

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from jinja2 import Environment, nodes
-from made_up import write_axes, write_run
+from made_up import make_up_baselines, write_axes, write_run
 from small import ADAPTER, FULL, GATED, MULTIPLIED
 
 from course_utils import config as configuration
 from course_utils import runs
 from course_utils.comparison import sizes, sparsity
 from course_utils.comparison.axes import contrasts, interactions, leaders, read_axis
-from course_utils.comparison.baselines import FROZEN, TF_IDF
+from course_utils.comparison.baselines import FROZEN
 from course_utils.comparison.conclusions import experiment_verdicts
 from course_utils.comparison.tables import read_runs
 from course_utils.config import PROFILES, load_experiment
@@ -50,15 +50,9 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def results(written, monkeypatch):
-    """The runs of all axes; the frozen base with a regression is right on 60% of the test texts at every size."""
     monkeypatch.setenv("COURSE_RUNS", str(written))
-    found = read_runs(EXPERIMENT)
-    texts = len(found.predictions.labels)
-    right = {TF_IDF.name: "0" * texts, FROZEN.name: ("1" * 12 + "0" * 8) * (texts // 20)}
-    monkeypatch.setattr(
-        sizes, "baselines_by_size", lambda results: {str(size): right for size in (500, 1_500, 3_500, 7_000)}
-    )
-    return found
+    make_up_baselines(monkeypatch)
+    return read_runs(EXPERIMENT)
 
 
 def test_the_main_runs_are_a_point_of_the_size_axis_and_all_points_have_the_same_seeds(results):
