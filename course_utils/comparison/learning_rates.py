@@ -89,7 +89,7 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
     return [
         f"The best rates on validation are: {', '.join(named.values())}.",
         on_edge if edge else "No best rate lies on the edge of its grid.",
-        *([_cliff(trials, best)] * ("accuracy" in trials)),
+        *([_cliff(trials, best)] if "accuracy" in trials else []),
         *(
             [f"A trial differs from a main run in {differences}."]
             if (differences := trial_differences(experiment))
