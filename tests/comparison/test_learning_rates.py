@@ -8,6 +8,7 @@ from made_up import write_run
 from small import ADAPTER, FULL, MULTIPLIED
 
 from course_utils import config as configuration
+from course_utils.code_identity import FROM_RECORDS
 from course_utils.comparison.learning_rates import (
     search_sentences,
     search_table,
@@ -128,3 +129,10 @@ def test_a_difference_in_a_setting_that_is_no_number_is_said_as_it_is_set(tmp_pa
         "`max_train` (8,000 and not all), `precision` (fp32 and not bf16), `speedups` (False and not True)"
         " and `head_learning_rate` (0.003 and not none)"
     )
+
+
+def test_a_search_of_language_models_is_judged_without_accuracies(monkeypatch):
+    monkeypatch.setenv(FROM_RECORDS, "1")
+    experiment = load_experiment("language")
+    said = search_sentences(search_trials(read_runs(experiment)), experiment)
+    assert said[0].startswith("The best rates on validation are: ") and not any("lost more" in line for line in said)
