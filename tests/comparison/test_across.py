@@ -82,7 +82,7 @@ def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, reports
     theirs = concluded(**{FULL: 0.85, ADAPTER: 0.7, MULTIPLIED: 0.7})
     exhibits.across(ours)
     alone, _, _, told, sentences = shown
-    assert "No other report" in alone and "or none in either, for 3" in sentences
+    assert "No other report" in alone and "or none in either, for all of them" in sentences
     assert "In some" not in told
     assert "differences between methods that are shown here" not in abstract.abstract(ours)
     file = reports_in / theirs.experiment.name / CONCLUSIONS
