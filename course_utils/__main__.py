@@ -99,7 +99,7 @@ def train(
     experiment = load_experiment(profile, parse_overrides(overrides))
     config = experiment.config(method, seed, study)
     for name, takers in experiment.takers.items():
-        if takers != ["every run"] and method not in takers:
+        if is_first_process() and takers != ["every run"] and method not in takers:
             print(f"-p {name} changes nothing here: it is a setting of {and_joined(takers)}.", file=sys.stderr)
 
     from course_utils.training import train as training

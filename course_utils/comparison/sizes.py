@@ -13,9 +13,13 @@ from course_utils.comparison.tables import ExperimentRuns
 
 @measurement
 def baselines_by_size(results: ExperimentRuns) -> dict[str, dict[str, str]]:
-    """Number of training texts → baseline → its answers to the runs' test texts: a one for each that is right."""
+    """Number of training texts → baseline → its answers to the runs' test texts: a one for each that is right.
+
+    The size of the main runs is left out: `predictions.baselines` are fitted to as many.
+    """
     axis = read_axis(results, "max_train")
     configs = {size: runs[0].config for own in axis for size, runs in own.points.items()}
+    configs = {size: config for size, config in configs.items() if config.study != "main"}
     found: dict[str, dict[str, str]] = {}
     for size, config in sorted(configs.items()):
         data = config.load_data()
@@ -30,12 +34,16 @@ def baselines_by_size(results: ExperimentRuns) -> dict[str, dict[str, str]]:
 
 def at_each_size(results: ExperimentRuns, series: list[Series]) -> dict[str, dict[Any, pd.DataFrame]]:
     """Baseline → training size → booleans (one row, test texts), at the sizes of `series`."""
-    by_size, sizes = baselines_by_size(results), {size for own in series for size in own.points}
+    by_size, texts = baselines_by_size(results), _texts(series)
+    studies = {size: runs[0].config.study for own in series for size, runs in own.points.items()}
+    mains = results.predictions.correct_baselines
     found: dict[str, dict[Any, pd.DataFrame]] = {}
-    for size in sorted(sizes):
-        for name, right in by_size.get(str(size), {}).items():
-            answers = [each == "1" for each in right]
-            found.setdefault(name, {})[size] = pd.DataFrame([answers], columns=_texts(series))
+    for size, study in sorted(studies.items()):
+        of_size = {name: [each == "1" for each in right] for name, right in by_size.get(str(size), {}).items()}
+        if study == "main":
+            of_size = {own.name: mains[own.name][texts] for own in FITTED if own.name in mains}
+        for name, right in of_size.items():
+            found.setdefault(name, {})[size] = pd.DataFrame([[*right]], columns=texts)
     return found
 
 

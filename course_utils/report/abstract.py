@@ -44,6 +44,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     data = [run.result.data for run in results.of(best)]
     domains = read_domains(results)[1:] if results.runs else []
     found = unbeaten(results, judged) if results.runs else None
+    regimes = [regime(results, best) for regime in (size_regime, rate_regime) if len(judged.adapters) > 1]
     return {
         "results": results,
         "experiment": experiment,
@@ -63,7 +64,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "advice": _advice(results, found) if found else {},
         "not_better": [domain.title for domain in domains if domain.not_beaten],
         "trained_on": data[0].sizes["train"] if data else 0,
-        "regime": size_regime(results, best) + rate_regime(results, best) if len(judged.adapters) > 1 else "",
+        "regime": [*filter(None, regimes)],
         "understated": understated(results) if results.runs else [],
         "differing": [
             pair if pair.above else pair.swapped()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from course_utils.errors import CourseError
+from course_utils.inputs.facts import Facts
 from course_utils.methods import METHODS
 from course_utils.paths import BIBLIOGRAPHY, PROJECT, assets_folder, reports_folder, runs_folder
 from course_utils.report import origins
@@ -124,6 +125,11 @@ def citation(key: str) -> str:
     """The Markdown that cites `key`: a link to the paper with authors and year, whose title is the key."""
     paper = papers()[key]
     return f'[{paper.forms()[0]}]({paper.address} "@{key}")'
+
+
+def cited(facts: Facts) -> str:
+    """The Markdown that cites the papers on data or a base model, for the place behind its name."""
+    return "".join(f" {citation(key)}" for key in facts.citations)
 
 
 def make_citations(blocks: list[dict], name: str) -> None:

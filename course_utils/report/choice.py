@@ -19,10 +19,9 @@ from course_utils.comparison.conclusions import (
 )
 from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above
 from course_utils.comparison.domains import Domain, forgetting_table, read_domains
-from course_utils.comparison.sizes import against_baselines, at_each_size
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.report.dependence import size_axis
+from course_utils.report.dependence import beside_baselines, size_axis
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.report.rates import understated
 from course_utils.stats import PairedComparison
@@ -37,6 +36,7 @@ COSTS = {
 }
 
 ON_TEXTS = "Texts like these: "
+FEW_TEXTS = "Few training texts"
 Row = tuple[str, str, str]  # what counts, the method to take, and why
 
 
@@ -83,7 +83,8 @@ def which_when(results: ExperimentRuns) -> None:
         show_markdown(say.not_learned_text(found, least, above_majority(results)))
         return
     show_markdown(say.unbeaten_text(found, bought(results)))
-    show_table(choices(results, found), say.choices_table(found, _for_few_texts(results) is not None))
+    table = choices(results, found)
+    show_table(table, say.choices_table(found, table["What counts"].str.startswith(FEW_TEXTS).any()))
     show_markdown(say.limits_text(results.experiment, results.runs[0].result, understated(results)))
 
 
@@ -132,8 +133,7 @@ def _for_few_texts(results: ExperimentRuns) -> Row | None:
     tried = [own for own in axis.series if not METHODS[own.method].is_baseline and least in own.correct]
     correct = {own.method: own.correct[least] for own in tried}
     accuracy = {name: float(own.to_numpy().mean()) for name, own in correct.items()}
-    need, baselines = f"Few training texts ({least:,})", at_each_size(results, axis.series)
-    judged = against_baselines(axis.series, baselines, judge_experiment(results).margin)
+    need, (baselines, judged) = f"{FEW_TEXTS} ({least:,})", beside_baselines(results, axis)
     beating = [name for name in correct if all(judged[name, least, each].verdict == "above" for each in baselines)]
     if not beating and all(contrast.judged for contrast in judged.values()):
         right = {name: float(of_sizes[least].to_numpy().mean()) for name, of_sizes in baselines.items()}

@@ -57,7 +57,7 @@ def training_sizes(results: ExperimentRuns) -> None:
     series, reference, changes = axis
     found = leaders(series, changes, reference)
     table = accuracy_table(series).sort_values("value", kind="stable")
-    baselines = at_each_size(results, series)
+    baselines, judged = beside_baselines(results, axis)
     fitted = [
         {"method": name, "value": size} | accuracy_with_ends(correct)
         for name, of_sizes in baselines.items()
@@ -73,8 +73,6 @@ def training_sizes(results: ExperimentRuns) -> None:
     if shown:
         show_table(_pairs(series, shown, least, reference), say.sizes_table(least, reference, len(changes)))
     show_markdown(say.sizes_text(found, shown, least, reference, rates))
-    trained = [own for own in series if METHODS[own.method] is not FLOOR]
-    judged = against_baselines(trained, baselines, judge_experiment(results).margin)
     highest = {
         size: max(rows.to_dict("records"), key=lambda row: row["estimate"])
         for size, rows in pd.DataFrame(fitted).groupby("value")
@@ -96,8 +94,7 @@ def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[s
 
 
 def size_regime(results: ExperimentRuns, best: str) -> str:
-    """Whether the lead of `best`, an adapter method, holds at other training sizes: ". " and a sentence without its
-    full stop, or empty.
+    """Whether the lead of `best`, an adapter method, holds at other training sizes: sentences, or empty.
 
     `best` leads by all seeds of the main runs. The axis has the seeds that all sizes share, and by these another method
     may lead.
@@ -125,6 +122,24 @@ def size_axis(results: ExperimentRuns) -> SizeAxis | None:
     reference = sizes[0]
     trained = [own for own in series if METHODS[own.method] is not FLOOR]
     return SizeAxis(series, reference, interactions(trained, reference))
+
+
+class BesideBaselines(NamedTuple):
+    """Baselines that fine-tune nothing at every training size, and every method that trains more than a head less each.
+
+    `baselines` maps a baseline and a size to booleans (one row, test texts); `judged` has a contrast for a method, a
+    size and a baseline, corrected over all.
+    """
+
+    baselines: dict[str, dict[Any, pd.DataFrame]]
+    judged: dict[tuple[str, Any, str], Contrast]
+
+
+def beside_baselines(results: ExperimentRuns, axis: SizeAxis) -> BesideBaselines:
+    """The baselines at the sizes of `axis`, and what the methods gain on them."""
+    baselines = at_each_size(results, axis.series)
+    trained = [own for own in axis.series if METHODS[own.method] is not FLOOR]
+    return BesideBaselines(baselines, against_baselines(trained, baselines, judge_experiment(results).margin))
 
 
 def _sizes(results: ExperimentRuns) -> list[int]:

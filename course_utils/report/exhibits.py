@@ -366,13 +366,13 @@ def costs(results: ExperimentRuns) -> None:
     sizes = ["Adapter (k)", "Head (k)", "Total (M)", "Adapter (MB)", "Head (MB)", "Base model (MB)"]
     show_table(table[["Method", *sizes]], say.sizes_table())
     merged, beside = median_interval(times[MERGED]), {name: median_interval(times[name]) for name in times}
-    table["Not merged (ms)"] = [_in_ms(beside[name]) if name in beside else "–" for name in summary["method"]]
+    table["Not merged (ms)"] = [_in_brackets(beside[name]) if name in beside else "–" for name in summary["method"]]
     batch = results.experiment.shared.batch_size
     table["Texts a second"] = [f"{1000 * batch / step:.0f}" for step in summary["step_ms_median"]]
     table["Not merged (MB)"] = [f"{memory[name] / 1e6:,.0f}" if memory.get(name) else "–" for name in summary["method"]]
     table = table.assign(**_over_runs(results, summary["method"]))
     needs = ["Step (ms)", "Texts a second", "Epoch (s)", "Not merged (ms)", "Peak memory (MB)", "Not merged (MB)"]
-    show_table(table[["Method", *needs]], say.needs_table(_in_ms(merged), memory[MERGED]))
+    show_table(table[["Method", *needs]], say.needs_table(_in_brackets(merged), memory[MERGED]))
     trained = tables.accuracy_in_per_cent(summary)
     trained["unmerged"] = [beside.get(name, merged).estimate for name in trained["method"]]
     seconds = {name: [run.result.timing.train_seconds for run in results.of(name)] for name in summary["method"]}
@@ -401,18 +401,12 @@ def _over_runs(results: ExperimentRuns, methods: pd.Series) -> dict[str, list[st
         "Epoch (s)": runs["train_seconds"] / epochs,
         "Peak memory (MB)": runs["peak_memory_bytes"] / 1e6,
     }
-    found = {
-        title: [median_interval(of_runs.loc[[name]].astype(float)) for name in methods]
-        for title, of_runs in costs.items()
-    }
-    shown = {title: "{:,.1f}" if title == "Epoch (s)" else "{:,.0f}" for title in found}
     return {
         title: [
-            shown[title].format(own.estimate)
-            + (f" [{shown[title].format(own.low)}, {shown[title].format(own.high)}]" if own.low < own.high else "")
-            for own in intervals
+            _in_brackets(median_interval(of_runs.loc[[name]].astype(float)), ",.1f" if "(s)" in title else ",.0f")
+            for name in methods
         ]
-        for title, intervals in found.items()
+        for title, of_runs in costs.items()
     }
 
 
@@ -477,8 +471,10 @@ def audits(results: ExperimentRuns) -> None:
     show_markdown(say.audits_text(found["cards"], runs, found["findings"], found["checked"], found["refuted"]))
 
 
-def _in_ms(interval: Interval) -> str:
-    return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+def _in_brackets(interval: Interval, form: str = ".2f") -> str:
+    """A number of a table with its interval, where it has one of any width."""
+    ends = f" [{interval.low:{form}}, {interval.high:{form}}]" if interval.low < interval.high else ""
+    return f"{interval.estimate:{form}}{ends}"
 
 
 def _in_order(wide: pd.DataFrame) -> list[str]:

@@ -14,12 +14,13 @@ from course_utils.comparison.learning_rates import search_sentences, search_tria
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
 from course_utils.config import command_of
 from course_utils.errors import CourseError
+from course_utils.inputs.facts import Facts
 from course_utils.methods import METHODS
 from course_utils.report import plots
-from course_utils.report.chapters import citation
+from course_utils.report.chapters import citation, cited
 from course_utils.report.display import TEMPLATES, drawn
 from course_utils.stats import MINIMUM_SEEDS, Interval, PairedComparison
-from course_utils.text import escape_markdown, in_sentence, template
+from course_utils.text import in_sentence, template
 
 FIGURE = "bits.svg"
 TABLE = "::::: table\n{table}\n\n{caption}\n:::::"  # as the binder reads it
@@ -33,7 +34,7 @@ def _explained(name: str) -> str:
 
 say: Any = template(
     TEMPLATES / "language.md.jinja",
-    {"titled": title_of, "signed": signed, "cited": citation, "explained": _explained},
+    {"titled": title_of, "signed": signed, "cited": cited, "explained": _explained},
 ).make_module({"minimum_seeds": MINIMUM_SEEDS})
 
 
@@ -41,13 +42,10 @@ class Found(NamedTuple):
     """What the words of an experiment on language models are made of."""
 
     experiment: str
-    base: str  # name of the base model, as Markdown
+    of_base: Facts
+    of_texts: Facts
     sizes: dict[str, int]  # set → its number of texts
     test: str  # title of the test set
-    texts: str  # what the texts are, as Markdown
-    base_cited: tuple[str, ...]  # keys of references.bib
-    texts_cited: tuple[str, ...]
-    limits: tuple[str, ...]  # of the base model, sentences
     before: Interval  # bits per byte of the base model on the test set
     changes: dict[str, Interval]  # method → change in bits per byte on the test set
     four_bit: list[str]  # methods that train beside a base model in four bits
@@ -69,16 +67,12 @@ def read_found(results: ExperimentRuns) -> Found:
     before = bits_of_runs(results, column="scores_before")
     margin, pairs = language.judge_bits(shares)
     first = results.first_of_each()[0]
-    base, source = first.config.base.facts, first.config.source.facts
     return Found(
         experiment=results.experiment.name,
-        base=escape_markdown(base.name),
+        of_base=first.config.base.facts,
+        of_texts=first.config.source.facts,
         sizes=first.result.data.sizes,
         test=first.result.data.titles["test"],
-        texts=source.name,
-        base_cited=base.citations,
-        texts_cited=source.citations,
-        limits=base.limits,
         before=base_interval(results),
         changes={name: interval_of(own - before[name]) for name, own in shares.items()},
         four_bit=[run.method.name for run in results.first_of_each() if run.in_four_bits],

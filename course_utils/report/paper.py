@@ -20,7 +20,7 @@ from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.paths import reports_folder
 from course_utils.report.abstract import abstract, finding
 from course_utils.report.bind import read_settings, references, set_pdf, with_front
-from course_utils.report.chapters import citation, make_citations, parse_markdown
+from course_utils.report.chapters import citation, cited, make_citations, parse_markdown
 from course_utils.report.display import TEMPLATES
 from course_utils.text import escape_markdown, template
 
@@ -106,6 +106,7 @@ def _facts(results: ExperimentRuns, exhibits: dict[str, dict[str, list[str]]]) -
         "text": lambda name, number=0: (exhibits[name]["text"] or [""])[number],
         "has": lambda name, kind: bool(exhibits[name][kind]),
         "citation": citation,
+        "cited": cited,
         "finding": finding(results),
         "experiment": experiment,
         "settings": _settings_of_methods(experiment),

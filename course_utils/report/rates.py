@@ -86,8 +86,7 @@ def understated(results: ExperimentRuns) -> list[str]:
 def rate_regime(results: ExperimentRuns, best: str) -> str:
     """Whether another adapter method than `best` leads where validation accuracy chooses the learning rates.
 
-    ". " and a sentence without its full stop; empty where none does, or where no study with enough seeds tried other
-    rates than the main runs'.
+    A sentence; empty where none does, or where no study with enough seeds tried other rates than the main runs'.
     """
     for study in rate_studies(results):
         series = study.series[0]

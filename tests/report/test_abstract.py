@@ -46,7 +46,7 @@ def said(experiment):
     """The finding and the abstract; what holds of both in every case is checked here."""
     results = read_runs(experiment)
     sentence, paragraph = finding(results), abstract(results)
-    assert sentence.endswith(".")
+    assert sentence.endswith(".") and sentence.count(". ") == 0
     assert "nan" not in sentence + paragraph and "\n" not in sentence + paragraph
     return sentence, paragraph
 
@@ -62,7 +62,7 @@ def test_a_clear_winner(made):
     assert "learn from 1,000 texts and are judged on 200 texts of the set *movie test*" in paragraph
     assert "90.0% [8" in paragraph and "full fine-tuning has 95.0% [" in paragraph
     assert "stores 1.5% as many parameters as full fine-tuning, its head included;" in paragraph
-    assert "5 are significantly different and 1 is equivalent within 1.6 points (Sparse" in paragraph
+    assert "5 are significantly different and 1 is equivalent within 1.6 points (Sparse LoRA and QLoRA)" in paragraph
     assert re.search(r"from which LoRA differs by −5.0 \[[^]]+\] points \(significant\)", paragraph)
     assert "are shown to be worse than full fine-tuning; where something else counts more, take" in paragraph
     assert "take LoRA for tweets. No choice is shown for bytes to store for each task, memory in training" in paragraph
