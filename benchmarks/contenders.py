@@ -15,9 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
 
 from benchmarks.plain import plain_trainer
-from course_utils.config import RunConfig, load_experiment
-from course_utils.methods import METHODS, PLAIN
-from course_utils.training.trainer import StepTimes, adapted_model, make_trainer
+from course_utils.comparison.step_parts import short_training
+from course_utils.config import load_experiment
+from course_utils.methods import PLAIN
+from course_utils.training.trainer import StepTimes
 
 SCRIPT = "plain script"
 
@@ -66,21 +67,12 @@ def contender(name: str, overrides: dict, steps: int) -> Callable[[], tuple]:
                 trainer = plain_trainer(config, data, folder, max_steps=steps, logging_steps=steps)
                 trainer.add_callback(StepTimes())
             else:
-                trainer = our_trainer(config, data, Path(folder), steps)
+                trainer = short_training(config, data, Path(folder), steps)
             sizes = _Sizes(trainer.model)
             trainer.train()
         return [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])], sizes, trainer
 
     return run
-
-
-def our_trainer(config: RunConfig, data, folder: Path, steps: int):
-    """The trainer of a run of `config`, for `steps` steps of training alone."""
-    base = METHODS[config.method].load_base(config.base, config.load_task(), config.precision, config.settings)
-    trainer = make_trainer(config, adapted_model(config, base), config.base.tokenizer(), data, folder)
-    trainer.args.max_steps = steps
-    trainer.args.eval_strategy = trainer.args.save_strategy = "no"
-    return trainer
 
 
 def gflop_per_step(trainer, sizes: _Sizes) -> float:

@@ -20,6 +20,7 @@ from benchmarks import parts, shapes
 from benchmarks.contenders import contender
 from benchmarks.rivals import COMPILED, ON_A_GPU, OURS, WITH_GRAPHS, measure, turn
 from benchmarks.tables import table
+from course_utils.comparison.step_parts import REST
 from course_utils.methods import CEILING, METHODS, PLAIN
 from course_utils.paths import PROJECT
 from course_utils.training import trainer
@@ -95,7 +96,7 @@ def parts_of_a_step() -> Iterator[dict[str, str]]:
                 started = median(contender(method, overrides, 45)()[0][15:])
                 kernels = parts.kernels_by_part(method, overrides, 30)
                 kept[method] = parts.memory_by_part(method, overrides)
-            kernels["all other kernels"] = kernels.pop(parts.REST)
+            kernels["all other kernels"] = kernels.pop(REST)
             found[method] = kernels | {
                 IDLE: max(recorded - sum(kernels.values()), 0.0),
                 "**a step**": recorded,

@@ -59,8 +59,8 @@ def turn(rival: str, method: str, overrides: dict) -> dict[str, float]:
     """
     import torch
 
-    from benchmarks.contenders import our_trainer
     from benchmarks.plain import plain_trainer
+    from course_utils.comparison.step_parts import short_training
     from course_utils.config import load_experiment
     from course_utils.host import map_large_blocks
     from course_utils.training.trainer import StepTimes
@@ -73,7 +73,7 @@ def turn(rival: str, method: str, overrides: dict) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         if rival == OURS:
             map_large_blocks()
-            trainer = our_trainer(config, data, Path(folder), steps)
+            trainer = short_training(config, data, Path(folder), steps)
         else:
             trainer = plain_trainer(config, data, folder, logging_steps=steps, **(SCRIPTS | ON_A_GPU)[rival])
             trainer.add_callback(StepTimes())

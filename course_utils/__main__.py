@@ -467,12 +467,14 @@ def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # n
     from course_utils.comparison.measurements import mark_as_up_to_date
     from course_utils.comparison.sizes import baselines_by_size
     from course_utils.comparison.sparsity import sized_ways
+    from course_utils.comparison.step_parts import time_by_part
     from course_utils.comparison.tables import read_runs
 
     results = read_runs(load_experiment(profile, parse_overrides(overrides)))
     # Memory first, before another step loads a model: freed memory is not all given back, and would be used again.
     memory_of_first_runs(results)
-    for find in (audits_of_runs, times_of_first_runs, sized_ways, baselines_by_size, quantised_base, work_by_method):
+    found = audits_of_runs, times_of_first_runs, sized_ways, baselines_by_size, quantised_base, work_by_method
+    for find in (*found, time_by_part):
         find(results)
     mark_as_up_to_date(results)
 

@@ -32,6 +32,7 @@ from course_utils.comparison.evaluation_costs import MERGED, memory_of_first_run
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
 from course_utils.comparison.lengths import APART, read_lengths
 from course_utils.comparison.smaller import cut_down
+from course_utils.comparison.step_parts import STEPS, time_by_part
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
@@ -54,6 +55,8 @@ def _with_ends(estimate: float, low: float, high: float) -> str:
 
 MOST_CLASSES_SHOWN = 12  # in a square table
 MISSED_SHOWN = 8  # texts that every run misses
+LEAST_SHOWN = 0.5  # ms that a part of a step takes with one method
+CHANGES_SAID = 3  # parts of a step that change most between two methods
 FAR_APART = 1.5  # times as long as the shortest, between the runs of a method
 say: Any = template(
     TEMPLATES / "exhibits.md.jinja", {"titled": title_of, "each": _each, "of_verdict": of_verdict}
@@ -459,6 +462,23 @@ def arithmetic(results: ExperimentRuns) -> None:
         uneven = is_uneven(mean_loads(results)[[PLAIN.name, CEILING.name]])
         rows = table.loc[PLAIN.name], whole
         show_markdown(say.arithmetic_text(*rows, PLAIN.title, CEILING.title, batch, *steps, uneven))
+    _show_parts(table["step"], time_by_part(results))
+
+
+def _show_parts(step: pd.Series, shares: dict[str, dict[str, float]]) -> None:
+    """Where the milliseconds of each method's median `step` go, by the `shares` of its parts in a profile."""
+    if not shares:
+        return
+    spent = pd.DataFrame(shares) * step[[*shares]]
+    spent = spent[spent.max(axis=1) >= LEAST_SHOWN]
+    whole = pd.concat([spent, step[[*shares]].to_frame("a step").T]).rename(columns=title_of)
+    shown = whole.rename_axis("Part (ms)").reset_index()
+    show_table(shown, say.parts_table(STEPS), dict.fromkeys(whole, "{:,.0f}"))
+    if {PLAIN.name, CEILING.name} <= {*spent}:
+        own, full = spent[PLAIN.name], spent[CEILING.name]
+        changes = (own - full).abs().sort_values(ascending=False, kind="stable").index[:CHANGES_SAID]
+        most = {name: (spent[name].idxmax(), spent[name].max() / step[name]) for name in (PLAIN.name, CEILING.name)}
+        show_markdown(say.parts_text(most, {part: (full[part], own[part]) for part in changes}))
 
 
 def audits(results: ExperimentRuns) -> None:

@@ -1,0 +1,120 @@
+"""Where the time of a training step goes: the shares of its parts in a profile, which needs no finished run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile, record_function
+from transformers import Trainer
+
+from course_utils.comparison.measurements import measurement
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.config import RunConfig
+from course_utils.host import has_gpu
+from course_utils.inputs.splits import Data
+from course_utils.methods import METHODS
+from course_utils.training import speed
+from course_utils.training.trainer import CourseTrainer, adapted_model, make_trainer
+
+STEPS = 8  # that are profiled, after as many that are not
+PRODUCTS, FOUR_BITS, ATTENTION, DROPOUT, POINTWISE, PRECISION, EMBEDDINGS, OPTIMISER, REST = PARTS = (
+    "products with weights", "4 bits back into matrices", "attention", "dropout masks", "GELU, normalisation, sums",
+    "changes of precision", "embeddings and their gradient", "optimiser, length of the gradient", "Python, all else",
+)  # fmt: skip
+KINDS = {  # part of the step → parts of operations' names
+    PRODUCTS: ("::mm", "::addmm", "mkldnn_linear", "::linear"),
+    FOUR_BITS: ("bitsandbytes::", "dequantize"),
+    ATTENTION: ("::bmm", "::baddbmm", "softmax", "attention"),
+    DROPOUT: ("native_dropout",),
+    POINTWISE: ("gelu", "silu", "layer_norm", "::mul", "::add", "::sum", "::rsqrt", "::pow", "::mean"),
+    PRECISION: ("::copy_", "::_to_copy", "::to"),
+    EMBEDDINGS: ("embedding", "::index_select", "::fill_", "::zero_"),
+}
+STEP = "course.step"
+MARKS = {"course.dropout": DROPOUT, "Optimizer.step#AdamW.step": OPTIMISER, "course.clip": OPTIMISER}
+
+
+@measurement
+def time_by_part(results: ExperimentRuns) -> dict[str, dict[str, float]]:
+    """Method with runs → part → its share of the time of a step, in a profile of the first steps of its first run.
+
+    Empty on a GPU, which works while Python goes on: `python -m benchmarks gpu` has the times of its kernels.
+    """
+    return (
+        {} if has_gpu() else {run.config.method: _shares_of_first_steps(run.config) for run in results.first_of_each()}
+    )
+
+
+def _shares_of_first_steps(config: RunConfig) -> dict[str, float]:
+    data = config.load_data()
+    torch.set_num_threads(config.threads)
+
+    def train() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            short_training(config, data, Path(folder), STEPS).train()
+
+    return shares(train)
+
+
+def short_training(config: RunConfig, data: Data, folder: Path, steps: int) -> CourseTrainer:
+    """The trainer of a run of `config`, for `steps` steps of training alone."""
+    base = METHODS[config.method].load_base(config.base, config.load_task(), config.precision, config.settings)
+    trainer = make_trainer(config, adapted_model(config, base), config.base.tokenizer(), data, folder)
+    trainer.args.max_steps = steps
+    trainer.args.eval_strategy = trainer.args.save_strategy = "no"
+    return trainer
+
+
+def shares(train: Callable[[], Any]) -> dict[str, float]:
+    """Part → its share of the steps of `train` on a CPU."""
+    spent = time_spent(train, "self_cpu_time_total", ProfilerActivity.CPU)
+    whole = sum(spent.values())
+    return {part: spent[part] / whole for part in PARTS}
+
+
+def time_spent(train: Callable[[], Any], measure: str, *activities: ProfilerActivity) -> Counter[str]:
+    """Part → microseconds, the sum of this `measure` of its operations in a profile of the second call of `train`."""
+    train()  # builds the kernels
+    with ExitStack() as marks:
+        for place, function, mark in (
+            (speed, "dropout_mask", "course.dropout"),
+            (torch.nn.utils, "clip_grad_norm_", "course.clip"),
+            (Trainer, "training_step", STEP),
+        ):
+            marks.enter_context(patch.object(place, function, _marked(getattr(place, function), mark)))
+        profiler = marks.enter_context(profile(activities=activities))
+        train()
+    spent = Counter(dict.fromkeys(PARTS, 0.0))
+    for event in profiler.events() or ():
+        if event.device_type == DeviceType.CPU and (part := _part(event)):
+            spent[part] += getattr(event, measure)
+    return spent
+
+
+def _marked(function: Callable, mark: str) -> Callable:
+    def call(*arguments, **named):
+        with record_function(mark):
+            return function(*arguments, **named)
+
+    return call
+
+
+def _part(event: Any) -> str | None:
+    """The part of the step that an event of a profile belongs to; None outside of the steps."""
+    above, names = event, []
+    while above is not None:
+        names.append(above.name)
+        above = above.cpu_parent
+    if marked := next((MARKS[name] for name in names if name in MARKS), None):
+        return marked
+    if STEP not in names and not names[-1].startswith("autograd::engine"):  # a GPU's backward pass has its own thread
+        return None
+    return next((part for part, kinds in KINDS.items() if any(kind in event.name for kind in kinds)), REST)
