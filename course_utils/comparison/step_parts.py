@@ -24,13 +24,13 @@ from course_utils.methods import METHODS
 from course_utils.training import speed
 from course_utils.training.trainer import CourseTrainer, adapted_model, make_trainer
 
-STEPS = 8  # that are profiled, after as many that are not
-PRODUCTS, FOUR_BITS, ATTENTION, DROPOUT, POINTWISE, PRECISION, EMBEDDINGS, OPTIMISER, REST = PARTS = (
+PROFILED = 8  # that are profiled, after as many that are not
+WITH_WEIGHTS, FOUR_BITS, ATTENTION, DROPOUT, POINTWISE, PRECISION, EMBEDDINGS, OPTIMISER, REST = PARTS = (
     "products with weights", "4 bits back into matrices", "attention", "dropout masks", "GELU, normalisation, sums",
     "changes of precision", "embeddings and their gradient", "optimiser, length of the gradient", "Python, all else",
 )  # fmt: skip
 KINDS = {  # part of the step → parts of operations' names
-    PRODUCTS: ("::mm", "::addmm", "mkldnn_linear", "::linear"),
+    WITH_WEIGHTS: ("::mm", "::addmm", "mkldnn_linear", "::linear"),
     FOUR_BITS: ("bitsandbytes::", "dequantize"),
     ATTENTION: ("::bmm", "::baddbmm", "softmax", "attention"),
     DROPOUT: ("native_dropout",),
@@ -59,7 +59,7 @@ def _shares_of_first_steps(config: RunConfig) -> dict[str, float]:
 
     def train() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            short_training(config, data, Path(folder), STEPS).train()
+            short_training(config, data, Path(folder), PROFILED).train()
 
     return shares(train)
 

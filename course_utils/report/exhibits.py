@@ -32,7 +32,7 @@ from course_utils.comparison.evaluation_costs import MERGED, memory_of_first_run
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
 from course_utils.comparison.lengths import APART, read_lengths
 from course_utils.comparison.smaller import cut_down
-from course_utils.comparison.step_parts import STEPS, time_by_part
+from course_utils.comparison.step_parts import PROFILED, time_by_part
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
@@ -473,7 +473,7 @@ def _show_parts(step: pd.Series, shares: dict[str, dict[str, float]]) -> None:
     spent = spent[spent.max(axis=1) >= LEAST_SHOWN]
     whole = pd.concat([spent, step[[*shares]].to_frame("a step").T]).rename(columns=title_of)
     shown = whole.rename_axis("Part (ms)").reset_index()
-    show_table(shown, say.parts_table(STEPS), dict.fromkeys(whole, "{:,.0f}"))
+    show_table(shown, say.parts_table(PROFILED), dict.fromkeys(whole, "{:,.0f}"))
     if {PLAIN.name, CEILING.name} <= {*spent}:
         own, full = spent[PLAIN.name], spent[CEILING.name]
         changes = (own - full).abs().sort_values(ascending=False, kind="stable").index[:CHANGES_SAID]
