@@ -18,7 +18,7 @@ import torch
 
 from benchmarks import parts, shapes
 from benchmarks.contenders import contender
-from benchmarks.rivals import COMPILED, ON_A_GPU, OURS, WITH_GRAPHS, measure, turn
+from benchmarks.rivals import COMPILED, OURS, WITH_GRAPHS, measure, turn
 from benchmarks.tables import table
 from course_utils.comparison.step_parts import REST
 from course_utils.methods import CEILING, METHODS, PLAIN
@@ -70,7 +70,7 @@ def rivals() -> Iterator[dict[str, str]]:
             for name in (*asked, OURS):
                 shapes.free_gpu()
                 # what compiles has a process of its own, since it would compile all that comes after it
-                compiles = name in ON_A_GPU
+                compiles = name in (COMPILED, WITH_GRAPHS)
                 found[name] = (
                     measure(name, method, overrides, dict(os.environ)) if compiles else turn(name, method, overrides)
                 )

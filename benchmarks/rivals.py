@@ -10,13 +10,14 @@ import json
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
 from course_utils.host import has_gpu, status_of_process
 from course_utils.paths import PROJECT
 
-OURS = "ours"
+OURS, COMPILED, WITH_GRAPHS = "ours", "bf16, grouped and compiled", "the same, compiled with CUDA graphs"
 GROUPED = {"train_sampling_strategy": "group_by_length"}
 BF16 = {"bf16": True, "use_cpu": not has_gpu()}  # Trainer asks to be told that there is no GPU
 SCRIPTS: dict[str, dict] = {  # what the plain script is told beside its settings
@@ -24,26 +25,28 @@ SCRIPTS: dict[str, dict] = {  # what the plain script is told beside its setting
     "with bf16": BF16,
     "grouped by length": GROUPED,
     "bf16 and grouped": BF16 | GROUPED,
-    "grouped and compiled": {"torch_compile": True} | GROUPED,
-    "grouped, another allocator": GROUPED,
+    COMPILED: BF16 | GROUPED | {"torch_compile": True},
+    "bf16, grouped, with oneTBB": BF16 | GROUPED,
+    "bf16, grouped, with mimalloc": BF16 | GROUPED,
 }
 RIVALS = [*SCRIPTS, OURS]
-COMPILED, WITH_GRAPHS = "bf16, grouped and compiled", "the same, compiled with CUDA graphs"
 ON_A_GPU = {
-    COMPILED: BF16 | GROUPED | {"torch_compile": True},
     WITH_GRAPHS: BF16 | GROUPED | {"torch_compile": True, "torch_compile_mode": "reduce-overhead"},
 }
-# oneTBB's allocator; pip install tbb puts it there. The index has others (cmeel-mimalloc), which were not measured.
-ALLOCATOR = Path(sys.prefix, "lib", "libtbbmalloc_proxy.so.2")
+ALLOCATORS = {  # the end of a rival's name → its package in the index, and the library there
+    "oneTBB": ("tbb", Path(sys.prefix, "lib", "libtbbmalloc_proxy.so.2")),
+    "mimalloc": ("cmeel-mimalloc", Path(sysconfig.get_path("purelib"), "cmeel.prefix", "lib", "libmimalloc.so")),
+}
 
 
 def measure(rival: str, method: str, overrides: dict, environment: dict[str, str]) -> dict[str, float] | str:
     """One turn of `rival` in a process of its own: `ms` a step, `first` and `peak_mb`; or why there is none."""
     environment = environment | {"TORCHDYNAMO_DISABLE": str(int("compiled" not in rival))}
-    if "allocator" in rival:
-        if not ALLOCATOR.exists():
-            return "not measured: type .venv/bin/python -m pip install tbb"
-        environment |= {"LD_PRELOAD": str(ALLOCATOR), "LD_LIBRARY_PATH": str(ALLOCATOR.parent)}
+    if (name := rival.split()[-1]) in ALLOCATORS:
+        package, library = ALLOCATORS[name]
+        if not library.exists():
+            return f"not measured: type .venv/bin/python -m pip install {package}"
+        environment |= {"LD_PRELOAD": str(library), "LD_LIBRARY_PATH": str(library.parent)}
     command = [sys.executable, "-m", "benchmarks.rivals", rival, method, json.dumps(overrides)]
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
     if done.returncode:

@@ -66,7 +66,8 @@ def rivals() -> str:
     return (
         "Each rival in a process of its own, one thread, turn after turn: ms a step over the second epoch of the same "
         "texts, the seconds that the first epoch took longer (compiling, first kernels), and the peak memory of the "
-        "process; medians over the turns. The allocator is oneTBB's, from the package index.\n\n" + "\n\n".join(parts)
+        "process; medians over the turns. The allocators are oneTBB's and mimalloc, from the package index.\n\n"
+        + "\n\n".join(parts)
     )
 
 

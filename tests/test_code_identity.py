@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 from small import ADAPTER, GATED, HEAD, MULTIPLIED
 
-from course_utils import code_identity
+from course_utils import code_identity, runs
 from course_utils.code_identity import KEEP_OLD_RUNS, code_of, differing, digest
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment, profile_names
 from course_utils.paths import PROJECT
 from course_utils.runs import find_run
 from course_utils.text import hash_of_json
+from course_utils.training import train as training
 from course_utils.training.train import train
 from course_utils.workflow.steps import training_code
 
@@ -86,8 +87,8 @@ def test_other_code_makes_a_run_again_and_is_named(experiment, monkeypatch, caps
     config = experiment.config(HEAD)
     first = train(config)
     changed = code_of(HEAD) | {"training.trainer": "0" * 16, "peft": "0.99"}
-    monkeypatch.setattr("course_utils.runs.code_of", lambda method, task: changed)
-    monkeypatch.setattr("course_utils.training.train.code_of", lambda method, task: changed)
+    monkeypatch.setattr(runs, "code_of", lambda method, task: changed)
+    monkeypatch.setattr(training, "code_of", lambda method, task: changed)
     assert find_run(config) is None
     [missing] = [run for run in read_runs(experiment).missing if run.config == config]
     assert missing.reason == "made by other code (peft, training.trainer)"
@@ -103,7 +104,7 @@ def test_other_code_makes_a_run_again_and_is_named(experiment, monkeypatch, caps
 @pytest.mark.slow
 def test_no_mean_is_taken_over_runs_of_different_code(experiment, monkeypatch):
     train(experiment.config(HEAD, 0))
-    monkeypatch.setattr("course_utils.training.train.code_of", lambda method, task: code_of(method) | {"torch": "1.0"})
+    monkeypatch.setattr(training, "code_of", lambda method, task: code_of(method) | {"torch": "1.0"})
     train(experiment.config(HEAD, 1))
     for keep in ("0", "1"):  # where old runs are kept, those of one code are still kept apart from those of another
         monkeypatch.setenv(KEEP_OLD_RUNS, keep)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from small import SENTIMENT, tiny_base
 
+from course_utils import runs
 from course_utils.__main__ import main
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
@@ -21,6 +22,7 @@ from course_utils.inputs.sources import ROLES, SOURCES, find_source
 from course_utils.inputs.splits import load_data
 from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT
+from course_utils.training import prediction
 
 PAGE = (PROJECT / "docs" / "your_data.md").read_text("utf-8")
 BLOCKS = [
@@ -171,8 +173,8 @@ def test_predict_takes_texts_as_the_page_says(tmp_path, monkeypatch, capsys):
         asked.append(texts.to_numpy().tolist())
         return texts.assign(label="yes", probability=1.0)
 
-    monkeypatch.setattr("course_utils.training.prediction.check_usable", lambda run: None)
-    monkeypatch.setattr("course_utils.training.prediction.classify", classify)
+    monkeypatch.setattr(prediction, "check_usable", lambda run: None)
+    monkeypatch.setattr(prediction, "classify", classify)
     [commands] = [body for kind, _, body in BLOCKS if kind == "bash"]
     for command in commands.splitlines():
         piped, _, called = command.rpartition(" | ")
@@ -182,7 +184,7 @@ def test_predict_takes_texts_as_the_page_says(tmp_path, monkeypatch, capsys):
         config = SimpleNamespace(text_column=None, text_pair_column=None, label_column=None)
         result = SimpleNamespace(data=SimpleNamespace(pairs="--pair" in words))
         run = SimpleNamespace(name="RUN", config=config, result=result, task=SENTIMENT)
-        monkeypatch.setattr("course_utils.runs.read_run", lambda folder, run=run: run)
+        monkeypatch.setattr(runs, "read_run", lambda folder, run=run: run)
         status = main(words[words.index("course_utils") + 1 :])
         assert status == 0, (command, capsys.readouterr().err)
     assert asked == [

@@ -22,6 +22,7 @@ from course_utils.comparison.published import publish_records
 from course_utils.comparison.tables import read_runs, write_comparison
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
+from course_utils.inputs import splits
 from course_utils.inputs.splits import load_data
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
@@ -191,7 +192,7 @@ def test_predict_continues_a_text_and_the_record_is_found_again(experiment, caps
     ],
 )
 def test_what_does_not_fit_is_refused_before_any_work(experiment, monkeypatch, overrides, method, message):
-    monkeypatch.setattr("course_utils.inputs.splits.load_data", lambda *_, **__: pytest.fail("it read the data"))
+    monkeypatch.setattr(splits, "load_data", lambda *_, **__: pytest.fail("it read the data"))
     config = load_experiment("language", experiment.overrides | overrides).config(method)
     with pytest.raises(CourseError, match=message):
         train(config)

@@ -13,6 +13,7 @@ from whole_project import copy_project
 
 from course_utils import paths
 from course_utils.config import RunConfig, load_experiment
+from course_utils.inputs import bases
 from course_utils.inputs.bases import Base, base_of, name_for_adapters
 from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT
@@ -114,7 +115,7 @@ def test_from_another_folder_every_process_reads_the_file_that_was_meant(tmp_pat
 def test_an_adapter_names_its_base_without_a_place_of_this_machine(tmp_path, monkeypatch):
     base = tiny_base(tmp_path / ODD)
     assert name_for_adapters(base) == ODD
-    monkeypatch.setattr("course_utils.inputs.bases.PROJECT", tmp_path)
+    monkeypatch.setattr(bases, "PROJECT", tmp_path)
     assert name_for_adapters(base) == ODD  # as seen from the project's root
     assert name_for_adapters(Base("distilbert-base-uncased")) == "distilbert-base-uncased"
 
