@@ -34,17 +34,23 @@ def baselines_by_size(results: ExperimentRuns) -> dict[str, dict[str, str]]:
 
 def at_each_size(results: ExperimentRuns, series: list[Series]) -> dict[str, dict[Any, pd.DataFrame]]:
     """Baseline → training size → booleans (one row, test texts), at the sizes of `series`."""
-    by_size, texts = baselines_by_size(results), _texts(series)
-    studies = {size: runs[0].config.study for own in series for size, runs in own.points.items()}
-    mains = results.predictions.correct_baselines
     found: dict[str, dict[Any, pd.DataFrame]] = {}
-    for size, study in sorted(studies.items()):
-        of_size = {name: [each == "1" for each in right] for name, right in by_size.get(str(size), {}).items()}
-        if study == "main":
-            of_size = {own.name: mains[own.name][texts] for own in FITTED if own.name in mains}
-        for name, right in of_size.items():
-            found.setdefault(name, {})[size] = pd.DataFrame([[*right]], columns=texts)
+    for size in sorted({size for own in series for size in own.points}):
+        for name, right in with_texts(results, size, _texts(series)).items():
+            found.setdefault(name, {})[size] = right
     return found
+
+
+def with_texts(results: ExperimentRuns, size: int, texts: pd.Index) -> dict[str, pd.DataFrame]:
+    """Baseline → booleans (one row, test `texts`), of those that are fitted to `size` training texts.
+
+    Empty where neither the main runs nor a point of the axis of training sizes have as many.
+    """
+    by_size, mains = baselines_by_size(results).get(str(size), {}), results.predictions.correct_baselines
+    found: dict[str, list[bool]] = {name: [each == "1" for each in right] for name, right in by_size.items()}
+    if not found and size in {run.result.data.sizes["train"] for run in results.runs if run.config.study == "main"}:
+        found = {own.name: [*mains[own.name][texts]] for own in FITTED if own.name in mains}
+    return {name: pd.DataFrame([right], columns=texts) for name, right in found.items()}
 
 
 def _texts(series: list[Series]) -> pd.Index:

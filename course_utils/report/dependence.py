@@ -28,7 +28,7 @@ from course_utils.comparison.axes import (
 )
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import judge_experiment, p_in_words, unsized
-from course_utils.comparison.sizes import against_baselines, at_each_size
+from course_utils.comparison.sizes import against_baselines, at_each_size, with_texts
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
 from course_utils.config import RunConfig
@@ -142,6 +142,17 @@ def beside_baselines(results: ExperimentRuns, axis: SizeAxis) -> BesideBaselines
     return BesideBaselines(baselines, against_baselines(trained, baselines, judge_experiment(results).margin))
 
 
+def best_baseline(results: ExperimentRuns, series: Series) -> dict[str, Any] | None:
+    """The row of an `accuracy_table` of the baseline with the highest mean, with the training texts of a series.
+
+    None where no baseline was fitted to as many.
+    """
+    size = next(iter(series.points.values()))[0].result.data.sizes["train"]
+    texts = next(iter(series.correct.values())).columns
+    rows = [{"method": name} | accuracy_with_ends(right) for name, right in with_texts(results, size, texts).items()]
+    return max(rows, key=lambda row: row["estimate"], default=None)
+
+
 def _sizes(results: ExperimentRuns) -> list[int]:
     """Numbers of training texts of the main runs."""
     mains = (run for run in results.runs if run.config.study == "main")
@@ -195,8 +206,9 @@ def placements(results: ExperimentRuns) -> None:
     last = {own.method: own.correct[max(own.points)] for own in adapted}
     alone = {own.method: own.correct[max(own.points)] for own in trained}
     gaps = contrasts({name: less(frame, whole) for name, frame in (last | alone).items()}, margin) if len(whole) else {}
-    figure = plots.accuracy_by_factor(table, say.placements_title(moved), "layers that are adapted or trained")
-    show_figure(figure, say.placements_figure(series[0]), say.alt(_by_series(table)))
+    line, xlabel = best_baseline(results, series[0]), "layers that are adapted or trained"
+    figure = plots.accuracy_by_factor(table, say.placements_title(moved), xlabel, line)
+    show_figure(figure, say.placements_figure(series[0], line), say.alt(_by_series(table)))
     show_markdown(say.placements_text(moved, gaps, CEILING, _rates(table)))
 
 
@@ -250,8 +262,9 @@ def ranks(results: ExperimentRuns) -> None:
     )
     at_usual = [own.points[usual][0].config.study for own in laws if usual in own.points]
     agree = len(at_usual) == len(laws) > 1 == len({*at_usual})
-    figure = plots.accuracy_by_factor(table, say.ranks_title(found, usual), "rank")
-    show_figure(figure, say.ranks_figure(laws[0], agree, len(others)), say.alt(_by_series(table)))
+    line = best_baseline(results, laws[0])
+    figure = plots.accuracy_by_factor(table, say.ranks_title(found, usual), "rank", line)
+    show_figure(figure, say.ranks_figure(laws[0], agree, len(others), line), say.alt(_by_series(table)))
     rates = {names[id(own)]: chosen for own in laws if (chosen := _chosen_rates(results, own))}
     held = {*at_usual} == {laws[0].beside}
     other = _other_rate(results, laws[0].method, laws[0].beside) if held else None
@@ -345,7 +358,8 @@ def sparsities(results: ExperimentRuns) -> None:
         return
     gated, points = found
     texts = next(iter(gated.points.values()))[0].result.data.sizes["train"]
-    show_sparsities(gated.method, points, texts, judge_experiment(results).margin)
+    line = best_baseline(results, gated)
+    show_sparsities(gated.method, points, texts, judge_experiment(results).margin, line)
     for name in (gated.method, METHODS[gated.method].control):
         if name and (other := _other_rate(results, name, gated.beside)):
             show_markdown(say.other_rate(other).strip())
@@ -361,7 +375,9 @@ def sparsities(results: ExperimentRuns) -> None:
     show_figure(figure, say.survivors_figure(gated.seeds[0]), say.survivors_alt(left.sum()))
 
 
-def show_sparsities(gated: str, points: list[sparsity.Sized], texts: int, margin: float) -> None:
+def show_sparsities(
+    gated: str, points: list[sparsity.Sized], texts: int, margin: float, line: dict[str, Any] | None = None
+) -> None:
     """The figure and the sentences of accuracy against effective size."""
     method = METHODS[gated]
     control = METHODS[method.control or ""]
@@ -375,10 +391,11 @@ def show_sparsities(gated: str, points: list[sparsity.Sized], texts: int, margin
     rivals = (sparsity.CUT, sparsity.CUT_TRAINED, sparsity.BY_LOT)
     cut, trained, lot = (sparsity.against_cut(points, way, margin) for way in rivals)
     pruned = sparsity.against_whole(points, margin)
-    figure = plots.accuracy_by_numbers(table, say.sparsities_title(cut, method.title), "numbers that store it (k)")
+    title, xlabel = say.sparsities_title(cut, method.title), "numbers that store it (k)"
+    figure = plots.accuracy_by_numbers(table, title, xlabel, line)
     show_figure(
         figure,
-        say.sparsities_figure([*points[0].correct.index], texts, sparsity.TRAINED_ON),
+        say.sparsities_figure([*points[0].correct.index], texts, sparsity.TRAINED_ON, line),
         say.sparsities_alt(table.to_dict("records")),
     )
     show_markdown(say.sparsities_text(method.title, control.title, cut, trained, lot, pruned))

@@ -333,11 +333,14 @@ def _heat_map(values: pd.DataFrame, height: float, label: str, form: str, **limi
     return figure, axis
 
 
-def accuracy_by_factor(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
+def accuracy_by_factor(
+    table: pd.DataFrame, title: str, xlabel: str, baseline: Mapping[str, Any] | None = None
+) -> Figure:
     """Accuracy (%) with its interval at each value of a factor, one line per series; values are evenly spaced.
 
     Columns series, method, value, estimate, low, high; values stand in the order of the rows. `method` gives a series
-    its colour and marker; further series of a method are dashed, their markers hollow.
+    its colour and marker; further series of a method are dashed, their markers hollow. A dashed line and a band are the
+    `baseline`: its method (a name), estimate, low and high.
     """
     figure, axis = _figure(3.2, title=title, xlabel=xlabel, ylabel=f"test {ACCURACY}")
     places = {value: place for place, value in enumerate(table["value"].unique())}
@@ -349,17 +352,32 @@ def accuracy_by_factor(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
         axis.errorbar(at, rows["estimate"], yerr=_span(rows), lw=1, ms=6, **style)
     axis.set_xticks(range(len(places)), [f"{value:,}" if isinstance(value, Number) else value for value in places])
     axis.grid(axis="x", visible=False)
+    _level(axis, baseline)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
-def accuracy_by_numbers(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
-    """Accuracy (%) with its interval against a size: columns series, method, numbers, estimate, low, high."""
+def _level(axis, baseline: Mapping[str, Any] | None) -> None:
+    """Draw the accuracy of a `baseline` as a dashed line with its interval as a band; nothing without one."""
+    if baseline:
+        own = shown(baseline["method"])
+        axis.axhspan(baseline["low"], baseline["high"], color=own.color, alpha=0.12, lw=0)
+        axis.axhline(baseline["estimate"], color=own.color, lw=1, ls="--", label=own.title)
+
+
+def accuracy_by_numbers(
+    table: pd.DataFrame, title: str, xlabel: str, baseline: Mapping[str, Any] | None = None
+) -> Figure:
+    """Accuracy (%) with its interval against a size: columns series, method, numbers, estimate, low, high.
+
+    A dashed line and a band are the `baseline`, as in `accuracy_by_factor`.
+    """
     figure, axis = _figure(3.6, title=title, xlabel=xlabel, ylabel=f"test {ACCURACY}", xscale="log")
     for style, rows in _styles(table):
         rows = rows.sort_values("numbers")
         axis.errorbar(rows["numbers"] / 1e3, rows["estimate"], yerr=_span(rows), lw=1, ms=6, **style)
     _plain_ticks(axis.xaxis, (1, 2, 5))
+    _level(axis, baseline)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
