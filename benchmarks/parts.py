@@ -12,13 +12,17 @@ from course_utils.comparison.step_parts import PARTS, shares, time_spent
 
 def time_by_part(name: str, steps: int) -> dict[str, float]:
     """Part → its share of `steps` profiled steps of the method `name` on a CPU."""
-    return shares(contender(name, {}, steps))
+    train = contender(name, {}, steps)
+    train()  # builds the kernels
+    return shares(train)
 
 
 def kernels_by_part(name: str, overrides: dict, steps: int) -> dict[str, float]:
     """Part → ms that a GPU's kernels take in an average step of the method `name`; a profile does not slow kernels."""
     of_kernels = "self_device_time_total"  # of those that an operation starts
-    spent = time_spent(contender(name, overrides, steps), of_kernels, ProfilerActivity.CPU, ProfilerActivity.CUDA)
+    train = contender(name, overrides, steps)
+    train()  # builds the kernels
+    spent = time_spent(train, of_kernels, ProfilerActivity.CPU, ProfilerActivity.CUDA)
     return {part: spent[part] / 1000 / steps for part in PARTS}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -22,9 +23,10 @@ from course_utils.host import has_gpu
 from course_utils.inputs.splits import Data
 from course_utils.methods import METHODS
 from course_utils.training import speed
+from course_utils.training.provenance import processor_name
 from course_utils.training.trainer import CourseTrainer, adapted_model, make_trainer
 
-PROFILED = 8  # that are profiled, after as many that are not
+PROFILED = 8  # steps of a method
 WITH_WEIGHTS, FOUR_BITS, ATTENTION, DROPOUT, POINTWISE, PRECISION, EMBEDDINGS, OPTIMISER, REST = PARTS = (
     "products with weights", "4 bits back into matrices", "attention", "dropout masks", "GELU, normalisation, sums",
     "changes of precision", "embeddings and their gradient", "optimiser, length of the gradient", "Python, all else",
@@ -43,25 +45,32 @@ MARKS = {"course.dropout": DROPOUT, "Optimizer.step#AdamW.step": OPTIMISER, "cou
 
 
 @measurement
-def time_by_part(results: ExperimentRuns) -> dict[str, dict[str, float]]:
-    """Method with runs → part → its share of the time of a step, in a profile of the first steps of its first run.
+def time_by_part(results: ExperimentRuns) -> dict[str, Any]:
+    """`processor`, and `ms`: method with runs → part → milliseconds of a step, here and now.
 
-    Empty on a GPU, which works while Python goes on: `python -m benchmarks gpu` has the times of its kernels.
+    The first steps of the method's first run are trained three times: to build the kernels, to time the steps, and in a
+    profile, whose shares divide this time. Empty on a GPU, which works while Python goes on: `python -m benchmarks gpu`
+    has the times of its kernels.
     """
-    return (
-        {} if has_gpu() else {run.config.method: _shares_of_first_steps(run.config) for run in results.first_of_each()}
-    )
+    if has_gpu():
+        return {}
+    ms = {run.config.method: _parts_of_first_steps(run.config) for run in results.first_of_each()}
+    return {"processor": processor_name(), "ms": ms}
 
 
-def _shares_of_first_steps(config: RunConfig) -> dict[str, float]:
+def _parts_of_first_steps(config: RunConfig) -> dict[str, float]:
     data = config.load_data()
     torch.set_num_threads(config.threads)
 
-    def train() -> None:
+    def train() -> list[float]:
         with tempfile.TemporaryDirectory() as folder:
-            short_training(config, data, Path(folder), PROFILED).train()
+            trainer = short_training(config, data, Path(folder), PROFILED)
+            trainer.train()
+        return [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])]
 
-    return shares(train)
+    train()
+    step = statistics.mean(train())
+    return {part: share * step for part, share in shares(train).items()}
 
 
 def short_training(config: RunConfig, data: Data, folder: Path, steps: int) -> CourseTrainer:
@@ -81,8 +90,7 @@ def shares(train: Callable[[], Any]) -> dict[str, float]:
 
 
 def time_spent(train: Callable[[], Any], measure: str, *activities: ProfilerActivity) -> Counter[str]:
-    """Part → microseconds, the sum of this `measure` of its operations in a profile of the second call of `train`."""
-    train()  # builds the kernels
+    """Part → microseconds, the sum of this `measure` of its operations in a profile of `train`."""
     with ExitStack() as marks:
         for place, function, mark in (
             (speed, "dropout_mask", "course.dropout"),

@@ -462,18 +462,18 @@ def arithmetic(results: ExperimentRuns) -> None:
         uneven = is_uneven(mean_loads(results)[[PLAIN.name, CEILING.name]])
         rows = table.loc[PLAIN.name], whole
         show_markdown(say.arithmetic_text(*rows, PLAIN.title, CEILING.title, batch, *steps, uneven))
-    _show_parts(table["step"], time_by_part(results))
+    _show_parts(time_by_part(results))
 
 
-def _show_parts(step: pd.Series, shares: dict[str, dict[str, float]]) -> None:
-    """Where the milliseconds of each method's median `step` go, by the `shares` of its parts in a profile."""
-    if not shares:
+def _show_parts(found: dict[str, Any]) -> None:
+    """Where the milliseconds of each method's step go, as `time_by_part` found them."""
+    if not found:
         return
-    spent = pd.DataFrame(shares) * step[[*shares]]
-    spent = spent[spent.max(axis=1) >= LEAST_SHOWN]
-    whole = pd.concat([spent, step[[*shares]].to_frame("a step").T]).rename(columns=title_of)
+    spent = pd.DataFrame(found["ms"])
+    step, spent = spent.sum(), spent[spent.max(axis=1) >= LEAST_SHOWN]
+    whole = pd.concat([spent, step.to_frame("a step").T]).rename(columns=title_of)
     shown = whole.rename_axis("Part (ms)").reset_index()
-    show_table(shown, say.parts_table(PROFILED), dict.fromkeys(whole, "{:,.0f}"))
+    show_table(shown, say.parts_table(PROFILED, found["processor"]), dict.fromkeys(whole, "{:,.0f}"))
     if {PLAIN.name, CEILING.name} <= {*spent}:
         own, full = spent[PLAIN.name], spent[CEILING.name]
         changes = (own - full).abs().sort_values(ascending=False, kind="stable").index[:CHANGES_SAID]

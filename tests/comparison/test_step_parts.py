@@ -15,9 +15,9 @@ SMALL = {"max_train": 60, "max_validation": 40, "max_test": 50, "max_other": 20}
 def test_parts_are_found_where_a_method_has_them(runs_in, tiny):
     experiment = load_experiment("smoke", SMALL | {"base_model": tiny.name})
     firsts = [SimpleNamespace(config=experiment.config(name)) for name in (HEAD, FULL, QUANTISED)]
-    found = time_by_part.__wrapped__(SimpleNamespace(first_of_each=lambda: firsts))
+    found = time_by_part.__wrapped__(SimpleNamespace(first_of_each=lambda: firsts))["ms"]
     for own in found.values():
-        assert [*own] == [*PARTS] and sum(own.values()) == pytest.approx(1) and own[ATTENTION] > 0
+        assert [*own] == [*PARTS] and all(ms >= 0 for ms in own.values()) and own[ATTENTION] > 0
     assert found[FULL][OPTIMISER] > found[HEAD][OPTIMISER] > 0
     assert found[FULL][EMBEDDINGS] > found[HEAD][EMBEDDINGS]
     assert found[QUANTISED][FOUR_BITS] > 0 == found[FULL][FOUR_BITS]
