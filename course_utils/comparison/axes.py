@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -55,11 +55,24 @@ class Series:
         return [run.config.seed for run in next(iter(self.points.values()))]
 
 
-def read_axis(results: ExperimentRuns, factor: str) -> list[Series]:
+def validation_likelihood(runs: list[Run]) -> float:
+    """The mean log-likelihood of the validation texts under `runs`, by which a search judges its trials as well."""
+    return -float(np.mean([run.result.metrics["validation"].nll for run in runs]))
+
+
+def validation_accuracy(runs: list[Run]) -> float:
+    """The mean accuracy of `runs` on the validation texts."""
+    return float(np.mean([run.result.metrics["validation"].accuracy for run in runs]))
+
+
+Judge = Callable[[list[Run]], float]  # of runs at several learning rates, those with the highest value count
+
+
+def read_axis(results: ExperimentRuns, factor: str, judge: Judge = validation_likelihood) -> list[Series]:
     """The series of `factor`: for each method, the points of the studies that vary it and of the study beside these.
 
     Empty where the experiment has no such study, or fewer than two points of it are there. Of several studies at one
-    value, which try several learning rates, the one with the best validation accuracy counts. The same holds at the
+    value, which try several learning rates, the best one by `judge` counts. The same holds at the
     value of the study beside, if that is not the main runs and the studies of the factor vary the rate. Raises
     CourseError where a run differs from the others in a setting that its study does not declare, in its data, base
     model or code.
@@ -73,20 +86,21 @@ def read_axis(results: ExperimentRuns, factor: str) -> list[Series]:
             points = before.points
             at, beside = results.of(method, name), results.of(method, study.beside)
             if RATE in study.varies[1:]:  # where the rate is the factor, the runs beside are a point of their own
-                beside = at_best_rate(results, method, study.beside)
+                beside = at_best_rate(results, method, study.beside, judge)
             for runs in filter(None, (beside, at)):
                 value = _value(runs[0], factor)
-                points[value] = max(points.get(value, runs), runs, key=validation_accuracy)
+                points[value] = max(points.get(value, runs), runs, key=judge)
             laws[key] = Series(method, study.beside, (*dict.fromkeys(before.varies + study.varies),), points)
     return [series for law in laws.values() if (series := _on_shared_seeds(law))]
 
 
-def at_best_rate(results: ExperimentRuns, method: str, study: str) -> list[Run]:
-    """The runs of `method` in `study`, or in a study that differs in the learning rate alone and has the better
-    validation accuracy. For `study` "main", whose rate was searched, these are the main runs.
+def at_best_rate(results: ExperimentRuns, method: str, study: str, judge: Judge = validation_likelihood) -> list[Run]:
+    """The runs of `method` in `study`, or in a study that differs in the learning rate alone and is better by `judge`.
+
+    For `study` "main", whose rate was searched, these are the main runs.
     """
     names = [study, *at_other_rates(results.experiment, method, study)]
-    return max(filter(None, (results.of(method, name) for name in names)), key=validation_accuracy, default=[])
+    return max(filter(None, (results.of(method, name) for name in names)), key=judge, default=[])
 
 
 def at_other_rates(experiment: Experiment, method: str, study: str) -> list[str]:
@@ -115,11 +129,6 @@ def _value(run: Run, factor: str) -> Any:
     if factor == "head_learning_rate":
         return run.config.head_learning_rate or run.config.settings.learning_rate
     return run.result.data.sizes["train"] if factor == "max_train" else getattr(run.config.settings, factor)
-
-
-def validation_accuracy(runs: list[Run]) -> float:
-    """The mean accuracy of `runs` on the validation texts."""
-    return float(np.mean([run.result.metrics["validation"].accuracy for run in runs]))
 
 
 @dataclass(frozen=True, kw_only=True)

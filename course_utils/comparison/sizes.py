@@ -46,10 +46,13 @@ def with_texts(results: ExperimentRuns, size: int, texts: pd.Index) -> dict[str,
 
     Empty where neither the main runs nor a point of the axis of training sizes have as many.
     """
-    by_size, mains = baselines_by_size(results).get(str(size), {}), results.predictions.correct_baselines
-    found: dict[str, list[bool]] = {name: [each == "1" for each in right] for name, right in by_size.items()}
-    if not found and size in {run.result.data.sizes["train"] for run in results.runs if run.config.study == "main"}:
+    found: dict[str, list[bool]]
+    if size in {run.result.data.sizes["train"] for run in results.runs if run.config.study == "main"}:
+        mains = results.predictions.correct_baselines
         found = {own.name: [*mains[own.name][texts]] for own in FITTED if own.name in mains}
+    else:
+        kept = baselines_by_size(results).get(str(size), {})
+        found = {name: [each == "1" for each in right] for name, right in kept.items()}
     return {name: pd.DataFrame([right], columns=texts) for name, right in found.items()}
 
 

@@ -4,6 +4,7 @@ An exhibit takes the runs of one declared factor (`comparison.axes`), which refu
 Its words are those of templates/dependence.md.jinja: each comparative one has a branch for each outcome.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import pandas as pd
 from course_utils.comparison import sparsity
 from course_utils.comparison.axes import (
     Contrast,
+    Judge,
     Series,
     accuracy_table,
     accuracy_with_ends,
@@ -25,6 +27,8 @@ from course_utils.comparison.axes import (
     less,
     of_verdict,
     read_axis,
+    validation_accuracy,
+    validation_likelihood,
 )
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import judge_experiment, p_in_words, unsized
@@ -35,6 +39,7 @@ from course_utils.config import RunConfig
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
+from course_utils.runs import Run
 from course_utils.text import and_joined, signed_interval, signed_points, template
 
 QUERY_AND_VALUE, EVERYTHING = "query and value", "everything"
@@ -43,7 +48,7 @@ LAYERS: dict[tuple[str, ...], str] = {("query-value",): QUERY_AND_VALUE, ("all-l
 say: Any = template(
     TEMPLATES / "dependence.md.jinja",
     {"titled": title_of, "p_in_words": p_in_words, "of_verdict": of_verdict, "unsized": unsized},
-).module
+).make_module({"ceiling": CEILING.name})
 
 
 def training_sizes(results: ExperimentRuns) -> None:
@@ -73,6 +78,9 @@ def training_sizes(results: ExperimentRuns) -> None:
     if shown:
         show_table(_pairs(series, shown, least, reference), say.sizes_table(least, reference, len(changes)))
     show_markdown(say.sizes_text(found, shown, least, reference, rates))
+    if (other := size_axis(results, validation_accuracy)) and (chosen := _chosen_otherwise(series, other.series)):
+        led = leaders(other.series, other.changes, reference)
+        show_markdown(say.sizes_by_accuracy(chosen, found, led, unlike(changes, other.changes), len(changes)).strip())
     highest = {
         size: max(rows.to_dict("records"), key=lambda row: row["estimate"])
         for size, rows in pd.DataFrame(fitted).groupby("value")
@@ -91,6 +99,26 @@ def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[s
             if rate != rates[reference]:
                 found.setdefault(value, []).append((own.method, rate))
     return dict(sorted(found.items()))
+
+
+def _chosen_otherwise(series: list[Series], others: list[Series]) -> list[tuple[str, Any, float, float]]:
+    """(method, value, learning rate, accuracy in per cent) of the points of `others` with another rate in `series`."""
+    rates = {(own.method, own.varies, value): _rate(runs) for own in series for value, runs in own.points.items()}
+    return [
+        (own.method, value, _rate(runs), accuracy_with_ends(own.correct[value])["estimate"])
+        for own in others
+        for value, runs in own.points.items()
+        if _rate(runs) != rates.get((own.method, own.varies, value))
+    ]
+
+
+def _rate(runs: list[Run]) -> float:
+    return runs[0].config.settings.learning_rate
+
+
+def unlike(found: Mapping[Any, Contrast], others: Mapping[Any, Contrast]) -> dict[Any, Contrast]:
+    """The contrasts of `others` that have another verdict in `found`."""
+    return {key: other for key, other in others.items() if key in found and found[key].verdict != other.verdict}
 
 
 def size_regime(results: ExperimentRuns, best: str) -> str:
@@ -114,9 +142,9 @@ class SizeAxis(NamedTuple):
 
 
 @cache  # the exhibit, the title page and the advice ask for it
-def size_axis(results: ExperimentRuns) -> SizeAxis | None:
-    """What is known of the training size; None where the experiment has one size."""
-    series = read_axis(results, "max_train")
+def size_axis(results: ExperimentRuns, judge: Judge = validation_likelihood) -> SizeAxis | None:
+    """What is known of the training size, at the learning rates that `judge` chooses; None where there is one size."""
+    series = read_axis(results, "max_train", judge)
     if not series or not (sizes := _sizes(results)):
         return None
     reference = sizes[0]
@@ -180,12 +208,8 @@ def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, referen
 
 def placements(results: ExperimentRuns) -> None:
     """Adapters on query and value and on all linear layers, beside full fine-tuning of the same and of everything."""
-    adapted, trained = read_axis(results, "target_modules"), read_axis(results, "trained_modules")
-    # Where a setting gives the main runs other layers, there is no such pair of points.
-    adapted = [own for own in adapted if {*own.points} == {(), ("all-linear",)}]
-    trained = [own for own in trained if {*own.points} == {(), ("query-value",)}]
-    series = [*adapted, *trained]
-    if not series:
+    adapted, trained, moved, gaps = read_placements(results)
+    if not (series := [*adapted, *trained]):
         held = [_layers(value) for value in _held(results, "target_modules")]
         planned = planned_for(results, "target_modules") or planned_for(results, "trained_modules")
         show_markdown(say.one_value_text("choice of adapted layers", held, planned))
@@ -199,17 +223,42 @@ def placements(results: ExperimentRuns) -> None:
     table["series"] = table["method"].map(title_of)
     order = {name: place for place, name in enumerate([*LAYERS.values(), EVERYTHING])}
     table = table.sort_values("value", key=lambda values: values.map(order).fillna(1), kind="stable")
-    margin = judge_experiment(results).margin
-    changes = {own.method: less(own.correct[max(own.points)], own.correct[min(own.points)]) for own in adapted}
-    moved = contrasts(changes, margin)
-    whole = trained[0].correct[()] if trained else answers(results.of(CEILING.name, series[0].beside))
-    last = {own.method: own.correct[max(own.points)] for own in adapted}
-    alone = {own.method: own.correct[max(own.points)] for own in trained}
-    gaps = contrasts({name: less(frame, whole) for name, frame in (last | alone).items()}, margin) if len(whole) else {}
     line, xlabel = best_baseline(results, series[0]), "layers that are adapted or trained"
     figure = plots.accuracy_by_factor(table, say.placements_title(moved), xlabel, line)
     show_figure(figure, say.placements_figure(series[0], line), say.alt(_by_series(table)))
     show_markdown(say.placements_text(moved, gaps, CEILING, _rates(table)))
+    others = read_placements(results, validation_accuracy)
+    if chosen := _chosen_otherwise(series, [*others.adapted, *others.trained]):
+        show_markdown(
+            say.placements_by_accuracy(chosen, unlike(moved, others.moved), unlike(gaps, others.gaps)).strip()
+        )
+
+
+class Placements(NamedTuple):
+    """Series of adapted and of trained layers; the adapters' change to all linear layers; the gaps to full fine-tuning.
+
+    `gaps` are of the adapters on all linear layers, and of full fine-tuning of query and value alone.
+    """
+
+    adapted: list[Series]
+    trained: list[Series]
+    moved: dict[str, Contrast]
+    gaps: dict[str, Contrast]
+
+
+def read_placements(results: ExperimentRuns, judge: Judge = validation_likelihood) -> Placements:
+    """What is known of the adapted layers, at the learning rates that `judge` chooses."""
+    # Where a setting gives the main runs other layers, there is no such pair of points.
+    adapted = [own for own in read_axis(results, "target_modules", judge) if {*own.points} == {(), ("all-linear",)}]
+    trained = [own for own in read_axis(results, "trained_modules", judge) if {*own.points} == {(), ("query-value",)}]
+    if not (series := [*adapted, *trained]):
+        return Placements([], [], {}, {})
+    margin = judge_experiment(results).margin
+    changes = {own.method: less(own.correct[max(own.points)], own.correct[min(own.points)]) for own in adapted}
+    whole = trained[0].correct[()] if trained else answers(results.of(CEILING.name, series[0].beside))
+    last = {own.method: own.correct[max(own.points)] for own in series}
+    gaps = contrasts({name: less(frame, whole) for name, frame in last.items()}, margin) if len(whole) else {}
+    return Placements(adapted, trained, contrasts(changes, margin), gaps)
 
 
 def _layers(value: tuple[str, ...], none: str = QUERY_AND_VALUE) -> str:
@@ -244,22 +293,14 @@ def ranks(results: ExperimentRuns) -> None:
     if not laws:
         show_markdown(say.one_value_text("rank", _held(results, "rank"), planned_for(results, "rank")))
         return
-    names = {id(own): f"{title_of(own.method)}, {_law(own)}" for own in laws}
+    names = {id(own): _law_title(own) for own in laws}
     table = pd.concat([accuracy_table([own]).assign(series=names[id(own)]) for own in laws])
     others = _at_one_rank(results, laws[0])
     if len(others):  # an empty frame has no whole numbers, and ranks would become 1.0 and 2.0
         table = pd.concat([table, others])
     table = table.sort_values("value", kind="stable")
     usual = _rank(results.experiment.config(laws[0].method, study=laws[0].beside))
-    found = contrasts(
-        {
-            (names[id(own)], rank): less(own.correct[rank], own.correct[usual])
-            for own in laws
-            for rank in own.points
-            if rank != usual and usual in own.points
-        },
-        judge_experiment(results).margin,
-    )
+    found = _from_usual_rank(results, laws, usual)
     at_usual = [own.points[usual][0].config.study for own in laws if usual in own.points]
     agree = len(at_usual) == len(laws) > 1 == len({*at_usual})
     line = best_baseline(results, laws[0])
@@ -269,6 +310,25 @@ def ranks(results: ExperimentRuns) -> None:
     held = {*at_usual} == {laws[0].beside}
     other = _other_rate(results, laws[0].method, laws[0].beside) if held else None
     show_markdown(say.ranks_text(found, usual, rates, other))
+    by_accuracy = read_axis(results, "rank", validation_accuracy)
+    if rates and _chosen_otherwise(laws, by_accuracy):
+        differing = unlike(found, _from_usual_rank(results, by_accuracy, usual))
+        show_markdown(say.ranks_by_accuracy(differing, usual).strip())
+
+
+def _law_title(series: Series) -> str:
+    return f"{title_of(series.method)}, {_law(series)}"
+
+
+def _from_usual_rank(results: ExperimentRuns, laws: list[Series], usual: int) -> dict[tuple[str, int], Contrast]:
+    """(law of the scale, rank) → the accuracy at this rank less that at the `usual` one."""
+    changes = {
+        (_law_title(own), rank): less(own.correct[rank], own.correct[usual])
+        for own in laws
+        for rank in own.points
+        if rank != usual and usual in own.points
+    }
+    return contrasts(changes, judge_experiment(results).margin)
 
 
 class OtherRate(NamedTuple):
@@ -282,7 +342,7 @@ class OtherRate(NamedTuple):
 
 def _other_rate(results: ExperimentRuns, method: str, study: str) -> OtherRate | None:
     """What is known of `method` at the rate that validation accuracy chooses beside `study`; None if it is that one."""
-    best = at_best_rate(results, method, study)
+    best = at_best_rate(results, method, study, validation_accuracy)
     if not best or best[0].config.study == study:
         return None
     usual = results.experiment.config(method, study=study).settings.learning_rate

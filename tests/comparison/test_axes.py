@@ -13,7 +13,14 @@ from small import ADAPTER, FULL, GATED, MULTIPLIED
 from course_utils import config as configuration
 from course_utils import runs
 from course_utils.comparison import sizes, sparsity
-from course_utils.comparison.axes import contrasts, interactions, leaders, read_axis
+from course_utils.comparison.axes import (
+    contrasts,
+    interactions,
+    leaders,
+    read_axis,
+    validation_accuracy,
+    validation_likelihood,
+)
 from course_utils.comparison.baselines import FROZEN
 from course_utils.comparison.conclusions import experiment_verdicts
 from course_utils.comparison.tables import read_runs
@@ -109,7 +116,7 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
 @pytest.mark.slow
 def test_a_rate_that_is_tried_for_one_rank_is_said():
     text = dependence.say.ranks_text({}, 8, {"LoRA, s = 2": {1: (0.003, [0.001, 0.003])}})
-    assert "tried at rank 1 (0.001 and 0.003), validation accuracy chose 0.003." in text
+    assert "tried at rank 1 (0.001 and 0.003), the likelihood of the validation texts chose 0.003." in text
     assert "All other runs of this axis have one learning rate." in text
     assert "All these runs have one learning rate." in dependence.say.ranks_text({}, 8, {})
 
@@ -148,13 +155,19 @@ def test_another_rate_is_set_beside_that_of_the_main_runs(results, shown):
     assert f"{METHODS[MULTIPLIED].title} has the highest mean on seeds 0" in rates.rate_regime(results, ADAPTER)
 
 
-def test_the_better_of_two_rates_stands_for_a_placement(results):
+def test_the_likelier_of_two_rates_stands_for_a_placement_and_what_accuracy_would_choose_is_said(results, shown):
     """Of those beside, too, where they were trained at a second rate; the main runs keep the rate of the search."""
-    worse = {run.config.seed: run for run in results.of(ADAPTER, "size-1500")}
-    for run in worse.values():
-        run.result.metrics["validation"] = run.result.metrics["validation"].model_copy(update={"accuracy": 0.1})
-    (own,) = (series for series in read_axis(results, "target_modules") if series.method == ADAPTER)
-    assert {run.config.study for run in own.points[()]} == {"size-1500-rates"}
+    for run in results.of(ADAPTER, "size-1500"):
+        run.result.metrics["validation"] = run.result.metrics["validation"].model_copy(update={"nll": 0.9})
+    for judge, study in ((validation_likelihood, "size-1500-rates"), (validation_accuracy, "size-1500")):
+        (own,) = (series for series in read_axis(results, "target_modules", judge) if series.method == ADAPTER)
+        assert {run.config.study for run in own.points[()]} == {study}
+    dependence.placements(results)
+    assert "would choose 0.001 for LoRA on query and value (80.0%)" in shown[-1] and "every verdict" in shown[-1]
+    for run in results.of(ADAPTER, "size-1500-rates"):  # likely, and often wrong on the test texts
+        run.__dict__["answers"] = run.answers.assign(predicted=1 - run.answers["predicted"])
+    dependence.placements(results)
+    assert "At these rates, LoRA on all linear layers against query and value: +10.0" in shown[-1]
     (law, *_) = read_axis(results, "rank")
     assert {run.config.study for run in law.points[8]} == {"size-1500"}
     assert {run.config.study for size in read_axis(results, "max_train")[0].points.values() for run in size} >= {"main"}
