@@ -184,6 +184,9 @@ def test_the_script_recomputes_the_main_table(experiment, monkeypatch):
         line = f"{pair.first} - {pair.second} {' '.join(f'{value:+.2f}' for value in values)} {pair.p_holm:.4f}"
         assert line in squeezed(done.stdout)
     assert "agrees with comparison.csv: 12 of 12" in done.stdout
+    fitted = subprocess.run([*script[:2], PROJECT / "reports" / "full"], capture_output=True, text=True, check=True)
+    for row in pd.read_csv(PROJECT / "reports" / "full" / "baselines.csv").query("baseline != 'majority'").itertuples():
+        assert f"{row.baseline} 1 {100 * row.test_accuracy:.2f} " in squeezed(fitted.stdout)
     assert len(script[1].read_text(encoding="utf-8").splitlines()) <= 100  # to be read whole by who doubts the table
     beside = [sys.executable, script[1].with_name("another_machine.py"), script[2], script[2] / "records"]
     itself = subprocess.run(beside, capture_output=True, text=True, check=True).stdout
