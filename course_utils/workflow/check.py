@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from course_utils.code_identity import from_records
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError, explained
 from course_utils.inputs.sources import Files, Hub, find_source
@@ -95,7 +96,7 @@ def check_inputs(experiment: Experiment) -> dict:
             *_said_of_data(data, task),
             *_said_of_limits(shared, data),
             _said_of_texts(shared, tokens, unknown, "text_pair" in sample),
-            _said_of_costs(experiment),
+            *([] if from_records() else [_said_of_costs(experiment)]),
         ],
     }
 
