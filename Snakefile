@@ -169,7 +169,7 @@ rule measure:
         f"{LOGS}/measure.log",
     threads: SHARED.threads
     resources:
-        mem_mb=expected_memory(SHARED),
+        mem_mb=max(expected_memory(EXPERIMENT.config(method)) for method in EXPERIMENT.methods),  # it trains some steps
         device=1,
         gpu=gpus_a_run(),
         runtime=10 + ceil(expected_seconds(SHARED)),  # it may evaluate and train on some dozens of adapters

@@ -10,7 +10,7 @@ from course_utils.comparison.arithmetic import kept_by_forward
 from course_utils.comparison.step_parts import PARTS, shares, time_spent
 
 
-def time_by_part(name: str, steps: int) -> dict[str, float]:
+def shares_by_part(name: str, steps: int) -> dict[str, float]:
     """Part → its share of `steps` profiled steps of the method `name` on a CPU."""
     train = contender(name, {}, steps)
     train()  # builds the kernels

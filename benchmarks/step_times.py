@@ -11,7 +11,7 @@ from torch.nn.functional import dropout
 
 from benchmarks import shapes
 from benchmarks.contenders import SCRIPT, compare_steps, contender
-from benchmarks.parts import memory_by_part, time_by_part
+from benchmarks.parts import memory_by_part, shares_by_part
 from benchmarks.rivals import OURS, RIVALS, measure
 from benchmarks.tables import ADAPTERS, ENVIRONMENT, SST2, has_sst2, table, title
 from course_utils.comparison.step_parts import PARTS
@@ -100,7 +100,7 @@ def parts() -> str:
     torch.set_num_threads(1)
     shown = [CEILING.name, PLAIN.name, *(name for name in ADAPTERS if METHODS[name].four_bit_base)]
     found, _ = compare_steps(shown, {}, steps=20, repetitions=3)
-    shares = {name: time_by_part(name, 20) for name in shown}
+    shares = {name: shares_by_part(name, 20) for name in shown}
     times = [
         {"part": part} | {title(name): f"{shares[name][part] * found[name].milliseconds:.0f} ms" for name in shown}
         for part in PARTS

@@ -72,10 +72,9 @@ def read_axis(results: ExperimentRuns, factor: str, judge: Judge = validation_li
     """The series of `factor`: for each method, the points of the studies that vary it and of the study beside these.
 
     Empty where the experiment has no such study, or fewer than two points of it are there. Of several studies at one
-    value, which try several learning rates, the best one by `judge` counts. The same holds at the
-    value of the study beside, if that is not the main runs and the studies of the factor vary the rate. Raises
-    CourseError where a run differs from the others in a setting that its study does not declare, in its data, base
-    model or code.
+    value, which try several learning rates, the best one by `judge` counts. The same holds at the value of the study
+    beside, if that is not the main runs and the studies of the factor vary the rate. Raises CourseError where a run
+    differs from the others in a setting that its study does not declare, in its data, base model or code.
     """
     of_factor = {name: study for name, study in results.experiment.studies.items() if study.varies[:1] == (factor,)}
     laws: dict[Hashable, Series] = {}  # what varies together with the factor, a rate tried beside it apart

@@ -21,12 +21,12 @@ from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import RunConfig
 from course_utils.host import has_gpu
 from course_utils.inputs.splits import Data
-from course_utils.methods import METHODS
+from course_utils.methods import CEILING, METHODS, PLAIN
 from course_utils.training import speed
 from course_utils.training.provenance import processor_name
 from course_utils.training.trainer import CourseTrainer, adapted_model, make_trainer
 
-PROFILED = 8  # steps of a method
+PROFILED = 6  # steps of a method
 WITH_WEIGHTS, FOUR_BITS, ATTENTION, DROPOUT, POINTWISE, PRECISION, EMBEDDINGS, OPTIMISER, REST = PARTS = (
     "products with weights", "4 bits back into matrices", "attention", "dropout masks", "GELU, normalisation, sums",
     "changes of precision", "embeddings and their gradient", "optimiser, length of the gradient", "Python, all else",
@@ -46,19 +46,23 @@ MARKS = {"course.dropout": DROPOUT, "Optimizer.step#AdamW.step": OPTIMISER, "cou
 
 @measurement
 def time_by_part(results: ExperimentRuns) -> dict[str, Any]:
-    """`processor`, and `ms`: method with runs → part → milliseconds of a step, here and now.
+    """`processor`, and `ms`: method → part → milliseconds of a step, here and now.
 
-    The first steps of the method's first run are trained three times: to build the kernels, to time the steps, and in a
-    profile, whose shares divide this time. Empty on a GPU, which works while Python goes on: `python -m benchmarks gpu`
-    has the times of its kernels.
+    Of the methods with runs: full fine-tuning, LoRA and those on four bits. The first steps of a method's first run are
+    trained three times: to build the kernels, to time the steps, and in a profile, whose shares divide this time. Empty
+    without such a method, and on a GPU, which works while Python goes on: `python -m benchmarks gpu` has the times of
+    its kernels.
     """
     if has_gpu():
         return {}
-    ms = {run.config.method: _parts_of_first_steps(run.config) for run in results.first_of_each()}
-    return {"processor": processor_name(), "ms": ms}
+    firsts = (run.config for run in results.first_of_each())
+    shown = [config for config in firsts if (own := METHODS[config.method]) in (CEILING, PLAIN) or own.four_bit_base]
+    ms = {config.method: parts_of_first_steps(config) for config in shown}
+    return {"processor": processor_name(), "ms": ms} if ms else {}
 
 
-def _parts_of_first_steps(config: RunConfig) -> dict[str, float]:
+def parts_of_first_steps(config: RunConfig) -> dict[str, float]:
+    """Part → milliseconds of a mean step of the first ones of a run of `config`, on a CPU."""
     data = config.load_data()
     torch.set_num_threads(config.threads)
 

@@ -4,7 +4,7 @@ An exhibit takes the runs of one declared factor (`comparison.axes`), which refu
 Its words are those of templates/dependence.md.jinja: each comparative one has a branch for each outcome.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import pandas as pd
 
 from course_utils.comparison import sparsity
 from course_utils.comparison.axes import (
+    RATE,
     Contrast,
     Judge,
     Series,
@@ -80,7 +81,10 @@ def training_sizes(results: ExperimentRuns) -> None:
     show_markdown(say.sizes_text(found, shown, least, reference, rates))
     if (other := size_axis(results, validation_accuracy)) and (chosen := _chosen_otherwise(series, other.series)):
         led = leaders(other.series, other.changes, reference)
-        show_markdown(say.sizes_by_accuracy(chosen, found, led, unlike(changes, other.changes), len(changes)).strip())
+        verdicts = unlike(changes, other.changes, lambda key: say.change_label(*key, reference))
+        verdicts |= unlike(judged, beside_baselines(results, other).judged, lambda key: say.baseline_label(*key))
+        known = any(contrast.judged for contrast in (changes | judged).values())
+        show_markdown(say.sizes_by_accuracy(chosen, found, led, known, verdicts).strip())
     highest = {
         size: max(rows.to_dict("records"), key=lambda row: row["estimate"])
         for size, rows in pd.DataFrame(fitted).groupby("value")
@@ -94,7 +98,7 @@ def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[s
     for own in series:
         if reference not in own.points:
             continue
-        rates = {value: runs[0].config.settings.learning_rate for value, runs in own.points.items()}
+        rates = {value: _rate(runs) for value, runs in own.points.items()}
         for value, rate in rates.items():
             if rate != rates[reference]:
                 found.setdefault(value, []).append((own.method, rate))
@@ -116,9 +120,23 @@ def _rate(runs: list[Run]) -> float:
     return runs[0].config.settings.learning_rate
 
 
-def unlike(found: Mapping[Any, Contrast], others: Mapping[Any, Contrast]) -> dict[Any, Contrast]:
-    """The contrasts of `others` that have another verdict in `found`."""
-    return {key: other for key, other in others.items() if key in found and found[key].verdict != other.verdict}
+def unlike(
+    found: Mapping[Any, Contrast], others: Mapping[Any, Contrast], label: Callable[[Any], str]
+) -> dict[str, Contrast]:
+    """The contrasts of `others` that differ from those of `found` in their runs and in their verdict, by their labels.
+
+    Of the same runs the verdict may be another, too, since contrasts are corrected together; these are left out.
+    """
+
+    def verdict(contrast: Contrast) -> tuple[str, bool, bool]:
+        return contrast.verdict, contrast.equivalent, contrast.within_margin
+
+    pairs = {key: (found[key], other) for key, other in others.items() if key in found}
+    return {
+        label(key).strip(): other
+        for key, (own, other) in pairs.items()
+        if own.difference.estimate != other.difference.estimate and verdict(own) != verdict(other)
+    }
 
 
 def size_regime(results: ExperimentRuns, best: str) -> str:
@@ -225,13 +243,13 @@ def placements(results: ExperimentRuns) -> None:
     table = table.sort_values("value", key=lambda values: values.map(order).fillna(1), kind="stable")
     line, xlabel = best_baseline(results, series[0]), "layers that are adapted or trained"
     figure = plots.accuracy_by_factor(table, say.placements_title(moved), xlabel, line)
-    show_figure(figure, say.placements_figure(series[0], line), say.alt(_by_series(table)))
+    show_figure(figure, say.placements_figure(series[0], line), say.alt(_by_series(table), line))
     show_markdown(say.placements_text(moved, gaps, CEILING, _rates(table)))
     others = read_placements(results, validation_accuracy)
     if chosen := _chosen_otherwise(series, [*others.adapted, *others.trained]):
-        show_markdown(
-            say.placements_by_accuracy(chosen, unlike(moved, others.moved), unlike(gaps, others.gaps)).strip()
-        )
+        verdicts = unlike(moved, others.moved, say.moved_label) | unlike(gaps, others.gaps, say.gap_label)
+        known = any(contrast.judged for contrast in (*moved.values(), *gaps.values()))
+        show_markdown(say.by_accuracy(chosen, say.on_layers, known, verdicts).strip())
 
 
 class Placements(NamedTuple):
@@ -255,7 +273,8 @@ def read_placements(results: ExperimentRuns, judge: Judge = validation_likelihoo
         return Placements([], [], {}, {})
     margin = judge_experiment(results).margin
     changes = {own.method: less(own.correct[max(own.points)], own.correct[min(own.points)]) for own in adapted}
-    whole = trained[0].correct[()] if trained else answers(results.of(CEILING.name, series[0].beside))
+    usual = at_best_rate(results, CEILING.name, series[0].beside, judge)
+    whole = trained[0].correct[()] if trained else answers(usual)
     last = {own.method: own.correct[max(own.points)] for own in series}
     gaps = contrasts({name: less(frame, whole) for name, frame in last.items()}, margin) if len(whole) else {}
     return Placements(adapted, trained, contrasts(changes, margin), gaps)
@@ -276,7 +295,8 @@ def _tried(results: ExperimentRuns, config: RunConfig) -> list[float]:
     """The rates at which side studies tried what `config` trains, in ascending order."""
     study, plan = config.study, results.experiment.config
     names = [study, *at_other_rates(results.experiment, config.method, study)]
-    return sorted({plan(config.method, study=name).settings.learning_rate for name in names})
+    finished = (name for name in names if results.of(config.method, name))
+    return sorted({plan(config.method, study=name).settings.learning_rate for name in finished})
 
 
 def _rates(table: pd.DataFrame) -> dict[str, list[tuple[str, float, list[float]]]]:
@@ -305,15 +325,17 @@ def ranks(results: ExperimentRuns) -> None:
     agree = len(at_usual) == len(laws) > 1 == len({*at_usual})
     line = best_baseline(results, laws[0])
     figure = plots.accuracy_by_factor(table, say.ranks_title(found, usual), "rank", line)
-    show_figure(figure, say.ranks_figure(laws[0], agree, len(others), line), say.alt(_by_series(table)))
+    show_figure(figure, say.ranks_figure(laws[0], agree, len(others), line), say.alt(_by_series(table), line))
     rates = {names[id(own)]: chosen for own in laws if (chosen := _chosen_rates(results, own))}
     held = {*at_usual} == {laws[0].beside}
-    other = _other_rate(results, laws[0].method, laws[0].beside) if held else None
+    other = _other_rates_beside(results, laws[0].method, laws[0].beside) if held else []
     show_markdown(say.ranks_text(found, usual, rates, other))
     by_accuracy = read_axis(results, "rank", validation_accuracy)
-    if rates and _chosen_otherwise(laws, by_accuracy):
-        differing = unlike(found, _from_usual_rank(results, by_accuracy, usual))
-        show_markdown(say.ranks_by_accuracy(differing, usual).strip())
+    if otherwise := _chosen_otherwise(laws, by_accuracy):
+        others_found = _from_usual_rank(results, by_accuracy, usual)
+        verdicts = unlike(found, others_found, lambda key: say.rank_label(*key, usual))
+        known = any(contrast.judged for contrast in found.values())
+        show_markdown(say.by_accuracy(otherwise, say.at_rank, known, verdicts).strip())
 
 
 def _law_title(series: Series) -> str:
@@ -332,26 +354,36 @@ def _from_usual_rank(results: ExperimentRuns, laws: list[Series], usual: int) ->
 
 
 class OtherRate(NamedTuple):
-    """A method that an exhibit has at one learning rate, though another has the better validation accuracy there."""
+    """A method that an exhibit has at one learning rate, though the validation texts would choose another."""
 
     method: str
     usual: float
     rate: float
     accuracy: float  # at `rate`, on the test set
+    judges: list[str]  # what chooses this rate
 
 
-def _other_rate(results: ExperimentRuns, method: str, study: str) -> OtherRate | None:
-    """What is known of `method` at the rate that validation accuracy chooses beside `study`; None if it is that one."""
-    best = at_best_rate(results, method, study, validation_accuracy)
-    if not best or best[0].config.study == study:
-        return None
-    usual = results.experiment.config(method, study=study).settings.learning_rate
-    accuracy = accuracy_with_ends(answers(best))["estimate"]
-    return OtherRate(method, usual, best[0].config.settings.learning_rate, accuracy)
+def _other_rates_beside(results: ExperimentRuns, method: str, study: str) -> list[OtherRate]:
+    """What is known of `method` at the rates that the likelihood or the accuracy of the validation texts chooses beside
+    `study`, without the rate of `study` itself.
+    """
+    found: dict[float, OtherRate] = {}
+    for judge, title in (
+        (validation_likelihood, "the likelihood of the validation texts"),
+        (validation_accuracy, "validation accuracy"),
+    ):
+        best = at_best_rate(results, method, study, judge)
+        if best and best[0].config.study != study:
+            usual = results.experiment.config(method, study=study).settings.learning_rate
+            accuracy = accuracy_with_ends(answers(best))["estimate"]
+            found.setdefault(_rate(best), OtherRate(method, usual, _rate(best), accuracy, [])).judges.append(title)
+    return [*found.values()]
 
 
 def _chosen_rates(results: ExperimentRuns, series: Series) -> dict[int, tuple[float, list[float]]]:
-    """Rank → the learning rate of its runs, and those that were tried; of the ranks with several."""
+    """Rank → the learning rate of its runs, and those that were tried, at ranks where one of several is chosen."""
+    if RATE not in series.varies:
+        return {}
     configs = {rank: runs[0].config for rank, runs in series.points.items()}
     tried = {rank: _tried(results, config) for rank, config in configs.items()}
     return {rank: (configs[rank].settings.learning_rate, own) for rank, own in tried.items() if len(own) > 1}
@@ -421,7 +453,7 @@ def sparsities(results: ExperimentRuns) -> None:
     line = best_baseline(results, gated)
     show_sparsities(gated.method, points, texts, judge_experiment(results).margin, line)
     for name in (gated.method, METHODS[gated.method].control):
-        if name and (other := _other_rate(results, name, gated.beside)):
+        for other in _other_rates_beside(results, name, gated.beside) if name else []:
             show_markdown(say.other_rate(other).strip())
     unlikely = {
         strength: fmean(run.result.metrics["validation"].nll for run in runs) for strength, runs in gated.points.items()
@@ -456,7 +488,7 @@ def show_sparsities(
     show_figure(
         figure,
         say.sparsities_figure([*points[0].correct.index], texts, sparsity.TRAINED_ON, line),
-        say.sparsities_alt(table.to_dict("records")),
+        say.sparsities_alt(table.to_dict("records"), line),
     )
     show_markdown(say.sparsities_text(method.title, control.title, cut, trained, lot, pruned))
 

@@ -55,7 +55,6 @@ def _with_ends(estimate: float, low: float, high: float) -> str:
 
 MOST_CLASSES_SHOWN = 12  # in a square table
 MISSED_SHOWN = 8  # texts that every run misses
-LEAST_SHOWN = 0.5  # ms that a part of a step takes with one method
 CHANGES_SAID = 3  # parts of a step that change most between two methods
 FAR_APART = 1.5  # times as long as the shortest, between the runs of a method
 say: Any = template(
@@ -470,15 +469,15 @@ def _show_parts(found: dict[str, Any]) -> None:
     if not found:
         return
     spent = pd.DataFrame(found["ms"])
-    step, spent = spent.sum(), spent[spent.max(axis=1) >= LEAST_SHOWN]
-    whole = pd.concat([spent, step.to_frame("a step").T]).rename(columns=title_of)
+    step = spent.sum()
+    whole = pd.concat([spent, step.to_frame("these steps").T]).rename(columns=title_of)
     shown = whole.rename_axis("Part (ms)").reset_index()
     show_table(shown, say.parts_table(PROFILED, found["processor"]), dict.fromkeys(whole, "{:,.0f}"))
     if {PLAIN.name, CEILING.name} <= {*spent}:
         own, full = spent[PLAIN.name], spent[CEILING.name]
         changes = (own - full).abs().sort_values(ascending=False, kind="stable").index[:CHANGES_SAID]
         most = {name: (spent[name].idxmax(), spent[name].max() / step[name]) for name in (PLAIN.name, CEILING.name)}
-        show_markdown(say.parts_text(most, {part: (full[part], own[part]) for part in changes}))
+        show_markdown(say.parts_text(most, {part: (full[part], own[part]) for part in changes}).strip())
 
 
 def audits(results: ExperimentRuns) -> None:

@@ -93,8 +93,13 @@ def rate_regime(results: ExperimentRuns, best: str) -> str:
         if series.beside == "main" and len(series.seeds) >= MINIMUM_SEEDS:
             led = _leaders_by_rate(results, study.series)
             if led and led[1] != best:
-                return say.in_finding(led[1], series.seeds).strip()
+                return say.in_finding(led[1], _texts(series), series.seeds).strip()
     return ""
+
+
+def _texts(series: Series) -> int:
+    """The number of training texts of a series of learning rates."""
+    return next(iter(series.points.values()))[0].result.data.sizes["train"]
 
 
 def _leaders_by_rate(results: ExperimentRuns, series: list[Series]) -> tuple[str, str, Contrast | None] | None:

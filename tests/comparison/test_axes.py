@@ -76,7 +76,7 @@ def test_the_main_runs_are_a_point_of_the_size_axis_and_all_points_have_the_same
 def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown, monkeypatch):
     dependence.training_sizes(results)
     said = "\n".join(word for word in shown if isinstance(word, str))
-    assert "LoRA has the highest mean accuracy with 500 and 1,500, HiRA" in said
+    assert "LoRA has the highest mean accuracy with 500 and 1,500 texts and HiRA with 3,500" in said
     assert "With 500 texts, frozen base and logistic regression is right on 60.0% [" in said
     with_few, _, with_many = said.split("With ")[-3:]
     assert "Full fine-tuning" in with_few and "HiRA" not in with_few and "HiRA" in with_many
@@ -152,7 +152,7 @@ def test_another_rate_is_set_beside_that_of_the_main_runs(results, shown):
     assert row["That of the main runs"].startswith(f"{usual:g}: 90.0 [") and "No change is" in said
     assert f"{METHODS[MULTIPLIED].title} has the highest mean" in led and "as it has at the rates of the main" in led
     assert rates.understated(results) == [] and rates.rate_regime(results, MULTIPLIED) == ""
-    assert f"{METHODS[MULTIPLIED].title} has the highest mean on seeds 0" in rates.rate_regime(results, ADAPTER)
+    assert f"{METHODS[MULTIPLIED].title} has the highest mean with 3,500 texts" in rates.rate_regime(results, ADAPTER)
 
 
 def test_the_likelier_of_two_rates_stands_for_a_placement_and_what_accuracy_would_choose_is_said(results, shown):
@@ -163,11 +163,12 @@ def test_the_likelier_of_two_rates_stands_for_a_placement_and_what_accuracy_woul
         (own,) = (series for series in read_axis(results, "target_modules", judge) if series.method == ADAPTER)
         assert {run.config.study for run in own.points[()]} == {study}
     dependence.placements(results)
-    assert "would choose 0.001 for LoRA on query and value (80.0%)" in shown[-1] and "every verdict" in shown[-1]
+    assert "would choose 0.001 for LoRA on query and value (test accuracy 80.0%)" in shown[-1]
+    assert "No comparison with these runs has another verdict." in shown[-1]
     for run in results.of(ADAPTER, "size-1500-rates"):  # the likelier ones are always right
         run.__dict__["answers"] = run.answers.assign(predicted=run.answers["label"])
     dependence.placements(results)
-    assert "At these rates, LoRA on all linear layers against query and value: +10.0" in shown[-1]
+    assert "another verdict then. LoRA on all linear layers against query and value: +10.0" in shown[-1]
     (law, *_) = read_axis(results, "rank")
     assert {run.config.study for run in law.points[8]} == {"size-1500"}
     assert {run.config.study for size in read_axis(results, "max_train")[0].points.values() for run in size} >= {"main"}
