@@ -199,6 +199,11 @@ class CourseTrainer(Trainer):
         found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         return found if return_outputs else found * self.share
 
+    def evaluate(self, *arguments, **named):
+        """As `Trainer` does it; the training goes on with the random numbers that it would have had without."""
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            return super().evaluate(*arguments, **named)
+
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
         own = {self.model.get_parameter(name): rate for name, rate in self.own_rates.items()}

@@ -14,6 +14,7 @@ from course_utils import config as configuration
 from course_utils import runs
 from course_utils.comparison import sizes, sparsity
 from course_utils.comparison.axes import (
+    Leaders,
     contrasts,
     interactions,
     leaders,
@@ -111,6 +112,17 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
     said = "\n".join(word for word in shown if isinstance(word, str))
     assert "No difference from rank 8 is shown" in shown[0].get_title(loc="left")
     assert said.count("against rank 8, 0.0") == 8 and "less accurate" not in said
+
+
+def test_what_accuracy_would_choose_is_said_with_the_leaders_and_the_verdicts_that_change():
+    found, led = (Leaders(3_500, {500: best, 3_500: ADAPTER}, {}, [0, 1, 2]) for best in (ADAPTER, MULTIPLIED))
+    chosen = [(ADAPTER, 500, 0.003, 81.66), (FULL, 500, 1e-4, 80.0)]
+    said = dependence.say.sizes_by_accuracy(chosen, found, led, True, {"this": None, "that": None})
+    assert "0.003 for LoRA with 500 texts (test accuracy 81.7%) and 0.0001 for full fine-tuning with" in said
+    assert "another adapter method has the highest mean: HiRA with 500 texts." in said
+    assert said.strip().endswith("These comparisons have another verdict then: this and that.")
+    said = dependence.say.sizes_by_accuracy(chosen, found, found, False, {}).strip()
+    assert said.endswith("At these rates the same adapter methods have the highest means.")
 
 
 @pytest.mark.slow

@@ -44,6 +44,17 @@ def test_where_there_is_nothing_to_compare_the_exhibit_says_so(shown):
     assert "needs a head-only run" in shown[0] and "Fewer than two methods changed the weights" in shown[1]
 
 
+def test_the_parts_of_a_step_add_up_and_those_that_change_most_are_named(shown):
+    parts = pd.DataFrame({FULL: [60.0, 30.0, 10.0, 5.0], ADAPTER: [40.0, 1.0, 10.0, 5.5]}, index=[*"abcd"])
+    exhibits._show_parts({"processor": "a processor", "ms": parts.to_dict()})
+    table, caption, said = shown
+    assert table.set_index("Part (ms)").loc["these steps"].tolist() == [105.0, 56.5] and "a processor" in caption
+    assert "*a* for LoRA, with 71% of its time; *a* for full fine-tuning, with 57%" in said
+    assert "*b* by −29.0 ms; *a* by −20.0 ms; *d* by +0.5 ms." in said
+    exhibits._show_parts({})
+    assert len(shown) == 3
+
+
 def test_a_loss_is_written_with_a_minus_sign(monkeypatch, shown):
     found = {"method": ADAPTER, "texts": 100, "before": 90.0, "after": 65.5, "change": -24.5, "low": -28.7, "high": 1}
     judged = {"p_holm": 0.06, "differs": False, "four_bit": False}

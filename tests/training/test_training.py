@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -162,6 +163,8 @@ def test_a_side_study_is_evaluated_on_the_test_set_alone(small, runs_in):
     assert beside.result.forgetting is None
     validated = [run.history()["validation_accuracy"].count() for run in (main, beside)]
     assert validated == [main.config.epochs, 1]
+    scores = [np.stack(run.predictions().query("set == 'test'")["scores"].to_list()) for run in (main, beside)]
+    np.testing.assert_array_equal(*scores)  # validation between epochs leaves the training as it is
     forgotten = main.result.forgetting
     assert forgotten.texts == 4 * 16 and forgotten.before == forgotten.after  # the encoder is frozen
 
