@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 Measure = Callable[["ExperimentRuns"], Any]
 
 
-def measurement(measure: Measure) -> Measure:
+def measurement(measure: Measure, optional: bool = False) -> Measure:
     """Decorate a function that measures an experiment's runs, so that what it finds is kept as JSON.
 
-    For the same runs and code the function returns what was kept; where records are read, it returns what they hold,
-    and raises CourseError where they lack it. Frames become dicts by column, series dicts by index.
+    For the same runs and code the function returns what was kept; where records are read, it returns what they hold.
+    Where they lack it, it raises CourseError, or returns {} if it is `optional`. Frames become dicts by column, series
+    dicts by index.
     """
     name = measure.__name__
 
@@ -36,6 +37,8 @@ def measurement(measure: Measure) -> Measure:
         if from_records():
             file = records_folder(results.experiment) / MEASURED
             if name not in (kept := _read(file)):
+                if optional:
+                    return {}
                 raise CourseError(f"{relative_to_project(file)} lacks {name}; leave --from-records out to measure it.")
             return kept[name]["found"]
         file = runs_folder() / results.experiment.name / MEASURED

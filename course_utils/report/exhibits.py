@@ -467,6 +467,7 @@ def arithmetic(results: ExperimentRuns) -> None:
 def _show_parts(found: dict[str, Any]) -> None:
     """Where the milliseconds of each method's step go, as `time_by_part` found them."""
     if not found:
+        show_markdown(say.no_parts_text().strip())
         return
     spent = pd.DataFrame(found["ms"])
     step = spent.sum()
