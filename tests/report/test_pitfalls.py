@@ -72,7 +72,7 @@ def test_every_mistake_has_a_size_and_its_check_caught_it(smoke):
     found = {row[0].lstrip("| ").replace("\\", ""): row[1:] for row in rows}
     assert set(found) == {call.args[0].value for call in calls()} and len(found) > 20
     shown, right, size = (
-        {name: float(row[place].replace("\\", "").replace("−", "-")) for name, row in found.items()}
+        {name: float(row[place].replace("\\", "").replace("−", "-").replace(",", "")) for name, row in found.items()}
         for place in range(3)
     )
     assert shown["Test texts in training, spelled otherwise"] > right["Test texts in training, spelled otherwise"] + 10
