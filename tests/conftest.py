@@ -93,14 +93,18 @@ def shown(monkeypatch):
     """What exhibits and the advice show: axes, caption and alt text of a figure, a table and its caption, sentences."""
     from made_up import make_up_baselines
 
-    from course_utils.report import choice, dependence, exhibits, plots, rates
+    from course_utils.report import choice, criteria, dependence, exhibits, plots, rates, sparsity
 
     make_up_baselines(monkeypatch)
     said = []
-    for module in (choice, dependence, rates, exhibits):
+
+    def table(frame, caption, *_):
+        said.extend([frame, caption])
+
+    for module in (choice, criteria, dependence, exhibits, rates, sparsity):
         monkeypatch.setattr(module, "show_markdown", said.append)
-        monkeypatch.setattr(module, "show_table", lambda frame, caption, *_: said.extend([frame, caption]))
-    for module in (dependence, exhibits):
+        monkeypatch.setattr(module, "show_table", table, raising=False)
+    for module in (dependence, exhibits, sparsity):
         monkeypatch.setattr(module, "show_figure", lambda figure, *words: said.extend([figure.axes[0], *words]))
     yield said
     plots.plt.close("all")

@@ -54,6 +54,11 @@ class Series:
         """The seeds of every point."""
         return [run.config.seed for run in next(iter(self.points.values()))]
 
+    @property
+    def training_texts(self) -> int:
+        """The number of training texts of every point, where that is not the factor."""
+        return next(iter(self.points.values()))[0].result.data.sizes["train"]
+
 
 def validation_likelihood(runs: list[Run]) -> float:
     """The mean log-likelihood of the validation texts under `runs`, by which a search judges its trials as well."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from course_utils.comparison.agreement import variance_by_raters
-from course_utils.comparison.baselines import BASELINES, FITTED, MAJORITY, shown
+from course_utils.comparison.axes import of_verdict
+from course_utils.comparison.baselines import BASELINES, FITTED, MAJORITY, shown, title_of
 from course_utils.comparison.tables import ExperimentRuns, MissingRun
 from course_utils.methods import FLOOR, METHODS
 from course_utils.stats import (
@@ -253,6 +254,15 @@ def error_rates(correct: Mapping[str, pd.DataFrame]) -> dict[int, list[float]]:
 def p_in_words(p: float) -> str:
     """A p-value as tables show it: "0.049"; "< 0.001" where it would read as zero, "0.0496" where as the level."""
     return "< 0.001" if p < 0.001 else f"{p:.4f}" if f"{p:.3f}" == f"{SIGNIFICANCE:.3f}" else f"{p:.3f}"
+
+
+# The filters of templates that speak of contrasts.
+OF_CONTRASTS: dict[str, Callable[..., Any]] = {
+    "titled": title_of,
+    "p_in_words": p_in_words,
+    "of_verdict": of_verdict,
+    "unsized": unsized,
+}
 
 
 def difference_in_points(pair: PairedComparison) -> str:

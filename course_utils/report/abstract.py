@@ -11,7 +11,7 @@ from course_utils.comparison.conclusions import above_majority, bought, judge_ex
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.report.choice import ON_TEXTS, Unbeaten, choices, unbeaten
+from course_utils.report.choice import ON_TEXTS, Unbeaten, choices, in_words, unbeaten
 from course_utils.report.dependence import size_regime
 from course_utils.report.display import TEMPLATES
 from course_utils.report.rates import rate_regime, understated
@@ -80,8 +80,8 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
 def _advice(results: ExperimentRuns, found: Unbeaten) -> dict[str, list[str]]:
     """What to take → the needs for which "Which one, when" says so."""
     advice: dict[str, list[str]] = {}
-    for take, need in choices(results, found)[["Take", "What counts"]].itertuples(index=False):
-        advice.setdefault(take, []).append(in_sentence(need.removeprefix(ON_TEXTS)))
+    for row in choices(results, found):
+        advice.setdefault(in_words(row.take), []).append(in_sentence(row.need.removeprefix(ON_TEXTS)))
     return advice
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from course_utils.comparison import tables
-from course_utils.comparison.axes import leaders
+from course_utils.comparison.axes import leaders, validation_likelihood
 from course_utils.comparison.baselines import MAJORITY, title_of
 from course_utils.comparison.conclusions import (
     Judgement,
@@ -37,7 +37,15 @@ COSTS = {
 
 ON_TEXTS = "Texts like these: "
 FEW_TEXTS = "Few training texts"
-Row = tuple[str, str, str]  # what counts, the method to take, and why
+NOT_SHOWN, NONE = "not shown", "none"
+
+
+class Row(NamedTuple):
+    """What to take where something counts, and why."""
+
+    need: str
+    take: list[str] | str  # names of methods, or NOT_SHOWN, or NONE
+    why: str
 
 
 class Unbeaten(NamedTuple):
@@ -78,31 +86,48 @@ def which_when(results: ExperimentRuns) -> None:
     if found is None:
         show_markdown(say.nothing_text())
         return
-    rows = results.summary.drop_duplicates("method").set_index("method")
-    if rows.loc[found.best, "accuracy_low"] <= (least := rows.loc[MAJORITY.name, "accuracy"]):
+    summary = results.summary.drop_duplicates("method").set_index("method")
+    if summary.loc[found.best, "accuracy_low"] <= (least := summary.loc[MAJORITY.name, "accuracy"]):
         show_markdown(say.not_learned_text(found, least, above_majority(results)))
         return
     show_markdown(say.unbeaten_text(found, bought(results)))
-    table = choices(results, found)
-    show_table(table, say.choices_table(found, table["What counts"].str.startswith(FEW_TEXTS).any()))
+    rows = choices(results, found)
+    cells = [(row.need, in_words(row.take, begins=True), row.why) for row in rows]
+    caption = say.choices_table(found, any(row.need.startswith(FEW_TEXTS) for row in rows))
+    show_table(pd.DataFrame(cells, columns=["What counts", "Take", "Because"]), caption)
     show_markdown(say.limits_text(results.experiment, results.runs[0].result, understated(results)))
 
 
-def choices(results: ExperimentRuns, found: Unbeaten) -> pd.DataFrame:
-    """For every need the methods to take, and why: a row a need."""
+def choices(results: ExperimentRuns, found: Unbeaten) -> list[Row]:
+    """For every need the methods to take, and why."""
     rows: list[Row | None] = [_for_cost(results, found, cost) for cost in COSTS]
     rows += [_for_few_texts(results), *map(_for_domain, read_domains(results)[1:]), _for_what_was_known(results, found)]
-    return pd.DataFrame([row for row in rows if row], columns=["What counts", "Take", "Because"])
+    return [row for row in rows if row]
+
+
+def in_words(take: list[str] | str, begins: bool = False) -> str:
+    """What a row takes, as a sentence lists it or, where it `begins` one, with a capital letter."""
+    if isinstance(take, str):
+        return take
+    titles = [in_sentence(title_of(name)) for name in take]
+    if begins:
+        titles[0] = title_of(take[0])
+    return and_joined(titles, "or")
 
 
 def _row(need: str, best: list[str], as_good: list[str], of: Collection[str], why: str, worse: str) -> Row:
     """The row that takes the methods `best` and those not shown to be `worse`, or none where these are all of `of`."""
     taken = [*best, *as_good]
     if len(taken) == len(of) > 1:
-        return need, "not shown", why
+        return Row(need, NOT_SHOWN, why)
     if as_good:
-        why += f"; not shown to {worse}: {and_joined([*map(title_of, as_good)])}"
-    return need, and_joined([*map(title_of, taken)], "or"), why
+        why += f"; not shown to {worse}: {_listed(as_good)}"
+    return Row(need, taken, why)
+
+
+def _listed(names: list[str]) -> str:
+    """The titles of methods within a sentence."""
+    return and_joined([in_sentence(title_of(name)) for name in names])
 
 
 def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
@@ -116,24 +141,22 @@ def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
     if cost == "train_seconds" and is_uneven(loads) and len(as_good) < len(names) - 1:
         ends = f"{loads.min():.1f} ({title_of(loads.idxmin())}) to {loads.max():.1f} ({title_of(loads.idxmax())})"
         why = f"the mean load of the machine was {ends}, and a difference in time may come from it"
-        return COSTS[cost], "not shown", why
-    titles = and_joined([in_sentence(title_of(name)) for name in least])
-    why = f"{column.title}: {column.over_seeds} {typical[lowest]:{column.form}} for {titles}"
+        return Row(COSTS[cost], NOT_SHOWN, why)
+    why = f"{column.title}: {column.over_seeds} {typical[lowest]:{column.form}} for {_listed(least)}"
     if found.best not in least:
         why += f", {typical[found.best]:{column.form}} for {in_sentence(title_of(found.best))}"
-    need, taken, why = _row(COSTS[cost], least, as_good, names, why, "need more")
-    return need, taken, why + ("" if taken == "not shown" else _less_accurate(found, [*least, *as_good]))
+    return _with_losses(_row(COSTS[cost], least, as_good, names, why, "need more"), found)
 
 
 def _for_few_texts(results: ExperimentRuns) -> Row | None:
-    axis = size_axis(results)
+    axis = size_axis(results, validation_likelihood)
     led = leaders(axis.series, axis.changes, axis.reference) if axis else None
     if not axis or not led or (least := min(led.best)) == led.reference:
         return None
     tried = [own for own in axis.series if not METHODS[own.method].is_baseline and least in own.correct]
     correct = {own.method: own.correct[least] for own in tried}
     accuracy = {name: float(own.to_numpy().mean()) for name, own in correct.items()}
-    need, (baselines, judged) = f"{FEW_TEXTS} ({least:,})", beside_baselines(results, axis)
+    need, (baselines, judged) = f"{FEW_TEXTS} ({least:,})", beside_baselines(results, validation_likelihood)
     beating = [name for name in correct if all(judged[name, least, each].verdict == "above" for each in baselines)]
     if not beating and all(contrast.judged for contrast in judged.values()):
         right = {name: float(of_sizes[least].to_numpy().mean()) for name, of_sizes in baselines.items()}
@@ -152,12 +175,12 @@ def _for_domain(domain: Domain) -> Row:
 def _none(need: str, baseline: str, right: float, best: str, accuracy: dict[str, float]) -> Row:
     """The row that takes no adapter method, since none is shown to beat the `baseline`; `best` has the highest mean."""
     why = f"no adapter method is shown to be more accurate than {in_sentence(title_of(baseline))} ({100 * right:.1f}%)"
-    return need, "none", f"{why}; highest mean: {title_of(best)}, {100 * accuracy[best]:.1f}%"
+    return Row(need, NONE, f"{why}; highest mean: {in_sentence(title_of(best))}, {100 * accuracy[best]:.1f}%")
 
 
 def _most_accurate(need: str, pairs: list[PairedComparison], best: str, accuracy: dict[str, float]) -> Row:
     """The row of the adapter methods with these accuracies, of which `best` leads, by the `pairs` that are compared."""
-    why = f"highest mean of the adapter methods: {title_of(best)}, {100 * accuracy[best]:.1f}%"
+    why = f"highest mean of the adapter methods: {in_sentence(title_of(best))}, {100 * accuracy[best]:.1f}%"
     if any(pair.second == CEILING.name and pair.differs and not pair.above for pair in against(pairs, best)):
         why += f"; {in_sentence(CEILING.title)} is shown to be more accurate"
     others = accuracy.keys() - {best, *(pair.second for pair in against(pairs, best) if pair.above)}
@@ -177,19 +200,19 @@ def _for_what_was_known(results: ExperimentRuns, found: Unbeaten) -> Row | None:
     most = kept.loc[best]
     as_good = not_shown_above(pd.DataFrame(lost), best, step=100 / most.texts)
     before = f"{most.before:.1f}% before {'quantisation and ' if most.four_bit else ''}training"
-    why = f"neighbours of the text's own domain: mean {most.after:.1f}% for {title_of(best)}, {before}"
-    need, taken, why = _row("Keeping what the base model knew", [best], as_good, kept.index, why, "keep less")
-    return need, taken, why + ("" if taken == "not shown" else _less_accurate(found, [best, *as_good]))
+    why = f"neighbours of the text's own domain: mean {most.after:.1f}% for {in_sentence(title_of(best))}, {before}"
+    row = _row("Keeping what the base model knew", [best], as_good, kept.index, why, "keep less")
+    return _with_losses(row, found)
 
 
-def _less_accurate(found: Unbeaten, names: list[str]) -> str:
-    """Which of `names` are shown to be less accurate than the best, and by how much: the end of a reason."""
+def _with_losses(row: Row, found: Unbeaten) -> Row:
+    """`row`, whose reason ends with the methods taken that are shown to be less accurate than the best."""
     lost = [
-        f"{title_of(name)} (−{100 * found.lost[name].difference.estimate:.1f} points)"
-        for name in names
+        f"{in_sentence(title_of(name))} (−{100 * found.lost[name].difference.estimate:.1f} points)"
+        for name in row.take
         if name in found.lost
     ]
-    return f"; shown to be less accurate: {and_joined(lost)}" if lost else ""
+    return row._replace(why=f"{row.why}; shown to be less accurate: {and_joined(lost)}") if lost else row
 
 
 say: Any = template(TEMPLATES / "choice.md.jinja", {"titled": title_of, "unsized": unsized}).module

@@ -6,7 +6,6 @@ Its words are those of templates/dependence.md.jinja: each comparative one has a
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from statistics import fmean
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -26,35 +25,30 @@ from course_utils.comparison.axes import (
     interactions,
     leaders,
     less,
-    of_verdict,
     read_axis,
     validation_accuracy,
     validation_likelihood,
 )
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import judge_experiment, p_in_words, unsized
+from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment, p_in_words
 from course_utils.comparison.sizes import against_baselines, at_each_size, with_texts
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.comparison.weights import short_layer_name
 from course_utils.config import RunConfig
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
+from course_utils.report.criteria import rate_of, show_by_accuracy, show_other_rates
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
-from course_utils.runs import Run
 from course_utils.text import and_joined, signed_interval, signed_points, template
 
 QUERY_AND_VALUE, EVERYTHING = "query and value", "everything"
 LAYERS: dict[tuple[str, ...], str] = {("query-value",): QUERY_AND_VALUE, ("all-linear",): "all linear layers"}
 
-say: Any = template(
-    TEMPLATES / "dependence.md.jinja",
-    {"titled": title_of, "p_in_words": p_in_words, "of_verdict": of_verdict, "unsized": unsized},
-).make_module({"ceiling": CEILING.name})
+say: Any = template(TEMPLATES / "dependence.md.jinja", OF_CONTRASTS).make_module({"ceiling": CEILING.name})
 
 
 def training_sizes(results: ExperimentRuns) -> None:
     """Accuracy of every method against the number of training texts, and whether the leader depends on it."""
-    axis = size_axis(results)
+    axis = size_axis(results, validation_likelihood)
     if not axis:
         show_markdown(
             say.one_value_text("number of training texts", _sizes(results), planned_for(results, "max_train"))
@@ -63,7 +57,7 @@ def training_sizes(results: ExperimentRuns) -> None:
     series, reference, changes = axis
     found = leaders(series, changes, reference)
     table = accuracy_table(series).sort_values("value", kind="stable")
-    baselines, judged = beside_baselines(results, axis)
+    baselines, judged = beside_baselines(results, validation_likelihood)
     fitted = [
         {"method": name, "value": size} | accuracy_with_ends(correct)
         for name, of_sizes in baselines.items()
@@ -79,12 +73,12 @@ def training_sizes(results: ExperimentRuns) -> None:
     if shown:
         show_table(_pairs(series, shown, least, reference), say.sizes_table(least, reference, len(changes)))
     show_markdown(say.sizes_text(found, shown, least, reference, rates))
-    if (other := size_axis(results, validation_accuracy)) and (chosen := _chosen_otherwise(series, other.series)):
+    if other := size_axis(results, validation_accuracy):
         led = leaders(other.series, other.changes, reference)
-        verdicts = unlike(changes, other.changes, lambda key: say.change_label(*key, reference))
-        verdicts |= unlike(judged, beside_baselines(results, other).judged, lambda key: say.baseline_label(*key))
-        known = any(contrast.judged for contrast in (changes | judged).values())
-        show_markdown(say.sizes_by_accuracy(chosen, found, led, known, verdicts).strip())
+        own = _labelled(changes, say.change_label, reference) | _labelled(judged, say.baseline_label)
+        others = _labelled(other.changes, say.change_label, reference)
+        others |= _labelled(beside_baselines(results, validation_accuracy).judged, say.baseline_label)
+        show_by_accuracy(series, other.series, say.with_size, own, others, (found, led))
     highest = {
         size: max(rows.to_dict("records"), key=lambda row: row["estimate"])
         for size, rows in pd.DataFrame(fitted).groupby("value")
@@ -98,45 +92,16 @@ def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[s
     for own in series:
         if reference not in own.points:
             continue
-        rates = {value: _rate(runs) for value, runs in own.points.items()}
+        rates = {value: rate_of(runs) for value, runs in own.points.items()}
         for value, rate in rates.items():
             if rate != rates[reference]:
                 found.setdefault(value, []).append((own.method, rate))
     return dict(sorted(found.items()))
 
 
-def _chosen_otherwise(series: list[Series], others: list[Series]) -> list[tuple[str, Any, float, float]]:
-    """(method, value, learning rate, accuracy in per cent) of the points of `others` with another rate in `series`."""
-    rates = {(own.method, own.varies, value): _rate(runs) for own in series for value, runs in own.points.items()}
-    return [
-        (own.method, value, _rate(runs), accuracy_with_ends(own.correct[value])["estimate"])
-        for own in others
-        for value, runs in own.points.items()
-        if _rate(runs) != rates.get((own.method, own.varies, value))
-    ]
-
-
-def _rate(runs: list[Run]) -> float:
-    return runs[0].config.settings.learning_rate
-
-
-def unlike(
-    found: Mapping[Any, Contrast], others: Mapping[Any, Contrast], label: Callable[[Any], str]
-) -> dict[str, Contrast]:
-    """The contrasts of `others` that differ from those of `found` in their runs and in their verdict, by their labels.
-
-    Of the same runs the verdict may be another, too, since contrasts are corrected together; these are left out.
-    """
-
-    def verdict(contrast: Contrast) -> tuple[str, bool, bool]:
-        return contrast.verdict, contrast.equivalent, contrast.within_margin
-
-    pairs = {key: (found[key], other) for key, other in others.items() if key in found}
-    return {
-        label(key).strip(): other
-        for key, (own, other) in pairs.items()
-        if own.difference.estimate != other.difference.estimate and verdict(own) != verdict(other)
-    }
+def _labelled(judged: Mapping[Any, Contrast], label: Callable[..., str], *known: Any) -> dict[str, Contrast]:
+    """`judged` by what `label` says of each key, a tuple, and of what is `known`."""
+    return {label(*key, *known).strip(): contrast for key, contrast in judged.items()}
 
 
 def size_regime(results: ExperimentRuns, best: str) -> str:
@@ -145,7 +110,7 @@ def size_regime(results: ExperimentRuns, best: str) -> str:
     `best` leads by all seeds of the main runs. The axis has the seeds that all sizes share, and by these another method
     may lead.
     """
-    axis = size_axis(results)
+    axis = size_axis(results, validation_likelihood)
     if not axis or not (found := leaders(axis.series, axis.changes, axis.reference)):
         return ""
     return say.in_finding(found, best, found.seeds).strip()
@@ -160,7 +125,7 @@ class SizeAxis(NamedTuple):
 
 
 @cache  # the exhibit, the title page and the advice ask for it
-def size_axis(results: ExperimentRuns, judge: Judge = validation_likelihood) -> SizeAxis | None:
+def size_axis(results: ExperimentRuns, judge: Judge) -> SizeAxis | None:
     """What is known of the training size, at the learning rates that `judge` chooses; None where there is one size."""
     series = read_axis(results, "max_train", judge)
     if not series or not (sizes := _sizes(results)):
@@ -181,10 +146,13 @@ class BesideBaselines(NamedTuple):
     judged: dict[tuple[str, Any, str], Contrast]
 
 
-def beside_baselines(results: ExperimentRuns, axis: SizeAxis) -> BesideBaselines:
-    """The baselines at the sizes of `axis`, and what the methods gain on them."""
-    baselines = at_each_size(results, axis.series)
-    trained = [own for own in axis.series if METHODS[own.method] is not FLOOR]
+@cache  # the exhibit and the advice ask for it
+def beside_baselines(results: ExperimentRuns, judge: Judge) -> BesideBaselines:
+    """The baselines at the sizes of the `size_axis`, and what the methods gain on them."""
+    axis = size_axis(results, judge)
+    series = axis.series if axis else []
+    baselines = at_each_size(results, series)
+    trained = [own for own in series if METHODS[own.method] is not FLOOR]
     return BesideBaselines(baselines, against_baselines(trained, baselines, judge_experiment(results).margin))
 
 
@@ -193,9 +161,9 @@ def best_baseline(results: ExperimentRuns, series: Series) -> dict[str, Any] | N
 
     None where no baseline was fitted to as many.
     """
-    size = next(iter(series.points.values()))[0].result.data.sizes["train"]
     texts = next(iter(series.correct.values())).columns
-    rows = [{"method": name} | accuracy_with_ends(right) for name, right in with_texts(results, size, texts).items()]
+    fitted = with_texts(results, series.training_texts, texts)
+    rows = [{"method": name} | accuracy_with_ends(right) for name, right in fitted.items()]
     return max(rows, key=lambda row: row["estimate"], default=None)
 
 
@@ -246,10 +214,15 @@ def placements(results: ExperimentRuns) -> None:
     show_figure(figure, say.placements_figure(series[0], line), say.alt(_by_series(table), line))
     show_markdown(say.placements_text(moved, gaps, CEILING, _rates(table)))
     others = read_placements(results, validation_accuracy)
-    if chosen := _chosen_otherwise(series, [*others.adapted, *others.trained]):
-        verdicts = unlike(moved, others.moved, say.moved_label) | unlike(gaps, others.gaps, say.gap_label)
-        known = any(contrast.judged for contrast in (*moved.values(), *gaps.values()))
-        show_markdown(say.by_accuracy(chosen, say.on_layers, known, verdicts).strip())
+    otherwise = [*others.adapted, *others.trained]
+    show_by_accuracy(series, otherwise, say.on_layers, _placed(moved, gaps), _placed(others.moved, others.gaps))
+
+
+def _placed(moved: dict[str, Contrast], gaps: dict[str, Contrast]) -> dict[str, Contrast]:
+    """Both groups of contrasts by their labels."""
+    return {say.moved_label(name).strip(): contrast for name, contrast in moved.items()} | {
+        say.gap_label(name).strip(): contrast for name, contrast in gaps.items()
+    }
 
 
 class Placements(NamedTuple):
@@ -285,6 +258,11 @@ def _layers(value: tuple[str, ...], none: str = QUERY_AND_VALUE) -> str:
     return LAYERS.get(value, and_joined([*value])) if value else none
 
 
+def show_one_value(results: ExperimentRuns, setting: str, title: str) -> None:
+    """Say that no finished run varies a `setting`, called `title`, and which values the main runs have."""
+    show_markdown(say.one_value_text(title, _held(results, setting), planned_for(results, setting)))
+
+
 def _held(results: ExperimentRuns, setting: str) -> list[Any]:
     """The values that the main runs have of a setting that some methods have."""
     settings = (results.experiment.config(name).settings for name in results.experiment.methods)
@@ -309,9 +287,9 @@ def _rates(table: pd.DataFrame) -> dict[str, list[tuple[str, float, list[float]]
 
 def ranks(results: ExperimentRuns) -> None:
     """Accuracy against the rank, by the law of the scale, beside the other adapters at the rank of the main runs."""
-    laws = read_axis(results, "rank")
+    laws = _laws(results)
     if not laws:
-        show_markdown(say.one_value_text("rank", _held(results, "rank"), planned_for(results, "rank")))
+        show_one_value(results, "rank", "rank")
         return
     names = {id(own): _law_title(own) for own in laws}
     table = pd.concat([accuracy_table([own]).assign(series=names[id(own)]) for own in laws])
@@ -327,15 +305,18 @@ def ranks(results: ExperimentRuns) -> None:
     figure = plots.accuracy_by_factor(table, say.ranks_title(found, usual), "rank", line)
     show_figure(figure, say.ranks_figure(laws[0], agree, len(others), line), say.alt(_by_series(table), line))
     rates = {names[id(own)]: chosen for own in laws if (chosen := _chosen_rates(results, own))}
-    held = {*at_usual} == {laws[0].beside}
-    other = _other_rates_beside(results, laws[0].method, laws[0].beside) if held else []
-    show_markdown(say.ranks_text(found, usual, rates, other))
-    by_accuracy = read_axis(results, "rank", validation_accuracy)
-    if otherwise := _chosen_otherwise(laws, by_accuracy):
-        others_found = _from_usual_rank(results, by_accuracy, usual)
-        verdicts = unlike(found, others_found, lambda key: say.rank_label(*key, usual))
-        known = any(contrast.judged for contrast in found.values())
-        show_markdown(say.by_accuracy(otherwise, say.at_rank, known, verdicts).strip())
+    show_markdown(say.ranks_text(found, usual, rates))
+    if {*at_usual} == {laws[0].beside}:
+        show_other_rates(results, laws[0].method, laws[0].beside)
+    by_accuracy = _laws(results, validation_accuracy)
+    own = _labelled(found, say.rank_label, usual)
+    others = _labelled(_from_usual_rank(results, by_accuracy, usual), say.rank_label, usual)
+    show_by_accuracy(laws, by_accuracy, say.at_rank, own, others)
+
+
+def _laws(results: ExperimentRuns, judge: Judge = validation_likelihood) -> list[Series]:
+    """The series over the rank of methods that keep all ranks which they start with."""
+    return [own for own in read_axis(results, "rank", judge) if METHODS[own.method].control is None]
 
 
 def _law_title(series: Series) -> str:
@@ -351,33 +332,6 @@ def _from_usual_rank(results: ExperimentRuns, laws: list[Series], usual: int) ->
         if rank != usual and usual in own.points
     }
     return contrasts(changes, judge_experiment(results).margin)
-
-
-class OtherRate(NamedTuple):
-    """A method that an exhibit has at one learning rate, though the validation texts would choose another."""
-
-    method: str
-    usual: float
-    rate: float
-    accuracy: float  # at `rate`, on the test set
-    judges: list[str]  # what chooses this rate
-
-
-def _other_rates_beside(results: ExperimentRuns, method: str, study: str) -> list[OtherRate]:
-    """What is known of `method` at the rates that the likelihood or the accuracy of the validation texts chooses beside
-    `study`, without the rate of `study` itself.
-    """
-    found: dict[float, OtherRate] = {}
-    for judge, title in (
-        (validation_likelihood, "the likelihood of the validation texts"),
-        (validation_accuracy, "validation accuracy"),
-    ):
-        best = at_best_rate(results, method, study, judge)
-        if best and best[0].config.study != study:
-            usual = results.experiment.config(method, study=study).settings.learning_rate
-            accuracy = accuracy_with_ends(answers(best))["estimate"]
-            found.setdefault(_rate(best), OtherRate(method, usual, _rate(best), accuracy, [])).judges.append(title)
-    return [*found.values()]
 
 
 def _chosen_rates(results: ExperimentRuns, series: Series) -> dict[int, tuple[float, list[float]]]:
@@ -438,59 +392,6 @@ def four_bits(results: ExperimentRuns) -> None:
     ]
     show_table(pd.DataFrame(rows), say.four_bits_table(series[0]))
     show_markdown(say.four_bits_text(judged))
-
-
-def sparsities(results: ExperimentRuns) -> None:
-    """Accuracy against effective size: gates at several strengths, and simpler ways to a smaller adapter."""
-    found = sparsity.ways_to_less(results)
-    if found is None:
-        show_markdown(
-            say.one_value_text("strength of the gates", _held(results, "sparsity"), planned_for(results, "sparsity"))
-        )
-        return
-    gated, points = found
-    texts = next(iter(gated.points.values()))[0].result.data.sizes["train"]
-    line = best_baseline(results, gated)
-    show_sparsities(gated.method, points, texts, judge_experiment(results).margin, line)
-    for name in (gated.method, METHODS[gated.method].control):
-        for other in _other_rates_beside(results, name, gated.beside) if name else []:
-            show_markdown(say.other_rate(other).strip())
-    unlikely = {
-        strength: fmean(run.result.metrics["validation"].nll for run in runs) for strength, runs in gated.points.items()
-    }
-    stored = {point.setting: point.numbers for point in points if point.way == sparsity.GATED}
-    usual = next(strength for strength, runs in gated.points.items() if runs[0].config.study == gated.beside)
-    show_markdown(say.strength_text(min(unlikely, key=unlikely.__getitem__), usual, stored))
-    first = {f"{strength:g}": runs[0].result.method["ranks"] for strength, runs in gated.points.items()}
-    left = pd.DataFrame(first)
-    figure = plots.rank_map(left.T.rename(columns=short_layer_name), "Ranks left in each layer", "strength of the pull")
-    show_figure(figure, say.survivors_figure(gated.seeds[0]), say.survivors_alt(left.sum()))
-
-
-def show_sparsities(
-    gated: str, points: list[sparsity.Sized], texts: int, margin: float, line: dict[str, Any] | None = None
-) -> None:
-    """The figure and the sentences of accuracy against effective size."""
-    method = METHODS[gated]
-    control = METHODS[method.control or ""]
-    labels = say.ways(method.title, control.title).strip().splitlines()
-    named = dict(zip(sparsity.WAYS, labels, strict=True))
-    table = pd.DataFrame(
-        {"series": named[point.way], "numbers": point.numbers, **accuracy_with_ends(point.correct)}
-        | {"method": gated if point.way == sparsity.GATED else control.name}
-        for point in points
-    )
-    rivals = (sparsity.CUT, sparsity.CUT_TRAINED, sparsity.BY_LOT)
-    cut, trained, lot = (sparsity.against_cut(points, way, margin) for way in rivals)
-    pruned = sparsity.against_whole(points, margin)
-    title, xlabel = say.sparsities_title(cut, method.title), "numbers that store it (k)"
-    figure = plots.accuracy_by_numbers(table, title, xlabel, line)
-    show_figure(
-        figure,
-        say.sparsities_figure([*points[0].correct.index], texts, sparsity.TRAINED_ON, line),
-        say.sparsities_alt(table.to_dict("records"), line),
-    )
-    show_markdown(say.sparsities_text(method.title, control.title, cut, trained, lot, pruned))
 
 
 def planned_for(results: ExperimentRuns, factor: str) -> bool:

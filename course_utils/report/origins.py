@@ -12,7 +12,14 @@ from course_utils.text import and_joined, code_span
 
 SCHEME, PREFIX = "origin:", "origin-"
 REPORT = "course_utils.report."
-TELLING = ("exhibits", "dependence", "rates", "choice", "loop")  # modules whose sentences are computed from runs
+TELLING = (
+    "exhibits",
+    "dependence",
+    "sparsity",
+    "rates",
+    "choice",
+    "loop",
+)  # modules whose sentences are computed from runs
 RUNS_OF = {  # function → what it reads, where that is not the main runs
     "exhibits.what_was_run": "All runs of this experiment.",
     "exhibits.audits": "All runs of this experiment.",
@@ -22,13 +29,14 @@ FACTORS_OF = {  # function → the factors whose studies it reads
     "dependence.training_sizes": ("max_train",),
     "dependence.placements": ("target_modules", "trained_modules"),
     "dependence.ranks": ("rank",),
-    "dependence.sparsities": ("sparsity", "rank"),
+    "sparsity.against_size": ("sparsity", "rank"),
+    "sparsity.other_gates": ("gate_reach", "rank"),
     "dependence.four_bits": ("four_bit",),
     "rates.learning_rates": ("learning_rate",),
     "rates.head_rates": ("head_learning_rate",),
     "choice.which_when": ("max_train", "learning_rate"),
 }
-AT_BEST_RATE = ("dependence.placements", "dependence.ranks", "dependence.sparsities")  # that read other rates as well
+AT_BEST_RATE = ("dependence.placements", "dependence.ranks", "sparsity.against_size")  # that read other rates as well
 
 
 class Origin(NamedTuple):

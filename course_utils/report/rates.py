@@ -17,7 +17,7 @@ from course_utils.comparison.axes import (
     validation_accuracy,
 )
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import judge_experiment, p_in_words, unsized
+from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import METHODS
 from course_utils.report.dependence import accuracy_cell, planned_for
@@ -25,10 +25,7 @@ from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.stats import MINIMUM_SEEDS
 from course_utils.text import template
 
-say: Any = template(
-    TEMPLATES / "rates.md.jinja",
-    {"titled": title_of, "p_in_words": p_in_words, "of_verdict": of_verdict, "unsized": unsized},
-).module
+say: Any = template(TEMPLATES / "rates.md.jinja", OF_CONTRASTS).module
 
 
 class RateStudy(NamedTuple):
@@ -93,13 +90,8 @@ def rate_regime(results: ExperimentRuns, best: str) -> str:
         if series.beside == "main" and len(series.seeds) >= MINIMUM_SEEDS:
             led = _leaders_by_rate(results, study.series)
             if led and led[1] != best:
-                return say.in_finding(led[1], _texts(series), series.seeds).strip()
+                return say.in_finding(led[1], series.training_texts, series.seeds).strip()
     return ""
-
-
-def _texts(series: Series) -> int:
-    """The number of training texts of a series of learning rates."""
-    return next(iter(series.points.values()))[0].result.data.sizes["train"]
 
 
 def _leaders_by_rate(results: ExperimentRuns, series: list[Series]) -> tuple[str, str, Contrast | None] | None:

@@ -12,7 +12,8 @@ from small import ADAPTER, FULL, GATED, MULTIPLIED
 
 from course_utils import config as configuration
 from course_utils import runs
-from course_utils.comparison import sizes, sparsity
+from course_utils.comparison import sizes
+from course_utils.comparison import sparsity as ways
 from course_utils.comparison.axes import (
     Leaders,
     contrasts,
@@ -29,7 +30,7 @@ from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
-from course_utils.report import choice, dependence, origins, rates
+from course_utils.report import choice, criteria, dependence, origins, rates, sparsity
 from course_utils.report.abstract import finding
 from course_utils.report.display import TEMPLATES
 
@@ -69,8 +70,8 @@ def test_the_main_runs_are_a_point_of_the_size_axis_and_all_points_have_the_same
     assert all([*own.points] == [500, 1_500, 3_500, 7_000] and own.seeds == [0, 1, 2] for own in series.values())
     assert {run.config.study for run in series[ADAPTER].points[3_500]} == {"main"}
     laws = read_axis(results, "rank")
-    assert [[*own.points] for own in laws] == [[1, 2, 4, 8, 16], [1, 8, 16], [1, 8, 16]]
-    assert [sparsity.keeps_scale(own) for own in laws] == [True, False, False]
+    assert [[*own.points] for own in laws] == [[1, 2, 4, 8, 16]] * 3 + [[8, 16]]
+    assert [ways.keeps_scale(own) for own in laws] == [True, False, False, True]
 
 
 @pytest.mark.slow
@@ -96,6 +97,7 @@ def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown, 
         assert shown[1].set_index("What counts").loc["Few training texts (500)", "Take"] == taken
     always = {FROZEN.name: "1" * len(results.predictions.labels)}
     monkeypatch.setattr(sizes, "baselines_by_size", lambda results: {"500": always})
+    dependence.beside_baselines.cache_clear()
     shown.clear()
     choice.which_when(results)
     assert shown[1].set_index("What counts").loc["Few training texts (500)", "Take"] == "none"
@@ -111,17 +113,17 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
     dependence.ranks(results)
     said = "\n".join(word for word in shown if isinstance(word, str))
     assert "No difference from rank 8 is shown" in shown[0].get_title(loc="left")
-    assert said.count("against rank 8, 0.0") == 8 and "less accurate" not in said
+    assert said.count("against rank 8, 0.0") == 12 and "less accurate" not in said
 
 
 def test_what_accuracy_would_choose_is_said_with_the_leaders_and_the_verdicts_that_change():
     found, led = (Leaders(3_500, {500: best, 3_500: ADAPTER}, {}, [0, 1, 2]) for best in (ADAPTER, MULTIPLIED))
     chosen = [(ADAPTER, 500, 0.003, 81.66), (FULL, 500, 1e-4, 80.0)]
-    said = dependence.say.sizes_by_accuracy(chosen, found, led, True, {"this": None, "that": None})
+    said = criteria.say.by_accuracy(chosen, dependence.say.with_size, True, {}, found, led)
     assert "0.003 for LoRA with 500 texts (test accuracy 81.7%) and 0.0001 for full fine-tuning with" in said
     assert "another adapter method has the highest mean: HiRA with 500 texts." in said
-    assert said.strip().endswith("These comparisons have another verdict then: this and that.")
-    said = dependence.say.sizes_by_accuracy(chosen, found, found, False, {}).strip()
+    assert said.strip().endswith("No comparison with these runs has another verdict.")
+    said = criteria.say.by_accuracy(chosen, dependence.say.with_size, False, {}, found, found).strip()
     assert said.endswith("At these rates the same adapter methods have the highest means.")
 
 
@@ -189,7 +191,7 @@ def test_the_likelier_of_two_rates_stands_for_a_placement_and_what_accuracy_woul
 def test_an_experiment_without_an_axis_says_what_it_holds_and_leaves_out(runs_in, shown):
     smoke = load_experiment("smoke", {"precision": "fp32"})
     write_run(smoke.config(ADAPTER), 0.8)
-    for exhibit in (dependence.training_sizes, dependence.placements, dependence.ranks, dependence.sparsities):
+    for exhibit in (dependence.training_sizes, dependence.placements, dependence.ranks, sparsity.against_size):
         exhibit(read_runs(smoke))
     assert [text.partition(".")[0] for text in shown] == [
         "The finished main runs do not vary the number of training texts: 1,000",
@@ -350,20 +352,45 @@ def test_the_interaction_is_a_difference_of_differences(results):
     assert f" and {METHODS[MULTIPLIED].title} with 3,500 and 7,000 texts." in other
 
 
+def test_what_other_gates_change_is_said_with_the_setting_that_is_likeliest(results, shown):
+    """One setting is always right, another one is the likeliest."""
+    for run in results.runs:
+        if run.config.method == GATED:
+            run.result.method["ranks"] = {"query": 4, "value": 3}
+    for run in results.of(GATED, "gate-reach-10"):
+        run.__dict__["answers"] = run.answers.assign(predicted=run.answers["label"])
+    for run in results.of(GATED, "sparse-rank-16"):
+        run.result.metrics["validation"] = run.result.metrics["validation"].model_copy(update={"nll": 0.1})
+    sparsity.other_gates(results)
+    table, caption, said = shown
+    assert [*table["Setting"]] == [
+        "as in the main runs (reach 5, rank at the start 8)",
+        "reach 2.5",
+        "reach 10",
+        "rank at the start 16",
+    ]
+    assert {*table["Ranks left"]} == {"7.0"} and "seeds 0, 1 and 2" in caption
+    more = re.fullmatch(r"Sparse LoRA is shown to be more accurate with (.*) \(.*\) than .* setting: (.*)\.", said)
+    assert more.groups() == ("reach 10", "rank at the start 16")
+    shown.clear()
+    sparsity.other_gates(type(results)(EXPERIMENT, [run for run in results.runs if run.config.seed == 0], []))
+    assert shown[2].startswith("With 1 seed, nothing is concluded.")
+
+
 def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
     right = pd.DataFrame(np.arange(400) < 340, columns=[0]).T
     correct = pd.concat([right] * 3, ignore_index=True)
     worse = correct & (np.arange(400) >= 40)
-    points = [sparsity.Sized(sparsity.GATED, s, 1_000 * s, worse) for s in (1.0, 2.0)]
-    points += [sparsity.Sized(sparsity.CUT, s, 1_000 * s, correct) for s in (1.0, 2.0)]
-    points += [sparsity.Sized(sparsity.CUT_TRAINED, s, 1_000 * s, correct) for s in (1.0, 2.0)]
-    points += [sparsity.Sized(sparsity.BY_LOT, s, 1_000 * s, worse) for s in (1.0, 2.0)]
+    points = [ways.Sized(ways.GATED, s, 1_000 * s, worse) for s in (1.0, 2.0)]
+    points += [ways.Sized(ways.CUT, s, 1_000 * s, correct) for s in (1.0, 2.0)]
+    points += [ways.Sized(ways.CUT_TRAINED, s, 1_000 * s, correct) for s in (1.0, 2.0)]
+    points += [ways.Sized(ways.BY_LOT, s, 1_000 * s, worse) for s in (1.0, 2.0)]
     points += [
-        sparsity.Sized(sparsity.OTHER_RANK, 4, 9_000, correct),
-        sparsity.Sized(sparsity.WHOLE, 0, 18_000, correct),
+        ways.Sized(ways.OTHER_RANK, 4, 9_000, correct),
+        ways.Sized(ways.WHOLE, 0, 18_000, correct),
     ]
-    points += [sparsity.Sized(way, 0.5, 9_000, worse) for way in (sparsity.ENTRIES, sparsity.GRADUALLY)]
-    dependence.show_sparsities(GATED, points, texts=3_500, margin=0.015)
+    points += [ways.Sized(way, 0.5, 9_000, worse) for way in (ways.ENTRIES, ways.GRADUALLY)]
+    sparsity.show_against_size(GATED, points, texts=3_500, margin=0.015)
     said = "\n".join(word for word in shown if isinstance(word, str))
     assert "A cut of the same size is shown to be better than Sparse LoRA at 2 of 2" in shown[0].get_title(loc="left")
     assert "less accurate" in said and "equivalent within 1.5 points" in said

@@ -6,7 +6,7 @@ import pytest
 from made_up import write_axes
 from small import ADAPTER, FULL, HEAD, MULTIPLIED
 
-from course_utils.comparison.axes import leaders
+from course_utils.comparison.axes import leaders, validation_likelihood
 from course_utils.comparison.tables import ExperimentRuns, read_runs
 from course_utils.config import load_experiment
 from course_utils.report import abstract, dependence, rates
@@ -45,7 +45,7 @@ def test_each_law_of_the_scale_is_a_line_and_each_rank_a_whole_number(runs_in, s
     labels = axes.get_legend_handles_labels()[1]
     assert len(labels) == len({*labels}) == 4  # three laws, and a baseline
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4", "16"]
-    assert text.count("against rank 4") == 7 and "other adapter methods" not in caption
+    assert text.count("against rank 4") == 9 and "other adapter methods" not in caption
 
 
 def test_of_one_seed_nothing_is_concluded(runs_in, shown):
@@ -96,6 +96,6 @@ def test_who_leads_is_judged_on_the_seeds_that_all_have(runs_in, reports_in, sho
     (folder,) = runs_in.rglob(f"size-500/{MULTIPLIED}/seed-2")
     shutil.rmtree(folder)
     results = read_runs(full(methods=[ADAPTER, MULTIPLIED]))
-    axis = dependence.size_axis(results)
+    axis = dependence.size_axis(results, validation_likelihood)
     found = leaders(axis.series, axis.changes, axis.reference)
     assert found.seeds == [0, 1] and {*found.best.values()} == {ADAPTER}

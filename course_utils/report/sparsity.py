@@ -1,0 +1,124 @@
+"""Accuracy against an adapter's effective size, and what other gates change.
+
+The words are those of templates/sparsity.md.jinja: each comparative one has a branch for each outcome.
+"""
+
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from course_utils.comparison import sparsity
+from course_utils.comparison.axes import (
+    Contrast,
+    accuracy_with_ends,
+    answers,
+    contrasts,
+    less,
+    read_axis,
+    validation_likelihood,
+)
+from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment, p_in_words
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.weights import short_layer_name
+from course_utils.methods import METHODS
+from course_utils.report import plots
+from course_utils.report.criteria import show_other_rates
+from course_utils.report.dependence import accuracy_cell, best_baseline, show_one_value
+from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
+from course_utils.runs import Run
+from course_utils.text import signed_interval, template
+
+say: Any = template(TEMPLATES / "sparsity.md.jinja", OF_CONTRASTS).module
+
+
+def against_size(results: ExperimentRuns) -> None:
+    """Accuracy against effective size: gates at several strengths, and simpler ways to a smaller adapter."""
+    found = sparsity.ways_to_less(results)
+    if found is None:
+        show_one_value(results, "sparsity", "strength of the gates")
+        return
+    gated, points = found
+    line = best_baseline(results, gated)
+    show_against_size(gated.method, points, gated.training_texts, judge_experiment(results).margin, line)
+    for name in (gated.method, METHODS[gated.method].control):
+        if name:
+            show_other_rates(results, name, gated.beside)
+    unlikely = {
+        strength: fmean(run.result.metrics["validation"].nll for run in runs) for strength, runs in gated.points.items()
+    }
+    stored = {point.setting: point.numbers for point in points if point.way == sparsity.GATED}
+    usual = next(strength for strength, runs in gated.points.items() if runs[0].config.study == gated.beside)
+    show_markdown(say.strength_text(min(unlikely, key=unlikely.__getitem__), usual, stored))
+    first = {f"{strength:g}": runs[0].result.method["ranks"] for strength, runs in gated.points.items()}
+    left = pd.DataFrame(first)
+    figure = plots.rank_map(left.T.rename(columns=short_layer_name), "Ranks left in each layer", "strength of the pull")
+    show_figure(figure, say.survivors_figure(gated.seeds[0]), say.survivors_alt(left.sum()))
+
+
+def show_against_size(
+    gated: str, points: list[sparsity.Sized], texts: int, margin: float, line: dict[str, Any] | None = None
+) -> None:
+    """The figure and the sentences of accuracy against effective size."""
+    method = METHODS[gated]
+    control = METHODS[method.control or ""]
+    labels = say.ways(method.title, control.title).strip().splitlines()
+    named = dict(zip(sparsity.WAYS, labels, strict=True))
+    table = pd.DataFrame(
+        {"series": named[point.way], "numbers": point.numbers, **accuracy_with_ends(point.correct)}
+        | {"method": gated if point.way == sparsity.GATED else control.name}
+        for point in points
+    )
+    rivals = (sparsity.CUT, sparsity.CUT_TRAINED, sparsity.BY_LOT)
+    cut, trained, lot = (sparsity.against_cut(points, way, margin) for way in rivals)
+    pruned = sparsity.against_whole(points, margin)
+    title, xlabel = say.sparsities_title(cut, method.title), "numbers that store it (k)"
+    figure = plots.accuracy_by_numbers(table, title, xlabel, line)
+    show_figure(
+        figure,
+        say.sparsities_figure([*points[0].correct.index], texts, sparsity.TRAINED_ON, line),
+        say.sparsities_alt(table.to_dict("records"), line),
+    )
+    show_markdown(say.sparsities_text(method.title, control.title, cut, trained, lot, pruned))
+
+
+def other_gates(results: ExperimentRuns) -> None:
+    """What gates of another reach and another rank at the start change; nothing where no study tries them."""
+    factors = ("gate_reach", "rank")
+    axes = [(factor, own) for factor in factors for own in read_axis(results, factor) if METHODS[own.method].control]
+    if not axes:
+        return
+    usual = {
+        factor: next(value for value, runs in own.points.items() if runs[0].config.study == own.beside)
+        for factor, own in axes
+    }
+    factor, first = axes[0]
+    settings = {say.usual_gates(usual).strip(): first.points[usual[factor]]}
+    changes = {}
+    for factor, own in axes:
+        for value in (value for value in own.points if value != usual[factor]):
+            label = say.gates(factor, value).strip()
+            settings[label] = own.points[value]
+            changes[label] = less(own.correct[value], own.correct[usual[factor]])
+    judged = contrasts(changes, judge_experiment(results).margin)
+    rows = [_row(label, runs) | _change(judged.get(label)) for label, runs in settings.items()]
+    show_table(pd.DataFrame(rows), say.gates_table(first))
+    likeliest = max(settings, key=lambda label: validation_likelihood(settings[label]))
+    show_markdown(say.gates_text(first.method, judged, likeliest))
+
+
+def _row(setting: str, runs: list[Run]) -> dict[str, str]:
+    """Means over `runs` of a gated method, as cells of a table."""
+    return {
+        "Setting": setting,
+        "Accuracy (%) [95%]": accuracy_cell(answers(runs)),
+        "Validation NLL": f"{-validation_likelihood(runs):.4f}",
+        "Ranks left": f"{fmean(sum(run.result.method['ranks'].values()) for run in runs):.1f}",
+        "Numbers stored": f"{fmean(run.result.parameters.adapter for run in runs):,.0f}",
+    }
+
+
+def _change(contrast: Contrast | None) -> dict[str, str]:
+    """A contrast as cells of a table; empty ones where there is none."""
+    found = (signed_interval(contrast.difference), p_in_words(contrast.p_holm)) if contrast else ("", "")
+    return dict(zip(("Change [95%]", "p (Holm)"), found, strict=True))
