@@ -17,6 +17,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import Trainer
 
+from course_utils.comparison.energy import joules_of
 from course_utils.comparison.measurements import measurement
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import RunConfig
@@ -47,10 +48,11 @@ MARKS = {"course.dropout": DROPOUT, "Optimizer.step#AdamW.step": OPTIMISER, "cou
 
 @partial(measurement, optional=True)  # which older records lack
 def time_by_part(results: ExperimentRuns) -> dict[str, Any]:
-    """`processor`, and `ms`: method → part → milliseconds of a step, here and now.
+    """`processor`, and `ms`: method → part → milliseconds of a step, here and now; `joules`: method → energy of a step.
 
     Of the methods with runs: full fine-tuning, LoRA and those on four bits. The first steps of a method's first run are
-    trained three times: to build the kernels, to time the steps, and in a profile, whose shares divide this time. Empty
+    trained three times: to build the kernels, to time the steps, and in a profile, whose shares divide this time. The
+    energy is that of the whole processor, where it counts it (`joules_of`). Empty
     without such a method, and on a GPU, which works while Python goes on: `python -m benchmarks gpu` has the times of
     its kernels.
     """
@@ -58,24 +60,27 @@ def time_by_part(results: ExperimentRuns) -> dict[str, Any]:
         return {}
     firsts = (run.config for run in results.first_of_each())
     shown = [config for config in firsts if (own := METHODS[config.method]) in (CEILING, PLAIN) or own.four_bit_base]
-    ms = {config.method: parts_of_first_steps(config) for config in shown}
-    return {"processor": processor_name(), "ms": ms} if ms else {}
+    found = {config.method: parts_of_first_steps(config) for config in shown}
+    ms = {method: spent for method, (spent, _) in found.items()}
+    joules = {method: energy for method, (_, energy) in found.items() if energy is not None}
+    return {"processor": processor_name(), "ms": ms, "joules": joules} if ms else {}
 
 
-def parts_of_first_steps(config: RunConfig) -> dict[str, float]:
-    """Part → milliseconds of a mean step of the first ones of a run of `config`, on a CPU."""
+def parts_of_first_steps(config: RunConfig) -> tuple[dict[str, float], float | None]:
+    """Part → milliseconds of a mean step of the first ones of a run of `config`, on a CPU, and its joules."""
     data = config.load_data()
     torch.set_num_threads(config.threads)
 
-    def train() -> list[float]:
+    def train() -> tuple[list[float], float | None]:
         with tempfile.TemporaryDirectory() as folder:
             trainer = short_training(config, data, Path(folder), PROFILED)
-            trainer.train()
-        return [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])]
+            energy = joules_of(trainer.train)
+        return [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])], energy
 
     train()
-    step = statistics.mean(train())
-    return {part: share * step for part, share in shares(train).items()}
+    steps, energy = train()
+    spent = {part: share * statistics.mean(steps) for part, share in shares(train).items()}
+    return spent, None if energy is None else energy / len(steps)
 
 
 def short_training(config: RunConfig, data: Data, folder: Path, steps: int) -> CourseTrainer:

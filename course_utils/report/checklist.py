@@ -1,7 +1,6 @@
 """The checklist page of an experiment: what a reader needs to judge its numbers, and to make them again."""
 
 from collections import Counter
-from pathlib import Path
 from statistics import mean, median
 
 import pandas as pd
@@ -18,8 +17,6 @@ from course_utils.report.display import TEMPLATES
 from course_utils.runs import Run
 from course_utils.tasks import TASKS
 from course_utils.text import template
-
-ENERGY_COUNTERS = Path("/sys/class/powercap")
 
 
 def checklist(runs: ExperimentRuns) -> str:
@@ -52,7 +49,6 @@ def checklist(runs: ExperimentRuns) -> str:
         finished=Counter(run.config.study for run in runs.runs),
         hours=sum(map(seconds, runs.runs)) / 3600,
         thread_hours=sum(seconds(run) * run.config.threads for run in runs.runs) / 3600,
-        energy_counter=any(ENERGY_COUNTERS.glob("intel-rapl:*")),
         command=command_of(experiment),
         from_records=from_records(),
         processors=dict.fromkeys(record.environment.processor for record in records),

@@ -471,9 +471,12 @@ def _show_parts(found: dict[str, Any]) -> None:
         return
     spent = pd.DataFrame(found["ms"])
     step = spent.sum()
-    whole = pd.concat([spent, step.to_frame("these steps").T]).rename(columns=title_of)
-    shown = whole.rename_axis("Part (ms)").reset_index()
-    show_table(shown, say.parts_table(PROFILED, found["processor"]), dict.fromkeys(whole, "{:,.0f}"))
+    whole = pd.concat([spent, step.to_frame("these steps").T])
+    if joules := found.get("joules"):  # records of earlier versions lack them
+        whole.loc["energy of a step (J)"] = pd.Series(joules)
+    shown = whole.rename(columns=title_of).rename_axis("Part (ms)").reset_index()
+    caption = say.parts_table(PROFILED, found["processor"], joules)
+    show_table(shown, caption, dict.fromkeys(shown.columns[1:], "{:,.0f}"))
     if {PLAIN.name, CEILING.name} <= {*spent}:
         own, full = spent[PLAIN.name], spent[CEILING.name]
         changes = (own - full).abs().sort_values(ascending=False, kind="stable").index[:CHANGES_SAID]
