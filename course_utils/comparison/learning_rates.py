@@ -12,7 +12,7 @@ from course_utils.methods import METHODS
 from course_utils.tasks import TASKS
 from course_utils.tasks.base import Task
 from course_utils.tasks.classification import Classification
-from course_utils.text import and_joined
+from course_utils.text import and_joined, in_sentence
 
 COLLAPSE = 0.15  # of accuracy: a method that loses so much at another rate has stopped learning
 
@@ -77,7 +77,7 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
     """
     best = trials[trials["best"]].set_index("method")["learning_rate"].reindex(METHODS).dropna()
     grids = trials.groupby("method")["learning_rate"].agg(["min", "max"])
-    named = {name: f"{METHODS[name].title} {rate:g}" for name, rate in best.items()}
+    named = {name: f"{in_sentence(METHODS[name].title)} {rate:g}" for name, rate in best.items()}
     edge = [named[name] for name, rate in best.items() if rate in grids.loc[name].to_numpy()]
     used = {name: experiment.config(name).settings.learning_rate for name in best.index}
     other = [
@@ -118,7 +118,8 @@ def _cliff(trials: pd.DataFrame, best: pd.Series) -> str:
     if collapsed := _collapsed(trials, best):
         return f"Above its best rate a method lost more than {100 * COLLAPSE:.0f} points: {'; '.join(collapsed)}."
     highest = trials.groupby("method")["learning_rate"].max().reindex(best.index) / best
-    tried = "; ".join(f"{METHODS[name].title} up to {times:.3g} times" for name, times in highest.items() if times > 1)
+    titles = {name: in_sentence(METHODS[name].title) for name in highest.index}
+    tried = "; ".join(f"{titles[name]} up to {times:.3g} times" for name, times in highest.items() if times > 1)
     none = f"Above its best rate no method lost more than {100 * COLLAPSE:.0f} points"
     return f"{none} ({tried} this rate; higher rates were not tried)." if tried else "No higher rate was tried."
 

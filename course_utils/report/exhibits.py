@@ -23,9 +23,8 @@ from course_utils.comparison.across import (
     shown_across,
 )
 from course_utils.comparison.arithmetic import TOKENS, step_table
-from course_utils.comparison.axes import of_verdict
-from course_utils.comparison.baselines import BASELINES, title_of
-from course_utils.comparison.conclusions import experiment_verdicts, judge_experiment, p_in_words
+from course_utils.comparison.baselines import BASELINES, FITTED, title_of
+from course_utils.comparison.conclusions import OF_CONTRASTS, experiment_verdicts, judge_experiment, p_in_words
 from course_utils.comparison.costs import SURE, cost_draws, front_shares, is_uneven, mean_loads, median_interval
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.evaluation_costs import MERGED, memory_of_first_runs, times_of_first_runs
@@ -40,7 +39,15 @@ from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
 from course_utils.stats import MINIMUM_SEEDS, Interval, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
-from course_utils.text import and_joined, escape_markdown, one_line, signed_interval, signed_points, template
+from course_utils.text import (
+    and_joined,
+    escape_markdown,
+    in_sentence,
+    one_line,
+    signed_interval,
+    signed_points,
+    template,
+)
 
 
 def _each(values: pd.DataFrame, text: str) -> str:
@@ -57,9 +64,7 @@ MOST_CLASSES_SHOWN = 12  # in a square table
 MISSED_SHOWN = 8  # texts that every run misses
 CHANGES_SAID = 3  # parts of a step that change most between two methods
 FAR_APART = 1.5  # times as long as the shortest, between the runs of a method
-say: Any = template(
-    TEMPLATES / "exhibits.md.jinja", {"titled": title_of, "each": _each, "of_verdict": of_verdict}
-).module
+say: Any = template(TEMPLATES / "exhibits.md.jinja", OF_CONTRASTS | {"each": _each}).module
 
 
 def what_was_run(results: ExperimentRuns) -> None:
@@ -225,8 +230,9 @@ def _undivided(pairs: list[Shown]) -> str:
     alike = [{pair.first, pair.second} for pair in pairs if not pair.above and not pair.below]
     names = [name for name in METHODS if any(name in pair for pair in alike)]
     if len(names) > 2 and len(alike) == comb(len(names), 2):
-        return f"between any two of {and_joined([title_of(name) for name in names])}"
-    return "; ".join(f"between {and_joined([title_of(name) for name in METHODS if name in pair])}" for pair in alike)
+        return f"between any two of {and_joined([in_sentence(title_of(name)) for name in names])}"
+    listed = ([in_sentence(title_of(name)) for name in METHODS if name in pair] for pair in alike)
+    return "; ".join(f"between {and_joined(pair)}" for pair in listed)
 
 
 def other_domains(results: ExperimentRuns) -> None:
@@ -427,9 +433,14 @@ def _fronts(results: ExperimentRuns, trained: pd.DataFrame, times: pd.DataFrame)
         "step_ms_median": "median step (ms)",
         "unmerged": "evaluation, not merged (ms)",
     }
-    figure = plots.cost_scatter(trained, axes, draws, "Accuracy against six costs")
+    names, fitted = (
+        [baseline.name for baseline in FITTED],
+        tables.accuracy_in_per_cent(results.summary).to_dict("records"),
+    )
+    line = max((row for row in fitted if row["method"] in names), key=lambda row: row["estimate"], default=None)
+    figure = plots.cost_scatter(trained, axes, draws, "Accuracy against six costs", line)
     plain = [title_of(name) for name in trained["method"] if name not in times]
-    show_figure(figure, say.costs_figure(plain), say.costs_alt(trained))
+    show_figure(figure, say.costs_figure(plain, line), say.costs_alt(trained, line))
     shares = front_shares(draws)[[*axes]].rename(index=title_of)
     fronts = shares.rename(columns=axes).rename_axis(None).T.rename_axis("Cost")
     show_table(fronts, say.fronts_table(plain), dict.fromkeys(fronts, "{:.0%}"))

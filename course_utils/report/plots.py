@@ -226,11 +226,18 @@ def _plain_ticks(axis, parts: tuple[int, ...]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def cost_scatter(table: pd.DataFrame, columns: dict[str, str], draws: dict[str, pd.DataFrame], title: str) -> Figure:
+def cost_scatter(
+    table: pd.DataFrame,
+    columns: dict[str, str],
+    draws: dict[str, pd.DataFrame],
+    title: str,
+    baseline: Mapping[str, Any] | None = None,
+) -> Figure:
     """Accuracy (%) against each cost, both with intervals: `columns` maps a column of `table` to its axis label.
 
     `draws` are those of `costs.cost_draws`, in the table's units. A line joins the methods that are on the Pareto front
-    in 95% of them. A cost that spans more than a factor of 20 has a logarithmic axis, with room for zero.
+    in 95% of them. A cost that spans more than a factor of 20 has a logarithmic axis, with room for zero. A dashed line
+    and a band are the `baseline`, as in `accuracy_by_factor`.
     """
     shares = front_shares(draws)
     figure, axes = _panels(len(columns), 3, height=2.8, sharey=True)
@@ -244,6 +251,7 @@ def cost_scatter(table: pd.DataFrame, columns: dict[str, str], draws: dict[str, 
             axis.errorbar(cost, entry.estimate, _span(entry), wide, ls="", lw=1, ms=6, **_line(METHODS[entry.method]))
         axis.set_xlabel(label, fontsize=8)
         _logarithmic(axis.set_xscale, costs)
+        _level(axis, baseline)
     for axis in axes[::3]:
         axis.set(ylabel=f"test {ACCURACY}")
     axes[0].set_title(title)
