@@ -76,7 +76,9 @@ def _chapters_and_front(results: ExperimentRuns, folder: Path, scratch: Path) ->
     if not results.experiment.classifies:
         from course_utils.report.language import language_chapter, language_front
 
-        return {"language": parse_markdown(language_chapter(results, scratch))}, language_front(results)
+        blocks = parse_markdown(language_chapter(results, scratch))
+        make_citations(blocks, "the chapter on language models")
+        return {"language": blocks}, language_front(results)
     from course_utils.report.abstract import abstract, finding
 
     front = {"finding": finding(results), "abstract": abstract(results)}

@@ -276,7 +276,9 @@ def test_the_report_is_bound_and_its_records_give_the_same_comparison(experiment
     )
     assert len(trials) > 10 and trials["test_bits_per_byte"].isna().all() and pdf.stat().st_size > 10_000
     assert f"The seeds of {METHODS[FULL].title} lie farthest apart" in said
-    assert f"{METHODS[ADAPTER].title} has the lowest mean of bits per byte" in page.read_text("utf-8")
+    bound = page.read_text("utf-8")
+    assert f"{METHODS[ADAPTER].title} has the lowest mean of bits per byte" in bound
+    assert f'id="ref-{METHODS[ADAPTER].citation}"' in bound  # the papers on the methods are among the references
     script = [sys.executable, PROJECT / "docs" / "recompute.py", pdf.parent]
     recomputed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
     for pair in judge_bits(bits_of_runs(results))[1]:
