@@ -139,7 +139,8 @@ def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
     as_good = not_shown_above(costs.drop(columns=[name for name in least if name != lowest]), lowest)
     loads = mean_loads(results).reindex(names)
     if cost == "train_seconds" and is_uneven(loads) and len(as_good) < len(names) - 1:
-        ends = f"{loads.min():.1f} ({title_of(loads.idxmin())}) to {loads.max():.1f} ({title_of(loads.idxmax())})"
+        least_loaded, most_loaded = (in_sentence(title_of(name)) for name in (loads.idxmin(), loads.idxmax()))
+        ends = f"{loads.min():.1f} ({least_loaded}) to {loads.max():.1f} ({most_loaded})"
         why = f"the mean load of the machine was {ends}, and a difference in time may come from it"
         return Row(COSTS[cost], NOT_SHOWN, why)
     why = f"{column.title}: {column.over_seeds} {typical[lowest]:{column.form}} for {_listed(least)}"
