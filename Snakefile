@@ -152,6 +152,7 @@ rule baselines:
         device=1,
         gpu=gpus_a_run(),
         runtime=10 + ceil(expected_seconds(SHARED) / 15),
+    priority: 1  # the comparison waits for them, and may run beside another chapter then
     message:
         "Fit the baselines"
     shell:
@@ -173,6 +174,7 @@ rule measure:
         device=1,
         gpu=gpus_a_run(),
         runtime=10 + ceil(expected_seconds(SHARED)),  # it may evaluate and train on some dozens of adapters
+    priority: 1  # like the baselines
     message:
         "Measure what needs weights or a clock"
     shell:
