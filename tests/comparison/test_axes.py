@@ -358,20 +358,21 @@ title = "Gates that reach farther"
 varies = ["gate_reach"]
 beside = "size-1500"
 settings = { max_train = 1500 }
-methods = { sparse_lora = { gate_reach = 7 } }
+methods = { GATED = { gate_reach = 7 } }
 
 [studies.more-ranks]
 title = "More ranks at the start"
 varies = ["rank", "alpha"]
 beside = "size-1500"
 settings = { max_train = 1500 }
-methods = { sparse_lora = { rank = 12, alpha = 24 } }
+methods = { GATED = { rank = 12, alpha = 24 } }
 """
 
 
 def test_what_other_gates_change_is_said_with_the_setting_that_is_likeliest(runs_in, shown, monkeypatch, tmp_path):
     """One setting is always right, another one is the likeliest."""
-    (tmp_path / "full.toml").write_text((PROFILES / "full.toml").read_text("utf-8") + OTHER_GATES, "utf-8")
+    text = (PROFILES / "full.toml").read_text("utf-8") + OTHER_GATES.replace("GATED", GATED)
+    (tmp_path / "full.toml").write_text(text, "utf-8")
     monkeypatch.setattr(configuration, "PROFILES", tmp_path)
     experiment = load_experiment("full", {"seeds": 3, "methods": [GATED]})
     accuracy = {"main": 0.7, "size-1500": 0.7, "far-gates": 0.9, "more-ranks": 0.7}
@@ -392,7 +393,9 @@ def test_what_other_gates_change_is_said_with_the_setting_that_is_likeliest(runs
         "rank at the start 12",
     ]
     assert {*table["Ranks left"]} == {"7.0"} and "seeds 0, 1 and 2" in caption
-    more = re.fullmatch(r"Sparse LoRA is shown to be more accurate with (.*) \(.*\) than .* setting: (.*)\.", said)
+    more = re.fullmatch(
+        rf"{METHODS[GATED].title} is shown to be more accurate with (.*) \(.*\) than .* setting: (.*)\.", said
+    )
     assert more.groups() == ("reach 7", "rank at the start 12")
     shown.clear()
     sparsity.other_gates(type(results)(experiment, [run for run in results.runs if run.config.seed == 0], []))
