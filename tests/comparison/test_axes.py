@@ -393,10 +393,8 @@ def test_what_other_gates_change_is_said_with_the_setting_that_is_likeliest(runs
         "rank at the start 12",
     ]
     assert {*table["Ranks left"]} == {"7.0"} and "seeds 0, 1 and 2" in caption
-    more = re.fullmatch(
-        rf"{METHODS[GATED].title} is shown to be more accurate with (.*) \(.*\) than .* setting: (.*)\.", said
-    )
-    assert more.groups() == ("reach 7", "rank at the start 12")
+    more = re.fullmatch(r"(.*) is shown to be more accurate with (.*) \(.*\) than .* setting: (.*)\.", said)
+    assert more.groups() == (METHODS[GATED].title, "reach 7", "rank at the start 12")
     shown.clear()
     sparsity.other_gates(type(results)(experiment, [run for run in results.runs if run.config.seed == 0], []))
     assert shown[2].startswith("With 1 seed, nothing is concluded.")

@@ -101,7 +101,7 @@ def test_what_was_forgotten_is_the_fall_of_the_share_of_own_neighbours(results):
     tied = [runs.Run(run.folder, run.result.model_copy(update=one_text_less)) for run in results.runs]
     assert not domains.forgetting_table(type(results)(results.experiment, tied, []))["differs"].any()
     text = exhibits.say.forgetting_text(table.set_index("method"))
-    assert "is shown for full fine-tuning." in text and "the lowest share after training is that of Full" in text
+    assert "is shown for full fine-tuning." in text and "the lowest share after training is that of full" in text
     p_values = table.set_index("method")["p_holm"]
     assert p_values[GATED] == pytest.approx(2 * 0.0351, abs=0.001) and np.isnan(p_values[HEAD])
     assert dict(zip(table["method"], table["four_bit"], strict=True)) == dict.fromkeys(METHODS, False)
