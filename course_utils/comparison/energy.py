@@ -13,14 +13,14 @@ COUNTERS = Path("/sys/class/powercap")
 
 
 def joules_of(work: Callable[[], object]) -> float | None:
-    """The energy in joules that all processors of this machine take during `work`; None without a counter."""
+    """The energy in joules that all processors of this machine take during `work`; None without one that counts."""
     before = _microjoules()
     work()
     after = _microjoules()
     if not before or before.keys() != after.keys():
         return None
     ranges = {counter: int((counter / "max_energy_range_uj").read_text()) for counter in before}
-    return sum((after[counter] - before[counter]) % ranges[counter] for counter in before) / 1e6
+    return sum((after[counter] - before[counter]) % ranges[counter] for counter in before) / 1e6 or None
 
 
 def _microjoules() -> dict[Path, int]:

@@ -81,7 +81,7 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
     edge = [named[name] for name, rate in best.items() if rate in grids.loc[name].to_numpy()]
     used = {name: experiment.config(name).settings.learning_rate for name in best.index}
     other = [
-        f"{METHODS[name].title} ran at {used[name]:g} and its best trial at {rate:g}"
+        f"{in_sentence(METHODS[name].title)} ran at {used[name]:g} and its best trial at {rate:g}"
         for name, rate in best.items()
         if used[name] != rate
     ]
@@ -129,7 +129,7 @@ def _collapsed(trials: pd.DataFrame, best: pd.Series) -> list[str]:
     at_best = trials["method"].map(trials[trials["best"]].set_index("method")["accuracy"])
     lost = trials[(trials["learning_rate"] > trials["method"].map(best)) & (trials["accuracy"] < at_best - COLLAPSE)]
     return [
-        f"{METHODS[name].title} at {rate:g}"
+        f"{in_sentence(METHODS[name].title)} at {rate:g}"
         for name in best.index
         for rate in sorted(lost.loc[lost["method"] == name, "learning_rate"])
     ]

@@ -98,8 +98,10 @@ def keeps_scale(series: Series) -> bool:
 
 
 def scale_of(run: Run) -> float:
-    """The scale s of the update of a run that has ranks: alpha / rank, or alpha / √rank."""
+    """The scale s of the update of a run that has ranks: alpha / rank, or alpha / √rank; 1 without alpha."""
     own: Any = run.config.settings
+    if not hasattr(own, "alpha"):
+        return 1.0
     return own.alpha / (own.rank**0.5 if getattr(own, "use_rslora", False) else own.rank)
 
 

@@ -3,7 +3,7 @@
 Its words are those of templates/criteria.md.jinja: each comparative one has a branch for each outcome.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from course_utils.comparison.axes import (
@@ -32,15 +32,17 @@ def show_by_accuracy(
     judged: Mapping[str, Contrast],
     judged_others: Mapping[str, Contrast],
     led: tuple[Leaders | None, Leaders | None] = (None, None),
+    changes: Collection[str] = (),
 ) -> None:
     """Show what validation accuracy would choose, and what would be said otherwise; nothing if it chooses the same.
 
     `others` are the `series` at the rates that accuracy chooses, and so are `judged_others` the contrasts `judged`, by
     their labels, and the second of `led` the first. `where(value, method)` says a value of the factor in words.
+    `changes` are the labels of contrasts that are changes of a difference.
     """
     if chosen := chosen_otherwise(series, others):
         known = any(contrast.judged for contrast in judged.values())
-        show_markdown(say.by_accuracy(chosen, where, known, unlike(judged, judged_others), *led).strip())
+        show_markdown(say.by_accuracy(chosen, where, known, unlike(judged, judged_others), changes, *led).strip())
 
 
 def chosen_otherwise(series: list[Series], others: list[Series]) -> list[tuple[str, Any, float, float]]:

@@ -75,10 +75,11 @@ def training_sizes(results: ExperimentRuns) -> None:
     show_markdown(say.sizes_text(found, shown, least, reference, rates))
     if other := size_axis(results, validation_accuracy):
         led = leaders(other.series, other.changes, reference)
-        own = _labelled(changes, say.change_label, reference) | _labelled(judged, say.baseline_label)
+        moved = _labelled(changes, say.change_label, reference)
+        own = moved | _labelled(judged, say.baseline_label)
         others = _labelled(other.changes, say.change_label, reference)
         others |= _labelled(beside_baselines(results, validation_accuracy).judged, say.baseline_label)
-        show_by_accuracy(series, other.series, say.with_size, own, others, (found, led))
+        show_by_accuracy(series, other.series, say.with_size, own, others, (found, led), moved)
     highest = {
         size: max(rows.to_dict("records"), key=lambda row: row["estimate"])
         for size, rows in pd.DataFrame(fitted).groupby("value")
@@ -289,7 +290,8 @@ def ranks(results: ExperimentRuns) -> None:
     """Accuracy against the rank, by the law of the scale, beside the other adapters at the rank of the main runs."""
     laws = _laws(results)
     if not laws:
-        show_one_value(results, "rank", "rank")
+        if not read_axis(results, "rank"):  # else those of other gates are told there
+            show_one_value(results, "rank", "rank")
         return
     names = {id(own): _law_title(own) for own in laws}
     table = pd.concat([accuracy_table([own]).assign(series=names[id(own)]) for own in laws])
@@ -315,8 +317,8 @@ def ranks(results: ExperimentRuns) -> None:
 
 
 def _laws(results: ExperimentRuns, judge: Judge = validation_likelihood) -> list[Series]:
-    """The series over the rank of methods that keep all ranks which they start with."""
-    return [own for own in read_axis(results, "rank", judge) if METHODS[own.method].control is None]
+    """The series over the rank of methods that keep all ranks which they start with: of those without gates."""
+    return [own for own in read_axis(results, "rank", judge) if not METHODS[own.method].picture.gated]
 
 
 def _law_title(series: Series) -> str:

@@ -433,11 +433,9 @@ def _fronts(results: ExperimentRuns, trained: pd.DataFrame, times: pd.DataFrame)
         "step_ms_median": "median step (ms)",
         "unmerged": "evaluation, not merged (ms)",
     }
-    names, fitted = (
-        [baseline.name for baseline in FITTED],
-        tables.accuracy_in_per_cent(results.summary).to_dict("records"),
-    )
-    line = max((row for row in fitted if row["method"] in names), key=lambda row: row["estimate"], default=None)
+    fitted = [baseline.name for baseline in FITTED]
+    rows = tables.accuracy_in_per_cent(results.summary).to_dict("records")
+    line = max((row for row in rows if row["method"] in fitted), key=lambda row: row["estimate"], default=None)
     figure = plots.cost_scatter(trained, axes, draws, "Accuracy against six costs", line)
     plain = [title_of(name) for name in trained["method"] if name not in times]
     show_figure(figure, say.costs_figure(plain, line), say.costs_alt(trained, line))
@@ -482,12 +480,11 @@ def _show_parts(found: dict[str, Any]) -> None:
         return
     spent = pd.DataFrame(found["ms"])
     step = spent.sum()
-    whole = pd.concat([spent, step.to_frame("these steps").T])
+    whole = pd.concat([spent, step.to_frame("these steps").T]).map("{:,.0f}".format)
     if joules := found.get("joules"):  # records of earlier versions lack them
-        whole.loc["energy of a step (J)"] = pd.Series(joules)
+        whole.loc["energy of a step (J)"] = [f"{joules[name]:,.1f}" if name in joules else "–" for name in whole]
     shown = whole.rename(columns=title_of).rename_axis("Part (ms)").reset_index()
-    caption = say.parts_table(PROFILED, found["processor"], joules)
-    show_table(shown, caption, dict.fromkeys(shown.columns[1:], "{:,.0f}"))
+    show_table(shown, say.parts_table(PROFILED, found["processor"], joules))
     if {PLAIN.name, CEILING.name} <= {*spent}:
         own, full = spent[PLAIN.name], spent[CEILING.name]
         changes = (own - full).abs().sort_values(ascending=False, kind="stable").index[:CHANGES_SAID]

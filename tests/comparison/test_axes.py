@@ -119,12 +119,18 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
 def test_what_accuracy_would_choose_is_said_with_the_leaders_and_the_verdicts_that_change():
     found, led = (Leaders(3_500, {500: best, 3_500: ADAPTER}, {}, [0, 1, 2]) for best in (ADAPTER, MULTIPLIED))
     chosen = [(ADAPTER, 500, 0.003, 81.66), (FULL, 500, 1e-4, 80.0)]
-    said = criteria.say.by_accuracy(chosen, dependence.say.with_size, True, {}, found, led)
+    said = criteria.say.by_accuracy(chosen, dependence.say.with_size, True, {}, (), found, led)
     assert "0.003 for LoRA with 500 texts (test accuracy 81.7%) and 0.0001 for full fine-tuning with" in said
     assert "another adapter method has the highest mean: HiRA with 500 texts." in said
     assert said.strip().endswith("No comparison with these runs has another verdict.")
-    said = criteria.say.by_accuracy(chosen, dependence.say.with_size, False, {}, found, found).strip()
+    said = criteria.say.by_accuracy(chosen, dependence.say.with_size, False, {}, (), found, found).strip()
     assert said.endswith("At these rates the same adapter methods have the highest means.")
+    one = frame(0.1)
+    judged = contrasts({"the change of one difference": one, "Full fine-tuning against another": one})
+    said = criteria.say.by_accuracy(chosen, dependence.say.with_size, True, judged, ["the change of one difference"])
+    assert re.search(
+        r"then for the change of one difference \(.*, a change is shown\); full fine-tuning .*, more acc", said
+    )
 
 
 @pytest.mark.slow
@@ -182,7 +188,7 @@ def test_the_likelier_of_two_rates_stands_for_a_placement_and_what_accuracy_woul
     for run in results.of(ADAPTER, "size-1500-rates"):  # the likelier ones are always right
         run.__dict__["answers"] = run.answers.assign(predicted=run.answers["label"])
     dependence.placements(results)
-    assert "another verdict then. LoRA on all linear layers against query and value: +10.0" in shown[-1]
+    assert "Another verdict holds then for LoRA on all linear layers against query and value (+10.0" in shown[-1]
     (law, *_) = read_axis(results, "rank")
     assert {run.config.study for run in law.points[8]} == {"size-1500"}
     assert {run.config.study for size in read_axis(results, "max_train")[0].points.values() for run in size} >= {"main"}
@@ -366,23 +372,33 @@ varies = ["rank", "alpha"]
 beside = "size-1500"
 settings = { max_train = 1500 }
 methods = { GATED = { rank = 12, alpha = 24 } }
+
+[studies.without-gates]
+title = "More ranks of a method without gates"
+varies = ["rank"]
+beside = "size-1500"
+settings = { max_train = 1500 }
+methods = { MULTIPLIED = { rank = 12 } }
 """
 
 
 def test_what_other_gates_change_is_said_with_the_setting_that_is_likeliest(runs_in, shown, monkeypatch, tmp_path):
     """One setting is always right, another one is the likeliest."""
-    text = (PROFILES / "full.toml").read_text("utf-8") + OTHER_GATES.replace("GATED", GATED)
+    text = (PROFILES / "full.toml").read_text("utf-8") + OTHER_GATES.replace("GATED", GATED).replace(
+        "MULTIPLIED", MULTIPLIED
+    )
     (tmp_path / "full.toml").write_text(text, "utf-8")
     monkeypatch.setattr(configuration, "PROFILES", tmp_path)
-    experiment = load_experiment("full", {"seeds": 3, "methods": [GATED]})
-    accuracy = {"main": 0.7, "size-1500": 0.7, "far-gates": 0.9, "more-ranks": 0.7}
+    experiment = load_experiment("full", {"seeds": 3, "methods": [GATED, MULTIPLIED]})
+    accuracy = {"main": 0.7, "size-1500": 0.7, "far-gates": 0.9, "more-ranks": 0.7, "without-gates": 0.7}
     for config in experiment.configs():
         if config.study in accuracy:
             right = accuracy[config.study] + 0.01 * config.seed
             write_run(config, right, data="d" * 64, train=config.max_train, validated=True)
     results = read_runs(experiment)
     for run in results.runs:
-        run.result.method["ranks"] = {"query": 4, "value": 3}
+        if run.config.method == GATED:
+            run.result.method["ranks"] = {"query": 4, "value": 3}
     for run in results.of(GATED, "more-ranks"):
         run.result.metrics["validation"] = run.result.metrics["validation"].model_copy(update={"nll": 0.1})
     sparsity.other_gates(results)
@@ -398,6 +414,12 @@ def test_what_other_gates_change_is_said_with_the_setting_that_is_likeliest(runs
     shown.clear()
     sparsity.other_gates(type(results)(experiment, [run for run in results.runs if run.config.seed == 0], []))
     assert shown[2].startswith("With 1 seed, nothing is concluded.")
+    shown.clear()
+    beside_lost = [run for run in results.runs if run.config.study != "size-1500"]
+    sparsity.other_gates(type(results)(experiment, beside_lost, []))
+    assert shown == []
+    dependence.ranks(results)
+    assert METHODS[MULTIPLIED].title in shown[-1] and METHODS[GATED].title not in shown[-1]
 
 
 def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):

@@ -20,6 +20,7 @@ from course_utils.comparison.tables import read_runs
 from course_utils.config import PROFILES, load_experiment
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
+from course_utils.text import in_sentence
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
     assert edge in said
     assert (
         "Above its best rate a method lost more than 15 points: " in said
-        and f"; {METHODS[FULL].title} at {grids[FULL][4]:g}" in said
+        and f"; {in_sentence(METHODS[FULL].title)} at {grids[FULL][4]:g}" in said
     )
     assert "A trial differs" not in said
     shorter = "A trial differs from a main run in `max_train` (8,000 and not all) and `epochs` (1 and not 3)."
