@@ -65,8 +65,8 @@ def test_quarters_are_of_equal_size_even_where_lengths_are_equal():
 @pytest.mark.parametrize(
     ("tokens", "title", "said"),
     [
-        (RISING, "harder than the shortest for 4 of 4 methods", ["points lower on", "harder for Head only, "]),
-        (RISING[::-1], "easier than the shortest for 4 of 4", ["points higher on", "no method, and easier for Head"]),
+        (RISING, "harder than the shortest for 4 of 4 methods", ["points lower on", "harder for head only, "]),
+        (RISING[::-1], "easier than the shortest for 4 of 4", ["points higher on", "no method, and easier for head"]),
         (SHUFFLED, "No effect of the length", ["harder for no method.", "none of 3 differences between two methods"]),
     ],
 )
