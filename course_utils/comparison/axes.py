@@ -55,6 +55,16 @@ class Series:
         return [run.config.seed for run in next(iter(self.points.values()))]
 
     @property
+    def by_study(self) -> dict[str, Any]:
+        """Study → the value of the factor that its runs have."""
+        return {runs[0].config.study: value for value, runs in self.points.items()}
+
+    @property
+    def usual(self) -> Any:
+        """The value of the factor in the runs of `beside`; None where these are lost."""
+        return self.by_study.get(self.beside)
+
+    @property
     def training_texts(self) -> int:
         """The number of training texts of every point, where that is not the factor."""
         return next(iter(self.points.values()))[0].result.data.sizes["train"]

@@ -93,6 +93,11 @@ def mean_loads(results: ExperimentRuns) -> pd.Series:
     return pd.Series({name: float(np.mean(own)) for name, own in loads.items() if own})
 
 
+def processors(results: ExperimentRuns) -> list[str]:
+    """Names of the processors that made the main runs; times of several are not times of one machine."""
+    return sorted({run.result.environment.processor for name in results.experiment.methods for run in results.of(name)})
+
+
 def is_uneven(loads: pd.Series) -> bool:
     """Whether a difference between two methods' times may come from these loads of the machine."""
     return bool(loads.max() > 1.25 * loads.min())

@@ -81,7 +81,7 @@ def _advice(results: ExperimentRuns, found: Unbeaten) -> dict[str, list[str]]:
     """What to take → the needs for which "Which one, when" says so."""
     advice: dict[str, list[str]] = {}
     for row in choices(results, found):
-        advice.setdefault(in_words(row.take), []).append(in_sentence(row.need.removeprefix(ON_TEXTS)))
+        advice.setdefault(in_words(row), []).append(in_sentence(row.need.removeprefix(ON_TEXTS)))
     return advice
 
 

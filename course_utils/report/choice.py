@@ -17,7 +17,7 @@ from course_utils.comparison.conclusions import (
     judge_experiment,
     unsized,
 )
-from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above
+from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above, processors
 from course_utils.comparison.domains import Domain, forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -37,15 +37,16 @@ COSTS = {
 
 ON_TEXTS = "Texts like these: "
 FEW_TEXTS = "Few training texts"
-NOT_SHOWN, NONE = "not shown", "none"
+NOT_SHOWN = "not shown"
 
 
 class Row(NamedTuple):
     """What to take where something counts, and why."""
 
     need: str
-    take: list[str] | str  # names of methods, or NOT_SHOWN, or NONE
+    take: list[str]  # names of methods
     why: str
+    otherwise: str = NOT_SHOWN  # what a table says where it takes none
 
 
 class Unbeaten(NamedTuple):
@@ -92,7 +93,7 @@ def which_when(results: ExperimentRuns) -> None:
         return
     show_markdown(say.unbeaten_text(found, bought(results)))
     rows = choices(results, found)
-    cells = [(row.need, in_words(row.take, begins=True), row.why) for row in rows]
+    cells = [(row.need, in_words(row, begins=True), row.why) for row in rows]
     caption = say.choices_table(found, any(row.need.startswith(FEW_TEXTS) for row in rows))
     show_table(pd.DataFrame(cells, columns=["What counts", "Take", "Because"]), caption)
     show_markdown(say.limits_text(results.experiment, results.runs[0].result, understated(results)))
@@ -105,13 +106,13 @@ def choices(results: ExperimentRuns, found: Unbeaten) -> list[Row]:
     return [row for row in rows if row]
 
 
-def in_words(take: list[str] | str, begins: bool = False) -> str:
+def in_words(row: Row, begins: bool = False) -> str:
     """What a row takes, as a sentence lists it or, where it `begins` one, with a capital letter."""
-    if isinstance(take, str):
-        return take
-    titles = [in_sentence(title_of(name)) for name in take]
+    if not row.take:
+        return row.otherwise
+    titles = [in_sentence(title_of(name)) for name in row.take]
     if begins:
-        titles[0] = title_of(take[0])
+        titles[0] = title_of(row.take[0])
     return and_joined(titles, "or")
 
 
@@ -119,7 +120,7 @@ def _row(need: str, best: list[str], as_good: list[str], of: Collection[str], wh
     """The row that takes the methods `best` and those not shown to be `worse`, or none where these are all of `of`."""
     taken = [*best, *as_good]
     if len(taken) == len(of) > 1:
-        return Row(need, NOT_SHOWN, why)
+        return Row(need, [], why)
     if as_good:
         why += f"; not shown to {worse}: {_listed(as_good)}"
     return Row(need, taken, why)
@@ -137,16 +138,24 @@ def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
     lowest = str(typical.idxmin())
     least = [name for name in names if not (costs[name] - costs[lowest]).dropna().any()]  # alike with every seed
     as_good = not_shown_above(costs.drop(columns=[name for name in least if name != lowest]), lowest)
-    loads = mean_loads(results).reindex(names)
-    if cost == "train_seconds" and is_uneven(loads) and len(as_good) < len(names) - 1:
-        least_loaded, most_loaded = (in_sentence(title_of(name)) for name in (loads.idxmin(), loads.idxmax()))
-        ends = f"{loads.min():.1f} ({least_loaded}) to {loads.max():.1f} ({most_loaded})"
-        why = f"the mean load of the machine was {ends}, and a difference in time may come from it"
-        return Row(COSTS[cost], NOT_SHOWN, why)
+    if (why := _no_times(results, names)) and cost == "train_seconds" and len(as_good) < len(names) - 1:
+        return Row(COSTS[cost], [], why)
     why = f"{column.title}: {column.over_seeds} {typical[lowest]:{column.form}} for {_listed(least)}"
     if found.best not in least:
         why += f", {typical[found.best]:{column.form}} for {in_sentence(title_of(found.best))}"
     return _with_losses(_row(COSTS[cost], least, as_good, names, why, "need more"), found)
+
+
+def _no_times(results: ExperimentRuns, names: list[str]) -> str:
+    """Why times to train with the methods `names` are not those of one machine under one load; empty if they are."""
+    if len(found := processors(results)) > 1:
+        return f"{and_joined(found)} made these runs, and a difference in time may come from the processor"
+    loads = mean_loads(results).reindex(names)
+    if not is_uneven(loads):
+        return ""
+    least_loaded, most_loaded = (in_sentence(title_of(name)) for name in (loads.idxmin(), loads.idxmax()))
+    ends = f"{loads.min():.1f} ({least_loaded}) to {loads.max():.1f} ({most_loaded})"
+    return f"the mean load of the machine was {ends}, and a difference in time may come from it"
 
 
 def _for_few_texts(results: ExperimentRuns) -> Row | None:
@@ -176,7 +185,8 @@ def _for_domain(domain: Domain) -> Row:
 def _none(need: str, baseline: str, right: float, best: str, accuracy: dict[str, float]) -> Row:
     """The row that takes no adapter method, since none is shown to beat the `baseline`; `best` has the highest mean."""
     why = f"no adapter method is shown to be more accurate than {in_sentence(title_of(baseline))} ({100 * right:.1f}%)"
-    return Row(need, NONE, f"{why}; highest mean: {in_sentence(title_of(best))}, {100 * accuracy[best]:.1f}%")
+    why += f"; highest mean: {in_sentence(title_of(best))}, {100 * accuracy[best]:.1f}%"
+    return Row(need, [], why, "none")
 
 
 def _most_accurate(need: str, pairs: list[PairedComparison], best: str, accuracy: dict[str, float]) -> Row:

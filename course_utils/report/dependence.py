@@ -101,8 +101,9 @@ def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[s
 
 
 def _labelled(judged: Mapping[Any, Contrast], label: Callable[..., str], *known: Any) -> dict[str, Contrast]:
-    """`judged` by what `label` says of each key, a tuple, and of what is `known`."""
-    return {label(*key, *known).strip(): contrast for key, contrast in judged.items()}
+    """`judged` by what `label` says of each key, whose parts are told one by one, and of what is `known`."""
+    told = {key: key if isinstance(key, tuple) else (key,) for key in judged}
+    return {label(*told[key], *known).strip(): contrast for key, contrast in judged.items()}
 
 
 def size_regime(results: ExperimentRuns, best: str) -> str:
@@ -195,7 +196,7 @@ def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, referen
 
 def placements(results: ExperimentRuns) -> None:
     """Adapters on query and value and on all linear layers, beside full fine-tuning of the same and of everything."""
-    adapted, trained, moved, gaps = read_placements(results)
+    adapted, trained, moved, gaps = chosen = read_placements(results)
     if not (series := [*adapted, *trained]):
         held = [_layers(value) for value in _held(results, "target_modules")]
         planned = planned_for(results, "target_modules") or planned_for(results, "trained_modules")
@@ -216,14 +217,10 @@ def placements(results: ExperimentRuns) -> None:
     show_markdown(say.placements_text(moved, gaps, CEILING, _rates(table)))
     others = read_placements(results, validation_accuracy)
     otherwise = [*others.adapted, *others.trained]
-    show_by_accuracy(series, otherwise, say.on_layers, _placed(moved, gaps), _placed(others.moved, others.gaps))
-
-
-def _placed(moved: dict[str, Contrast], gaps: dict[str, Contrast]) -> dict[str, Contrast]:
-    """Both groups of contrasts by their labels."""
-    return {say.moved_label(name).strip(): contrast for name, contrast in moved.items()} | {
-        say.gap_label(name).strip(): contrast for name, contrast in gaps.items()
-    }
+    own, by_accuracy = (
+        _labelled(found.moved, say.moved_label) | _labelled(found.gaps, say.gap_label) for found in (chosen, others)
+    )
+    show_by_accuracy(series, otherwise, say.on_layers, own, by_accuracy)
 
 
 class Placements(NamedTuple):

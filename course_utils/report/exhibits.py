@@ -25,7 +25,15 @@ from course_utils.comparison.across import (
 from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, FITTED, title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, experiment_verdicts, judge_experiment, p_in_words
-from course_utils.comparison.costs import SURE, cost_draws, front_shares, is_uneven, mean_loads, median_interval
+from course_utils.comparison.costs import (
+    SURE,
+    cost_draws,
+    front_shares,
+    is_uneven,
+    mean_loads,
+    median_interval,
+    processors,
+)
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.evaluation_costs import MERGED, memory_of_first_runs, times_of_first_runs
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
@@ -388,6 +396,7 @@ def costs(results: ExperimentRuns) -> None:
     told = [
         _fronts(results, trained, times),
         *[say.earlier_code_text()] * bool(results.of(summary["method"].iloc[0])[0].changed_code),
+        *([say.processors_text(found)] if len(found := processors(results)) > 1 else []),
         say.loads_text(mean_loads(results).rename(index=title_of), is_uneven(mean_loads(results)), apart),
     ]
     by_method = summary.set_index("method")
@@ -468,8 +477,8 @@ def arithmetic(results: ExperimentRuns) -> None:
     if whole is not None and PLAIN.name in table.index and table["forward"].notna().all():
         steps = [[run.result.timing.step_ms_median for run in results.of(of.name)] for of in (PLAIN, CEILING)]
         uneven = is_uneven(mean_loads(results)[[PLAIN.name, CEILING.name]])
-        rows = table.loc[PLAIN.name], whole
-        show_markdown(say.arithmetic_text(*rows, PLAIN.title, CEILING.title, batch, *steps, uneven))
+        rows, several = (table.loc[PLAIN.name], whole), len(processors(results)) > 1
+        show_markdown(say.arithmetic_text(*rows, PLAIN.title, CEILING.title, batch, *steps, several, uneven))
     _show_parts(time_by_part(results))
 
 

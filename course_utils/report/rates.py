@@ -44,10 +44,9 @@ def rate_studies(results: ExperimentRuns) -> list[RateStudy]:
     for name, study in results.experiment.studies.items():
         series, rates = [], {}
         for own in axis:
-            at = _value_by_study(own)
-            if own.beside == study.beside and name in at:
+            if own.beside == study.beside and name in own.by_study:
                 series.append(own)
-                rates[own.method] = at[name], at[own.beside]
+                rates[own.method] = own.by_study[name], own.usual
         if series:
             changes = {own.method: less(*(own.correct[rate] for rate in rates[own.method])) for own in series}
             found.append(RateStudy(study.title, series, rates, contrasts(changes, margin)))
@@ -116,11 +115,6 @@ def _leaders_by_rate(results: ExperimentRuns, series: list[Series]) -> tuple[str
     return before, after, contrasts({after: less(chosen[after], chosen[before])})[after]
 
 
-def _value_by_study(series: Series) -> dict[str, Any]:
-    """The studies of a series, each with its value of the factor."""
-    return {runs[0].config.study: value for value, runs in series.points.items()}
-
-
 def head_rates(results: ExperimentRuns) -> None:
     """Show what changes where the head has a learning rate of its own, the same for all methods."""
     series = read_axis(results, "head_learning_rate")
@@ -129,11 +123,9 @@ def head_rates(results: ExperimentRuns) -> None:
         return
     own, found, rates = {}, {}, set()
     for method in series:
-        of_studies = _value_by_study(method)
-        usual = of_studies.pop(method.beside)
-        apart = next(iter(of_studies.values()))
-        found[method.method] = less(method.correct[apart], method.correct[usual])
-        own[method.method] = usual
+        apart = next(rate for rate in method.points if rate != method.usual)
+        found[method.method] = less(method.correct[apart], method.correct[method.usual])
+        own[method.method] = method.usual
         rates.add(apart)
     judged = contrasts(found, judge_experiment(results).margin)
     show_markdown(say.head_rates_text(judged, own, sorted(rates), series[0]))

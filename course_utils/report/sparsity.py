@@ -49,8 +49,8 @@ def against_size(results: ExperimentRuns) -> None:
         strength: fmean(run.result.metrics["validation"].nll for run in runs) for strength, runs in gated.points.items()
     }
     stored = {point.setting: point.numbers for point in points if point.way == sparsity.GATED}
-    if (usual := _beside(gated)) is not None:
-        show_markdown(say.strength_text(min(unlikely, key=unlikely.__getitem__), usual, stored))
+    if gated.usual is not None:
+        show_markdown(say.strength_text(min(unlikely, key=unlikely.__getitem__), gated.usual, stored))
     first = {f"{strength:g}": runs[0].result.method["ranks"] for strength, runs in gated.points.items()}
     left = pd.DataFrame(first)
     figure = plots.rank_map(left.T.rename(columns=short_layer_name), "Ranks left in each layer", "strength of the pull")
@@ -91,32 +91,28 @@ def other_gates(results: ExperimentRuns) -> None:
     series: dict[str, Series] = {}
     for factor in ("gate_reach", "rank"):
         for own in read_axis(results, factor):
-            if METHODS[own.method].picture.gated and _beside(own) in own.points:
+            if METHODS[own.method].picture.gated and own.usual in own.points:
                 series.setdefault(factor, own)
     if not series:
         return
     first = next(iter(series.values()))
     alike = first.method, first.beside, first.seeds
     series = {factor: own for factor, own in series.items() if (own.method, own.beside, own.seeds) == alike}
-    usual = {factor: _beside(own) for factor, own in series.items()}
-    settings = {say.usual_gates(usual).strip(): first.points[_beside(first)]}
+    usual = {factor: own.usual for factor, own in series.items()}
+    settings = {say.usual_gates(usual).strip(): first.points[first.usual]}
     changes = {}
     for factor, own in series.items():
-        for value in (value for value in own.points if value != usual[factor]):
-            label = say.gates(factor, value).strip()
-            settings[label] = own.points[value]
-            changes[label] = less(own.correct[value], own.correct[usual[factor]])
+        for value, runs in own.points.items():
+            if value != own.usual:
+                label = say.gates(factor, value).strip()
+                settings[label] = runs
+                changes[label] = less(own.correct[value], own.correct[own.usual])
     judged = contrasts(changes, judge_experiment(results).margin)
     rows = [_row(label, runs) | _change(judged.get(label)) for label, runs in settings.items()]
     scaled = "rank" in series and sparsity.keeps_scale(series["rank"])
     show_table(pd.DataFrame(rows), say.gates_table(first, [*series], scaled))
     likeliest = max(settings, key=lambda label: validation_likelihood(settings[label]))
     show_markdown(say.gates_text(first.method, judged, likeliest))
-
-
-def _beside(series: Series) -> Any:
-    """The value of the factor in the runs that the points of `series` are compared with; None where these are lost."""
-    return next((value for value, runs in series.points.items() if runs[0].config.study == series.beside), None)
 
 
 def _row(setting: str, runs: list[Run]) -> dict[str, str]:

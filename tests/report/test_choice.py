@@ -79,6 +79,10 @@ def test_times_of_runs_that_overlap_choose_no_method(runs_in, shown):
     choice.which_when(results)
     row = shown[-3].set_index("What counts").loc["Time to train"]
     assert row["Take"] == "not shown" and "1.5 (full fine-tuning) to 4.0 (LoRA)" in row["Because"]
+    object.__setattr__(results.of(FULL)[0].result.environment, "processor", "another")
+    choice.which_when(results)
+    row = shown[-3].set_index("What counts").loc["Time to train"]
+    assert row["Take"] == "not shown" and "a processor and another made" in row["Because"]
 
 
 def test_a_mean_of_more_seeds_wins_no_comparison_that_it_lost(runs_in, shown):
