@@ -383,7 +383,7 @@ def rates(
     if trials.empty:
         remedy = f"type {command_of(experiment)}" if experiment.profile.search else "its profile has no [search]"
         raise CourseError(f"{experiment.name} has no finished trial of a search; {remedy}.")
-    print(trials.drop(columns="fingerprint").to_string(index=False), end="\n\n")
+    print(trials.drop(columns=["fingerprint", "of_seeds"]).to_string(index=False), end="\n\n")
     print("\n".join(search_sentences(trials, experiment)), end="\n\n")
     print(winners_as_toml(trials))
     best = trials[trials["best"]].set_index("method")

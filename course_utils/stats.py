@@ -44,10 +44,6 @@ class Interval:
         """Whether `value` lies outside the interval."""
         return not self.low <= value <= self.high
 
-    def overlaps(self, other: Interval) -> bool:
-        """Whether the two intervals have a value in common."""
-        return self.low <= other.high and other.low <= self.high
-
     def negated(self) -> Interval:
         """The interval of the opposite difference."""
         return Interval(-self.estimate, -self.high, -self.low)

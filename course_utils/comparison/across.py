@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from course_utils.comparison.conclusions import judge_experiment
 from course_utils.comparison.language import bits_of_runs, interval_of, judge_bits
+from course_utils.comparison.learning_rates import on_edge, search_trials, trial_differences
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.errors import explained
 from course_utils.methods import FLOOR
@@ -50,6 +51,8 @@ class Conclusions(BaseModel):
     margin: float
     methods: dict[str, Score]
     pairs: list[PairedComparison]
+    on_edge: list[str] = []  # methods whose best rate in the search lies on the edge of its grid
+    trials_differ: str = ""  # in which settings a trial of the search differs from a main run
 
 
 def conclude(results: ExperimentRuns) -> Conclusions:
@@ -95,6 +98,8 @@ def _concluded(
             for name, score in scores.items()
         },
         pairs=pairs,
+        on_edge=on_edge(search_trials(results)),
+        trials_differ=trial_differences(experiment),
     )
 
 

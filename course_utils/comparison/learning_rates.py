@@ -4,6 +4,7 @@ from collections import Counter
 from math import comb
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from course_utils.comparison.tables import ExperimentRuns
@@ -12,16 +13,17 @@ from course_utils.methods import METHODS
 from course_utils.tasks import TASKS
 from course_utils.tasks.base import Task
 from course_utils.tasks.classification import Classification
-from course_utils.text import and_joined, in_sentence
+from course_utils.text import and_joined, counted, in_sentence
 
 COLLAPSE = 0.15  # of accuracy: a method that loses so much at another rate has stopped learning
 
 
 def search_trials(runs: ExperimentRuns) -> pd.DataFrame:
-    """One row per rate that was tried: method, learning_rate, the task's `searched_by` metrics, fingerprint, best.
+    """One row per rate that was tried: method, learning_rate, the task's `searched_by` metrics, of_seeds, best, ….
 
-    The metrics are means over the seeds of the search, on validation: nll and accuracy for classification. The
-    fingerprint is that of the first seed. A method's best rate is the best by the first metric; of equals, by the next.
+    The metrics are means over the seeds of the search, on validation: nll and accuracy for classification. `of_seeds`
+    lists them for each seed, and `fingerprint` is that of the first one. A method's best rate is the best by the first
+    metric; of equals, by the next.
     """
     task = TASKS[runs.experiment.shared.task]()
     rows = [
@@ -29,13 +31,14 @@ def search_trials(runs: ExperimentRuns) -> pd.DataFrame:
             "method": run.config.method,
             "learning_rate": run.config.settings.learning_rate,
             **{metric: getattr(run.result.metrics["validation"], metric) for metric in task.searched_by},
+            "of_seeds": {metric: getattr(run.result.metrics["validation"], metric) for metric in task.searched_by},
             "fingerprint": run.result.fingerprint,
         }
         for run in runs.runs
         if not run.config.final
     ]
-    columns = ["method", "learning_rate", *task.searched_by, "fingerprint"]
-    over_seeds = dict.fromkeys(task.searched_by, "mean") | {"fingerprint": "first"}
+    columns = ["method", "learning_rate", *task.searched_by, "of_seeds", "fingerprint"]
+    over_seeds = dict.fromkeys(task.searched_by, "mean") | {"of_seeds": list, "fingerprint": "first"}
     trials = pd.DataFrame(rows, columns=columns).groupby(["method", "learning_rate"], as_index=False).agg(over_seeds)
     return trials.assign(best=trials.index.isin(_best_first(trials, task).groupby("method").head(1).index))
 
@@ -46,12 +49,12 @@ def _best_first(trials: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 
 def search_table(trials: pd.DataFrame) -> pd.DataFrame:
-    """One row per method: best rate, accuracies around it, and the accuracy to expect of the best of 1, 2, … trials.
+    """One row per method: best rate, what is around it, and the accuracy to expect of the best of 1, 2, … trials.
 
     Columns: rate; below, at and above, the accuracies at the next lower rate, at the best and at the next higher one;
-    1, 2, …, the accuracy to expect. For k trials that is a mean over all choices of k of the method's trials, of which
-    the likelihood selects one (Dodge et al. 2019, section 3, there with replacement). Accuracies are those on the
-    validation texts, in per cent; nan where there is no such trial.
+    nll_below, nll_at and nll_above, the NLL there; 1, 2, …, the accuracy to expect. For k trials that is a mean over
+    all choices of k of the method's trials, of which the likelihood selects one (Dodge et al. 2019, section 3, there
+    with replacement). Accuracies are those on the validation texts, in per cent; nan where there is no such trial.
     """
     rows: dict[Any, dict[Any, Any]] = {}
     for method, own in trials.groupby("method"):
@@ -65,6 +68,9 @@ def search_table(trials: pd.DataFrame) -> pd.DataFrame:
             "below": accuracy.get(place - 1),
             "at": accuracy[place],
             "above": accuracy.get(place + 1),
+            "nll_below": by_rate["nll"].get(place - 1),
+            "nll_at": by_rate["nll"][place],
+            "nll_above": by_rate["nll"].get(place + 1),
             **{k: float(ranked @ shares) for k, shares in chosen.items()},
         }
     return pd.DataFrame.from_dict(rows, orient="index").reindex([name for name in METHODS if name in rows])
@@ -76,20 +82,21 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
     Sentences in Markdown; one says what was not searched. `trials` are those of `search_trials`, at least one.
     """
     best = trials[trials["best"]].set_index("method")["learning_rate"].reindex(METHODS).dropna()
-    grids = trials.groupby("method")["learning_rate"].agg(["min", "max"])
     named = {name: f"{in_sentence(METHODS[name].title)} {rate:g}" for name, rate in best.items()}
-    edge = [named[name] for name, rate in best.items() if rate in grids.loc[name].to_numpy()]
+    edge = [named[name] for name in on_edge(trials)]
     used = {name: experiment.config(name).settings.learning_rate for name in best.index}
     other = [
         f"{in_sentence(METHODS[name].title)} ran at {used[name]:g} and its best trial at {rate:g}"
         for name, rate in best.items()
         if used[name] != rate
     ]
-    on_edge = f"On the edge of the grid, beyond which a better rate may lie: {', '.join(edge)}."
     return [
         f"The best rates on validation are: {', '.join(named.values())}.",
-        on_edge if edge else "No best rate lies on the edge of its grid.",
+        f"On the edge of the grid, beyond which a better rate may lie: {', '.join(edge)}."
+        if edge
+        else "No best rate lies on the edge of its grid.",
         *([_cliff(trials, best)] if "accuracy" in trials else []),
+        *([undecided] if (undecided := _undecided(trials)) else []),
         *(
             [f"A trial differs from a main run in {differences}."]
             if (differences := trial_differences(experiment))
@@ -98,6 +105,13 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
         "The search varies the learning rate alone." + _not_searched(experiment),
         *([f"The main runs do not use every winner: {'; '.join(other)}."] if other else []),
     ]
+
+
+def on_edge(trials: pd.DataFrame) -> list[str]:
+    """The methods whose best rate is the lowest or the highest that was tried."""
+    best = trials[trials["best"]].set_index("method")["learning_rate"].reindex(METHODS).dropna()
+    grids = trials.groupby("method")["learning_rate"].agg(["min", "max"])
+    return [name for name, rate in best.items() if rate in grids.loc[name].to_numpy()]
 
 
 def _not_searched(experiment: Experiment) -> str:
@@ -116,23 +130,45 @@ def _not_searched(experiment: Experiment) -> str:
 def _cliff(trials: pd.DataFrame, best: pd.Series) -> str:
     """Which methods lose much of their accuracy above their `best` rate; if none does, how far above it was tried."""
     if collapsed := _collapsed(trials, best):
-        return f"Above its best rate a method lost more than {100 * COLLAPSE:.0f} points: {'; '.join(collapsed)}."
+        lost = f"In the search, above its best rate a method lost more than {100 * COLLAPSE:.0f} points"
+        return f"{lost}: {'; '.join(collapsed)}."
     highest = trials.groupby("method")["learning_rate"].max().reindex(best.index) / best
     titles = {name: in_sentence(METHODS[name].title) for name in highest.index}
     tried = "; ".join(f"{titles[name]} up to {times:.3g} times" for name, times in highest.items() if times > 1)
-    none = f"Above its best rate no method lost more than {100 * COLLAPSE:.0f} points"
-    return f"{none} ({tried} this rate; higher rates were not tried)." if tried else "No higher rate was tried."
+    none = f"In the search, above its best rate no method lost more than {100 * COLLAPSE:.0f} points with any seed"
+    return f"{none} ({tried} this rate; the search tried no higher ones)." if tried else "No higher rate was tried."
 
 
 def _collapsed(trials: pd.DataFrame, best: pd.Series) -> list[str]:
-    """Methods with the rates above their `best` at which they lost much of the accuracy that they have there."""
-    at_best = trials["method"].map(trials[trials["best"]].set_index("method")["accuracy"])
-    lost = trials[(trials["learning_rate"] > trials["method"].map(best)) & (trials["accuracy"] < at_best - COLLAPSE)]
-    return [
-        f"{in_sentence(METHODS[name].title)} at {rate:g}"
-        for name in best.index
-        for rate in sorted(lost.loc[lost["method"] == name, "learning_rate"])
-    ]
+    """Methods with the rates above their `best` at which they lost much of the mean accuracy that they have there.
+
+    Where not all seeds lost it, their number is said.
+    """
+    at_best = trials[trials["best"]].set_index("method")["accuracy"]
+    found = []
+    for name in best.index:
+        above = trials[(trials["method"] == name) & (trials["learning_rate"] > best[name])]
+        for trial in above.sort_values("learning_rate").itertuples():
+            lost = sum(own["accuracy"] < at_best[name] - COLLAPSE for own in trial.of_seeds)
+            some = f" ({lost} of {counted(len(trial.of_seeds), 'seed')})" if lost < len(trial.of_seeds) else ""
+            if lost:
+                found.append(f"{in_sentence(METHODS[name].title)} at {trial.learning_rate:g}{some}")
+    return found
+
+
+def _undecided(trials: pd.DataFrame) -> str:
+    """The methods for which single seeds of the search would choose different rates; empty where all seeds agree.
+
+    By the first of the metrics, nll or bits per byte: less is better.
+    """
+    said = []
+    for name in (name for name in METHODS if name in {*trials["method"]}):
+        own = trials[trials["method"] == name]
+        seeds = zip(*([next(iter(each.values())) for each in of_seeds] for of_seeds in own["of_seeds"]), strict=False)
+        rates = sorted({float(own["learning_rate"].iloc[int(np.argmin(seed))]) for seed in seeds})
+        if len(rates) > 1:
+            said.append(f"{in_sentence(METHODS[name].title)} ({and_joined([f'{rate:g}' for rate in rates])})")
+    return f"Single seeds of the search would choose different rates for {and_joined(said)}." if said else ""
 
 
 def trial_differences(experiment: Experiment) -> str:

@@ -22,6 +22,7 @@ TRAINED_ON = 0.25  # share of its steps for which a run is trained on after a cu
 GATED, WHOLE, OTHER_RANK, CUT, CUT_TRAINED, BY_LOT, ENTRIES, GRADUALLY = WAYS = (
     "gates", "whole", "other rank", "cut", "cut and trained on", "by lot", "entries", "entries, gradually"
 )  # fmt: skip
+GATES, PRUNINGS = (GATED,), (ENTRIES, GRADUALLY)
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,11 @@ def against_cut(points: list[Sized], way: str, margin: float) -> dict[float, Con
     return contrasts({strength: less(gated[strength], frame) for strength, frame in cut.items()}, margin)
 
 
-def against_whole(points: list[Sized], margin: float) -> dict[str, Contrast]:
-    """The ways that prune entries → the pruned runs less the whole ones."""
-    correct = {point.way: point.correct for point in points if point.way in (WHOLE, ENTRIES, GRADUALLY)}
-    return contrasts({way: less(frame, correct[WHOLE]) for way, frame in correct.items() if way != WHOLE}, margin)
+def against_whole(points: list[Sized], ways: tuple[str, ...], margin: float) -> dict[Any, Contrast]:
+    """The runs of `ways` less the whole ones, by their setting for the gates and by their way else."""
+    (whole,) = (point.correct for point in points if point.way == WHOLE)
+    smaller = {point.setting if point.way == GATED else point.way: point for point in points if point.way in ways}
+    return contrasts({key: less(point.correct, whole) for key, point in smaller.items()}, margin)
 
 
 def _trained(way: str, setting: float, runs: list[Run]) -> Sized:

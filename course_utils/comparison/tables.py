@@ -202,7 +202,7 @@ def read_runs(experiment: Experiment) -> ExperimentRuns:
     usual = {study: Counter(of_study).most_common(1)[0][0] for study, of_study in inputs.items() if of_study}
     code = None  # that most of the runs were made with
     if keeps_old_runs() or from_records():
-        code = {name: of.mode().iloc[0] for name, of in pd.DataFrame([run.result.code for run in runs]).items()}
+        code = _code_of_most(runs)
     used = []
     for run in runs:
         if _inputs(run) != usual[run.config.study]:
@@ -216,11 +216,23 @@ def read_runs(experiment: Experiment) -> ExperimentRuns:
     return ExperimentRuns(experiment, used, missing)
 
 
+def _code_of_most(runs: list[Run]) -> dict[str, str]:
+    """The code of the largest group of runs that agree on every module that two of them have in common."""
+    codes = Counter(frozenset(run.result.code.items()) for run in runs)
+    alike = {one: [other for other in codes if _agree(dict(one), dict(other))] for one in codes}
+    most = max(alike.values(), key=lambda group: sum(codes[each] for each in group), default=[])
+    return {name: value for each in sorted(most, key=codes.__getitem__) for name, value in each}
+
+
+def _agree(one: dict[str, str], other: dict[str, str]) -> bool:
+    return all(one[name] == other[name] for name in one.keys() & other.keys())
+
+
 def _other_code(run: Run, usual: dict[str, str] | None) -> list[str]:
     """In what the code of `run` differs from `usual`, or from today's where that is None."""
     if usual is None:
         return run.changed_code
-    return [name for name, value in run.result.code.items() if value != usual[name]]
+    return [name for name, value in run.result.code.items() if value != usual.get(name)]
 
 
 def _read(config: RunConfig) -> Run | MissingRun:

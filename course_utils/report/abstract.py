@@ -7,7 +7,7 @@ from typing import Any
 
 from course_utils.comparison.across import conclude, disagreements, others
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import above_majority, bought, judge_experiment, unsized
+from course_utils.comparison.conclusions import above_majority, bought, differing, judge_experiment, unsized
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -15,7 +15,7 @@ from course_utils.report.choice import ON_TEXTS, Unbeaten, choices, in_words, un
 from course_utils.report.dependence import size_regime
 from course_utils.report.display import TEMPLATES
 from course_utils.report.rates import rate_regime, understated
-from course_utils.stats import MINIMUM_SEEDS
+from course_utils.stats import MINIMUM_SEEDS, PairedComparison
 from course_utils.text import in_sentence, one_line, template
 
 
@@ -61,27 +61,25 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "above_majority": above_majority(results) if results.runs else {},
         "against_full": judged.against(best, [CEILING.name]),
         "found": found,
-        "advice": _advice(results, found) if found else {},
+        "advice": _advice(results, found) if found else {False: {}, True: {}},
         "not_better": [domain.title for domain in domains if domain.not_beaten],
         "trained_on": data[0].sizes["train"] if data else 0,
         "regime": [*filter(None, regimes)],
         "understated": understated(results) if results.runs else [],
-        "differing": [
-            pair if pair.above else pair.swapped()
-            for pair in judged.pairs
-            if pair.differs and FLOOR.name not in (pair.first, pair.second)
-        ],
-        "unconfirmed": unconfirmed(results) if results.runs else [],
+        "differing": differing(judged.pairs),
+        "unconfirmed": unconfirmed(results) if results.runs else {},
+        "shown_elsewhere": shown_elsewhere(results) if results.runs else {},
         "minimum_seeds": MINIMUM_SEEDS,
         "within": f"within {100 * judged.margin:.1f} points",
     }
 
 
-def _advice(results: ExperimentRuns, found: Unbeaten) -> dict[str, list[str]]:
-    """What to take → the needs for which "Which one, when" says so."""
-    advice: dict[str, list[str]] = {}
+def _advice(results: ExperimentRuns, found: Unbeaten) -> dict[bool, dict[str, list[str]]]:
+    """What to take → the needs for which "Which one, when" says so; under True, rows of the adapter methods alone."""
+    advice: dict[bool, dict[str, list[str]]] = {False: {}, True: {}}
     for row in choices(results, found):
-        advice.setdefault(in_words(row), []).append(in_sentence(row.need.removeprefix(ON_TEXTS)))
+        needs = advice[row.of_adapters].setdefault(in_words(row), [])
+        needs.append(in_sentence(row.need.removeprefix(ON_TEXTS)))
     return advice
 
 
@@ -97,3 +95,16 @@ def unconfirmed(results: ExperimentRuns) -> dict[tuple[int, int], list[str]]:
         if missing:
             found[shown, missing + shown].append(f"`{other.experiment}`")
     return found
+
+
+def shown_elsewhere(results: ExperimentRuns) -> dict[str, list[PairedComparison]]:
+    """Other experiments, their names as code, with the differences that they show and this one does not.
+
+    Of the pairs that both judge; the better method first.
+    """
+    ours = conclude(results)
+    found = {
+        f"`{other.experiment}`": differing(theirs for one, theirs in disagreements(ours, other)[0] if not one.differs)
+        for other in others(results)
+    }
+    return {name: pairs for name, pairs in found.items() if pairs}

@@ -9,7 +9,7 @@ from course_utils import stats
 from course_utils.code_identity import from_records
 from course_utils.comparison.learning_rates import trial_differences
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.config import Experiment, SharedSettings, command_of
+from course_utils.config import Experiment, command_of
 from course_utils.methods import FLOOR, METHODS
 from course_utils.paths import PROJECT, reports_folder
 from course_utils.report.chapters import notebook_names
@@ -26,8 +26,7 @@ def checklist(runs: ExperimentRuns) -> str:
     """
     experiment, records = runs.experiment, [run.result for run in runs.runs]
     task, data = TASKS[experiment.shared.task](), experiment.shared.load_data()
-    planned_data = _fingerprints_of_data(runs)
-    elsewhere = [record for record in records if record.data.fingerprint != data.fingerprint]
+    mains = [record for record in records if record.config.study == "main"]
     executed = {path.stem for path in (reports_folder() / experiment.name / "notebooks").glob("*.ipynb")}
     judged_by, judged = next(iter(task.metrics.items()))
     return template(TEMPLATES / "checklist.md.jinja", {"mean": mean, "median": median, "seconds": seconds}).render(
@@ -42,8 +41,7 @@ def checklist(runs: ExperimentRuns) -> str:
         stats=stats,
         data=data,
         found_in=_published_runs(experiment),
-        resized=sum(record.data.fingerprint == planned_data[record.config.study] for record in elsewhere),
-        of_other_data=sum(record.data.fingerprint != planned_data[record.config.study] for record in records),
+        of_other_data=sum(record.data.fingerprint != data.fingerprint for record in mains),
         trial_differences=trial_differences(experiment),
         planned=Counter(config.study for config in experiment.configs()),
         finished=Counter(run.config.study for run in runs.runs),
@@ -66,15 +64,6 @@ def seconds(run: Run) -> float:
     """Seconds that `run` spent in training steps and in its final evaluation."""
     evaluated = sum(metrics.n for metrics in run.result.metrics.values())
     return run.result.timing.train_seconds + evaluated * run.result.timing.eval_ms_per_example / 1000
-
-
-def _fingerprints_of_data(runs: ExperimentRuns) -> dict[str, str]:
-    """Study → fingerprint of the data that its settings describe, as they are now."""
-    studies = {run.config.study: run.config for run in runs.runs}
-    read = {study: config.model_dump_json(include={*SharedSettings.model_fields}) for study, config in studies.items()}
-    one_each = {key: studies[study] for study, key in read.items()}
-    fingerprints = {key: config.load_data().fingerprint for key, config in one_each.items()}
-    return {study: fingerprints[key] for study, key in read.items()}
 
 
 def _published_runs(experiment: Experiment) -> dict[str, tuple[str, str]]:

@@ -9,27 +9,26 @@ from course_utils.comparison import tables
 from course_utils.comparison.axes import leaders, validation_likelihood
 from course_utils.comparison.baselines import MAJORITY, title_of
 from course_utils.comparison.conclusions import (
+    OF_CONTRASTS,
     Judgement,
     above_majority,
     against,
     bought,
-    judge,
     judge_experiment,
-    unsized,
 )
 from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above, processors
 from course_utils.comparison.domains import Domain, forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.report.dependence import beside_baselines, size_axis
+from course_utils.report.dependence import beside_baselines, pairs_at_sizes, size_axis
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
-from course_utils.report.rates import understated
+from course_utils.report.rates import main_by_accuracy, understated
 from course_utils.stats import PairedComparison
 from course_utils.text import and_joined, in_sentence, template
 
 # What may count beside accuracy: a column of `summary_table`, and what a table calls it.
 COSTS = {
-    "bytes_adapter": "Bytes to store for each task",
+    "bytes_adapter": "Bytes to store for each task, the head left out",
     "peak_memory_bytes": "Memory in training",
     "train_seconds": "Time to train",
     "bytes_base_model": "Memory of the base model",
@@ -47,6 +46,7 @@ class Row(NamedTuple):
     take: list[str]  # names of methods
     why: str
     otherwise: str = NOT_SHOWN  # what a table says where it takes none
+    of_adapters: bool = False  # whether it chooses among the adapter methods alone
 
 
 class Unbeaten(NamedTuple):
@@ -96,7 +96,9 @@ def which_when(results: ExperimentRuns) -> None:
     cells = [(row.need, in_words(row, begins=True), row.why) for row in rows]
     caption = say.choices_table(found, any(row.need.startswith(FEW_TEXTS) for row in rows))
     show_table(pd.DataFrame(cells, columns=["What counts", "Take", "Because"]), caption)
-    show_markdown(say.limits_text(results.experiment, results.runs[0].result, understated(results)))
+    show_markdown(
+        say.limits_text(results.experiment, results.runs[0].result, understated(results), main_by_accuracy(results))
+    )
 
 
 def choices(results: ExperimentRuns, found: Unbeaten) -> list[Row]:
@@ -138,7 +140,7 @@ def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
     lowest = str(typical.idxmin())
     least = [name for name in names if not (costs[name] - costs[lowest]).dropna().any()]  # alike with every seed
     as_good = not_shown_above(costs.drop(columns=[name for name in least if name != lowest]), lowest)
-    if (why := _no_times(results, names)) and cost == "train_seconds" and len(as_good) < len(names) - 1:
+    if (why := _no_times(results, names)) and cost == "train_seconds":
         return Row(COSTS[cost], [], why)
     why = f"{column.title}: {column.over_seeds} {typical[lowest]:{column.form}} for {_listed(least)}"
     if found.best not in least:
@@ -167,12 +169,16 @@ def _for_few_texts(results: ExperimentRuns) -> Row | None:
     correct = {own.method: own.correct[least] for own in tried}
     accuracy = {name: float(own.to_numpy().mean()) for name, own in correct.items()}
     need, (baselines, judged) = f"{FEW_TEXTS} ({least:,})", beside_baselines(results, validation_likelihood)
-    beating = [name for name in correct if all(judged[name, least, each].verdict == "above" for each in baselines)]
-    if not beating and all(contrast.judged for contrast in judged.values()):
-        right = {name: float(of_sizes[least].to_numpy().mean()) for name, of_sizes in baselines.items()}
+    right = {
+        name: float(of_sizes[least].to_numpy().mean())
+        for name, of_sizes in baselines.items()
+        if not any(judged[method, least, name].verdict == "above" for method in correct)
+    }
+    if right and all(contrast.judged for contrast in judged.values()):
         name = max(right, key=right.__getitem__)
         return _none(need, name, right[name], led.best[least], accuracy)
-    return _most_accurate(need, judge(correct).pairs, led.best[least], accuracy)
+    pairs, _ = pairs_at_sizes(results).get(least, ([], []))
+    return _most_accurate(need, pairs, led.best[least], accuracy)
 
 
 def _for_domain(domain: Domain) -> Row:
@@ -186,7 +192,7 @@ def _none(need: str, baseline: str, right: float, best: str, accuracy: dict[str,
     """The row that takes no adapter method, since none is shown to beat the `baseline`; `best` has the highest mean."""
     why = f"no adapter method is shown to be more accurate than {in_sentence(title_of(baseline))} ({100 * right:.1f}%)"
     why += f"; highest mean: {in_sentence(title_of(best))}, {100 * accuracy[best]:.1f}%"
-    return Row(need, [], why, "none")
+    return Row(need, [], why, "none", of_adapters=True)
 
 
 def _most_accurate(need: str, pairs: list[PairedComparison], best: str, accuracy: dict[str, float]) -> Row:
@@ -195,7 +201,8 @@ def _most_accurate(need: str, pairs: list[PairedComparison], best: str, accuracy
     if any(pair.second == CEILING.name and pair.differs and not pair.above for pair in against(pairs, best)):
         why += f"; {in_sentence(CEILING.title)} is shown to be more accurate"
     others = accuracy.keys() - {best, *(pair.second for pair in against(pairs, best) if pair.above)}
-    return _row(need, [best], [name for name in accuracy if name in others], accuracy, why, "be less accurate")
+    row = _row(need, [best], [name for name in accuracy if name in others], accuracy, why, "be less accurate")
+    return row._replace(of_adapters=True)
 
 
 def _for_what_was_known(results: ExperimentRuns, found: Unbeaten) -> Row | None:
@@ -226,4 +233,4 @@ def _with_losses(row: Row, found: Unbeaten) -> Row:
     return row._replace(why=f"{row.why}; shown to be less accurate: {and_joined(lost)}") if lost else row
 
 
-say: Any = template(TEMPLATES / "choice.md.jinja", {"titled": title_of, "unsized": unsized}).module
+say: Any = template(TEMPLATES / "choice.md.jinja", OF_CONTRASTS).module

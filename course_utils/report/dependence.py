@@ -30,7 +30,7 @@ from course_utils.comparison.axes import (
     validation_likelihood,
 )
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment, p_in_words
+from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge, judge_experiment, p_in_words
 from course_utils.comparison.sizes import against_baselines, at_each_size, with_texts
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import RunConfig
@@ -38,6 +38,7 @@ from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import rate_of, show_by_accuracy, show_other_rates
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
+from course_utils.stats import PairedComparison
 from course_utils.text import and_joined, signed_interval, signed_points, template
 
 QUERY_AND_VALUE, EVERYTHING = "query and value", "everything"
@@ -66,13 +67,16 @@ def training_sizes(results: ExperimentRuns) -> None:
     table = pd.concat([table, pd.DataFrame(fitted)]).sort_values("value", kind="stable")
     table["series"] = table["method"].map(title_of)
     figure = plots.accuracy_by_factor(table, say.sizes_title(found), "training texts")
-    rates = _other_rates(series, reference)
+    rates = _other_rates(results, series, reference)
     show_figure(figure, say.sizes_figure(series[0].seeds, bool(rates)), say.alt(_by_series(table)))
     least = min((value for *_, value in changes), default=reference)
     shown = {pair[:2]: change for pair, change in changes.items() if pair[2] == least}
     if shown:
         show_table(_pairs(series, shown, least, reference), say.sizes_table(least, reference, len(changes)))
-    show_markdown(say.sizes_text(found, shown, least, reference, rates))
+    largest = sum(rate == max(tried) for own in rates.values() for _, rate, tried in own if len(tried) > 1)
+    show_markdown(say.sizes_text(found, shown, least, reference, rates, largest))
+    if judged_at := pairs_at_sizes(results):
+        show_markdown(say.pairs_text(judged_at, series[0].seeds).strip())
     if other := size_axis(results, validation_accuracy):
         led = leaders(other.series, other.changes, reference)
         moved = _labelled(changes, say.change_label, reference)
@@ -87,17 +91,36 @@ def training_sizes(results: ExperimentRuns) -> None:
     show_markdown(say.sizes_against_baselines(highest, judged).strip())
 
 
-def _other_rates(series: list[Series], reference: Any) -> dict[Any, list[tuple[str, float]]]:
-    """Value of the factor → the methods with another learning rate there than at `reference`, each with its rate."""
-    found: dict[Any, list[tuple[str, float]]] = {}
+def _other_rates(
+    results: ExperimentRuns, series: list[Series], reference: Any
+) -> dict[Any, list[tuple[str, float, list[float]]]]:
+    """Value of the factor → the methods with another learning rate there than at `reference`: rate, and those tried."""
+    found: dict[Any, list[tuple[str, float, list[float]]]] = {}
     for own in series:
         if reference not in own.points:
             continue
         rates = {value: rate_of(runs) for value, runs in own.points.items()}
         for value, rate in rates.items():
             if rate != rates[reference]:
-                found.setdefault(value, []).append((own.method, rate))
+                tried = _tried(results, own.points[value][0].config)
+                found.setdefault(value, []).append((own.method, rate, tried))
     return dict(sorted(found.items()))
+
+
+@cache  # the exhibit, the title page and the advice ask for it
+def pairs_at_sizes(results: ExperimentRuns) -> dict[int, tuple[list[PairedComparison], list[PairedComparison]]]:
+    """Training size → the pairs judged there by the rule of the main comparison, and those of them shown to differ.
+
+    Each size but that of the main runs is a family of its own; head only is left out.
+    """
+    axis = size_axis(results, validation_likelihood)
+    found: dict[int, tuple[list[PairedComparison], list[PairedComparison]]] = {}
+    for size in sorted({size for own in axis.series for size in own.points} - {axis.reference}) if axis else []:
+        tuned = [own for own in axis.series if METHODS[own.method] is not FLOOR and size in own.points]
+        pairs = judge({own.method: own.correct[size] for own in tuned}).pairs
+        if pairs:
+            found[size] = pairs, differing(pairs)
+    return found
 
 
 def _labelled(judged: Mapping[Any, Contrast], label: Callable[..., str], *known: Any) -> dict[str, Contrast]:
@@ -115,7 +138,11 @@ def size_regime(results: ExperimentRuns, best: str) -> str:
     axis = size_axis(results, validation_likelihood)
     if not axis or not (found := leaders(axis.series, axis.changes, axis.reference)):
         return ""
-    return say.in_finding(found, best, found.seeds).strip()
+    adapters = {
+        size: [pair for pair in pairs if not any(METHODS[name].is_baseline for name in (pair.first, pair.second))]
+        for size, (_, pairs) in pairs_at_sizes(results).items()
+    }
+    return say.in_finding(found, best, found.seeds, {size: pairs for size, pairs in adapters.items() if pairs}).strip()
 
 
 class SizeAxis(NamedTuple):
@@ -196,7 +223,7 @@ def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, referen
 
 def placements(results: ExperimentRuns) -> None:
     """Adapters on query and value and on all linear layers, beside full fine-tuning of the same and of everything."""
-    adapted, trained, moved, gaps = chosen = read_placements(results)
+    adapted, trained, moved, gaps, before = chosen = read_placements(results)
     if not (series := [*adapted, *trained]):
         held = [_layers(value) for value in _held(results, "target_modules")]
         planned = planned_for(results, "target_modules") or planned_for(results, "trained_modules")
@@ -214,7 +241,7 @@ def placements(results: ExperimentRuns) -> None:
     line, xlabel = best_baseline(results, series[0]), "layers that are adapted or trained"
     figure = plots.accuracy_by_factor(table, say.placements_title(moved), xlabel, line)
     show_figure(figure, say.placements_figure(series[0], line), say.alt(_by_series(table), line))
-    show_markdown(say.placements_text(moved, gaps, CEILING, _rates(table)))
+    show_markdown(say.placements_text(moved, before, gaps, CEILING, _rates(table)))
     others = read_placements(results, validation_accuracy)
     otherwise = [*others.adapted, *others.trained]
     own, by_accuracy = (
@@ -226,13 +253,15 @@ def placements(results: ExperimentRuns) -> None:
 class Placements(NamedTuple):
     """Series of adapted and of trained layers; the adapters' change to all linear layers; the gaps to full fine-tuning.
 
-    `gaps` are of the adapters on all linear layers, and of full fine-tuning of query and value alone.
+    `gaps` are of the adapters on all linear layers, and of full fine-tuning of query and value alone; `before` are of
+    the adapters on query and value.
     """
 
     adapted: list[Series]
     trained: list[Series]
     moved: dict[str, Contrast]
     gaps: dict[str, Contrast]
+    before: dict[str, Contrast]
 
 
 def read_placements(results: ExperimentRuns, judge: Judge = validation_likelihood) -> Placements:
@@ -241,14 +270,15 @@ def read_placements(results: ExperimentRuns, judge: Judge = validation_likelihoo
     adapted = [own for own in read_axis(results, "target_modules", judge) if {*own.points} == {(), ("all-linear",)}]
     trained = [own for own in read_axis(results, "trained_modules", judge) if {*own.points} == {(), ("query-value",)}]
     if not (series := [*adapted, *trained]):
-        return Placements([], [], {}, {})
+        return Placements([], [], {}, {}, {})
     margin = judge_experiment(results).margin
     changes = {own.method: less(own.correct[max(own.points)], own.correct[min(own.points)]) for own in adapted}
     usual = at_best_rate(results, CEILING.name, series[0].beside, judge)
     whole = trained[0].correct[()] if trained else answers(usual)
-    last = {own.method: own.correct[max(own.points)] for own in series}
-    gaps = contrasts({name: less(frame, whole) for name, frame in last.items()}, margin) if len(whole) else {}
-    return Placements(adapted, trained, contrasts(changes, margin), gaps)
+    last, first = ({own.method: own.correct[at(own.points)] for own in series} for at in (max, min))
+    gaps = {name: less(frame, whole) for name, frame in last.items()} if len(whole) else {}
+    before = {own.method: less(first[own.method], whole) for own in adapted} if len(whole) else {}
+    return Placements(adapted, trained, *(contrasts(found, margin) for found in (changes, gaps, before)))
 
 
 def _layers(value: tuple[str, ...], none: str = QUERY_AND_VALUE) -> str:

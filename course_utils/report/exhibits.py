@@ -101,9 +101,12 @@ def learning_rates(results: ExperimentRuns) -> None:
     figure = plots.search_curves(trials, say.learning_rates_title(best["learning_rate"]))
     show_figure(figure, say.learning_rates_figure(results.experiment.profile.search), say.learning_rates_alt(best))
     table = search_table(trials).rename(index=title_of).rename_axis("Method").reset_index()
-    shown = table.rename(columns={"rate": "Best rate", "below": "Next lower", "at": "Best", "above": "Next higher"})
-    formats = {name: "{:g}" if name == "Best rate" else "{:.1f}" for name in shown.columns[1:]}
-    show_table(shown.rename(columns=str), say.search_table(), {str(name): form for name, form in formats.items()})
+    shown = table[["Method"]].assign(**{"Best rate": table["rate"].map("{:g}".format)})
+    for title, name in (("Next lower", "below"), ("Best", "at"), ("Next higher", "above")):
+        pairs = zip(table[f"nll_{name}"], table[name], strict=True)
+        shown[title] = [f"{nll:.4f} ({accuracy:.1f})" if accuracy == accuracy else "–" for nll, accuracy in pairs]
+    expected = table[[name for name in table if isinstance(name, int)]].rename(columns=str)
+    show_table(shown.join(expected), say.search_table(), dict.fromkeys(expected, "{:.1f}"))
     show_markdown("\n\n".join(search_sentences(trials, results.experiment)))
 
 
@@ -215,6 +218,8 @@ def across(results: ExperimentRuns) -> None:
     show_table(table.rename(index=title_of).rename_axis("Method"), say.across_table(experiments, PLAIN.title))
     pairs = shown_across(experiments)
     show_markdown(say.across_shown(*leaders(experiments), pairs, _undivided(pairs)))
+    if told := say.across_searches(experiments).strip():
+        show_markdown(told)
     if told := say.across_text(ours, [(other, *disagreements(ours, other)) for other in theirs]).strip():
         show_markdown(told)
 

@@ -205,7 +205,7 @@ def head_trial(
 
 def as_trials(method: str, rates: Iterable[float], metrics: list[dict[str, float]]) -> pd.DataFrame:
     """Trials of a search, one row per rate, as `search_sentences` reads them; `metrics` are of validation texts."""
-    trials = pd.DataFrame(metrics).assign(method=method, learning_rate=list(rates))
+    trials = pd.DataFrame(metrics).assign(method=method, learning_rate=list(rates), of_seeds=[[own] for own in metrics])
     return trials.assign(best=trials.nll == trials.nll.min())
 
 

@@ -1,5 +1,6 @@
 """What changes at other learning rates: those of a method, and one that the head has of its own."""
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -17,18 +18,19 @@ from course_utils.comparison.axes import (
     validation_accuracy,
 )
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment
+from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import METHODS
 from course_utils.report.dependence import accuracy_cell, planned_for
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
-from course_utils.stats import MINIMUM_SEEDS
+from course_utils.stats import MINIMUM_SEEDS, PairedComparison
 from course_utils.text import template
 
 say: Any = template(TEMPLATES / "rates.md.jinja", OF_CONTRASTS).module
 
 
-class RateStudy(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class RateStudy:
     """A study of another learning rate, in runs of the same length as those beside."""
 
     title: str
@@ -44,7 +46,7 @@ def rate_studies(results: ExperimentRuns) -> list[RateStudy]:
     for name, study in results.experiment.studies.items():
         series, rates = [], {}
         for own in axis:
-            if own.beside == study.beside and name in own.by_study:
+            if own.beside == study.beside and name in own.by_study and own.usual is not None:
                 series.append(own)
                 rates[own.method] = own.by_study[name], own.usual
         if series:
@@ -69,8 +71,8 @@ def learning_rates(results: ExperimentRuns) -> None:
         table = pd.DataFrame(rows, columns=["Method", "Another", "That of the main runs"])
         show_table(table, say.learning_rates_table(study.title, study.series[0]))
         show_markdown(say.learning_rates_text(study.changes))
-        if study.series[0].beside == "main" and (led := _leaders_by_rate(results, study.series)):
-            show_markdown(say.leaders_by_rate(study.series[0].seeds, *led).strip())
+        if study.series[0].beside == "main" and (found := by_accuracy(results, study)):
+            show_markdown(say.by_accuracy(found).strip())
 
 
 def understated(results: ExperimentRuns) -> list[str]:
@@ -79,40 +81,63 @@ def understated(results: ExperimentRuns) -> list[str]:
     return [*dict.fromkeys(name for study in studies for name in of_verdict(study.changes, "above"))]
 
 
-def rate_regime(results: ExperimentRuns, best: str) -> str:
-    """Whether another adapter method than `best` leads where validation accuracy chooses the learning rates.
+class ByAccuracy(NamedTuple):
+    """The main comparison at the rates with the better validation accuracy, beside that at the main runs' rates.
 
-    A sentence; empty where none does, or where no study with enough seeds tried other rates than the main runs'.
+    Both are on `seeds`. `usual` and `chosen` are the adapter methods with the highest mean at the main runs' rates and
+    at those so chosen; `contrast` is the second less the first at the rates so chosen, None where they are the same.
+    `shown` and `shown_usual` are the pairs that are shown to differ, the better method first, head only left out.
     """
-    for study in rate_studies(results):
-        series = study.series[0]
-        if series.beside == "main" and len(series.seeds) >= MINIMUM_SEEDS:
-            led = _leaders_by_rate(results, study.series)
-            if led and led[1] != best:
-                return say.in_finding(led[1], series.training_texts, series.seeds).strip()
-    return ""
+
+    seeds: list[int]
+    usual: str
+    chosen: str
+    contrast: Contrast | None
+    shown: list[PairedComparison]
+    shown_usual: list[PairedComparison]
+
+    @property
+    def same_pairs(self) -> bool:
+        """Whether the same differences are shown at both."""
+        shown, usual = ({(pair.first, pair.second) for pair in pairs} for pairs in (self.shown, self.shown_usual))
+        return shown == usual
 
 
-def _leaders_by_rate(results: ExperimentRuns, series: list[Series]) -> tuple[str, str, Contrast | None] | None:
-    """Who leads the adapters at the main runs' rates, who at those with the better validation accuracy, less the first.
-
-    On the seeds of the `series`. The contrast is None where the same method leads, all is None where fewer than two
-    adapters are there.
-    """
-    seeds, tried = series[0].seeds, {own.method: [*own.points.values()] for own in series}
+@cache  # the exhibit, the title page and the advice ask for it
+def by_accuracy(results: ExperimentRuns, study: RateStudy) -> ByAccuracy | None:
+    """What rates of a `study` beside the main runs change in the main comparison; None with fewer than two adapters."""
+    seeds, tried = study.series[0].seeds, {own.method: [*own.points.values()] for own in study.series}
     usual, chosen = {}, {}
     for name in results.experiment.methods:
         runs = [run for run in results.of(name) if run.config.seed in seeds]
-        if len(runs) == len(seeds) and not METHODS[name].is_baseline:
+        if len(runs) == len(seeds):
             usual[name] = answers(runs)
-            best = max(tried.get(name, [runs]), key=validation_accuracy)
-            chosen[name] = answers(best)
-    if len(usual) < 2:
+            chosen[name] = answers(max(tried.get(name, [runs]), key=validation_accuracy))
+    adapters = [name for name in usual if not METHODS[name].is_baseline]
+    if len(adapters) < 2:
         return None
-    before, after = (max(each, key=lambda name: each[name].to_numpy().mean()) for each in (usual, chosen))
-    if before == after:
-        return before, after, None
-    return before, after, contrasts({after: less(chosen[after], chosen[before])})[after]
+    before, after = (max(adapters, key=lambda name: own[name].to_numpy().mean()) for own in (usual, chosen))
+    contrast = None if before == after else contrasts({after: less(chosen[after], chosen[before])})[after]
+    return ByAccuracy(seeds, before, after, contrast, *(differing(judge(own).pairs) for own in (chosen, usual)))
+
+
+def main_by_accuracy(results: ExperimentRuns) -> ByAccuracy | None:
+    """`by_accuracy` of the first study of other rates than the main runs' with enough seeds; None without one."""
+    for study in rate_studies(results):
+        if study.series[0].beside == "main" and len(study.series[0].seeds) >= MINIMUM_SEEDS:
+            return by_accuracy(results, study)
+    return None
+
+
+def rate_regime(results: ExperimentRuns, best: str) -> str:
+    """Who leads, and what is shown, where validation accuracy chooses the learning rates.
+
+    Sentences; empty where `best` leads the adapters then, too, and the same pairs are shown to differ.
+    """
+    found = main_by_accuracy(results)
+    if not found or (found.chosen == best and found.same_pairs):
+        return ""
+    return say.in_finding(found, found.chosen != best).strip()
 
 
 def head_rates(results: ExperimentRuns) -> None:
@@ -122,7 +147,7 @@ def head_rates(results: ExperimentRuns) -> None:
         show_markdown(say.shared_head_rate_text(planned_for(results, "head_learning_rate")))
         return
     own, found, rates = {}, {}, set()
-    for method in series:
+    for method in (own for own in series if own.usual is not None):
         apart = next(rate for rate in method.points if rate != method.usual)
         found[method.method] = less(method.correct[apart], method.correct[method.usual])
         own[method.method] = method.usual

@@ -71,16 +71,16 @@ def show_against_size(
         for point in points
     )
     rivals = (sparsity.CUT, sparsity.CUT_TRAINED, sparsity.BY_LOT)
-    cut, trained, lot = (sparsity.against_cut(points, way, margin) for way in rivals)
-    pruned = sparsity.against_whole(points, margin)
-    title, xlabel = say.sparsities_title(cut, method.title), "numbers that store it (k)"
+    cuts = [sparsity.against_cut(points, way, margin) for way in rivals]
+    gates, pruned = (sparsity.against_whole(points, ways, margin) for ways in (sparsity.GATES, sparsity.PRUNINGS))
+    title, xlabel = say.sparsities_title(cuts[0], method.title), "numbers that store it (k)"
     figure = plots.accuracy_by_numbers(table, title, xlabel, line)
     show_figure(
         figure,
         say.sparsities_figure([*points[0].correct.index], texts, sparsity.TRAINED_ON, line),
         say.sparsities_alt(table.to_dict("records"), line),
     )
-    show_markdown(say.sparsities_text(method.title, control.title, cut, trained, lot, pruned))
+    show_markdown(say.sparsities_text(method.title, control.title, gates, *cuts, pruned))
 
 
 def other_gates(results: ExperimentRuns) -> None:

@@ -15,7 +15,7 @@ MEASURED_WITH = SHAPES["embedded"]  # what durations were measured with
 
 def expected_seconds(config: RunConfig) -> float:
     """Rough duration of a run, in seconds."""
-    examples = min(config.max_train or SST2_SIZE, 7_000 if config.data == "embedded" else SST2_SIZE)
+    examples = min(config.max_train or SST2_SIZE, 7_000 if config.data.startswith("embedded") else SST2_SIZE)
     step = 0.16 * METHODS[config.method].relative_cost * _in_layers(config.base.shape) / _in_layers(MEASURED_WITH)
     start_and_evaluation = 20
     steps = config.epochs * ceil(examples / config.batch_size)

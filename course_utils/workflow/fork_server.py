@@ -105,7 +105,9 @@ def _answer(connection: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     request, outputs, *_ = socket.recv_fds(connection, 65536, 2)
     while not request.endswith(b"\n"):
-        request += connection.recv(65536)
+        if not (more := connection.recv(65536)):
+            return  # the process that asked is gone
+        request += more
     for descriptor, output in zip((1, 2), outputs, strict=True):
         os.dup2(output, descriptor)
     request = json.loads(request)

@@ -53,7 +53,7 @@ def test_the_best_trial_wins_and_an_edge_is_named(trials):
     edge = f"On the edge of the grid, beyond which a better rate may lie: {METHODS[MULTIPLIED].title} {last:g}."
     assert edge in said
     assert (
-        "Above its best rate a method lost more than 15 points: " in said
+        "above its best rate a method lost more than 15 points: " in said
         and f"; {in_sentence(METHODS[FULL].title)} at {grids[FULL][4]:g}" in said
     )
     assert "A trial differs" not in said
@@ -66,11 +66,27 @@ def test_a_collapse_is_a_fall_from_the_accuracy_at_the_best_rate(trials):
     """The best rate is that of the best likelihood: another may have the highest accuracy."""
     experiment, table = trials
     own = table["method"] == ADAPTER
-    first, second, best, above, last = table.index[own]
-    table.loc[[first, best, above, last], "accuracy"] = 0.9, 0.8, 0.7, 0.6
-    named = f"; {METHODS[ADAPTER].title} at"
-    (said,) = [said for said in search_sentences(table, experiment) if said.startswith("Above its best rate")]
-    assert said.count(named) == 1 and f"{named} {table.loc[last, 'learning_rate']:g}" in said
+    first, second, best, above, last = table.index[own][:5]
+    accuracies = {first: (0.9, 0.9), best: (0.8, 0.8), above: (0.8, 0.5), last: (0.5, 0.5)}
+    for row, of_seeds in accuracies.items():
+        table.at[row, "of_seeds"] = [{"nll": 1.0, "accuracy": each} for each in of_seeds]
+        table.loc[row, "accuracy"] = sum(of_seeds) / 2
+    named = f"{METHODS[ADAPTER].title} at"
+    (said,) = [said for said in search_sentences(table, experiment) if "above its best rate" in said]
+    rates = table["learning_rate"]
+    assert f"{named} {rates[above]:g} (1 of 2 seeds); {named} {rates[last]:g};" in said
+    assert f"{named} {rates[first]:g}" not in said
+
+
+def test_seeds_that_would_choose_different_rates_are_named(trials):
+    experiment, table = trials
+    assert not any("Single seeds" in said for said in search_sentences(table, experiment))
+    own = table.index[table["method"] == ADAPTER]
+    for row, of_seeds in zip(own[1:3], ((0.4, 0.1), (0.2, 0.2)), strict=True):
+        table.at[row, "of_seeds"] = [{"nll": each, "accuracy": 0.8} for each in of_seeds]
+    rates = table["learning_rate"][own[1:3]]
+    told = "Single seeds of the search would choose different rates for LoRA ({:g} and {:g}).".format(*rates)
+    assert told in search_sentences(table, experiment)
 
 
 def test_the_table_says_the_neighbours_and_what_fewer_trials_would_have_found(trials):

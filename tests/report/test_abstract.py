@@ -55,7 +55,7 @@ def test_a_clear_winner(made):
     sentence, paragraph = said(made(CLEAR))
     assert sentence == (
         "Trained on 1,000 texts, LoRA has the highest mean accuracy of the 4 adapter methods "
-        "(90.0% of 200 test texts), significantly above each of the others; it stores 1.5% as many parameters as "
+        "(90.0% of 200 test texts), significantly above each of the others; LoRA stores 1.5% as many parameters as "
         "full fine-tuning and is 5.0 points below it."
     )
     assert "in 18 runs, 3 seeds a method" in paragraph
@@ -64,8 +64,8 @@ def test_a_clear_winner(made):
     assert "stores 1.5% as many parameters as full fine-tuning, its head included;" in paragraph
     assert "5 are significantly different and 1 is equivalent within 1.6 points (Sparse LoRA and QLoRA)" in paragraph
     assert re.search(r"from which LoRA differs by −5.0 \[[^]]+\] points \(significant\)", paragraph)
-    assert "are shown to be worse than full fine-tuning; where something else counts more, take" in paragraph
-    assert "take LoRA for tweets. No choice is shown for bytes to store for each task, memory in training" in paragraph
+    assert "are shown to be worse than full fine-tuning. No choice is shown for bytes to store for each task" in paragraph
+    assert "Of the adapter methods, take LoRA for tweets." in paragraph
     assert 120 <= len(paragraph.split()) <= 220
 
 

@@ -10,7 +10,7 @@ from small import ADAPTER, MULTIPLIED
 
 from course_utils import runs
 from course_utils.comparison.tables import read_runs
-from course_utils.config import RunConfig, SharedSettings, load_experiment
+from course_utils.config import RunConfig, load_experiment
 from course_utils.inputs.splits import Data
 from course_utils.report import checklist
 
@@ -79,21 +79,7 @@ def test_runs_of_other_data_than_those_described_are_pointed_out(experiment):
         for name in experiment.methods:
             shutil.rmtree(runs.runs_folder() / experiment.config(name, seed).path)
             write_scored_run(experiment.config(name, seed), "e" * 64)
-    assert "**12 runs used other data**" in section(checklist.checklist(read_runs(experiment)), "Data")[0]
-
-
-def test_fewer_texts_by_plan_are_not_called_other_data(runs_in, monkeypatch):
-    def load_data(config):
-        frame = pd.DataFrame({"example_id": list("abcd"), "text": list("abcd"), "label": [0, 1, 1, 1]})
-        frame = frame[: 4 if config.max_train == 1500 else 3]
-        return Data("embedded", {"test": frame}, {"test": "movie test"}, {}, ("negative", "positive"))
-
-    monkeypatch.setattr(RunConfig, "load_data", load_data)
-    monkeypatch.setattr(SharedSettings, "load_data", load_data)
-    for config in (experiment := load_experiment("quick", {"precision": "fp32"})).configs():
-        write_scored_run(config, load_data(config).fingerprint)
-    line = section(checklist.checklist(read_runs(experiment)), "Data")[0]
-    assert line.endswith("; by plan, 4 runs use another number of its texts")
+    assert "**12 main runs used other data**" in section(checklist.checklist(read_runs(experiment)), "Data")[0]
 
 
 def test_an_experiment_without_runs_has_a_page(experiment):

@@ -36,7 +36,7 @@ def test_where_every_other_method_is_worse_the_cheapest_is_named_with_what_it_lo
     for run in results.of(ADAPTER):
         object.__setattr__(run.result.bytes, "adapter", 9)
     choice.which_when(results)
-    row = shown[1].set_index("What counts").loc["Bytes to store for each task"]
+    row = shown[1].set_index("What counts").loc["Bytes to store for each task, the head left out"]
     assert "is the method to take" in shown[0]
     assert row["Take"] == "LoRA" and "less accurate: LoRA (−20.0 points)" in row["Because"]
 
