@@ -1,6 +1,7 @@
 """The tables of an experiment and its verdicts, on runs with known answers."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from made_up import SENTENCES, finished, write_run
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
+from course_utils.comparison import tables
 from course_utils.comparison.conclusions import experiment_verdicts, judge, p_in_words, verdicts
 from course_utils.comparison.smaller import cut_down
 from course_utils.comparison.tables import (
@@ -282,3 +284,12 @@ def test_a_method_whose_seeds_lie_far_apart_is_named():
     told = "The seeds of Full fine-tuning lie farthest apart: the standard deviation of their accuracies is 0.5 points"
     assert any(sentence.startswith(told) and "at most 0.2 for" in sentence for sentence in verdicts(correct))
     assert not any("farthest apart" in sentence for sentence in verdicts(correct | {FULL: seeds(3)}))
+
+
+def test_the_code_of_most_runs_is_one_that_runs_have():
+    """Of three states of two modules, the state of the most runs counts as a whole, not module by module."""
+    codes = (
+        [{"trainer": "a", "lora": "x"}] * 3 + [{"trainer": "b", "lora": "y"}] * 2 + [{"trainer": "c", "lora": "y"}] * 2
+    )
+    runs = [SimpleNamespace(result=SimpleNamespace(code=code)) for code in [*codes, {"trainer": "a", "hira": "z"}]]
+    assert tables._code_of_most(runs) == {"trainer": "a", "lora": "x", "hira": "z"}
