@@ -4,9 +4,11 @@
 
 Printed are, in per cent, the accuracy of every method here and elsewhere, the difference with its 95% interval, and
 `equal`, the share of equal outcomes: whether a text was classified rightly. `two_seeds` is this share between two seeds
-here.
+here. A method whose settings are others there is left out, and named.
 """
 
+import gzip
+import json
 import sys
 from itertools import combinations
 from pathlib import Path
@@ -30,8 +32,22 @@ def set_beside(correct: dict[str, pd.DataFrame], elsewhere: dict[str, pd.DataFra
     return pd.DataFrame.from_dict(rows, "index", columns=COLUMNS)
 
 
+def settings_of(folder: Path) -> dict[str, dict]:
+    """Method → the settings of its main runs, as their records have them."""
+    [file] = folder.glob("*.jsonl*")
+    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:
+        configs = [json.loads(line)["config"] for line in lines]
+    return {config["method"]: config["settings"] for config in configs if config["study"] == "main"}
+
+
 if __name__ == "__main__":
     report, elsewhere = map(Path, sys.argv[1:])
     signed = dict.fromkeys(["difference", "low", "high"], "{:+.2f}".format)
-    beside = set_beside(outcomes(report / "records"), outcomes(elsewhere))
+    here, there = settings_of(report / "records"), settings_of(elsewhere)
+    alike = {name for name in here.keys() & there.keys() if here[name] == there[name]}
+    beside = set_beside(
+        {name: own for name, own in outcomes(report / "records").items() if name in alike}, outcomes(elsewhere)
+    )
     print(beside.to_string(formatters=signed, float_format="%.2f"))
+    for name in [name for name in there if name in here and name not in alike]:
+        print(f"{name} is left out: its settings there are {there[name]}, and here {here[name]}")
