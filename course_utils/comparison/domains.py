@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from course_utils.comparison.axes import Contrast, across, contrasts, less
-from course_utils.comparison.conclusions import differing, judge_experiment, over_baselines
+from course_utils.comparison.conclusions import differing, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets, read_predictions
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.stats import (
@@ -104,9 +104,7 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
             in_domain if of == "test" else compare_pairs(correct[of], judged.margin),
             {name: found for (at, name), found in moved.items() if at == of},
             {name: float(answers.mean()) for name, answers in predictions[of].correct_baselines.items()},
-            [pair for pair in over_baselines(results) if pair.first in adapters]
-            if of == "test"
-            else compare_with_fixed({name: correct[of][name] for name in adapters}, predictions[of].correct_baselines),
+            compare_with_fixed({name: correct[of][name] for name in adapters}, predictions[of].correct_baselines),
         )
         for of, title in titles.items()
     ]
