@@ -113,9 +113,10 @@ def pairs_at_sizes(results: ExperimentRuns) -> dict[int, tuple[list[PairedCompar
 
     Each size but that of the main runs is a family of its own; head only is left out.
     """
-    axis = size_axis(results, validation_likelihood)
     found: dict[int, tuple[list[PairedComparison], list[PairedComparison]]] = {}
-    for size in sorted({size for own in axis.series for size in own.points} - {axis.reference}) if axis else []:
+    if not (axis := size_axis(results, validation_likelihood)):
+        return found
+    for size in sorted({size for own in axis.series for size in own.points} - {axis.reference}):
         tuned = [own for own in axis.series if METHODS[own.method] is not FLOOR and size in own.points]
         pairs = judge({own.method: own.correct[size] for own in tuned}).pairs
         if pairs:
