@@ -94,11 +94,14 @@ def executed_notebooks(experiment: Experiment) -> list[Path]:
 
 
 def write_cards(results: ExperimentRuns) -> None:
-    """Write the card of every adapter of `results` again, now with its method's row of the comparison."""
+    """Write the card of every adapter of `results` again, now with its method's row of the comparison.
+
+    A run that was restored from published records has no adapter, and so no card.
+    """
     from course_utils.comparison.tables import readable_summary, summary_table
     from course_utils.training.card import write_card
 
-    adapters = [run for run in results.runs if not run.method.is_baseline]
+    adapters = [run for run in results.runs if not run.method.is_baseline and (run.folder / "adapter").is_dir()]
     compared: dict[tuple[str, str], dict[str, str]] = {}
     for study in {run.config.study for run in adapters if run.config.final and results.experiment.classifies}:
         summary = summary_table(results, study)

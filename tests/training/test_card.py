@@ -12,6 +12,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.constants import EVAL_RESULTS_FOLDER
+from made_up import write_run
 from small import ADAPTER, ADAPTERS, EMBEDDED, QUANTISED, SENTIMENT
 
 from course_utils.audit import evidence
@@ -286,3 +287,10 @@ def test_every_method_cites_an_entry():
         assert entry.startswith("@") and entry.count("{") == entry.count("}")
     with pytest.raises(CourseError, match="no entry 'hu1922'"):
         bibtex("hu1922")
+
+
+def test_a_run_that_was_restored_without_its_adapter_gets_no_card(runs_in):
+    experiment = load_experiment("smoke", {"precision": "fp32", "methods": [ADAPTER]})
+    [run] = [write_run(config, 0.8) for config in experiment.configs()]
+    write_cards(read_runs(experiment))
+    assert not (run.folder / "adapter").exists()
