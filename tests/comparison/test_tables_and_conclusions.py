@@ -288,10 +288,7 @@ def test_a_method_whose_seeds_lie_far_apart_is_named():
 
 def test_the_code_of_most_runs_is_one_that_runs_have():
     """Of three states of two modules, the state of the most runs counts as a whole, not module by module."""
-    codes = (
-        [{"trainer": "a", ADAPTER: "x"}] * 3
-        + [{"trainer": "b", ADAPTER: "y"}] * 2
-        + [{"trainer": "c", ADAPTER: "y"}] * 2
-    )
+    first, second, third = ({"trainer": state, ADAPTER: own} for state, own in (("a", "x"), ("b", "y"), ("c", "y")))
+    codes = [first] * 3 + [second] * 2 + [third] * 2
     runs = [SimpleNamespace(result=SimpleNamespace(code=code)) for code in [*codes, {"trainer": "a", MULTIPLIED: "z"}]]
     assert tables._code_of_most(runs) == {"trainer": "a", ADAPTER: "x", MULTIPLIED: "z"}
