@@ -30,8 +30,8 @@ def search_trials(runs: ExperimentRuns) -> pd.DataFrame:
         {
             "method": run.config.method,
             "learning_rate": run.config.settings.learning_rate,
-            **{metric: getattr(run.result.metrics["validation"], metric) for metric in task.searched_by},
-            "of_seeds": {metric: getattr(run.result.metrics["validation"], metric) for metric in task.searched_by},
+            **(of_seed := {metric: getattr(run.result.metrics["validation"], metric) for metric in task.searched_by}),
+            "of_seeds": of_seed,
             "fingerprint": run.result.fingerprint,
         }
         for run in runs.runs

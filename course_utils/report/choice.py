@@ -177,8 +177,7 @@ def _for_few_texts(results: ExperimentRuns) -> Row | None:
     if right and all(contrast.judged for contrast in judged.values()):
         name = max(right, key=right.__getitem__)
         return _none(need, name, right[name], led.best[least], accuracy)
-    pairs, _ = pairs_at_sizes(results).get(least, ([], []))
-    return _most_accurate(need, pairs, led.best[least], accuracy)
+    return _most_accurate(need, pairs_at_sizes(results).get(least, []), led.best[least], accuracy)
 
 
 def _for_domain(domain: Domain) -> Row:

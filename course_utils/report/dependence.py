@@ -76,7 +76,8 @@ def training_sizes(results: ExperimentRuns) -> None:
     largest = sum(rate == max(tried) for own in rates.values() for _, rate, tried in own if len(tried) > 1)
     show_markdown(say.sizes_text(found, shown, least, reference, rates, largest))
     if judged_at := pairs_at_sizes(results):
-        show_markdown(say.pairs_text(judged_at, series[0].seeds).strip())
+        shown_at = {size: (pairs, differing(pairs)) for size, pairs in judged_at.items()}
+        show_markdown(say.pairs_text(shown_at, series[0].seeds).strip())
     if other := size_axis(results, validation_accuracy):
         led = leaders(other.series, other.changes, reference)
         moved = _labelled(changes, say.change_label, reference)
@@ -108,19 +109,19 @@ def _other_rates(
 
 
 @cache  # the exhibit, the title page and the advice ask for it
-def pairs_at_sizes(results: ExperimentRuns) -> dict[int, tuple[list[PairedComparison], list[PairedComparison]]]:
-    """Training size → the pairs judged there by the rule of the main comparison, and those of them shown to differ.
+def pairs_at_sizes(results: ExperimentRuns) -> dict[int, list[PairedComparison]]:
+    """Training size → the pairs of methods, judged there by the rule of the main comparison.
 
     Each size but that of the main runs is a family of its own; head only is left out.
     """
-    found: dict[int, tuple[list[PairedComparison], list[PairedComparison]]] = {}
+    found: dict[int, list[PairedComparison]] = {}
     if not (axis := size_axis(results, validation_likelihood)):
         return found
     for size in sorted({size for own in axis.series for size in own.points} - {axis.reference}):
         tuned = [own for own in axis.series if METHODS[own.method] is not FLOOR and size in own.points]
         pairs = judge({own.method: own.correct[size] for own in tuned}).pairs
         if pairs:
-            found[size] = pairs, differing(pairs)
+            found[size] = pairs
     return found
 
 
@@ -140,8 +141,8 @@ def size_regime(results: ExperimentRuns, best: str) -> str:
     if not axis or not (found := leaders(axis.series, axis.changes, axis.reference)):
         return ""
     adapters = {
-        size: [pair for pair in pairs if not any(METHODS[name].is_baseline for name in (pair.first, pair.second))]
-        for size, (_, pairs) in pairs_at_sizes(results).items()
+        size: [pair for pair in differing(pairs) if CEILING.name not in (pair.first, pair.second)]
+        for size, pairs in pairs_at_sizes(results).items()
     }
     return say.in_finding(found, best, found.seeds, {size: pairs for size, pairs in adapters.items() if pairs}).strip()
 
