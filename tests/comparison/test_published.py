@@ -204,22 +204,22 @@ def squeezed(text):
 
 
 @pytest.mark.parametrize(
-    ("folder", "seeds", "most_points", "equal", "between_seeds"),
+    ("folder", "methods", "seeds", "most_points", "equal", "between_seeds"),
     [
-        ("full/on_a_gpu", 3, 0.5, (92, 97), (91, 95)),
-        ("full/on_amx", 5, 0.3, (97, 100), (92, 96)),
-        ("decoder/on_a_gpu", 2, 0.8, (95, 98), (89, 93)),
+        ("full/on_a_gpu", 4, 3, 0.5, (96, 97), (94, 95)),  # two methods had other rates there
+        ("full/on_amx", 4, 5, 0.3, (98, 98), (94, 96)),
+        ("decoder/on_a_gpu", 6, 2, 0.8, (95, 98), (89, 93)),
     ],
 )
 def test_what_is_said_of_runs_on_another_machine_is_what_the_script_finds(
-    folder, seeds, most_points, equal, between_seeds
+    folder, methods, seeds, most_points, equal, between_seeds
 ):
     elsewhere = PROJECT / "reports" / folder
     script = [sys.executable, PROJECT / "docs" / "another_machine.py", elsewhere.parent, elsewhere]
     printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
     told = (PROJECT / "docs" / "scale_out.md").read_text(encoding="utf-8").replace("−", "-")
-    rows = [line.split() for line in printed.splitlines()[1:]]
-    assert len(rows) == 6
+    rows = [line.split() for line in printed.splitlines()[1:] if "left out" not in line]
+    assert len(rows) == methods
     here, there = np.array([[float(row[place]) for row in rows] for place in (2, 3)])
     assert (np.diff(here[np.argsort(there)]) >= 0).all()  # the order of the means
     for method, of_seeds, one, other, *difference in (row[:7] for row in rows):
