@@ -56,7 +56,7 @@ def test_what_is_stored_is_what_counts(watched):
     }
     stored = {name: len(size) for name, size in sizes.items()}
     assert stored == {name: rank for name, rank in run.result.method["ranks"].items() if rank}
-    assert sum(stored.values()) == (seen[-1] != 0).sum()  # no rank was cut in the end that had been counted until then
+    assert sum(stored.values()) <= (seen[-1] != 0).sum()  # the end may shut a gate, and opens none
     sizes = torch.cat([*sizes.values()])
     assert sizes.min() >= SMALLEST * sizes.max()
 
