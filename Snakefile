@@ -5,6 +5,7 @@ import sys
 from math import ceil
 
 from course_utils.config import load_experiment, options_of
+from course_utils.host import number_in
 from course_utils.methods import METHODS
 from course_utils.options import parse_overrides
 from course_utils.paths import relative_to_project, reports_folder, runs_folder
@@ -12,7 +13,7 @@ from course_utils.report.bind import read_settings
 from course_utils.report.chapters import notebook_names, subject
 from course_utils.training.memory import expected_memory
 from course_utils.workflow.estimates import expected_seconds
-from course_utils.workflow.steps import code_digest, content, gpus_a_run, processes_a_run, training_code
+from course_utils.workflow.steps import code_digest, content, training_code
 
 OVERRIDES = parse_overrides(config.get("overrides", []))
 EXPERIMENT = load_experiment(config.get("profile", "quick"), OVERRIDES)
@@ -45,7 +46,8 @@ LOGS = f"logs/{EXPERIMENT.name}"
 PYTHON = f"{shlex.quote(sys.executable)} -m"
 OPTIONS = shlex.join(options_of(EXPERIMENT.profile_name, OVERRIDES))
 FORCE = "--force" if config.get("force") else ""
-PROCESSES = processes_a_run()
+PROCESSES = number_in("COURSE_PROCESSES", 1)  # that train a run together
+GPUS = number_in("COURSE_GPUS", 0)  # that a training asks a cluster for
 LAUNCH = f"accelerate.commands.launch --multi_gpu --main_process_port 0 --num_processes {PROCESSES} -m"  # 0: a free one
 TRAIN = f"{PYTHON} {LAUNCH}" if PROCESSES > 1 else PYTHON
 
@@ -123,7 +125,7 @@ for method in EXPERIMENT.methods:
         resources:
             mem_mb=expected_memory(EXPERIMENT.config(method), PROCESSES) * PROCESSES,
             device=PROCESSES,
-            gpu=gpus_a_run(),
+            gpu=GPUS,
             # in minutes: a cluster ends what takes longer
             runtime=10 + ceil(expected_seconds(EXPERIMENT.config(method)) / 15),
         # the longest first, so that no long run comes last; any run before a notebook
@@ -150,7 +152,7 @@ rule baselines:
     resources:
         mem_mb=expected_memory(SHARED),
         device=1,
-        gpu=gpus_a_run(),
+        gpu=GPUS,
         runtime=10 + ceil(expected_seconds(SHARED) / 15),
     priority: 1  # the comparison waits for them, and may run beside another chapter then
     message:
@@ -172,7 +174,7 @@ rule measure:
     resources:
         mem_mb=max(expected_memory(EXPERIMENT.config(method)) for method in EXPERIMENT.methods),  # it trains some steps
         device=1,
-        gpu=gpus_a_run(),
+        gpu=GPUS,
         runtime=10 + ceil(expected_seconds(SHARED)),  # it may evaluate and train on some dozens of adapters
     priority: 1  # like the baselines
     message:

@@ -464,7 +464,7 @@ def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # n
     from course_utils.comparison.arithmetic import work_by_method
     from course_utils.comparison.controls import quantised_base
     from course_utils.comparison.evaluation_costs import memory_of_first_runs, times_of_first_runs
-    from course_utils.comparison.measurements import mark_as_up_to_date
+    from course_utils.comparison.published import MEASURED
     from course_utils.comparison.sizes import baselines_by_size
     from course_utils.comparison.sparsity import sized_ways
     from course_utils.comparison.step_parts import time_by_part
@@ -476,7 +476,7 @@ def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # n
     found = audits_of_runs, times_of_first_runs, sized_ways, baselines_by_size, quantised_base, work_by_method
     for find in (*found, time_by_part):
         find(results)
-    mark_as_up_to_date(results)
+    (runs_folder() / results.experiment.name / MEASURED).touch()  # nothing in it is older than the runs
 
 
 @app.command(hidden=True)

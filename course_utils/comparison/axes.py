@@ -156,15 +156,6 @@ class Contrast(Judged):
         """Whether it has enough seeds to conclude anything."""
         return self.seeds >= MINIMUM_SEEDS
 
-    @property
-    def verdict(self) -> str:
-        """ "above" or "below" where a difference is shown, "equivalent" within the margin, else "open"."""
-        if not self.judged:
-            return "open"
-        if self.differs:
-            return "above" if self.above else "below"
-        return "equivalent" if self.equivalent else "open"
-
     def negated(self) -> Contrast:
         """The contrast of the opposite difference."""
         return replace(self, difference=self.difference.negated())

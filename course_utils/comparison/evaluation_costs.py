@@ -27,8 +27,7 @@ def evaluation_times(runs: dict[str, Run], sentences: int = 256, turns: int = 7)
     config = next(iter(runs.values())).config
     frame = config.load_data().sets["test"].head(sentences)
     tokenizer = config.base.tokenizer()
-    beside = {name: load_model(run, merged=False) for name, run in runs.items() if not run.method.is_baseline}
-    models = {MERGED: load_model(next(iter(runs.values())))} | beside
+    models = {name: load_model(run, merged) for name, (run, merged) in _timed(runs).items()}
     for model in models.values():  # warms up
         predict_as_trained(config, model, tokenizer, frame.head(8))
     rows = []
@@ -54,13 +53,18 @@ def evaluation_memory(runs: dict[str, Run], sentences: int = 256) -> dict[str, i
 
     config = next(iter(runs.values())).config
     frame, tokenizer = config.load_data().sets["test"].head(sentences), config.base.tokenizer()
-    models = {MERGED: (next(iter(runs.values())), True)}
-    models |= {name: (run, False) for name, run in runs.items() if not run.method.is_baseline}
+    models = _timed(runs)
     one = partial(_memory_of_one, config, frame, tokenizer)
     if has_gpu():
         return {name: one(model) for name, model in models.items()}
     with get_context("fork").Pool(1, maxtasksperchild=1) as pool:
         return dict(zip(models, pool.map(one, models.values(), chunksize=1), strict=True))
+
+
+def _timed(runs: dict[str, Run]) -> dict[str, tuple[Run, bool]]:
+    """What is measured: name → a run, and whether its update is merged into the weights."""
+    beside = {name: (run, False) for name, run in runs.items() if not run.method.is_baseline}
+    return {MERGED: (next(iter(runs.values())), True)} | beside
 
 
 def _memory_of_one(config: RunConfig, frame: pd.DataFrame, tokenizer, model: tuple[Run, bool]) -> int:

@@ -53,10 +53,5 @@ def measurement(measure: Measure, optional: bool = False) -> Measure:
     return find
 
 
-def mark_as_up_to_date(results: ExperimentRuns) -> None:
-    """Set the time of the file of measurements to now: nothing in the file is older than the runs."""
-    (runs_folder() / results.experiment.name / MEASURED).touch()
-
-
 def _read(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text("utf-8")) if file.is_file() else {}

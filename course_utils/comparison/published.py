@@ -239,11 +239,13 @@ def _restore(run: PublishedRun) -> None:
 def _weights_are_read(experiment: Experiment, config: RunConfig) -> bool:
     """Whether a run's weights are needed: a chapter shows the run, or the comparison cuts its update."""
     sized: set[tuple[str, str]] = set()  # method and study of runs whose effective size is compared
+    controls: set[str] = set()
     for name, study in experiment.studies.items():
-        for method in study.methods:
-            if study.varies[:1] == ("sparsity",):
-                beside = (method, METHODS[method].control or "")
-                sized |= {(method, name), *((each, study.beside) for each in beside)}
-            elif study.varies[:1] == ("rank",):
-                sized.add((method, name))
+        for method in study.methods if study.varies[:1] == ("sparsity",) else ():
+            control = METHODS[method].control or ""
+            controls.add(control)
+            sized |= {(method, name), (method, study.beside), (control, study.beside)}
+    for name, study in experiment.studies.items():
+        if study.varies == ("rank", "alpha"):  # the scale of the update may be that of the runs beside
+            sized |= {(method, name) for method in study.methods if method in controls}
     return (config.study, config.seed) == ("main", 0) or (config.method, config.study) in sized

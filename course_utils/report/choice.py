@@ -135,8 +135,10 @@ def _listed(names: list[str]) -> str:
 
 def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
     column, names = tables.COLUMNS[cost], found.names
-    costs = results.finished.pivot(index="seed", columns="method", values=cost)[names].astype(float) / column.unit
-    typical = costs.agg(column.over_seeds)
+    costs = results.finished.pivot(index="seed", columns="method", values=cost)
+    costs = costs[[*names, *(found.lost.keys() - {*names})]].astype(float) / column.unit
+    of_all = costs.agg(column.over_seeds)
+    costs, typical = costs[names], of_all[names]
     lowest = str(typical.idxmin())
     least = [name for name in names if not (costs[name] - costs[lowest]).dropna().any()]  # alike with every seed
     as_good = not_shown_above(costs.drop(columns=[name for name in least if name != lowest]), lowest)
@@ -145,7 +147,10 @@ def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
     why = f"{column.title}: {column.over_seeds} {typical[lowest]:{column.form}} for {_listed(least)}"
     if found.best not in least:
         why += f", {typical[found.best]:{column.form}} for {in_sentence(title_of(found.best))}"
-    return _with_losses(_row(COSTS[cost], least, as_good, names, why, "need more"), found)
+    row = _row(COSTS[cost], least, as_good, names, why, "need more")
+    return _with_losses(
+        row, found, {name: f"{of_all[name]:{column.form}}" for name in of_all.index[of_all < typical.min()]}
+    )
 
 
 def _no_times(results: ExperimentRuns, names: list[str]) -> str:
@@ -177,7 +182,9 @@ def _for_few_texts(results: ExperimentRuns) -> Row | None:
     if right and all(contrast.judged for contrast in judged.values()):
         name = max(right, key=right.__getitem__)
         return _none(need, name, right[name], led.best[least], accuracy)
-    return _most_accurate(need, pairs_at_sizes(results).get(least, []), led.best[least], accuracy)
+    return _most_accurate(
+        need, pairs_at_sizes(results, validation_likelihood).get(least, []), led.best[least], accuracy
+    )
 
 
 def _for_domain(domain: Domain) -> Row:
@@ -205,8 +212,8 @@ def _most_accurate(need: str, pairs: list[PairedComparison], best: str, accuracy
 
 
 def _for_what_was_known(results: ExperimentRuns, found: Unbeaten) -> Row | None:
-    kept = forgetting_table(results).set_index("method")
-    kept = kept.loc[kept.index.isin(found.names)]
+    of_all = forgetting_table(results).set_index("method")
+    kept = of_all.loc[of_all.index.isin(found.names)]
     if kept.empty:
         return None
     best = str(kept["after"].idxmax())
@@ -219,17 +226,25 @@ def _for_what_was_known(results: ExperimentRuns, found: Unbeaten) -> Row | None:
     before = f"{most.before:.1f}% before {'quantisation and ' if most.four_bit else ''}training"
     why = f"neighbours of the text's own domain: mean {most.after:.1f}% for {in_sentence(title_of(best))}, {before}"
     row = _row("Keeping what the base model knew", [best], as_good, kept.index, why, "keep less")
-    return _with_losses(row, found)
+    more = of_all["after"][of_all["after"] > most.after]
+    return _with_losses(row, found, {name: f"{share:.1f}%" for name, share in more.items()})
 
 
-def _with_losses(row: Row, found: Unbeaten) -> Row:
-    """`row`, whose reason ends with the methods taken that are shown to be less accurate than the best."""
+def _with_losses(row: Row, found: Unbeaten, better: dict[str, str]) -> Row:
+    """`row`, whose reason ends with methods that are shown to be less accurate than the best.
+
+    These are the methods taken, by the points that they lose; and those left out whose figure is `better`, with it.
+    """
     lost = [
         f"{in_sentence(title_of(name))} (−{100 * found.lost[name].difference.estimate:.1f} points)"
         for name in row.take
         if name in found.lost
     ]
-    return row._replace(why=f"{row.why}; shown to be less accurate: {and_joined(lost)}") if lost else row
+    left_out = [f"{in_sentence(title_of(name))} ({better[name]})" for name in found.lost if name in better]
+    why = f"{row.why}; shown to be less accurate: {and_joined(lost)}" if lost else row.why
+    if left_out:
+        why += f"; better in this and left out, as shown to be less accurate: {and_joined(left_out)}"
+    return row._replace(why=why)
 
 
 say: Any = template(TEMPLATES / "choice.md.jinja", OF_CONTRASTS).module

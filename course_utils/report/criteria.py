@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from course_utils.comparison.axes import (
-    Contrast,
     Leaders,
     Series,
     accuracy_with_ends,
@@ -20,6 +19,7 @@ from course_utils.comparison.conclusions import OF_CONTRASTS
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.report.display import TEMPLATES, show_markdown
 from course_utils.runs import Run
+from course_utils.stats import Judged
 from course_utils.text import template
 
 say: Any = template(TEMPLATES / "criteria.md.jinja", OF_CONTRASTS).module
@@ -29,8 +29,8 @@ def show_by_accuracy(
     series: list[Series],
     others: list[Series],
     where: Callable[[Any, str], str],
-    judged: Mapping[str, Contrast],
-    judged_others: Mapping[str, Contrast],
+    judged: Mapping[str, Judged],
+    judged_others: Mapping[str, Judged],
     led: tuple[Leaders | None, Leaders | None] = (None, None),
     changes: Collection[str] = (),
 ) -> None:
@@ -61,13 +61,13 @@ def rate_of(runs: list[Run]) -> float:
     return runs[0].config.settings.learning_rate
 
 
-def unlike(found: Mapping[str, Contrast], others: Mapping[str, Contrast]) -> dict[str, Contrast]:
+def unlike(found: Mapping[str, Judged], others: Mapping[str, Judged]) -> dict[str, Judged]:
     """The contrasts of `others` that differ from those of `found` in their runs and in their verdict.
 
     Of the same runs the verdict may be another, too, since contrasts are corrected together; these are left out.
     """
 
-    def verdict(contrast: Contrast) -> tuple[str, bool, bool]:
+    def verdict(contrast: Judged) -> tuple[str, bool, bool]:
         return contrast.verdict, contrast.equivalent, contrast.within_margin
 
     pairs = {label: (found[label], other) for label, other in others.items() if label in found}

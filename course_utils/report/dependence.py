@@ -30,7 +30,7 @@ from course_utils.comparison.axes import (
     validation_likelihood,
 )
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge, judge_experiment, p_in_words
+from course_utils.comparison.conclusions import OF_CONTRASTS, against, differing, judge, judge_experiment, p_in_words
 from course_utils.comparison.sizes import against_baselines, at_each_size, with_texts
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import RunConfig
@@ -38,7 +38,7 @@ from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import rate_of, show_by_accuracy, show_other_rates
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
-from course_utils.stats import PairedComparison
+from course_utils.stats import Judged, PairedComparison
 from course_utils.text import and_joined, signed_interval, signed_points, template
 
 QUERY_AND_VALUE, EVERYTHING = "query and value", "everything"
@@ -68,28 +68,40 @@ def training_sizes(results: ExperimentRuns) -> None:
     table["series"] = table["method"].map(title_of)
     figure = plots.accuracy_by_factor(table, say.sizes_title(found), "training texts")
     rates = _other_rates(results, series, reference)
-    show_figure(figure, say.sizes_figure(series[0].seeds, bool(rates)), say.alt(_by_series(table)))
+    show_figure(figure, say.sizes_figure(series[0].seeds, bool(rates), _processors(series)), say.alt(_by_series(table)))
     least = min((value for *_, value in changes), default=reference)
     shown = {pair[:2]: change for pair, change in changes.items() if pair[2] == least}
     if shown:
         show_table(_pairs(series, shown, least, reference), say.sizes_table(least, reference, len(changes)))
     largest = sum(rate == max(tried) for own in rates.values() for _, rate, tried in own if len(tried) > 1)
     show_markdown(say.sizes_text(found, shown, least, reference, rates, largest))
-    if judged_at := pairs_at_sizes(results):
+    if judged_at := pairs_at_sizes(results, validation_likelihood):
         shown_at = {size: (pairs, differing(pairs)) for size, pairs in judged_at.items()}
         show_markdown(say.pairs_text(shown_at, series[0].seeds).strip())
     if other := size_axis(results, validation_accuracy):
         led = leaders(other.series, other.changes, reference)
         moved = _labelled(changes, say.change_label, reference)
-        own = moved | _labelled(judged, say.baseline_label)
+        pairs, pairs_otherwise = map(_by_pair, (judged_at, pairs_at_sizes(results, validation_accuracy)))
+        told = [
+            key
+            for key, pair in pairs.items()
+            if key in pairs_otherwise and (pair.differs or pairs_otherwise[key].differs)
+        ]
+        own = moved | _labelled(judged | {key: pairs[key] for key in told}, say.baseline_label)
         others = _labelled(other.changes, say.change_label, reference)
-        others |= _labelled(beside_baselines(results, validation_accuracy).judged, say.baseline_label)
+        judged_otherwise = beside_baselines(results, validation_accuracy).judged
+        others |= _labelled(judged_otherwise | {key: pairs_otherwise[key] for key in told}, say.baseline_label)
         show_by_accuracy(series, other.series, say.with_size, own, others, (found, led), moved)
     highest = {
         size: max(rows.to_dict("records"), key=lambda row: row["estimate"])
         for size, rows in pd.DataFrame(fitted).groupby("value")
     }
     show_markdown(say.sizes_against_baselines(highest, judged).strip())
+
+
+def _processors(series: list[Series]) -> list[str]:
+    runs = (run for own in series for of_point in own.points.values() for run in of_point)
+    return sorted({run.result.environment.processor for run in runs})
 
 
 def _other_rates(
@@ -109,13 +121,14 @@ def _other_rates(
 
 
 @cache  # the exhibit, the title page and the advice ask for it
-def pairs_at_sizes(results: ExperimentRuns) -> dict[int, list[PairedComparison]]:
+def pairs_at_sizes(results: ExperimentRuns, by: Judge) -> dict[int, list[PairedComparison]]:
     """Training size → the pairs of methods, judged there by the rule of the main comparison.
 
-    Each size but that of the main runs is a family of its own; head only is left out.
+    The learning rates are those that `by` chooses. Each size but that of the main runs is a family of its own; head
+    only is left out.
     """
     found: dict[int, list[PairedComparison]] = {}
-    if not (axis := size_axis(results, validation_likelihood)):
+    if not (axis := size_axis(results, by)):
         return found
     for size in sorted({size for own in axis.series for size in own.points} - {axis.reference}):
         tuned = [own for own in axis.series if METHODS[own.method] is not FLOOR and size in own.points]
@@ -125,7 +138,11 @@ def pairs_at_sizes(results: ExperimentRuns) -> dict[int, list[PairedComparison]]
     return found
 
 
-def _labelled(judged: Mapping[Any, Contrast], label: Callable[..., str], *known: Any) -> dict[str, Contrast]:
+def _by_pair(found: Mapping[int, list[PairedComparison]]) -> dict[tuple[str, int, str], PairedComparison]:
+    return {(pair.first, size, pair.second): pair for size, pairs in found.items() for pair in pairs}
+
+
+def _labelled(judged: Mapping[Any, Judged], label: Callable[..., str], *known: Any) -> dict[str, Judged]:
     """`judged` by what `label` says of each key, whose parts are told one by one, and of what is `known`."""
     told = {key: key if isinstance(key, tuple) else (key,) for key in judged}
     return {label(*told[key], *known).strip(): contrast for key, contrast in judged.items()}
@@ -142,7 +159,7 @@ def size_regime(results: ExperimentRuns, best: str) -> str:
         return ""
     adapters = {
         size: [pair for pair in differing(pairs) if CEILING.name not in (pair.first, pair.second)]
-        for size, pairs in pairs_at_sizes(results).items()
+        for size, pairs in pairs_at_sizes(results, validation_likelihood).items()
     }
     return say.in_finding(found, best, found.seeds, {size: pairs for size, pairs in adapters.items() if pairs}).strip()
 
@@ -243,11 +260,18 @@ def placements(results: ExperimentRuns) -> None:
     line, xlabel = best_baseline(results, series[0]), "layers that are adapted or trained"
     figure = plots.accuracy_by_factor(table, say.placements_title(moved), xlabel, line)
     show_figure(figure, say.placements_figure(series[0], line), say.alt(_by_series(table), line))
+    among = pairs_at_sizes(results, validation_likelihood).get(series[0].training_texts, [])
+    behind = [pair for pair in against(among, CEILING.name) if pair.second in before]
     show_markdown(say.placements_text(moved, before, gaps, CEILING, _rates(table)))
+    if behind:
+        show_markdown(say.among_all_text(behind, len(among)).strip())
     others = read_placements(results, validation_accuracy)
     otherwise = [*others.adapted, *others.trained]
     own, by_accuracy = (
-        _labelled(found.moved, say.moved_label) | _labelled(found.gaps, say.gap_label) for found in (chosen, others)
+        _labelled(found.moved, say.moved_label)
+        | _labelled(found.before, say.before_label)
+        | _labelled(found.gaps, say.gap_label)
+        for found in (chosen, others)
     )
     show_by_accuracy(series, otherwise, say.on_layers, own, by_accuracy)
 

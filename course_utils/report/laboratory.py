@@ -53,13 +53,13 @@ def panel(measure: Callable[[float], float], values: Iterable[float], setting: s
         "the figure measures the accuracy again at the value that you choose.",
         f"A line over {setting}: " + ", ".join(f"{value:g} {share:.0%}" for value, share in found.items()) + ".",
     )
-    best = found.idxmax()
-    low, high = wilson_interval(round(texts * found[best]), texts)
-    inside = and_joined(
-        [f"{value:g}" for value, share in found.items() if low <= share <= high and value != best] or ["none"]
+    low, high = wilson_interval(round(texts * found.max()), texts)
+    at_top, inside = (
+        and_joined([f"{value:g}" for value in found.index[chosen]] or ["none"])
+        for chosen in (found == found.max(), found.between(low, high) & (found < found.max()))
     )
     show_markdown(
-        f"The highest share is {found[best]:.0%}, at {best:g}. On {texts} texts, its 95% interval is {low:.0%} to"
+        f"The highest share is {found.max():.0%}, at {at_top}. On {texts} texts, its 95% interval is {low:.0%} to"
         f" {high:.0%}. Other values with a share inside this interval: {inside}. The order of such points can be luck;"
         " no difference between two points of the curve is tested."
     )

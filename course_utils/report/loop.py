@@ -97,13 +97,14 @@ def show_beside_package(run, losses, given):
     labels = tested["label"].to_numpy()
     right, theirs = given == labels, scores_of(tested).argmax(axis=1) == labels
     one_right, n = int((right != theirs).sum()), len(labels)
-    usual, apart = 196 * one_right**0.5 / n, 100 * abs(right.mean() - theirs.mean())
-    further = "farther than that, as equal models do in 5 of 100 cases" if apart > usual else "no farther than that"
+    usual, apart = 1.96 * one_right**0.5, abs(int(right.sum()) - int(theirs.sum()))
+    verdict = "This is more than that." if apart > usual else "This is not more than that."
     show_markdown(
-        f"On {n:,} texts of the set *{run.result.data.titles['test']}* our model is right on {right.mean():.1%}, "
-        f"the package's run on {theirs.mean():.1%}. On {one_right:,} of them exactly one of the two is right. If two "
-        "models are equally good, and exactly one of them is right on so many texts, their accuracies lie up to "
-        f"{usual:.1f} points apart in 95 of 100 cases. These two lie {apart:.1f} points apart, {further}."
+        f"On {n:,} texts of the set *{run.result.data.titles['test']}* our model is right on {right.sum():,} "
+        f"({right.mean():.1%}), the package's run on {theirs.sum():,} ({theirs.mean():.1%}). On {one_right:,} texts "
+        "exactly one of the two is right. If chance alone decided which one, the two numbers of right answers would "
+        f"lie up to {usual:.0f} apart in 95 of 100 cases. They lie {apart} apart. {verdict} This range counts the luck "
+        "of the texts alone. Two trainings with other dropout masks differ as two seeds do, and may lie farther apart."
     )
 
 

@@ -27,7 +27,7 @@ RUNS_OF = {  # function → what it reads, where that is not the main runs
 }
 FACTORS_OF = {  # function → the factors whose studies it reads
     "dependence.training_sizes": ("max_train",),
-    "dependence.placements": ("target_modules", "trained_modules"),
+    "dependence.placements": ("target_modules", "trained_modules", "max_train"),
     "dependence.ranks": ("rank",),
     "sparsity.against_size": ("sparsity", "rank"),
     "sparsity.other_gates": ("gate_reach", "rank"),
@@ -36,6 +36,7 @@ FACTORS_OF = {  # function → the factors whose studies it reads
     "rates.head_rates": ("head_learning_rate",),
     "choice.which_when": ("max_train", "learning_rate"),
 }
+OF_GATED = ("sparsity.other_gates",)  # that read studies of gated methods alone
 AT_BEST_RATE = ("dependence.placements", "dependence.ranks", "sparsity.against_size")  # that read other rates as well
 
 
@@ -97,6 +98,8 @@ def _reads(origin: Origin, experiment: Experiment) -> str:
         return f"Runs of {and_joined([*map(code_span, studies)])}." if studies else "No run."
     factors = FACTORS_OF.get(origin.function, ())
     axis = [name for name, study in experiment.studies.items() if {*study.varies[:1]} & {*factors}]
+    if origin.function in OF_GATED:
+        axis = [name for name in axis if any(METHODS[own].picture.gated for own in experiment.studies[name].methods)]
     studies = [*dict.fromkeys(experiment.studies[name].beside for name in axis)]
     if origin.function in AT_BEST_RATE:
         from course_utils.comparison.axes import at_other_rates  # a start of the workflow would wait for torch

@@ -25,6 +25,7 @@ from course_utils.inputs.columns import (
     stripped,
 )
 from course_utils.inputs.tables import READERS, read_table
+from course_utils.paths import write_whole
 from course_utils.runs import Run, is_unchanged, load_model
 from course_utils.text import one_line
 from course_utils.training.card import command
@@ -241,6 +242,4 @@ def write(answers: pd.DataFrame, form: str, output: Path | None = None) -> None:
     if output is None:
         sys.stdout.write(text)
         return
-    unfinished = output.with_name(f".{output.name}.new")
-    unfinished.write_text(text, encoding="utf-8", newline="")
-    unfinished.replace(output)
+    write_whole(output, text)

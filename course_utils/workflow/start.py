@@ -18,7 +18,7 @@ from filelock import Timeout
 from course_utils.code_identity import from_records
 from course_utils.config import Experiment, load_experiment
 from course_utils.errors import CourseError, check_writable
-from course_utils.host import at_once, has_bf16, has_gpu, locked, memory_mib, runs_a_gpu, usable_cores
+from course_utils.host import at_once, has_bf16, has_gpu, locked, memory_mib, number_in, runs_a_gpu, usable_cores
 from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
@@ -28,7 +28,6 @@ from course_utils.workflow.check import check_folders, check_inputs, check_recor
 from course_utils.workflow.estimates import expected_seconds, expected_total, seconds_of_chapters
 from course_utils.workflow.fork_server import fork_server
 from course_utils.workflow.progress import Progress
-from course_utils.workflow.steps import gpus_a_run, processes_a_run
 
 STATE = PROJECT / ".snakemake"
 WRONG_OPTION = 2  # Snakemake's exit status where it does not know an option
@@ -59,8 +58,8 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
     for place in map(relative_to_project, (runs_folder(), reports_folder())):
         if FILLED_IN.search(place):
             raise CourseError(f"{place}: Snakemake replaces braces and <words>; give the folder a name without them.")
-    cores, together = cores or usable_cores(), processes_a_run()
-    gpus_a_run()  # the Snakefile would report an error less clearly
+    cores, together = cores or usable_cores(), number_in("COURSE_PROCESSES", 1)
+    number_in("COURSE_GPUS", 0)  # the Snakefile would report an error less clearly
     if shared.threads > cores:
         raise CourseError(f"threads: {shared.threads} is more than the {cores} cores; type -p threads={cores} or less.")
     elsewhere = any(word.partition("=")[0] in EXECUTORS for word in for_snakemake)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_utils.code_identity import code_of, keeps_old_runs
-from course_utils.host import number_in
 from course_utils.paths import PROJECT
 from course_utils.text import hash_of_json
 
@@ -35,13 +34,3 @@ def content(*files: Path) -> str:
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def processes_a_run() -> int:
-    """How many processes train each run together: COURSE_PROCESSES, or one."""
-    return number_in("COURSE_PROCESSES", 1)
-
-
-def gpus_a_run() -> int:
-    """How many GPUs each training asks a cluster for: COURSE_GPUS, or none."""
-    return number_in("COURSE_GPUS", 0)

@@ -109,6 +109,9 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
     said = "\n".join(word for word in shown if isinstance(word, str))
     assert "LoRA on all linear layers against query and value: +10.0" in said and "more accurate." in said
     assert re.search(r"of everything is −10.0 .* \(less accurate\), and 0.0 \[.* on all linear layers", said)
+    assert "judges 10 pairs of methods with as many texts together" in said and re.search(
+        r"LoRA \+10.0 .* \(shown\);", said
+    )
     shown.clear()
     dependence.ranks(results)
     said = "\n".join(word for word in shown if isinstance(word, str))
@@ -122,7 +125,7 @@ def test_what_accuracy_would_choose_is_said_with_the_leaders_and_the_verdicts_th
     said = criteria.say.by_accuracy(chosen, dependence.say.with_size, True, {}, (), found, led)
     assert "0.003 for LoRA with 500 texts (test accuracy 81.7%) and 0.0001 for full fine-tuning with" in said
     assert "another adapter method has the highest mean: HiRA with 500 texts." in said
-    assert said.strip().endswith("No comparison with these runs has another verdict.")
+    assert said.strip().endswith("no comparison of this section has another verdict.")
     said = criteria.say.by_accuracy(chosen, dependence.say.with_size, False, {}, (), found, found).strip()
     assert said.endswith("At these rates the same adapter methods have the highest means.")
     one = frame(0.1)
@@ -185,11 +188,16 @@ def test_the_likelier_of_two_rates_stands_for_a_placement_and_what_accuracy_woul
         assert {run.config.study for run in own.points[()]} == {study}
     dependence.placements(results)
     assert "would choose 0.001 for LoRA on query and value (test accuracy 80.0%)" in shown[-1]
-    assert "No comparison with these runs has another verdict." in shown[-1]
+    assert "no comparison of this section has another verdict." in shown[-1]
     for run in results.of(ADAPTER, "size-1500-rates"):  # the likelier ones are always right
         run.__dict__["answers"] = run.answers.assign(predicted=run.answers["label"])
     dependence.placements(results)
     assert "Another verdict holds then for LoRA on all linear layers against query and value (+10.0" in shown[-1]
+    assert "LoRA on query and value against full fine-tuning of everything (−10.0" in shown[-1]
+    for found in (dependence.size_axis, dependence.pairs_at_sizes):
+        found.cache_clear()
+    dependence.training_sizes(results)
+    assert "full fine-tuning against LoRA with 1,500 texts (+10.0" in shown[-2]
     (law, *_) = read_axis(results, "rank")
     assert {run.config.study for run in law.points[8]} == {"size-1500"}
     assert {run.config.study for size in read_axis(results, "max_train")[0].points.values() for run in size} >= {"main"}

@@ -179,19 +179,6 @@ def test_it_opens_unmodified_with_its_plumbing_folded(path):
         assert folded == plumbing, f"{path.name}: set source_hidden of cell {cell.id} to {str(plumbing).lower()}"
 
 
-@pytest.mark.slow
-def test_every_executed_figure_has_a_caption_and_an_alt_text(smoke):
-    found = 0
-    for path in sorted((smoke.project / "reports" / "smoke" / "notebooks").glob("*.ipynb")):
-        for cell in cells(read(path), "code"):
-            for output in cell.outputs:
-                if any(kind.startswith("image/") for kind in output.get("data", {})):
-                    course = output.metadata.get("course", {})
-                    assert course.get("caption") and course.get("alt"), f"{path.name}: no caption or no alt text"
-                    found += 1
-    assert found >= len(NOTEBOOKS)
-
-
 def test_everything_in_the_bibliography_is_cited():
     in_chapters = {key for path in NOTEBOOKS for key in cited_keys(read(path))}
     written = [path for kind in ("*.py", "*.jinja") for path in (PROJECT / "course_utils").rglob(kind)]
