@@ -6,7 +6,7 @@ import difflib
 import json
 import shlex
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
@@ -46,22 +46,19 @@ SMALL = 500  # training texts of a run that a notebook sets beside a training of
 NAMES_OF_PLACES = ("base_model", "data", "also_evaluate")  # settings that can name a folder or a file
 
 
-def _known_method(value: str) -> str:
-    if value not in METHODS:
-        raise ValueError(f"There is no such method{_nearest(value, METHODS)}; the methods are {', '.join(METHODS)}")
+def _known(value: str, kind: str, names: Collection[str], listed: bool = True) -> str:
+    if value not in names:
+        all_named = f"; the {kind}s are {', '.join(names)}" if listed else ""
+        raise ValueError(f"There is no such {kind}{_nearest(value, names)}{all_named}")
     return value
+
+
+def _known_method(value: str) -> str:
+    return _known(value, "method", METHODS)
 
 
 def _shared_setting(value: str) -> str:
-    if value not in SharedSettings.model_fields:
-        raise ValueError(f"There is no such shared setting{_nearest(value, SharedSettings.model_fields)}")
-    return value
-
-
-def _known_task(value: str) -> str:
-    if value not in TASKS:
-        raise ValueError(f"There is no such task{_nearest(value, TASKS)}; the tasks are {', '.join(TASKS)}")
-    return value
+    return _known(value, "shared setting", SharedSettings.model_fields, listed=False)
 
 
 MethodName = Annotated[str, AfterValidator(_known_method)]
@@ -78,7 +75,7 @@ class SharedSettings(BaseModel):
     data: str = Field(
         "embedded", min_length=1, description=f"{', '.join(SOURCES)}, hub:OWNER/NAME, a file, or a folder of files"
     )
-    task: Annotated[str, AfterValidator(_known_task)] = Field(
+    task: Annotated[str, AfterValidator(lambda name: _known(name, "task", TASKS))] = Field(
         CLASSIFICATION,
         description=f"what is learned: {', '.join(TASKS)}",
         exclude_if=lambda task: task == CLASSIFICATION,

@@ -272,12 +272,6 @@ def test_ranks_are_certain_where_the_draw_does_not_matter(random):
     assert 0.02 < alike.loc["one", 1] < 0.98 and alike.sum(axis=1).tolist() == pytest.approx([1, 1])
 
 
-def test_methods_that_share_fewer_than_two_seeds_have_no_ranks(random):
-    one, other = (pd.DataFrame(answers(random, accuracy)) for accuracy in (0.6, 0.9))
-    for first in (2, 3):  # one seed in common, and none
-        assert ranks({"one": one.loc[:2], "other": other.loc[first:]}).empty
-
-
 def test_power_against_statsmodels_and_what_was_found_before():
     error = StandardError(0.0067, 5)
     power = power_of_design(error, 0.015)

@@ -35,6 +35,9 @@ def scaled_predictions(results: ExperimentRuns) -> pd.DataFrame:
     for run in results.runs:
         if run.config.study == "main":
             predictions = run.predictions()
+            scores = scores_of(predictions)
+            # Less those of the first class, as published records keep them: both then give the same bits.
+            predictions["scores"] = list(scores - scores[:, :1])
             validation = predictions[predictions["set"] == "validation"]
             fitted = fit_temperature(scores_of(validation), validation["label"].to_numpy())
             for stage, temperature in zip(STAGES, (1.0, fitted), strict=True):

@@ -268,7 +268,7 @@ def test_a_failed_method_does_not_stop_the_others():
 
 
 def test_a_difference_shows_which_side_of_zero_it_is_on():
-    shown = {0.0142: "+1.4", -0.0004: "−0.04", 0.00049: "+0.05", -0.00001: "0.0"}
+    shown = {0.0142: "+1.4", -0.0004: "−0.04", 0.00049: "+0.05", -0.00001: "−0.001", 0.000001: "0.0"}
     assert {difference: signed_points(difference) for difference in shown} == shown
 
 
