@@ -170,8 +170,8 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
         relation = "more accurate than" if pair.above else "less accurate than"
         relation = relation if pair.differs else "not shown to differ in accuracy from"
         sentences.append(
-            f"Beside fine-tuning nothing: {method}, the most accurate of the methods that train more than a head, is"
-            f" {relation} {baseline} ({difference_in_points(pair)}{unsized(pair)}). A run of"
+            f"{method} has the highest mean of the methods that train more than a head. It is {relation}"
+            f" {baseline} ({difference_in_points(pair)}{unsized(pair)}). A run of"
             f" {in_sentence(method)} took {found.seconds:,.1f} s (median over seeds), the search for its learning rate"
             f" left out; {baseline} took {found.seconds_of_baseline:,.1f} s, the search for its penalty included."
         )

@@ -1,5 +1,7 @@
 """Costs: what seeds show of a difference, and in which share of the draws a method is on a Pareto front."""
 
+from math import inf
+
 import numpy as np
 import pandas as pd
 
@@ -76,17 +78,19 @@ def on_front(costs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
 def not_shown_above(costs: pd.DataFrame, lowest: str, step: float = 0.0) -> list[str]:
     """The methods whose cost is not shown to be above that of the method `lowest`.
 
-    `costs` has a row for each seed and a column for each method, nan where a run is missing. Two-sided *t* tests of the
-    differences at shared seeds, since the same costs chose the lowest, each at `SIGNIFICANCE` over their number. `step`
-    is that of `error_over_seeds`.
+    A method is left out, too, if its mean is above that of one that is shown to be above. `costs` has a row for each
+    seed and a column for each method, nan where a run is missing. Two-sided *t* tests of the differences at shared
+    seeds, since the same costs chose the lowest, each at `SIGNIFICANCE` over their number. `step` is that of
+    `error_over_seeds`.
     """
     differences = {name: (costs[name] - costs[lowest]).dropna().to_numpy() for name in costs if name != lowest}
     each = SIGNIFICANCE / max(len(differences), 1)
-    return [
-        name
-        for name, own in differences.items()
-        if len(own) < MINIMUM_SEEDS or 2 * error_over_seeds(own, step).beyond(own.mean()) >= each
+    above = [
+        own.mean()
+        for own in differences.values()
+        if len(own) >= MINIMUM_SEEDS and 2 * error_over_seeds(own, step).beyond(own.mean()) < each
     ]
+    return [name for name, own in differences.items() if not len(own) or own.mean() < min(above, default=inf)]
 
 
 def mean_loads(results: ExperimentRuns) -> pd.Series:

@@ -136,7 +136,11 @@ def _cliff(trials: pd.DataFrame, best: pd.Series) -> str:
     titles = {name: in_sentence(METHODS[name].title) for name in highest.index}
     tried = "; ".join(f"{titles[name]} up to {times:.3g} times" for name, times in highest.items() if times > 1)
     none = f"In the search, above its best rate no method lost more than {100 * COLLAPSE:.0f} points with any seed"
-    return f"{none} ({tried} this rate; the search tried no higher ones)." if tried else "No higher rate was tried."
+    untried = [titles[name] for name, times in highest.items() if times == 1]
+    more = f"; for {and_joined(untried)} it tried none above" if untried else ""
+    return (
+        f"{none} ({tried} this rate; the search tried no higher ones{more})." if tried else "No higher rate was tried."
+    )
 
 
 def _collapsed(trials: pd.DataFrame, best: pd.Series) -> list[str]:

@@ -69,6 +69,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "differing": differing(judged.pairs),
         "unconfirmed": unconfirmed(results) if results.runs else {},
         "shown_elsewhere": shown_elsewhere(results) if results.runs else {},
+        "searched": conclude(results) if results.runs else None,
         "minimum_seeds": MINIMUM_SEEDS,
         "within": f"within {100 * judged.margin:.1f} points",
     }

@@ -36,8 +36,8 @@ AS_PAGE = ["--template=page.html", "--css=page.css", "--embed-resources", "--mat
 AS_PAGE += ["--number-sections", "--shift-heading-level-by=1"]
 AGAIN = (
     "The word *source* beside a figure, a table or a computed sentence leads to one of these lines. A line names the"
-    " function that made what is shown, the cell of the executed notebook, and the studies whose runs were read. The"
-    " commits, the seeds and the command that makes the report again stand in the lists above."
+    " function that made what is shown, the cell by its place in the executed notebook, and the studies whose runs were"
+    " read. The commits, the seeds and the command that makes the report again stand in the lists above."
 )
 
 

@@ -1,6 +1,6 @@
 """Which method to choose for which need, by the runs of an experiment."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -118,13 +118,18 @@ def in_words(row: Row, begins: bool = False) -> str:
     return and_joined(titles, "or")
 
 
-def _row(need: str, best: list[str], as_good: list[str], of: Collection[str], why: str, worse: str) -> Row:
-    """The row that takes the methods `best` and those not shown to be `worse`, or none where these are all of `of`."""
+def _row(need: str, best: list[str], as_good: list[str], of: Mapping[str, str], why: str, worse: str) -> Row:
+    """The row that takes the methods `best` and those not shown to be `worse`, or none where these are all of `of`.
+
+    `of` maps every method to its figure in words.
+    """
     taken = [*best, *as_good]
     if len(taken) == len(of) > 1:
         return Row(need, [], why)
     if as_good:
-        why += f"; not shown to {worse}: {_listed(as_good)}"
+        why += (
+            f"; not shown to {worse}: {and_joined([f'{in_sentence(title_of(name))} ({of[name]})' for name in as_good])}"
+        )
     return Row(need, taken, why)
 
 
@@ -147,10 +152,9 @@ def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
     why = f"{column.title}: {column.over_seeds} {typical[lowest]:{column.form}} for {_listed(least)}"
     if found.best not in least:
         why += f", {typical[found.best]:{column.form}} for {in_sentence(title_of(found.best))}"
-    row = _row(COSTS[cost], least, as_good, names, why, "need more")
-    return _with_losses(
-        row, found, {name: f"{of_all[name]:{column.form}}" for name in of_all.index[of_all < typical.min()]}
-    )
+    figures = {name: f"{of_all[name]:{column.form}}" for name in of_all.index}
+    row = _row(COSTS[cost], least, as_good, {name: figures[name] for name in names}, why, "need more")
+    return _with_losses(row, found, {name: figures[name] for name in of_all.index[of_all < typical.min()]})
 
 
 def _no_times(results: ExperimentRuns, names: list[str]) -> str:
@@ -196,7 +200,8 @@ def _for_domain(domain: Domain) -> Row:
 
 def _none(need: str, baseline: str, right: float, best: str, accuracy: dict[str, float]) -> Row:
     """The row that takes no adapter method, since none is shown to beat the `baseline`; `best` has the highest mean."""
-    why = f"no adapter method is shown to be more accurate than {in_sentence(title_of(baseline))} ({100 * right:.1f}%)"
+    named = in_sentence(title_of(baseline)).replace("majority", "the majority")
+    why = f"no adapter method is shown to be more accurate than {named} ({100 * right:.1f}%)"
     why += f"; highest mean: {in_sentence(title_of(best))}, {100 * accuracy[best]:.1f}%"
     return Row(need, [], why, "none", of_adapters=True)
 
@@ -207,7 +212,8 @@ def _most_accurate(need: str, pairs: list[PairedComparison], best: str, accuracy
     if any(pair.second == CEILING.name and pair.differs and not pair.above for pair in against(pairs, best)):
         why += f"; {in_sentence(CEILING.title)} is shown to be more accurate"
     others = accuracy.keys() - {best, *(pair.second for pair in against(pairs, best) if pair.above)}
-    row = _row(need, [best], [name for name in accuracy if name in others], accuracy, why, "be less accurate")
+    figures = {name: f"{100 * own:.1f}%" for name, own in accuracy.items()}
+    row = _row(need, [best], [name for name in accuracy if name in others], figures, why, "be less accurate")
     return row._replace(of_adapters=True)
 
 
@@ -225,7 +231,8 @@ def _for_what_was_known(results: ExperimentRuns, found: Unbeaten) -> Row | None:
     as_good = not_shown_above(pd.DataFrame(lost), best, step=100 / most.texts)
     before = f"{most.before:.1f}% before {'quantisation and ' if most.four_bit else ''}training"
     why = f"neighbours of the text's own domain: mean {most.after:.1f}% for {in_sentence(title_of(best))}, {before}"
-    row = _row("Keeping what the base model knew", [best], as_good, kept.index, why, "keep less")
+    figures = {name: f"{share:.1f}%" for name, share in kept["after"].items()}
+    row = _row("Keeping what the base model knew", [best], as_good, figures, why, "keep less")
     more = of_all["after"][of_all["after"] > most.after]
     return _with_losses(row, found, {name: f"{share:.1f}%" for name, share in more.items()})
 

@@ -20,7 +20,7 @@ from course_utils.report import plots
 from course_utils.report.chapters import citation, cited
 from course_utils.report.display import TEMPLATES, drawn
 from course_utils.stats import MINIMUM_SEEDS, Interval, PairedComparison
-from course_utils.text import in_sentence, template
+from course_utils.text import counted, in_sentence, template
 
 FIGURE = "bits.svg"
 TABLE = "::::: table\n{table}\n\n{caption}\n:::::"  # as the binder reads it
@@ -150,7 +150,8 @@ def _search(results: ExperimentRuns) -> str:
     ]
     by_method = trials.groupby("method")["shown"].agg("; ".join).reindex(METHODS).dropna()
     table = by_method.rename(index=title_of).rename_axis("Method").reset_index(name="Rate: bits per byte")
-    caption = "What a run at each learning rate reached on the validation texts, which alone choose the rate."
+    seeds = counted(len(trials["of_seeds"].iloc[0]), "seed")
+    caption = f"What {seeds} at each learning rate reached on the validation texts, which alone choose the rate."
     shown = TABLE.format(table=_as_markdown(table), caption=caption)
     return "\n\n".join([heading, shown, " ".join(search_sentences(trials, results.experiment))])
 

@@ -71,8 +71,13 @@ def learning_rates(results: ExperimentRuns) -> None:
         table = pd.DataFrame(rows, columns=["Method", "Another", "That of the main runs"])
         show_table(table, say.learning_rates_table(study.title, study.series[0]))
         show_markdown(say.learning_rates_text(study.changes))
-        if study.series[0].beside == "main" and (found := by_accuracy(results, study)):
+        if _judged(study) and (found := by_accuracy(results, study)):
             show_markdown(say.by_accuracy(found).strip())
+
+
+def _judged(study: RateStudy) -> bool:
+    """Whether the main comparison can be judged at the rates of `study`."""
+    return study.series[0].beside == "main" and len(study.series[0].seeds) >= MINIMUM_SEEDS
 
 
 def understated(results: ExperimentRuns) -> list[str]:
@@ -125,7 +130,7 @@ def by_accuracy(results: ExperimentRuns, study: RateStudy) -> ByAccuracy | None:
 def main_by_accuracy(results: ExperimentRuns) -> ByAccuracy | None:
     """`by_accuracy` of the first study of other rates than the main runs' with enough seeds; None without one."""
     for study in rate_studies(results):
-        if study.series[0].beside == "main" and len(study.series[0].seeds) >= MINIMUM_SEEDS:
+        if _judged(study):
             return by_accuracy(results, study)
     return None
 

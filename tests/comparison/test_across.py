@@ -68,13 +68,13 @@ def test_two_reports_say_where_they_do_not_agree(concluded, shown):
         and "In every experiment" in told
         and "In some experiments only" in told
     )
-    assert "of 3 pairs" in sentences and "or none in either, for 1" in sentences
+    assert "judge 3 pairs" in sentences and "For 1, both show the same" in sentences
     assert sentences.count(", shown here") == 1 and "too wide to show" in sentences
     # each shows two differences of these methods, and one of the two is the same
     for results, elsewhere in ((ours, theirs), (theirs, ours)):
         told = abstract.abstract(results)
-        assert f"`{elsewhere.experiment.name}` shows 1 of the 2 that it judges." in told
-        assert f"`{elsewhere.experiment.name}` shows another difference: " in told
+        assert f"In the experiment `{elsewhere.experiment.name}`, 1 of these differences is shown." in told
+        assert f"The experiment `{elsewhere.experiment.name}` shows 1 difference that this one does not: " in told
 
 
 def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, reports_in, shown):
@@ -83,7 +83,7 @@ def test_reports_that_agree_say_so_and_a_damaged_one_is_named(concluded, reports
     theirs = concluded(**{FULL: 0.85, ADAPTER: 0.7, MULTIPLIED: 0.7})
     exhibits.across(ours)
     alone, _, _, told, sentences = shown
-    assert "No other report" in alone and "or none in either, for all of them" in sentences
+    assert "No other report" in alone and "For all of them, both show the same" in sentences
     assert "In some" not in told
     assert "differences between methods that are shown here" not in abstract.abstract(ours)
     file = reports_in / theirs.experiment.name / CONCLUSIONS

@@ -43,6 +43,9 @@ def test_a_lowest_cost_is_shown_by_more_seeds_although_some_seed_is_turned_and_i
     assert np.mean(named) <= 0.05
     tied = pd.DataFrame({"one": [70.0, 70.0, 70.0], "other": [70.1, 70.1, 70.1]})
     assert not_shown_above(tied, "one") == [] and not_shown_above(tied, "one", step=0.1) == ["other"]
+    # what is dearer than a method that is shown to be dear is not taken for the noise of its own seeds
+    noisy = pd.DataFrame({"one": [1.0, 1.0, 1.0], "close": [2.0, 2.1, 2.0], "far": [3.0, 30.0, 9.0]})
+    assert not_shown_above(noisy[["one", "far"]], "one") == ["far"] and not_shown_above(noisy, "one") == []
 
 
 def test_medians_of_draws_are_those_of_the_drawn_values():

@@ -281,7 +281,7 @@ def test_a_method_whose_seeds_lie_far_apart_is_named():
         return pd.DataFrame([np.arange(1_000) < 800 + step * seed for seed in range(3)])
 
     correct = {ADAPTER: seeds(1), GATED: seeds(2), FULL: seeds(5)}
-    told = "The seeds of Full fine-tuning lie farthest apart: the standard deviation of their accuracies is 0.5 points"
+    told = "The seeds of full fine-tuning lie farthest apart: the standard deviation of their accuracies is 0.5 points"
     assert any(sentence.startswith(told) and "at most 0.2 for" in sentence for sentence in verdicts(correct))
     assert not any("farthest apart" in sentence for sentence in verdicts(correct | {FULL: seeds(3)}))
 

@@ -65,9 +65,9 @@ def test_a_clear_winner(made):
     assert "5 are significantly different and 1 is equivalent within 1.6 points (Sparse LoRA and QLoRA)" in paragraph
     assert re.search(r"from which LoRA differs by −5.0 \[[^]]+\] points \(significant\)", paragraph)
     assert (
-        "are shown to be worse than full fine-tuning. No choice is shown for bytes to store for each task" in paragraph
+        "are shown to be worse than full fine-tuning. No choice is shown for “bytes to store for each task" in paragraph
     )
-    assert "Of the adapter methods, take LoRA for tweets." in paragraph
+    assert "Of the adapter methods, take LoRA for “tweets”." in paragraph
     assert 120 <= len(paragraph.split()) <= 220
 
 

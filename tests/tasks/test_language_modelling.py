@@ -39,6 +39,7 @@ from course_utils.tasks.language_modelling import (
     change_in_bits,
     perplexity,
 )
+from course_utils.text import in_sentence
 from course_utils.training.evaluation import predict
 from course_utils.training.train import train
 
@@ -245,7 +246,7 @@ def test_the_comparison_is_paired_and_its_margin_is_that_of_seeds(experiment, ru
     assert abs(pair.difference.estimate) == pytest.approx(0.1, abs=1e-6)
     said = language_comparison(results)
     best, other = METHODS[ADAPTER].title, METHODS[FULL].title
-    assert f"{best} has the lowest mean of bits per byte. Its mean is shown to be below that of {other}." in said
+    assert f"{best} has the lowest mean of bits per byte. Its mean is shown to be below those of {other}." in said
     assert f"margin of equivalence is {margin:.4f}" in said and "## Forgetting" in said
     assert f"{other} and {best} need more bits than before on tweets" in said
 
@@ -275,7 +276,7 @@ def test_the_report_is_bound_and_its_records_give_the_same_comparison(experiment
         pair.above == (pair.first == ADAPTER) for pair in concluded.pairs if ADAPTER in (pair.first, pair.second)
     )
     assert len(trials) > 10 and trials["test_bits_per_byte"].isna().all() and pdf.stat().st_size > 10_000
-    assert f"The seeds of {METHODS[FULL].title} lie farthest apart" in said
+    assert f"The seeds of {in_sentence(METHODS[FULL].title)} lie farthest apart" in said
     bound = page.read_text("utf-8")
     assert f"{METHODS[ADAPTER].title} has the lowest mean of bits per byte" in bound
     assert f'id="ref-{METHODS[ADAPTER].citation}"' in bound  # the papers on the methods are among the references
