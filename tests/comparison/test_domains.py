@@ -80,8 +80,8 @@ def test_no_method_is_taken_where_a_baseline_is_not_beaten_and_none_of_two_that_
     assert table.loc["Texts like these: tweets", "Take"] == taken
     text = exhibits.say.domains_text(domains.read_domains(results), CEILING)
     assert "LoRA and Sparse LoRA have the highest mean" in text
-    assert ("No adapter method is shown to be more accurate than majority class" in text) == (taken == "none")
-    assert ("LoRA and Sparse LoRA are shown to be less accurate than majority" in text) == (of_baseline == 0.9)
+    assert ("No adapter method is shown to be more accurate than the majority class" in text) == (taken == "none")
+    assert ("LoRA and Sparse LoRA are shown to be less accurate than the majority" in text) == (of_baseline == 0.9)
     assert ("LoRA and Sparse LoRA are shown to be more accurate than every" in text) == (of_baseline == 0.6)
 
 
