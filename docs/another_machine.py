@@ -42,12 +42,12 @@ def settings_of(folder: Path) -> dict[str, dict]:
 
 if __name__ == "__main__":
     report, elsewhere = map(Path, sys.argv[1:])
-    signed = dict.fromkeys(["difference", "low", "high"], "{:+.1f}".format)
+    signed = dict.fromkeys(["difference", "low", "high"], "{:+.3f}".format)
     here, there = settings_of(report / "records"), settings_of(elsewhere)
     alike = {name for name in here.keys() & there.keys() if here[name] == there[name]}
     beside = set_beside(
         {name: own for name, own in outcomes(report / "records").items() if name in alike}, outcomes(elsewhere)
     )
-    print(beside.to_string(formatters=signed, float_format="%.1f"))
+    print(beside.to_string(formatters=signed, float_format="%.3f"))
     for name in [name for name in there if name in here and name not in alike]:
         print(f"{name} is left out: its settings there are {there[name]}, and here {here[name]}")

@@ -7,19 +7,20 @@ from small import tiny_base
 from transformers import TrainerCallback, TrainerState, get_linear_schedule_with_warmup
 
 from course_utils.config import load_experiment
-from course_utils.methods.gates import SMALLEST, Gate, gates, soft_threshold
+from course_utils.methods.gates import SMALLEST, Gate, gates, rank_sizes, soft_threshold
 from course_utils.methods.sparse_lora import METHOD
 from course_utils.training.train import train
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
-    """A run of 24 steps on the tiny base, and its gates (layers, r) after every step."""
-    seen = []
+    """A run of 24 steps on the tiny base, its gates (layers, r) after every step, and the last sizes of its ranks."""
+    seen, sizes = [], []
 
     class Watch(TrainerCallback):
         def on_step_end(self, args, state, control, model=None, **kwargs):
             seen.append(torch.stack([gate.detach().clone() for gate in gates(model).values()]))
+            sizes.append(torch.stack([*rank_sizes(model).values()]).detach())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COURSE_RUNS", str(tmp_path_factory.mktemp("runs")))
@@ -35,18 +36,18 @@ def watched(tmp_path_factory):
         }
         base = tiny_base(tmp_path_factory.mktemp("base")).name
         config = load_experiment("smoke", settings | {"base_model": base}).config(METHOD.name)
-        return train(config), torch.stack(seen)
+        return train(config), torch.stack(seen), sizes[-1]
 
 
 def test_a_gate_that_was_shut_stays_shut(watched):
-    _, seen = watched
+    _, seen, _ = watched
     shut = seen == 0
     assert shut[16].any() and not shut[-1].all()  # the run is one in which the question arises
     assert not (shut[:-1] & ~shut[1:]).any()
 
 
 def test_what_is_stored_is_what_counts(watched):
-    run, seen = watched
+    run, _, last = watched
     tensors = load_file(run.folder / "adapter" / "adapter_model.safetensors")
     sizes = {
         name.split(".lora_A")[0].removeprefix("base_model.model."): A.norm(dim=1)
@@ -56,7 +57,7 @@ def test_what_is_stored_is_what_counts(watched):
     }
     stored = {name: len(size) for name, size in sizes.items()}
     assert stored == {name: rank for name, rank in run.result.method["ranks"].items() if rank}
-    assert sum(stored.values()) <= (seen[-1] != 0).sum()  # the end may shut a gate, and opens none
+    assert sum(stored.values()) == (last >= SMALLEST * last.max()).sum()  # those that add enough, and no other
     sizes = torch.cat([*sizes.values()])
     assert sizes.min() >= SMALLEST * sizes.max()
 
