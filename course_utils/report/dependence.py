@@ -260,9 +260,17 @@ def placements(results: ExperimentRuns) -> None:
     line, xlabel = best_baseline(results, series[0]), "layers that are adapted or trained"
     figure = plots.accuracy_by_factor(table, say.placements_title(moved), xlabel, line)
     show_figure(figure, say.placements_figure(series[0], line), say.alt(_by_series(table), line))
+    show_table(_with_rates(table), say.placements_rates(series[0]))
+    kinds = ((moved, say.moved_label), (before, say.before_label), (gaps, say.gap_label))
+    judged = {label: contrast for kind, said in kinds for label, contrast in _labelled(kind, said).items()}
+    if judged:
+        rows = [
+            {"First against second": label[:1].upper() + label[1:]} | judged_cells(contrast)
+            for label, contrast in judged.items()
+        ]
+        show_table(pd.DataFrame(rows), say.placements_table(judged))
     among = pairs_at_sizes(results, validation_likelihood).get(series[0].training_texts, [])
     behind = [pair for pair in against(among, CEILING.name) if pair.second in before]
-    show_markdown(say.placements_text(moved, before, gaps, CEILING, _rates(table)))
     if behind:
         show_markdown(say.among_all_text(behind, len(among)).strip())
     others = read_placements(results, validation_accuracy)
@@ -331,12 +339,17 @@ def _tried(results: ExperimentRuns, config: RunConfig) -> list[float]:
     return sorted({plan(config.method, study=name).settings.learning_rate for name in finished})
 
 
-def _rates(table: pd.DataFrame) -> dict[str, list[tuple[str, float, list[float]]]]:
-    """Method → its layers with the rate that they were trained at, and those that were tried."""
-    return {
-        name: [*zip(rows["value"], rows["rate"], rows["tried"], strict=True)]
-        for name, rows in table.groupby("method", sort=False)
-    }
+def _with_rates(table: pd.DataFrame) -> pd.DataFrame:
+    """The accuracies of placements, each with its learning rate and those that were tried, as a table shows them."""
+    return pd.DataFrame(
+        {
+            "Method": table["series"],
+            "Layers": table["value"],
+            "Accuracy (%) [95%]": table.apply("{estimate:.1f} [{low:.1f}, {high:.1f}]".format_map, axis=1),
+            "Learning rate": table["rate"].map("{:g}".format),
+            "Tried": [", ".join(f"{rate:g}" for rate in tried) for tried in table["tried"]],
+        }
+    )
 
 
 def ranks(results: ExperimentRuns) -> None:
@@ -359,8 +372,11 @@ def ranks(results: ExperimentRuns) -> None:
     line = best_baseline(results, laws[0])
     figure = plots.accuracy_by_factor(table, say.ranks_title(found, usual), "rank", line)
     show_figure(figure, say.ranks_figure(laws[0], agree, len(others), line), say.alt(_by_series(table), line))
+    if found:
+        rows = [{"Law of the scale": law, "Rank": rank} | judged_cells(found[law, rank]) for law, rank in found]
+        show_table(pd.DataFrame(rows), say.ranks_table(laws[0], found, usual))
     rates = {names[id(own)]: chosen for own in laws if (chosen := _chosen_rates(results, own))}
-    show_markdown(say.ranks_text(found, usual, rates))
+    show_markdown(say.ranks_text(rates))
     if {*at_usual} == {laws[0].beside}:
         show_other_rates(results, laws[0].method, laws[0].beside)
     by_accuracy = _laws(results, validation_accuracy)
@@ -421,6 +437,15 @@ def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
     return table.assign(series=[title_of(name) for name in adapters])
 
 
+def judged_cells(contrast: Contrast | None) -> dict[str, str]:
+    """A contrast as cells of a table: its interval, its p-value and its verdict; empty ones where there is none."""
+    found = ("", "", "")
+    if contrast:
+        p = p_in_words(contrast.p_holm) if contrast.judged else "–"
+        found = (signed_interval(contrast.difference), p, say.verdict_in_table(contrast).strip())
+    return dict(zip(("Difference [95%]", "p (Holm)", "Verdict"), found, strict=True))
+
+
 def accuracy_cell(correct: pd.DataFrame) -> str:
     """Accuracy in per cent with its interval, as a cell of a table shows it."""
     found = accuracy_with_ends(correct)
@@ -439,14 +464,13 @@ def four_bits(results: ExperimentRuns) -> None:
             "Method": title_of(own.method),
             "As it is": accuracy_cell(own.correct[False]),
             "In 4 bits": accuracy_cell(own.correct[True]),
-            "Change [95%]": signed_interval(judged[own.method].difference),
             "Base model (MB)": f"{own.points[False][0].result.bytes.base_model / 1e6:,.1f}",
             "In 4 bits (MB)": f"{own.points[True][0].result.bytes.base_model / 1e6:,.1f}",
         }
+        | judged_cells(judged[own.method])
         for own in series
     ]
-    show_table(pd.DataFrame(rows), say.four_bits_table(series[0]))
-    show_markdown(say.four_bits_text(judged))
+    show_table(pd.DataFrame(rows), say.four_bits_table(series[0], judged))
 
 
 def planned_for(results: ExperimentRuns, factor: str) -> bool:

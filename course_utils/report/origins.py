@@ -34,6 +34,7 @@ FACTORS_OF = {  # function → the factors whose studies it reads
     "dependence.four_bits": ("four_bit",),
     "rates.learning_rates": ("learning_rate",),
     "rates.head_rates": ("head_learning_rate",),
+    "rates.without_dropout": ("dropout",),
     "choice.which_when": ("max_train", "learning_rate"),
 }
 OF_GATED = ("sparsity.other_gates",)  # that read studies of gated methods alone

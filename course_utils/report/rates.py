@@ -21,7 +21,7 @@ from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import METHODS
-from course_utils.report.dependence import accuracy_cell, planned_for
+from course_utils.report.dependence import accuracy_cell, judged_cells, planned_for
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.stats import MINIMUM_SEEDS, PairedComparison
 from course_utils.text import template
@@ -56,21 +56,18 @@ def rate_studies(results: ExperimentRuns) -> list[RateStudy]:
 
 
 def learning_rates(results: ExperimentRuns) -> None:
-    """Show a table and a sentence for each study of other learning rates."""
+    """Show a table and what follows from it for each study of other learning rates."""
     studies = rate_studies(results)
     if not studies:
         show_markdown(say.one_rate_text(planned_for(results, RATE)))
     for study in studies:
-        rows = [
-            [
-                title_of(own.method),
-                *(f"{rate:g}: {accuracy_cell(own.correct[rate])}" for rate in study.rates[own.method]),
-            ]
-            for own in study.series
-        ]
-        table = pd.DataFrame(rows, columns=["Method", "Another", "That of the main runs"])
-        show_table(table, say.learning_rates_table(study.title, study.series[0]))
-        show_markdown(say.learning_rates_text(study.changes))
+        rows = []
+        for own in study.series:
+            another, usual = (f"{rate:g}: {accuracy_cell(own.correct[rate])}" for rate in study.rates[own.method])
+            row = {"Method": title_of(own.method), "Another rate": another, "That of the main runs": usual}
+            rows.append(row | judged_cells(study.changes[own.method]))
+        show_table(pd.DataFrame(rows), say.learning_rates_table(study.title, study.series[0], study.changes))
+        show_markdown(say.learning_rates_text(study.changes).strip())
         if _judged(study) and (found := by_accuracy(results, study)):
             show_markdown(say.by_accuracy(found).strip())
 
@@ -152,11 +149,36 @@ def head_rates(results: ExperimentRuns) -> None:
     if not series:
         show_markdown(say.shared_head_rate_text(planned_for(results, "head_learning_rate")))
         return
-    own, found, rates = {}, {}, set()
-    for method in (own for own in series if own.usual is not None):
-        apart = next(rate for rate in method.points if rate != method.usual)
-        found[method.method] = less(method.correct[apart], method.correct[method.usual])
-        own[method.method] = method.usual
-        rates.add(apart)
-    judged = contrasts(found, judge_experiment(results).margin)
-    show_markdown(say.head_rates_text(judged, own, sorted(rates), series[0]))
+    for rate in sorted({value for own in series for value in own.points if value != own.usual}):
+        tried = [own for own in series if own.usual is not None and rate in own.points]
+        changes = _changes(results, tried, rate)
+        show_table(_as_table(tried, rate, changes, "Head at"), say.head_rates_table(rate, tried[0], changes))
+        show_markdown(say.changes_text(changes).strip())
+
+
+def without_dropout(results: ExperimentRuns) -> None:
+    """Show what changes where methods with dropout are trained without it; nothing where no study tries it."""
+    tried = [own for own in read_axis(results, "dropout") if own.usual and 0 in own.points]
+    if tried:
+        changes = _changes(results, tried, 0)
+        show_table(_as_table(tried, 0, changes, "Dropout"), say.dropouts_table(tried[0], changes))
+        show_markdown(say.changes_text(changes).strip())
+
+
+def _changes(results: ExperimentRuns, series: list[Series], value: float) -> dict[str, Contrast]:
+    """Method → its accuracy at `value` of the factor less that at the usual one."""
+    found = {own.method: less(own.correct[value], own.correct[own.usual]) for own in series}
+    return contrasts(found, judge_experiment(results).margin)
+
+
+def _as_table(series: list[Series], value: float, changes: dict[str, Contrast], what: str) -> pd.DataFrame:
+    """The accuracies at the usual value of a factor and at `value`, and their difference, a row a method."""
+    return pd.DataFrame(
+        {
+            "Method": title_of(own.method),
+            f"{what} …": f"{own.usual:g}: {accuracy_cell(own.correct[own.usual])}",
+            f"{what} {value:g}": accuracy_cell(own.correct[value]),
+        }
+        | judged_cells(changes[own.method])
+        for own in series
+    )

@@ -10,7 +10,6 @@ import pandas as pd
 
 from course_utils.comparison import sparsity
 from course_utils.comparison.axes import (
-    Contrast,
     Series,
     accuracy_with_ends,
     answers,
@@ -19,16 +18,16 @@ from course_utils.comparison.axes import (
     read_axis,
     validation_likelihood,
 )
-from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment, p_in_words
+from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
 from course_utils.methods import METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import show_other_rates
-from course_utils.report.dependence import accuracy_cell, best_baseline, show_one_value
+from course_utils.report.dependence import accuracy_cell, best_baseline, judged_cells, show_one_value
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
 from course_utils.runs import Run
-from course_utils.text import signed_interval, template
+from course_utils.text import template
 
 say: Any = template(TEMPLATES / "sparsity.md.jinja", OF_CONTRASTS).module
 
@@ -80,7 +79,17 @@ def show_against_size(
         say.sparsities_figure([*points[0].correct.index], texts, sparsity.TRAINED_ON, line),
         say.sparsities_alt(table.to_dict("records"), line),
     )
-    show_markdown(say.sparsities_text(method.title, control.title, gates, *cuts, pruned))
+    openings = say.compared(control.title).strip().splitlines()
+    rows = [
+        {f"{method.title} against": opening}
+        | {f"strength {strength:g}": say.marked(contrast).strip() for strength, contrast in contrasts.items()}
+        for opening, contrasts in zip(openings, (gates, *cuts), strict=True)
+        if contrasts
+    ]
+    if rows:
+        show_table(pd.DataFrame(rows).fillna(""), say.sparsities_table(method.title, margin))
+    if pruned:
+        show_markdown(say.pruned_text(control.title, pruned).strip())
 
 
 def other_gates(results: ExperimentRuns) -> None:
@@ -108,9 +117,9 @@ def other_gates(results: ExperimentRuns) -> None:
                 settings[label] = runs
                 changes[label] = less(own.correct[value], own.correct[own.usual])
     judged = contrasts(changes, judge_experiment(results).margin)
-    rows = [_row(label, runs) | _change(judged.get(label)) for label, runs in settings.items()]
+    rows = [_row(label, runs) | judged_cells(judged.get(label)) for label, runs in settings.items()]
     scaled = "rank" in series and sparsity.keeps_scale(series["rank"])
-    show_table(pd.DataFrame(rows), say.gates_table(first, [*series], scaled))
+    show_table(pd.DataFrame(rows), say.gates_table(first, [*series], scaled, judged))
     likeliest = max(settings, key=lambda label: validation_likelihood(settings[label]))
     show_markdown(say.gates_text(first.method, judged, likeliest))
 
@@ -124,9 +133,3 @@ def _row(setting: str, runs: list[Run]) -> dict[str, str]:
         "Ranks left": f"{fmean(sum(run.result.method['ranks'].values()) for run in runs):.1f}",
         "Numbers stored": f"{fmean(run.result.parameters.adapter for run in runs):,.0f}",
     }
-
-
-def _change(contrast: Contrast | None) -> dict[str, str]:
-    """A contrast as cells of a table; empty ones where there is none."""
-    found = (signed_interval(contrast.difference), p_in_words(contrast.p_holm)) if contrast else ("", "")
-    return dict(zip(("Change [95%]", "p (Holm)"), found, strict=True))

@@ -107,16 +107,23 @@ def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown, 
 def test_placement_and_rank_are_said_as_they_are(results, shown):
     dependence.placements(results)
     said = "\n".join(word for word in shown if isinstance(word, str))
-    assert "LoRA on all linear layers against query and value: +10.0" in said and "more accurate." in said
-    assert re.search(r"of everything is −10.0 .* \(less accurate\), and 0.0 \[.* on all linear layers", said)
+    table = next(word for word in shown if isinstance(word, pd.DataFrame) and "Verdict" in word)
+    table = table.set_index("First against second")
+    everything = "against full fine-tuning of everything"
+    for label, start, verdict in (
+        ("LoRA on all linear layers against query and value", "+10.0", "more accurate"),
+        (f"LoRA on query and value {everything}", "−10.0", "less accurate"),
+        (f"LoRA on all linear layers {everything}", "0.0", "equivalent"),
+    ):
+        assert table.loc[label, "Difference [95%]"].startswith(start) and table.loc[label, "Verdict"] == verdict
     assert "judges 10 pairs of methods with this number of training texts together" in said and re.search(
         r"LoRA \+10.0 .* \(shown\);", said
     )
     shown.clear()
     dependence.ranks(results)
-    said = "\n".join(word for word in shown if isinstance(word, str))
     assert "No difference from rank 8 is shown" in shown[0].get_title(loc="left")
-    assert said.count("against rank 8, 0.0") == 12 and "less accurate" not in said
+    (table,) = (word for word in shown if isinstance(word, pd.DataFrame))
+    assert len(table) == 12 and set(table["Verdict"]) == {"equivalent"}
 
 
 def test_what_accuracy_would_choose_is_said_with_the_leaders_and_the_verdicts_that_change():
@@ -138,10 +145,10 @@ def test_what_accuracy_would_choose_is_said_with_the_leaders_and_the_verdicts_th
 
 @pytest.mark.slow
 def test_a_rate_that_is_tried_for_one_rank_is_said():
-    text = dependence.say.ranks_text({}, 8, {"LoRA, s = 2": {1: (0.003, [0.001, 0.003])}})
+    text = dependence.say.ranks_text({"LoRA, s = 2": {1: (0.003, [0.001, 0.003])}})
     assert "tried at rank 1 (0.001 and 0.003), the likelihood of the validation texts chose 0.003." in text
     assert "All other runs of this axis have one learning rate." in text
-    assert "All these runs have one learning rate." in dependence.say.ranks_text({}, 8, {})
+    assert "All these runs have one learning rate." in dependence.say.ranks_text({})
 
 
 @pytest.mark.parametrize("exhibit", [dependence.placements, dependence.ranks], ids=lambda exhibit: exhibit.__name__)
@@ -157,10 +164,18 @@ def test_the_origins_name_every_study_that_an_exhibit_reads(results, shown, monk
 
 def test_a_head_with_a_rate_of_its_own_is_compared_with_the_same_method(results, shown):
     rates.head_rates(results)
-    (said,) = shown
-    assert said.count("0.0 [") == len(EXPERIMENT.studies["head-rate"].methods) and "a head that learns at 0.003" in said
+    table, caption, said = shown
+    assert len(table) == len(EXPERIMENT.studies["head-rate"].methods) and "a head that learns at 0.003" in caption
+    assert table["Difference [95%]"].str.startswith("0.0 [").all() and "No change is shown" in said
     usual = EXPERIMENT.config(ADAPTER).settings.learning_rate
-    assert f"LoRA (head at {usual:g} otherwise)" in said and "No change is shown" in said
+    assert table.set_index("Method").loc[METHODS[ADAPTER].title, "Head at …"].startswith(f"{usual:g}: ")
+
+
+def test_methods_without_dropout_are_compared_with_the_same_methods_with_it(results, shown):
+    rates.without_dropout(results)
+    table, caption, _ = shown
+    assert len(table) == len(EXPERIMENT.studies["no-dropout"].methods) and "1,500 training texts" in caption
+    assert table["Dropout …"].str.startswith("0.1: ").all() and table["Dropout 0"].str.contains("[", regex=False).all()
 
 
 def test_another_rate_is_set_beside_that_of_the_main_runs(results, shown):
@@ -171,7 +186,7 @@ def test_another_rate_is_set_beside_that_of_the_main_runs(results, shown):
     assert study.title in caption and "3,500 training texts" in caption
     other, usual = [EXPERIMENT.config(FULL, study=name).settings.learning_rate for name in ("by-accuracy", "main")]
     row = table.set_index("Method").loc[METHODS[FULL].title]
-    assert row["Another"].startswith(f"{other:g}: 90.0 [")
+    assert row["Another rate"].startswith(f"{other:g}: 90.0 [")
     assert row["That of the main runs"].startswith(f"{usual:g}: 90.0 [") and "No change is" in said
     assert f"{METHODS[MULTIPLIED].title} has the highest mean" in led and "as it has at the rates of the main" in led
     assert rates.understated(results) == [] and rates.rate_regime(results, MULTIPLIED) == ""
@@ -295,7 +310,7 @@ def test_a_method_whose_other_rate_is_better_is_shown_beside_a_side_study_too(wi
 def test_every_rate_that_was_tried_is_shown_under_its_own_title(with_rates, shown):
     rates.learning_rates(with_rates)
     tables = {shown[place + 1]: frame for place, frame in enumerate(shown) if isinstance(frame, pd.DataFrame)}
-    found = {caption.partition(".")[0]: [*frame["Another"].str.partition(":")[0]] for caption, frame in tables.items()}
+    found = {caption.partition(".")[0]: [*frame["Another rate"].str.partition(":")[0]] for caption, frame in tables.items()}
     assert found == {
         "At twice the rate": ["0.002", "0.02"],
         "At ten times the rate": ["0.01"],
@@ -428,7 +443,8 @@ def test_what_other_gates_change_is_said_with_the_setting_that_is_likeliest(runs
     sparsity.other_gates(type(results)(experiment, beside_lost, []))
     assert shown == []
     dependence.ranks(results)
-    assert METHODS[MULTIPLIED].title in shown[-1] and METHODS[GATED].title not in shown[-1]
+    (table,) = (word for word in shown if isinstance(word, pd.DataFrame))
+    assert {law.partition(",")[0] for law in table["Law of the scale"]} == {METHODS[MULTIPLIED].title}
 
 
 def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
@@ -447,8 +463,10 @@ def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
     sparsity.show_against_size(GATED, points, texts=3_500, margin=0.015)
     said = "\n".join(word for word in shown if isinstance(word, str))
     assert "A cut of the same size is shown to be better than Sparse LoRA at 2 of 2" in shown[0].get_title(loc="left")
-    assert "less accurate" in said and "equivalent within 1.5 points" in said
-    assert said.count("against LoRA whole: −10.0") == 2
+    (table,) = (word for word in shown if isinstance(word, pd.DataFrame))
+    cells = table.set_index("Sparse LoRA against")["strength 1"]
+    assert [cell.partition(" ")[0] for cell in cells] == ["−10.0"] * 3 + ["0.0"]
+    assert [cell[-1] for cell in cells] == ["*", "*", "*", "≈"] and said.count("against LoRA whole: −10.0") == 2
 
 
 VERDICTS = PROJECT / "course_utils" / "comparison" / "verdicts.txt.jinja"

@@ -28,9 +28,13 @@ def test_without_two_methods_that_train_more_than_a_head_no_change_is_judged(run
     assert "no change of a difference is judged" in text and "none of" not in text
     shown.clear()
     dependence.placements(results)
-    axes, *_, text = shown
+    axes, _, _, accuracies, _, table, _ = shown
     assert axes.get_title(loc="left") == "Accuracy by the layers that are trained"
-    assert "Its difference from full fine-tuning of everything is 0.0" in text
+    assert [*accuracies["Learning rate"]] == ["3e-05"] * 2
+    assert [*table["First against second"]] == [
+        "Full fine-tuning on query and value against full fine-tuning of everything"
+    ]
+    assert table.loc[0, "Difference [95%]"].startswith("0.0 [")
 
 
 def test_sizes_are_compared_with_that_of_the_main_runs_where_it_is_the_least(runs_in, shown):
@@ -42,11 +46,11 @@ def test_sizes_are_compared_with_that_of_the_main_runs_where_it_is_the_least(run
 
 def test_each_law_of_the_scale_is_a_line_and_each_rank_a_whole_number(runs_in, shown):
     dependence.ranks(made(["rank"], methods=[ADAPTER], **{f"{ADAPTER}.rank": 4}))
-    axes, caption, _, text = shown
+    axes, caption, _, table, *_ = shown
     labels = axes.get_legend_handles_labels()[1]
     assert len(labels) == len({*labels}) == 4  # three laws, and a baseline
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4", "16"]
-    assert text.count("against rank 4") == 9 and "other adapter methods" not in caption
+    assert sorted(table["Rank"]) == [1, 1, 1, 2, 2, 2, 16, 16, 16] and "other adapter methods" not in caption
 
 
 def test_of_one_seed_nothing_is_concluded(runs_in, shown):
@@ -55,12 +59,14 @@ def test_of_one_seed_nothing_is_concluded(runs_in, shown):
             ["head_learning_rate"], lambda config: 0.5 if config.head_learning_rate else 0.9, methods=[ADAPTER], seeds=1
         )
     )
-    assert "With 1 seed, nothing is concluded." in shown[0] and "p " not in shown[0] and "No change" not in shown[0]
+    table, _, said = shown
+    assert [*table.loc[0, ["p (Holm)", "Verdict"]]] == ["–", "–"] and said == "With 1 seed, nothing is concluded."
 
 
 def test_a_rate_of_the_head_is_compared_with_another(runs_in, shown):
     rates.head_rates(made(["head_learning_rate"], methods=[ADAPTER], head_learning_rate=0.001))
-    assert "a head that learns at 0.003" in shown[0] and "LoRA (head at 0.001 otherwise)" in shown[0]
+    table, caption, _ = shown
+    assert "a head that learns at 0.003" in caption and table.loc[0, "Head at …"].startswith("0.001: ")
 
 
 def test_only_studies_of_the_experiments_methods_are_planned(shown):
