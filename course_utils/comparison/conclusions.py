@@ -262,9 +262,15 @@ def p_in_words(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.4f}" if f"{p:.3f}" == f"{SIGNIFICANCE:.3f}" else f"{p:.3f}"
 
 
+def named(name: str) -> str:
+    """The title of a method or baseline within a sentence; that of the majority class has an article."""
+    return "the majority class" if name == MAJORITY.name else in_sentence(title_of(name))
+
+
 # The filters of templates that speak of contrasts.
 OF_CONTRASTS: dict[str, Callable[..., Any]] = {
     "titled": title_of,
+    "named": named,
     "p_in_words": p_in_words,
     "of_verdict": of_verdict,
     "unsized": unsized,

@@ -6,8 +6,7 @@ from math import inf
 from typing import Any
 
 from course_utils.comparison.across import conclude, disagreements, others
-from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import above_majority, bought, differing, judge_experiment, unsized
+from course_utils.comparison.conclusions import OF_CONTRASTS, above_majority, bought, differing, judge_experiment
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -30,8 +29,7 @@ def abstract(results: ExperimentRuns) -> str:
 
 
 def _filled(name: str, results: ExperimentRuns) -> str:
-    filters: dict[str, Any] = {"titled": title_of, "unsized": unsized}
-    return one_line(template(TEMPLATES / name, filters).render(_facts(results)))
+    return one_line(template(TEMPLATES / name, OF_CONTRASTS).render(_facts(results)))
 
 
 @lru_cache(maxsize=1)  # finding and abstract are asked for one after the other

@@ -24,7 +24,7 @@ from course_utils.comparison.across import (
 )
 from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, FITTED, title_of
-from course_utils.comparison.conclusions import OF_CONTRASTS, experiment_verdicts, judge_experiment, p_in_words
+from course_utils.comparison.conclusions import OF_CONTRASTS, experiment_verdicts, judge_experiment, named, p_in_words
 from course_utils.comparison.costs import (
     SURE,
     cost_draws,
@@ -50,7 +50,6 @@ from course_utils.tasks.classification import METRICS, kept_of_longer
 from course_utils.text import (
     and_joined,
     escape_markdown,
-    in_sentence,
     one_line,
     signed_interval,
     signed_points,
@@ -243,8 +242,8 @@ def _undivided(pairs: list[Shown]) -> str:
     alike = [{pair.first, pair.second} for pair in pairs if not pair.above and not pair.below]
     names = [name for name in METHODS if any(name in pair for pair in alike)]
     if len(names) > 2 and len(alike) == comb(len(names), 2):
-        return f"between any two of {and_joined([in_sentence(title_of(name)) for name in names])}"
-    listed = ([in_sentence(title_of(name)) for name in METHODS if name in pair] for pair in alike)
+        return f"between any two of {and_joined([named(name) for name in names])}"
+    listed = ([named(name) for name in METHODS if name in pair] for pair in alike)
     return "; ".join(f"between {and_joined(pair)}" for pair in listed)
 
 
