@@ -72,7 +72,7 @@ def learning_rates(results: ExperimentRuns) -> None:
         show_table(table, say.learning_rates_table(study.title, study.series[0]))
         show_markdown(say.learning_rates_text(study.changes))
         if _judged(study) and (found := by_accuracy(results, study)):
-            show_markdown(say.by_accuracy(found).strip())
+            show_markdown(say.by_accuracy(found))
 
 
 def _judged(study: RateStudy) -> bool:
