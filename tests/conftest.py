@@ -102,7 +102,7 @@ def shown(monkeypatch):
         said.extend([frame, caption])
 
     for module in (choice, criteria, dependence, exhibits, rates, sparsity):
-        monkeypatch.setattr(module, "show_markdown", said.append)
+        monkeypatch.setattr(module, "show_markdown", lambda text: said.extend([text.strip()] if text.strip() else []))
         monkeypatch.setattr(module, "show_table", table, raising=False)
     for module in (dependence, exhibits, sparsity):
         monkeypatch.setattr(module, "show_figure", lambda figure, *words: said.extend([figure.axes[0], *words]))

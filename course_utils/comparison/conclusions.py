@@ -15,7 +15,7 @@ import pandas as pd
 
 from course_utils.comparison.agreement import variance_by_raters
 from course_utils.comparison.axes import of_verdict
-from course_utils.comparison.baselines import BASELINES, FITTED, MAJORITY, shown, title_of
+from course_utils.comparison.baselines import BASELINES, FITTED, MAJORITY, title_of
 from course_utils.comparison.tables import ExperimentRuns, MissingRun
 from course_utils.methods import FLOOR, METHODS
 from course_utils.stats import (
@@ -163,31 +163,11 @@ def bought(results: ExperimentRuns) -> list[Bought]:
 
 def bought_sentences(results: ExperimentRuns) -> list[str]:
     """A sentence for each of `bought`, then one for each verdict of `over_baselines` on the other methods."""
-    sentences = []
-    for found in bought(results):
-        pair = found.pair
-        method, baseline = shown(pair.first).title, in_sentence(shown(pair.second).title)
-        relation = "more accurate than" if pair.above else "less accurate than"
-        relation = relation if pair.differs else "not shown to differ in accuracy from"
-        sentences.append(
-            f"{method} has the highest mean of the methods that train more than a head. It is {relation}"
-            f" {baseline} ({difference_in_points(pair)}{unsized(pair)}). A run of"
-            f" {in_sentence(method)} took {found.seconds:,.1f} s (median over seeds), the search for its learning rate"
-            f" left out; {baseline} took {found.seconds_of_baseline:,.1f} s, the search for its penalty included."
-        )
-    told = [found.pair for found in bought(results)]
-    others = [pair for pair in over_baselines(results) if pair not in told]
-    for name in dict.fromkeys(pair.second for pair in others):
-        pairs = [pair for pair in others if pair.second == name]
-        for relation, group in (
-            ("Shown to be more accurate than", [pair for pair in pairs if pair.above]),
-            ("Shown to be less accurate than", [pair for pair in pairs if pair.differs and not pair.above]),
-            ("Not shown to differ in accuracy from", [pair for pair in pairs if not pair.differs]),
-        ):
-            said = [f"{shown(pair.first).title} ({difference_in_points(pair)}{unsized(pair)})" for pair in group]
-            if said:
-                sentences.append(f"{relation} {in_sentence(shown(name).title)}: {'; '.join(said)}.")
-    return sentences
+    told = bought(results)
+    others = [pair for pair in over_baselines(results) if pair not in [found.pair for found in told]]
+    filters = OF_CONTRASTS | {"in_points": difference_in_points}
+    text = template(Path(__file__).with_name("bought.txt.jinja"), filters).render(bought=told, others=others)
+    return [line for line in text.splitlines() if line]
 
 
 class SeedsApart(NamedTuple):
@@ -262,9 +242,15 @@ def p_in_words(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.4f}" if f"{p:.3f}" == f"{SIGNIFICANCE:.3f}" else f"{p:.3f}"
 
 
+def named(name: str) -> str:
+    """The title of a method or baseline within a sentence; that of the majority class has an article."""
+    return "the majority class" if name == MAJORITY.name else in_sentence(title_of(name))
+
+
 # The filters of templates that speak of contrasts.
 OF_CONTRASTS: dict[str, Callable[..., Any]] = {
     "titled": title_of,
+    "named": named,
     "p_in_words": p_in_words,
     "of_verdict": of_verdict,
     "unsized": unsized,

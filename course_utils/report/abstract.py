@@ -6,8 +6,7 @@ from math import inf
 from typing import Any
 
 from course_utils.comparison.across import conclude, disagreements, others
-from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import above_majority, bought, differing, judge_experiment, unsized
+from course_utils.comparison.conclusions import OF_CONTRASTS, above_majority, bought, differing, judge_experiment
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -30,8 +29,7 @@ def abstract(results: ExperimentRuns) -> str:
 
 
 def _filled(name: str, results: ExperimentRuns) -> str:
-    filters: dict[str, Any] = {"titled": title_of, "unsized": unsized}
-    return one_line(template(TEMPLATES / name, filters).render(_facts(results)))
+    return one_line(template(TEMPLATES / name, OF_CONTRASTS).render(_facts(results)))
 
 
 @lru_cache(maxsize=1)  # finding and abstract are asked for one after the other
@@ -44,6 +42,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     data = [run.result.data for run in results.of(best)]
     domains = read_domains(results)[1:] if results.runs else []
     found = unbeaten(results, judged) if results.runs else None
+    unconfirmed, besides = elsewhere(results) if results.runs else ({}, {})
     regimes = [regime(results, best) for regime in (size_regime, rate_regime) if len(judged.adapters) > 1]
     return {
         "results": results,
@@ -67,8 +66,8 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "regime": [*filter(None, regimes)],
         "understated": understated(results) if results.runs else [],
         "differing": differing(judged.pairs),
-        "unconfirmed": unconfirmed(results) if results.runs else {},
-        "shown_elsewhere": shown_elsewhere(results) if results.runs else {},
+        "unconfirmed": unconfirmed,
+        "shown_elsewhere": besides,
         "searched": conclude(results) if results.runs else None,
         "minimum_seeds": MINIMUM_SEEDS,
         "within": f"within {100 * judged.margin:.1f} points",
@@ -84,28 +83,21 @@ def _advice(results: ExperimentRuns, found: Unbeaten) -> dict[bool, dict[str, li
     return advice
 
 
-def unconfirmed(results: ExperimentRuns) -> dict[tuple[int, int], list[str]]:
-    """The other experiments that do not show all of the differences that are shown here; head only is left out.
+def elsewhere(
+    results: ExperimentRuns,
+) -> tuple[dict[tuple[int, int], list[str]], dict[str, list[PairedComparison]]]:
+    """Other experiments, their names as code, of which differences are not shown there or not here; no head only.
 
-    Their names as code, by the number of these differences that they show and the number that they judge.
+    Those that do not show all of the differences that are shown here, by the number of these that they show and the
+    number that they judge. Then, of each, the differences that it shows and this one does not, the better method first.
     """
-    ours, found = conclude(results), defaultdict[tuple[int, int], list[str]](list)
+    ours, unconfirmed, besides = conclude(results), defaultdict[tuple[int, int], list[str]](list), {}
     for other in others(results):
+        name = f"`{other.experiment}`"
         unlike, alike = disagreements(ours, other)
         missing, shown = (sum(one.differs for one, _ in pairs) for pairs in (unlike, alike))
         if missing:
-            found[shown, missing + shown].append(f"`{other.experiment}`")
-    return found
-
-
-def shown_elsewhere(results: ExperimentRuns) -> dict[str, list[PairedComparison]]:
-    """Other experiments, their names as code, with the differences that they show and this one does not.
-
-    Of the pairs that both judge; the better method first.
-    """
-    ours = conclude(results)
-    found = {
-        f"`{other.experiment}`": differing(theirs for one, theirs in disagreements(ours, other)[0] if not one.differs)
-        for other in others(results)
-    }
-    return {name: pairs for name, pairs in found.items() if pairs}
+            unconfirmed[shown, missing + shown].append(name)
+        if found := differing(theirs for one, theirs in unlike if not one.differs):
+            besides[name] = found
+    return unconfirmed, besides

@@ -15,6 +15,7 @@ from course_utils.comparison.conclusions import (
     against,
     bought,
     judge_experiment,
+    named,
 )
 from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above, processors
 from course_utils.comparison.domains import Domain, forgetting_table, read_domains
@@ -112,7 +113,7 @@ def in_words(row: Row, begins: bool = False) -> str:
     """What a row takes, as a sentence lists it or, where it `begins` one, with a capital letter."""
     if not row.take:
         return row.otherwise
-    titles = [in_sentence(title_of(name)) for name in row.take]
+    titles = [named(name) for name in row.take]
     if begins:
         titles[0] = title_of(row.take[0])
     return and_joined(titles, "or")
@@ -127,15 +128,13 @@ def _row(need: str, best: list[str], as_good: list[str], of: Mapping[str, str], 
     if len(taken) == len(of) > 1:
         return Row(need, [], why)
     if as_good:
-        why += (
-            f"; not shown to {worse}: {and_joined([f'{in_sentence(title_of(name))} ({of[name]})' for name in as_good])}"
-        )
+        why += f"; not shown to {worse}: {and_joined([f'{named(name)} ({of[name]})' for name in as_good])}"
     return Row(need, taken, why)
 
 
 def _listed(names: list[str]) -> str:
     """The titles of methods within a sentence."""
-    return and_joined([in_sentence(title_of(name)) for name in names])
+    return and_joined([named(name) for name in names])
 
 
 def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
@@ -151,7 +150,7 @@ def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
         return Row(COSTS[cost], [], why)
     why = f"{column.title}: {column.over_seeds} {typical[lowest]:{column.form}} for {_listed(least)}"
     if found.best not in least:
-        why += f", {typical[found.best]:{column.form}} for {in_sentence(title_of(found.best))}"
+        why += f", {typical[found.best]:{column.form}} for {named(found.best)}"
     figures = {name: f"{of_all[name]:{column.form}}" for name in of_all.index}
     row = _row(COSTS[cost], least, as_good, {name: figures[name] for name in names}, why, "need more")
     return _with_losses(row, found, {name: figures[name] for name in of_all.index[of_all < typical.min()]})
@@ -164,7 +163,7 @@ def _no_times(results: ExperimentRuns, names: list[str]) -> str:
     loads = mean_loads(results).reindex(names)
     if not is_uneven(loads):
         return ""
-    least_loaded, most_loaded = (in_sentence(title_of(name)) for name in (loads.idxmin(), loads.idxmax()))
+    least_loaded, most_loaded = (named(name) for name in (loads.idxmin(), loads.idxmax()))
     ends = f"{loads.min():.1f} ({least_loaded}) to {loads.max():.1f} ({most_loaded})"
     return f"the mean load of the machine was {ends}, and a difference in time may come from it"
 
@@ -200,15 +199,14 @@ def _for_domain(domain: Domain) -> Row:
 
 def _none(need: str, baseline: str, right: float, best: str, accuracy: dict[str, float]) -> Row:
     """The row that takes no adapter method, since none is shown to beat the `baseline`; `best` has the highest mean."""
-    named = in_sentence(title_of(baseline)).replace("majority", "the majority")
-    why = f"no adapter method is shown to be more accurate than {named} ({100 * right:.1f}%)"
-    why += f"; highest mean: {in_sentence(title_of(best))}, {100 * accuracy[best]:.1f}%"
+    why = f"no adapter method is shown to be more accurate than {named(baseline)} ({100 * right:.1f}%)"
+    why += f"; highest mean: {named(best)}, {100 * accuracy[best]:.1f}%"
     return Row(need, [], why, "none", of_adapters=True)
 
 
 def _most_accurate(need: str, pairs: list[PairedComparison], best: str, accuracy: dict[str, float]) -> Row:
     """The row of the adapter methods with these accuracies, of which `best` leads, by the `pairs` that are compared."""
-    why = f"highest mean of the adapter methods: {in_sentence(title_of(best))}, {100 * accuracy[best]:.1f}%"
+    why = f"highest mean of the adapter methods: {named(best)}, {100 * accuracy[best]:.1f}%"
     if any(pair.second == CEILING.name and pair.differs and not pair.above for pair in against(pairs, best)):
         why += f"; {in_sentence(CEILING.title)} is shown to be more accurate"
     others = accuracy.keys() - {best, *(pair.second for pair in against(pairs, best) if pair.above)}
@@ -230,7 +228,7 @@ def _for_what_was_known(results: ExperimentRuns, found: Unbeaten) -> Row | None:
     most = kept.loc[best]
     as_good = not_shown_above(pd.DataFrame(lost), best, step=100 / most.texts)
     before = f"{most.before:.1f}% before {'quantisation and ' if most.four_bit else ''}training"
-    why = f"neighbours of the text's own domain: mean {most.after:.1f}% for {in_sentence(title_of(best))}, {before}"
+    why = f"neighbours of the text's own domain: mean {most.after:.1f}% for {named(best)}, {before}"
     figures = {name: f"{share:.1f}%" for name, share in kept["after"].items()}
     row = _row("Keeping what the base model knew", [best], as_good, figures, why, "keep less")
     more = of_all["after"][of_all["after"] > most.after]
@@ -243,11 +241,11 @@ def _with_losses(row: Row, found: Unbeaten, better: dict[str, str]) -> Row:
     These are the methods taken, by the points that they lose; and those left out whose figure is `better`, with it.
     """
     lost = [
-        f"{in_sentence(title_of(name))} (−{100 * found.lost[name].difference.estimate:.1f} points)"
+        f"{named(name)} (−{100 * found.lost[name].difference.estimate:.1f} points)"
         for name in row.take
         if name in found.lost
     ]
-    left_out = [f"{in_sentence(title_of(name))} ({better[name]})" for name in found.lost if name in better]
+    left_out = [f"{named(name)} ({better[name]})" for name in found.lost if name in better]
     why = f"{row.why}; shown to be less accurate: {and_joined(lost)}" if lost else row.why
     if left_out:
         why += f"; better in this and left out, as shown to be less accurate: {and_joined(left_out)}"

@@ -42,7 +42,7 @@ def show_by_accuracy(
     """
     if chosen := chosen_otherwise(series, others):
         known = any(contrast.judged for contrast in judged.values())
-        show_markdown(say.by_accuracy(chosen, where, known, unlike(judged, judged_others), changes, *led).strip())
+        show_markdown(say.by_accuracy(chosen, where, known, unlike(judged, judged_others), changes, *led))
 
 
 def chosen_otherwise(series: list[Series], others: list[Series]) -> list[tuple[str, Any, float, float]]:
@@ -94,4 +94,4 @@ def show_other_rates(results: ExperimentRuns, method: str, study: str) -> None:
     for rate, (judges, best) in found.items():
         usual = results.experiment.config(method, study=study).settings.learning_rate
         accuracy = accuracy_with_ends(answers(best))["estimate"]
-        show_markdown(say.other_rate(method, usual, rate, accuracy, judges).strip())
+        show_markdown(say.other_rate(method, usual, rate, accuracy, judges))

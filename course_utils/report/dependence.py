@@ -77,7 +77,7 @@ def training_sizes(results: ExperimentRuns) -> None:
     show_markdown(say.sizes_text(found, shown, least, reference, rates, largest))
     if judged_at := pairs_at_sizes(results, validation_likelihood):
         shown_at = {size: (pairs, differing(pairs)) for size, pairs in judged_at.items()}
-        show_markdown(say.pairs_text(shown_at, series[0].seeds).strip())
+        show_markdown(say.pairs_text(shown_at, series[0].seeds))
     if other := size_axis(results, validation_accuracy):
         led = leaders(other.series, other.changes, reference)
         moved = _labelled(changes, say.change_label, reference)
@@ -96,7 +96,7 @@ def training_sizes(results: ExperimentRuns) -> None:
         size: max(rows.to_dict("records"), key=lambda row: row["estimate"])
         for size, rows in pd.DataFrame(fitted).groupby("value")
     }
-    show_markdown(say.sizes_against_baselines(highest, judged).strip())
+    show_markdown(say.sizes_against_baselines(highest, judged))
 
 
 def _processors(series: list[Series]) -> list[str]:
@@ -272,7 +272,7 @@ def placements(results: ExperimentRuns) -> None:
     among = pairs_at_sizes(results, validation_likelihood).get(series[0].training_texts, [])
     behind = [pair for pair in against(among, CEILING.name) if pair.second in before]
     if behind:
-        show_markdown(say.among_all_text(behind, len(among)).strip())
+        show_markdown(say.among_all_text(behind, len(among)))
     others = read_placements(results, validation_accuracy)
     otherwise = [*others.adapted, *others.trained]
     own, by_accuracy = (

@@ -106,8 +106,9 @@ def show_source(obj: Any) -> None:
 
 
 def show_markdown(text: str) -> None:
-    """Show Markdown that was computed; pass data in it through `escape_markdown` first."""
-    _display({"text/markdown": text, "text/plain": text}, kind="sentences")
+    """Show Markdown that was computed, nothing where it is empty; pass data in it through `escape_markdown` first."""
+    if text := text.strip():
+        _display({"text/markdown": text, "text/plain": text}, kind="sentences")
 
 
 def show_document(text: str) -> None:

@@ -24,7 +24,7 @@ from course_utils.comparison.across import (
 )
 from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, FITTED, title_of
-from course_utils.comparison.conclusions import OF_CONTRASTS, experiment_verdicts, judge_experiment, p_in_words
+from course_utils.comparison.conclusions import OF_CONTRASTS, experiment_verdicts, judge_experiment, named, p_in_words
 from course_utils.comparison.costs import (
     SURE,
     cost_draws,
@@ -50,7 +50,6 @@ from course_utils.tasks.classification import METRICS, kept_of_longer
 from course_utils.text import (
     and_joined,
     escape_markdown,
-    in_sentence,
     one_line,
     signed_interval,
     signed_points,
@@ -170,6 +169,7 @@ def conclusions(results: ExperimentRuns) -> None:
                 f"{100 * seen:.0f}" for seen in pair.power.of_difference.values()
             ),
             "Equivalent": "yes" if pair.equivalent else "not shown",
+            "p of equivalence (Holm)": p_in_words(pair.p_equivalent),
             "Power for equivalence (%)": f"{100 * pair.power.of_equivalence:.0f}",
         }
         for pair in judged.pairs
@@ -218,10 +218,8 @@ def across(results: ExperimentRuns) -> None:
     show_table(table.rename(index=title_of).rename_axis("Method"), say.across_table(experiments, PLAIN.title))
     pairs = shown_across(experiments)
     show_markdown(say.across_shown(*leaders(experiments), pairs, _undivided(pairs)))
-    if told := say.across_searches(experiments).strip():
-        show_markdown(told)
-    if told := say.across_text(ours, [(other, *disagreements(ours, other)) for other in theirs]).strip():
-        show_markdown(told)
+    show_markdown(say.across_searches(experiments))
+    show_markdown(say.across_text(ours, [(other, *disagreements(ours, other)) for other in theirs]))
 
 
 def _beside_plain(concluded: Conclusions) -> dict[str, str]:
@@ -243,8 +241,8 @@ def _undivided(pairs: list[Shown]) -> str:
     alike = [{pair.first, pair.second} for pair in pairs if not pair.above and not pair.below]
     names = [name for name in METHODS if any(name in pair for pair in alike)]
     if len(names) > 2 and len(alike) == comb(len(names), 2):
-        return f"between any two of {and_joined([in_sentence(title_of(name)) for name in names])}"
-    listed = ([in_sentence(title_of(name)) for name in METHODS if name in pair] for pair in alike)
+        return f"between any two of {and_joined([named(name) for name in names])}"
+    listed = ([named(name) for name in METHODS if name in pair] for pair in alike)
     return "; ".join(f"between {and_joined(pair)}" for pair in listed)
 
 
@@ -490,7 +488,7 @@ def arithmetic(results: ExperimentRuns) -> None:
 def _show_parts(found: dict[str, Any]) -> None:
     """Where the milliseconds of each method's step go, as `time_by_part` found them."""
     if not found:
-        show_markdown(say.no_parts_text().strip())
+        show_markdown(say.no_parts_text())
         return
     spent = pd.DataFrame(found["ms"])
     step = spent.sum()
@@ -503,7 +501,7 @@ def _show_parts(found: dict[str, Any]) -> None:
         own, full = spent[PLAIN.name], spent[CEILING.name]
         changes = (own - full).abs().sort_values(ascending=False, kind="stable").index[:CHANGES_SAID]
         most = {name: (spent[name].idxmax(), spent[name].max() / step[name]) for name in (PLAIN.name, CEILING.name)}
-        show_markdown(say.parts_text(most, {part: (full[part], own[part]) for part in changes}).strip())
+        show_markdown(say.parts_text(most, {part: (full[part], own[part]) for part in changes}))
 
 
 def audits(results: ExperimentRuns) -> None:

@@ -2,24 +2,23 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from course_utils.comparison import language
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import SeedsApart, seeds_apart
+from course_utils.comparison.conclusions import named, seeds_apart
 from course_utils.comparison.language import base_interval, bits_of_runs, interval_of, signed
 from course_utils.comparison.learning_rates import search_sentences, search_trials
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
 from course_utils.config import command_of
 from course_utils.errors import CourseError
-from course_utils.inputs.facts import Facts
 from course_utils.methods import METHODS
 from course_utils.report import plots
 from course_utils.report.chapters import citation, cited
 from course_utils.report.display import TEMPLATES, drawn
-from course_utils.stats import MINIMUM_SEEDS, Interval, PairedComparison
+from course_utils.stats import MINIMUM_SEEDS
 from course_utils.text import counted, in_sentence, template
 
 FIGURE = "bits.svg"
@@ -34,32 +33,13 @@ def _explained(name: str) -> str:
 
 say: Any = template(
     TEMPLATES / "language.md.jinja",
-    {"titled": title_of, "signed": signed, "cited": cited, "explained": _explained},
+    {"titled": title_of, "named": named, "signed": signed, "cited": cited, "explained": _explained},
 ).make_module({"minimum_seeds": MINIMUM_SEEDS})
 
 
-class Found(NamedTuple):
-    """What the words of an experiment on language models are made of."""
-
-    experiment: str
-    of_base: Facts
-    of_texts: Facts
-    sizes: dict[str, int]  # set → its number of texts
-    test: str  # title of the test set
-    before: Interval  # bits per byte of the base model on the test set
-    changes: dict[str, Interval]  # method → change in bits per byte on the test set
-    four_bit: list[str]  # methods that train beside a base model in four bits
-    margin: float
-    pairs: list[PairedComparison]
-    best: language.Best | None
-    apart: SeedsApart | None
-    few: list[str]  # methods with too few seeds
-    missing: int  # planned main runs that are missing
-
-
 @lru_cache(maxsize=4)  # the chapter and the front ask for it
-def read_found(results: ExperimentRuns) -> Found:
-    """What the main runs of `results` say; CourseError where there is none yet."""
+def read_found(results: ExperimentRuns) -> dict[str, Any]:
+    """What the words on the main runs of `results` are made of, by name; CourseError where there is no run yet."""
     shares = bits_of_runs(results)
     if not shares:
         experiment = results.experiment
@@ -67,22 +47,22 @@ def read_found(results: ExperimentRuns) -> Found:
     before = bits_of_runs(results, column="scores_before")
     margin, pairs = language.judge_bits(shares)
     first = results.first_of_each()[0]
-    return Found(
-        experiment=results.experiment.name,
-        of_base=first.config.base.facts,
-        of_texts=first.config.source.facts,
-        sizes=first.result.data.sizes,
-        test=first.result.data.titles["test"],
-        before=base_interval(results),
-        changes={name: interval_of(own - before[name]) for name, own in shares.items()},
-        four_bit=[run.method.name for run in results.first_of_each() if run.in_four_bits],
-        margin=margin,
-        pairs=pairs,
-        best=language.best_of(shares, pairs),
-        apart=seeds_apart(shares),
-        few=[name for name, own in shares.items() if len(own) < MINIMUM_SEEDS],
-        missing=sum(run.config.study == "main" for run in results.missing),
-    )
+    return {
+        "experiment": results.experiment.name,
+        "of_base": first.config.base.facts,
+        "of_texts": first.config.source.facts,
+        "sizes": first.result.data.sizes,  # set → its number of texts
+        "test": first.result.data.titles["test"],
+        "before": base_interval(results),  # bits per byte of the base model on the test set
+        "changes": {name: interval_of(own - before[name]) for name, own in shares.items()},  # in bits per byte
+        "four_bit": [run.method.name for run in results.first_of_each() if run.in_four_bits],
+        "margin": margin,
+        "pairs": pairs,
+        "best": language.best_of(shares, pairs),
+        "apart": seeds_apart(shares),
+        "few": [name for name, own in shares.items() if len(own) < MINIMUM_SEEDS],
+        "missing": sum(run.config.study == "main" for run in results.missing),
+    }
 
 
 def language_chapter(results: ExperimentRuns, folder: Path) -> str:
@@ -94,7 +74,7 @@ def language_chapter(results: ExperimentRuns, folder: Path) -> str:
 def language_front(results: ExperimentRuns) -> dict[str, str]:
     """The finding on the title page, and the abstract."""
     found = read_found(results)
-    return {"finding": say.best_text(found.best), "abstract": say.abstract_text(found)}
+    return {"finding": say.best_text(found["best"]), "abstract": say.abstract_text(found)}
 
 
 def language_comparison(results: ExperimentRuns) -> str:
@@ -109,19 +89,19 @@ def _sections(results: ExperimentRuns, form: str) -> list[str]:
         return form.format(table=_as_markdown(frame), caption=caption.strip())
 
     found = read_found(results)
-    differences = ["## Differences", say.best_text(found.best)]
-    if found.pairs:
+    differences = ["## Differences", say.best_text(found["best"])]
+    if found["pairs"]:
         caption = "Differences in bits per byte; below zero, the first method is better."
-        differences += [say.differences_text(found), table(language.pairs_table(found.pairs), caption)]
+        differences += [say.differences_text(found), table(language.pairs_table(found["pairs"]), caption)]
     differences.append(say.unfinished_text(found))
     sections = [
-        [say.opening_text(found), table(language.language_summary(results), say.summary_table(found.four_bit))],
+        [say.opening_text(found), table(language.language_summary(results), say.summary_table(found["four_bit"]))],
         differences,
     ]
     if len(evaluation_sets(results)) > 1:
-        changes = table(language.change_by_domain(results), say.forgetting_table(found.four_bit))
+        changes = table(language.change_by_domain(results), say.forgetting_table(found["four_bit"]))
         sections.append(
-            ["## Forgetting", say.forgetting_text(language.changes_elsewhere(results), found.four_bit), changes]
+            ["## Forgetting", say.forgetting_text(language.changes_elsewhere(results), found["four_bit"]), changes]
         )
     return ["\n\n".join(text for part in section if (text := part.strip())) for section in sections]
 

@@ -69,7 +69,7 @@ def learning_rates(results: ExperimentRuns) -> None:
         show_table(pd.DataFrame(rows), say.learning_rates_table(study.title, study.series[0], study.changes))
         show_markdown(say.learning_rates_text(study.changes).strip())
         if _judged(study) and (found := by_accuracy(results, study)):
-            show_markdown(say.by_accuracy(found).strip())
+            show_markdown(say.by_accuracy(found))
 
 
 def _judged(study: RateStudy) -> bool:
