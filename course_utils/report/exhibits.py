@@ -24,7 +24,14 @@ from course_utils.comparison.across import (
 )
 from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, FITTED, title_of
-from course_utils.comparison.conclusions import OF_CONTRASTS, experiment_verdicts, judge_experiment, named, p_in_words
+from course_utils.comparison.conclusions import (
+    OF_CONTRASTS,
+    experiment_verdicts,
+    judge_experiment,
+    named,
+    over_baselines,
+    p_in_words,
+)
 from course_utils.comparison.costs import (
     SURE,
     cost_draws,
@@ -187,6 +194,15 @@ def conclusions(results: ExperimentRuns) -> None:
         correct = {name: own for name, own in results.predictions.correct.items() if name in compared}
         show_markdown(say.cuts_text(judged.pairs, cut_down(correct), len(shared_seeds(correct))))
     _show_sentences(experiment_verdicts(results))
+    gains = pd.DataFrame(
+        {"method": title_of(pair.first), "baseline": f"Less {named(pair.second)}"}
+        | {"gain": signed_interval(pair.difference) + ("*" if pair.differs else "")}
+        for pair in over_baselines(results)
+    )
+    if len(gains):
+        wide = gains.pivot(index="method", columns="baseline", values="gain")
+        shown = wide.loc[gains["method"].unique(), gains["baseline"].unique()].rename_axis(index="Method", columns=None)
+        show_table(shown.reset_index(), say.over_baselines_table(len(gains)))
 
 
 def calibrations(results: ExperimentRuns) -> None:

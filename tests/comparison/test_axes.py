@@ -310,7 +310,9 @@ def test_a_method_whose_other_rate_is_better_is_shown_beside_a_side_study_too(wi
 def test_every_rate_that_was_tried_is_shown_under_its_own_title(with_rates, shown):
     rates.learning_rates(with_rates)
     tables = {shown[place + 1]: frame for place, frame in enumerate(shown) if isinstance(frame, pd.DataFrame)}
-    found = {caption.partition(".")[0]: [*frame["Another rate"].str.partition(":")[0]] for caption, frame in tables.items()}
+    found = {
+        caption.partition(".")[0]: [*frame["Another rate"].str.partition(":")[0]] for caption, frame in tables.items()
+    }
     assert found == {
         "At twice the rate": ["0.002", "0.02"],
         "At ten times the rate": ["0.01"],
