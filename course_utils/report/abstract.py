@@ -24,12 +24,14 @@ def finding(results: ExperimentRuns) -> str:
 
 
 def abstract(results: ExperimentRuns) -> str:
-    """What was compared, on what, and what came out: one paragraph of Markdown, every number read from the runs."""
+    """What was compared, on what, and what came out: paragraphs of Markdown, every number read from the runs."""
     return _filled("abstract.md.jinja", results)
 
 
 def _filled(name: str, results: ExperimentRuns) -> str:
-    return one_line(template(TEMPLATES / name, OF_CONTRASTS).render(_facts(results)))
+    """The paragraphs of a template, in which ¶ stands between two of them."""
+    filled = template(TEMPLATES / name, OF_CONTRASTS).render(_facts(results))
+    return "\n\n".join(filter(None, map(one_line, filled.split("¶"))))
 
 
 @lru_cache(maxsize=1)  # finding and abstract are asked for one after the other

@@ -203,7 +203,7 @@ def with_front(blocks: list[dict], settings: dict[str, Any], front: dict[str, st
     day = settings["date"]
     meta = settings | {"day": f"{day.day} {day:%B %Y}", "lang": "en-GB"}
     meta = {name: {"t": "MetaString", "c": str(value)} for name, value in meta.items() if value}
-    meta |= {name: {"t": "MetaInlines", "c": parse_markdown(text)[0]["c"]} for name, text in front.items()}
+    meta |= {name: {"t": "MetaBlocks", "c": parse_markdown(text)} for name, text in front.items()}
     meta["link-citations"] = {"t": "MetaBool", "c": True}
     return json.dumps({"pandoc-api-version": [1, 23, 1], "meta": meta, "blocks": blocks})
 
