@@ -235,7 +235,16 @@ def across(results: ExperimentRuns) -> None:
     pairs = shown_across(experiments)
     show_markdown(say.across_shown(*leaders(experiments), pairs, _undivided(pairs)))
     show_markdown(say.across_searches(experiments))
-    show_markdown(say.across_text(ours, [(other, *disagreements(ours, other)) for other in theirs]))
+    compared = [(other, *disagreements(ours, other)) for other in theirs]
+    apart = [
+        {"Experiment": other.experiment, "Pair": f"{title_of(one.first)} − {title_of(one.second)}"}
+        | {"Here": say.across_cell(one, ours.unit).strip(), "There": say.across_cell(same, other.unit).strip()}
+        for other, unlike, _ in compared
+        for one, same in unlike
+    ]
+    show_markdown(say.across_text(compared))
+    if apart:
+        show_table(pd.DataFrame(apart), say.across_apart())
 
 
 def _beside_plain(concluded: Conclusions) -> dict[str, str]:
