@@ -6,7 +6,7 @@ import pytest
 from made_up import write_axes
 from small import ADAPTER, FULL, HEAD, MULTIPLIED
 
-from course_utils.comparison.axes import leaders, validation_likelihood
+from course_utils.comparison.axes import validation_likelihood
 from course_utils.comparison.tables import ExperimentRuns, read_runs
 from course_utils.config import load_experiment
 from course_utils.report import abstract, dependence, rates
@@ -98,5 +98,4 @@ def test_who_leads_is_judged_on_the_seeds_that_all_have(runs_in, reports_in, sho
     shutil.rmtree(folder)
     results = read_runs(full(methods=[ADAPTER, MULTIPLIED]))
     axis = dependence.size_axis(results, validation_likelihood)
-    found = leaders(axis.series, axis.changes, axis.reference)
-    assert found.seeds == [0, 1] and {*found.best.values()} == {ADAPTER}
+    assert axis.led.seeds == [0, 1] and {*axis.led.best.values()} == {ADAPTER}
