@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from course_utils.comparison import tables
-from course_utils.comparison.axes import leaders, validation_likelihood
+from course_utils.comparison.axes import validation_likelihood
 from course_utils.comparison.baselines import MAJORITY, title_of
 from course_utils.comparison.conclusions import (
     OF_CONTRASTS,
@@ -21,7 +21,7 @@ from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above
 from course_utils.comparison.domains import Domain, forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.report.dependence import beside_baselines, pairs_at_sizes, size_axis
+from course_utils.report.dependence import size_axis
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.report.rates import main_by_accuracy, understated
 from course_utils.stats import PairedComparison
@@ -170,24 +170,20 @@ def _no_times(results: ExperimentRuns, names: list[str]) -> str:
 
 def _for_few_texts(results: ExperimentRuns) -> Row | None:
     axis = size_axis(results, validation_likelihood)
-    led = leaders(axis.series, axis.changes, axis.reference) if axis else None
-    if not axis or not led or (least := min(led.best)) == led.reference:
+    if not axis or not axis.led or (least := min(axis.led.best)) == axis.reference:
         return None
     tried = [own for own in axis.series if not METHODS[own.method].is_baseline and least in own.correct]
-    correct = {own.method: own.correct[least] for own in tried}
-    accuracy = {name: float(own.to_numpy().mean()) for name, own in correct.items()}
-    need, (baselines, judged) = f"{FEW_TEXTS} ({least:,})", beside_baselines(results, validation_likelihood)
+    accuracy = {own.method: float(own.correct[least].to_numpy().mean()) for own in tried}
+    need, best, judged = f"{FEW_TEXTS} ({least:,})", axis.led.best[least], axis.over_baselines
     right = {
         name: float(of_sizes[least].to_numpy().mean())
-        for name, of_sizes in baselines.items()
-        if not any(judged[method, least, name].verdict == "above" for method in correct)
+        for name, of_sizes in axis.baselines.items()
+        if not any(judged[method, least, name].verdict == "above" for method in accuracy)
     }
     if right and all(contrast.judged for contrast in judged.values()):
         name = max(right, key=right.__getitem__)
-        return _none(need, name, right[name], led.best[least], accuracy)
-    return _most_accurate(
-        need, pairs_at_sizes(results, validation_likelihood).get(least, []), led.best[least], accuracy
-    )
+        return _none(need, name, right[name], best, accuracy)
+    return _most_accurate(need, axis.pairs.get(least, []), best, accuracy)
 
 
 def _for_domain(domain: Domain) -> Row:

@@ -4,22 +4,26 @@ Its words are those of templates/criteria.md.jinja: each comparative one has a b
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from course_utils.comparison.axes import (
+    Contrast,
     Leaders,
     Series,
     accuracy_with_ends,
     answers,
     at_best_rate,
+    contrasts,
+    less,
     validation_accuracy,
     validation_likelihood,
 )
-from course_utils.comparison.conclusions import OF_CONTRASTS
+from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge
 from course_utils.comparison.tables import ExperimentRuns
+from course_utils.methods import METHODS
 from course_utils.report.display import TEMPLATES, show_markdown
 from course_utils.runs import Run
-from course_utils.stats import Judged
+from course_utils.stats import Judged, PairedComparison
 from course_utils.text import template
 
 say: Any = template(TEMPLATES / "criteria.md.jinja", OF_CONTRASTS).module
@@ -84,14 +88,53 @@ def show_other_rates(results: ExperimentRuns, method: str, study: str) -> None:
     A sentence for each rate that the likelihood or the accuracy of the validation texts chooses.
     """
     found: dict[float, tuple[list[str], list[Run]]] = {}
-    for judge, title in (
+    for by, title in (
         (validation_likelihood, "the likelihood of the validation texts"),
         (validation_accuracy, "validation accuracy"),
     ):
-        best = at_best_rate(results, method, study, judge)
+        best = at_best_rate(results, method, study, by)
         if best and best[0].config.study != study:
             found.setdefault(rate_of(best), ([], best))[0].append(title)
     for rate, (judges, best) in found.items():
         usual = results.experiment.config(method, study=study).settings.learning_rate
         accuracy = accuracy_with_ends(answers(best))["estimate"]
         show_markdown(say.other_rate(method, usual, rate, accuracy, judges))
+
+
+class ByAccuracy(NamedTuple):
+    """The main comparison at the rates with the better validation accuracy, beside that at the main runs' rates.
+
+    Both are on `seeds`. `usual` and `chosen` are the adapter methods with the highest mean at the main runs' rates and
+    at those so chosen; `contrast` is the second less the first at the rates so chosen, None where they are the same.
+    `shown` and `shown_usual` are the pairs that are shown to differ, the better method first, head only left out.
+    """
+
+    seeds: list[int]
+    usual: str
+    chosen: str
+    contrast: Contrast | None
+    shown: list[PairedComparison]
+    shown_usual: list[PairedComparison]
+
+    @property
+    def same_pairs(self) -> bool:
+        """Whether the same differences are shown at both."""
+        shown, usual = ({(pair.first, pair.second) for pair in pairs} for pairs in (self.shown, self.shown_usual))
+        return shown == usual
+
+
+def by_accuracy(results: ExperimentRuns, series: list[Series]) -> ByAccuracy | None:
+    """What the rates of `series`, beside the main runs, change in the main comparison; None without two adapters."""
+    seeds, tried = series[0].seeds, {own.method: [*own.points.values()] for own in series}
+    usual, chosen = {}, {}
+    for name in results.experiment.methods:
+        runs = [run for run in results.of(name) if run.config.seed in seeds]
+        if len(runs) == len(seeds):
+            usual[name] = answers(runs)
+            chosen[name] = answers(max(tried.get(name, [runs]), key=validation_accuracy))
+    adapters = [name for name in usual if not METHODS[name].is_baseline]
+    if len(adapters) < 2:
+        return None
+    before, after = (max(adapters, key=lambda name: own[name].to_numpy().mean()) for own in (usual, chosen))
+    contrast = None if before == after else contrasts({after: less(chosen[after], chosen[before])})[after]
+    return ByAccuracy(seeds, before, after, contrast, *(differing(judge(own).pairs) for own in (chosen, usual)))

@@ -5,7 +5,8 @@ Its words are those of templates/dependence.md.jinja: each comparative one has a
 """
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -15,6 +16,7 @@ from course_utils.comparison.axes import (
     RATE,
     Contrast,
     Judge,
+    Leaders,
     Series,
     accuracy_table,
     accuracy_with_ends,
@@ -49,24 +51,21 @@ say: Any = template(TEMPLATES / "dependence.md.jinja", OF_CONTRASTS).make_module
 
 def training_sizes(results: ExperimentRuns) -> None:
     """Accuracy of every method against the number of training texts, and whether the leader depends on it."""
-    axis = size_axis(results, validation_likelihood)
-    if not axis:
+    axis, others = (size_axis(results, judge) for judge in (validation_likelihood, validation_accuracy))
+    if not axis or not others:  # of which one has the sizes of the other
         show_markdown(
             say.one_value_text("number of training texts", _sizes(results), planned_for(results, "max_train"))
         )
         return
-    series, reference, changes = axis
-    found = leaders(series, changes, reference)
-    table = accuracy_table(series).sort_values("value", kind="stable")
-    baselines, judged = beside_baselines(results, validation_likelihood)
-    fitted = [
+    series, reference, changes = axis.series, axis.reference, axis.changes
+    fitted = pd.DataFrame(
         {"method": name, "value": size} | accuracy_with_ends(correct)
-        for name, of_sizes in baselines.items()
+        for name, of_sizes in axis.baselines.items()
         for size, correct in of_sizes.items()
-    ]
-    table = pd.concat([table, pd.DataFrame(fitted)]).sort_values("value", kind="stable")
+    )
+    table = pd.concat([accuracy_table(series), fitted]).sort_values("value", kind="stable")
     table["series"] = table["method"].map(title_of)
-    figure = plots.accuracy_by_factor(table, say.sizes_title(found), "training texts")
+    figure = plots.accuracy_by_factor(table, say.sizes_title(axis.led), "training texts")
     rates = _other_rates(results, series, reference)
     show_figure(figure, say.sizes_figure(series[0].seeds, bool(rates), _processors(series)), say.alt(_by_series(table)))
     least = min((value for *_, value in changes), default=reference)
@@ -74,78 +73,83 @@ def training_sizes(results: ExperimentRuns) -> None:
     if shown:
         show_table(_pairs(series, shown, least, reference), say.sizes_table(least, reference, len(changes)))
     largest = sum(rate == max(tried) for own in rates.values() for _, rate, tried in own if len(tried) > 1)
-    show_markdown(say.sizes_text(found, shown, least, reference, rates, largest))
-    if judged_at := pairs_at_sizes(results, validation_likelihood):
-        shown_at = {size: (pairs, differing(pairs)) for size, pairs in judged_at.items()}
+    show_markdown(say.sizes_text(axis.led, shown, least, reference, rates, largest))
+    if axis.pairs:
+        shown_at = {size: (pairs, differing(pairs)) for size, pairs in axis.pairs.items()}
         show_markdown(say.pairs_text(shown_at, series[0].seeds))
-    if other := size_axis(results, validation_accuracy):
-        led = leaders(other.series, other.changes, reference)
-        moved = _labelled(changes, say.change_label, reference)
-        pairs, pairs_otherwise = map(_by_pair, (judged_at, pairs_at_sizes(results, validation_accuracy)))
-        told = [
-            key
-            for key, pair in pairs.items()
-            if key in pairs_otherwise and (pair.differs or pairs_otherwise[key].differs)
-        ]
-        own = moved | _labelled(judged | {key: pairs[key] for key in told}, say.baseline_label)
-        others = _labelled(other.changes, say.change_label, reference)
-        judged_otherwise = beside_baselines(results, validation_accuracy).judged
-        others |= _labelled(judged_otherwise | {key: pairs_otherwise[key] for key in told}, say.baseline_label)
-        show_by_accuracy(series, other.series, say.with_size, own, others, (found, led), moved)
-    highest = {
-        size: max(rows.to_dict("records"), key=lambda row: row["estimate"])
-        for size, rows in pd.DataFrame(fitted).groupby("value")
-    }
-    show_markdown(say.sizes_against_baselines(highest, judged))
+    own, otherwise, moved = _size_verdicts(axis), _size_verdicts(others), _size_changes(axis)
+    show_by_accuracy(series, others.series, say.with_size, own, otherwise, (axis.led, others.led), moved)
+    if len(fitted):
+        highest = fitted.loc[fitted.groupby("value")["estimate"].idxmax()]
+        rows = [_beside_baselines(axis, row) for row in highest.to_dict("records")]
+        show_table(pd.DataFrame(rows), say.beside_baselines_table(len(axis.over_baselines)))
 
 
-def _processors(series: list[Series]) -> list[str]:
-    runs = (run for own in series for of_point in own.points.values() for run in of_point)
-    return sorted({run.result.environment.processor for run in runs})
+@dataclass(frozen=True, eq=False)
+class SizeAxis:
+    """What is known of the training size, at the learning rates that one criterion chooses.
 
+    `reference` is the size of the main runs.
+    """
 
-def _other_rates(
-    results: ExperimentRuns, series: list[Series], reference: Any
-) -> dict[Any, list[tuple[str, float, list[float]]]]:
-    """Value of the factor → the methods with another learning rate there than at `reference`: rate, and those tried."""
-    found: dict[Any, list[tuple[str, float, list[float]]]] = {}
-    for own in series:
-        if reference not in own.points:
-            continue
-        rates = {value: rate_of(runs) for value, runs in own.points.items()}
-        for value, rate in rates.items():
-            if rate != rates[reference]:
-                tried = _tried(results, own.points[value][0].config)
-                found.setdefault(value, []).append((own.method, rate, tried))
-    return dict(sorted(found.items()))
+    results: ExperimentRuns
+    series: list[Series]
+    reference: int
+
+    @property
+    def tuned(self) -> list[Series]:
+        """The series of the methods that train more than a head."""
+        return [own for own in self.series if METHODS[own.method] is not FLOOR]
+
+    @cached_property
+    def changes(self) -> dict[tuple[str, str, int], Contrast]:
+        """The `interactions` of these methods with the size."""
+        return interactions(self.tuned, self.reference)
+
+    @cached_property
+    def led(self) -> Leaders | None:
+        """Which adapter method leads at each size."""
+        return leaders(self.series, self.changes, self.reference)
+
+    @cached_property
+    def pairs(self) -> dict[int, list[PairedComparison]]:
+        """Training size → the pairs of these methods, judged there by the rule of the main comparison.
+
+        Each size but that of the main runs is a family of its own.
+        """
+        sizes = sorted({size for own in self.series for size in own.points} - {self.reference})
+        at_sizes = {size: {own.method: own.correct[size] for own in self.tuned if size in own.points} for size in sizes}
+        return {size: pairs for size, correct in at_sizes.items() if (pairs := judge(correct).pairs)}
+
+    @cached_property
+    def baselines(self) -> dict[str, dict[int, pd.DataFrame]]:
+        """Baseline that fine-tunes nothing → size → booleans (one row, test texts)."""
+        return at_each_size(self.results, self.series)
+
+    @cached_property
+    def over_baselines(self) -> dict[tuple[str, int, str], Contrast]:
+        """(method, size, baseline) → what the method gains on the baseline; corrected over all."""
+        return against_baselines(self.tuned, self.baselines, judge_experiment(self.results).margin)
 
 
 @cache  # the exhibit, the title page and the advice ask for it
-def pairs_at_sizes(results: ExperimentRuns, by: Judge) -> dict[int, list[PairedComparison]]:
-    """Training size → the pairs of methods, judged there by the rule of the main comparison.
+def size_axis(results: ExperimentRuns, judge: Judge) -> SizeAxis | None:
+    """What is known of the training size, at the learning rates that `judge` chooses; None where there is one size."""
+    series, sizes = read_axis(results, "max_train", judge), _sizes(results)
+    return SizeAxis(results, series, sizes[0]) if series and sizes else None
 
-    The learning rates are those that `by` chooses. Each size but that of the main runs is a family of its own; head
-    only is left out.
+
+def _size_verdicts(axis: SizeAxis) -> dict[str, Judged]:
+    """What is judged of the training size, by its label.
+
+    These are the changes of differences, and at each size every method against the baselines and the other methods.
     """
-    found: dict[int, list[PairedComparison]] = {}
-    if not (axis := size_axis(results, by)):
-        return found
-    for size in sorted({size for own in axis.series for size in own.points} - {axis.reference}):
-        tuned = [own for own in axis.series if METHODS[own.method] is not FLOOR and size in own.points]
-        pairs = judge({own.method: own.correct[size] for own in tuned}).pairs
-        if pairs:
-            found[size] = pairs
-    return found
+    of_pairs = {(pair.first, size, pair.second): pair for size, pairs in axis.pairs.items() for pair in pairs}
+    return _size_changes(axis) | _labelled(axis.over_baselines | of_pairs, say.baseline_label)
 
 
-def _by_pair(found: Mapping[int, list[PairedComparison]]) -> dict[tuple[str, int, str], PairedComparison]:
-    return {(pair.first, size, pair.second): pair for size, pairs in found.items() for pair in pairs}
-
-
-def _labelled(judged: Mapping[Any, Judged], label: Callable[..., str], *known: Any) -> dict[str, Judged]:
-    """`judged` by what `label` says of each key, whose parts are told one by one, and of what is `known`."""
-    told = {key: key if isinstance(key, tuple) else (key,) for key in judged}
-    return {label(*told[key], *known).strip(): contrast for key, contrast in judged.items()}
+def _size_changes(axis: SizeAxis) -> dict[str, Judged]:
+    return _labelled(axis.changes, say.change_label, axis.reference)
 
 
 def size_regime(results: ExperimentRuns, best: str) -> str:
@@ -155,53 +159,55 @@ def size_regime(results: ExperimentRuns, best: str) -> str:
     may lead.
     """
     axis = size_axis(results, validation_likelihood)
-    if not axis or not (found := leaders(axis.series, axis.changes, axis.reference)):
+    if not axis or not axis.led:
         return ""
     adapters = {
         size: [pair for pair in differing(pairs) if CEILING.name not in (pair.first, pair.second)]
-        for size, pairs in pairs_at_sizes(results, validation_likelihood).items()
+        for size, pairs in axis.pairs.items()
     }
-    return say.in_finding(found, best, found.seeds, {size: pairs for size, pairs in adapters.items() if pairs}).strip()
+    return say.in_finding(axis.led, best, {size: pairs for size, pairs in adapters.items() if pairs}).strip()
 
 
-class SizeAxis(NamedTuple):
-    """The series over training sizes, the size of the main runs, and the interactions with it, the floor left out."""
-
-    series: list[Series]
-    reference: int
-    changes: dict[Any, Contrast]
-
-
-@cache  # the exhibit, the title page and the advice ask for it
-def size_axis(results: ExperimentRuns, judge: Judge) -> SizeAxis | None:
-    """What is known of the training size, at the learning rates that `judge` chooses; None where there is one size."""
-    series = read_axis(results, "max_train", judge)
-    if not series or not (sizes := _sizes(results)):
-        return None
-    reference = sizes[0]
-    trained = [own for own in series if METHODS[own.method] is not FLOOR]
-    return SizeAxis(series, reference, interactions(trained, reference))
+def _beside_baselines(axis: SizeAxis, best: dict[str, Any]) -> dict[str, Any]:
+    """The baselines of one size beside the methods, as a row of a table; `best` has the highest mean of them."""
+    verdicts: dict[str, list[str]] = {}
+    for (method, size, _), contrast in axis.over_baselines.items():
+        if size == best["value"]:
+            verdicts.setdefault(title_of(method), []).append(contrast.verdict)
+    above = [name for name, own in verdicts.items() if {*own} == {"above"}]
+    below = [name for name, own in verdicts.items() if "below" in own]
+    return {
+        "Texts": best["value"],
+        "Baseline with the highest mean": title_of(best["method"]),
+        "Accuracy (%) [95%]": "{estimate:.1f} [{low:.1f}, {high:.1f}]".format_map(best),
+        "More accurate than each baseline": ", ".join(above) or "none",
+        "Less accurate than one": ", ".join(below) or "none",
+    }
 
 
-class BesideBaselines(NamedTuple):
-    """Baselines that fine-tune nothing at every training size, and every method that trains more than a head less each.
-
-    `baselines` maps a baseline and a size to booleans (one row, test texts); `judged` has a contrast for a method, a
-    size and a baseline, corrected over all.
-    """
-
-    baselines: dict[str, dict[Any, pd.DataFrame]]
-    judged: dict[tuple[str, Any, str], Contrast]
+def _processors(series: list[Series]) -> list[str]:
+    runs = (run for own in series for of_point in own.points.values() for run in of_point)
+    return sorted({run.result.environment.processor for run in runs})
 
 
-@cache  # the exhibit and the advice ask for it
-def beside_baselines(results: ExperimentRuns, judge: Judge) -> BesideBaselines:
-    """The baselines at the sizes of the `size_axis`, and what the methods gain on them."""
-    axis = size_axis(results, judge)
-    series = axis.series if axis else []
-    baselines = at_each_size(results, series)
-    trained = [own for own in series if METHODS[own.method] is not FLOOR]
-    return BesideBaselines(baselines, against_baselines(trained, baselines, judge_experiment(results).margin))
+def _other_rates(
+    results: ExperimentRuns, series: list[Series], reference: int
+) -> dict[int, list[tuple[str, float, list[float]]]]:
+    """Size → the methods with another learning rate there than at the `reference`: the rate, and those tried."""
+    found: dict[int, list[tuple[str, float, list[float]]]] = {}
+    for own in series:
+        rates = {size: rate_of(runs) for size, runs in own.points.items()}
+        for size, rate in rates.items():
+            if rate != rates.get(reference, rate):
+                tried = _tried(results, own.points[size][0].config)
+                found.setdefault(size, []).append((own.method, rate, tried))
+    return dict(sorted(found.items()))
+
+
+def _labelled(judged: Mapping[Any, Judged], label: Callable[..., str], *known: Any) -> dict[str, Judged]:
+    """`judged` by what `label` says of each key, whose parts are told one by one, and of what is `known`."""
+    told = {key: key if isinstance(key, tuple) else (key,) for key in judged}
+    return {label(*told[key], *known).strip(): contrast for key, contrast in judged.items()}
 
 
 def best_baseline(results: ExperimentRuns, series: Series) -> dict[str, Any] | None:
@@ -269,7 +275,8 @@ def placements(results: ExperimentRuns) -> None:
             for label, contrast in judged.items()
         ]
         show_table(pd.DataFrame(rows), say.placements_table(judged))
-    among = pairs_at_sizes(results, validation_likelihood).get(series[0].training_texts, [])
+    sizes = size_axis(results, validation_likelihood)
+    among = sizes.pairs.get(series[0].training_texts, []) if sizes else []
     behind = [pair for pair in against(among, CEILING.name) if pair.second in before]
     if behind:
         show_markdown(say.among_all_text(behind, len(among)))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -10,20 +10,18 @@ from course_utils.comparison.axes import (
     RATE,
     Contrast,
     Series,
-    answers,
     contrasts,
     less,
     of_verdict,
     read_axis,
-    validation_accuracy,
 )
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge, judge_experiment
+from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.methods import METHODS
+from course_utils.report.criteria import ByAccuracy, by_accuracy
 from course_utils.report.dependence import accuracy_cell, judged_cells, planned_for
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
-from course_utils.stats import MINIMUM_SEEDS, PairedComparison
+from course_utils.stats import MINIMUM_SEEDS
 from course_utils.text import template
 
 say: Any = template(TEMPLATES / "rates.md.jinja", OF_CONTRASTS).module
@@ -33,10 +31,10 @@ say: Any = template(TEMPLATES / "rates.md.jinja", OF_CONTRASTS).module
 class RateStudy:
     """A study of another learning rate, in runs of the same length as those beside."""
 
+    name: str
     title: str
     series: list[Series]  # of the methods that it trains
-    rates: dict[str, tuple[float, float]]  # method → its rate in this study, and in the runs beside
-    changes: dict[str, Contrast]  # method → accuracy at the first rate less that at the second
+    changes: dict[str, Contrast]  # method → its accuracy in this study less that in the runs beside
 
 
 @cache  # the exhibit and the advice ask for them
@@ -44,14 +42,10 @@ def rate_studies(results: ExperimentRuns) -> list[RateStudy]:
     """Every finished study of another learning rate, beside the main runs or beside those of a training size."""
     axis, margin, found = read_axis(results, RATE), judge_experiment(results).margin, []
     for name, study in results.experiment.studies.items():
-        series, rates = [], {}
-        for own in axis:
-            if own.beside == study.beside and name in own.by_study and own.usual is not None:
-                series.append(own)
-                rates[own.method] = own.by_study[name], own.usual
-        if series:
-            changes = {own.method: less(*(own.correct[rate] for rate in rates[own.method])) for own in series}
-            found.append(RateStudy(study.title, series, rates, contrasts(changes, margin)))
+        of_study = [own for own in axis if own.beside == study.beside and name in own.by_study]
+        if series := [own for own in of_study if own.usual is not None]:
+            changes = {own.method: less(own.correct[own.by_study[name]], own.correct[own.usual]) for own in series}
+            found.append(RateStudy(name, study.title, series, contrasts(changes, margin)))
     return found
 
 
@@ -63,12 +57,12 @@ def learning_rates(results: ExperimentRuns) -> None:
     for study in studies:
         rows = []
         for own in study.series:
-            another, usual = (f"{rate:g}: {accuracy_cell(own.correct[rate])}" for rate in study.rates[own.method])
+            another, usual = (f"{r:g}: {accuracy_cell(own.correct[r])}" for r in (own.by_study[study.name], own.usual))
             row = {"Method": title_of(own.method), "Another rate": another, "That of the main runs": usual}
             rows.append(row | judged_cells(study.changes[own.method]))
         show_table(pd.DataFrame(rows), say.learning_rates_table(study.title, study.series[0], study.changes))
-        show_markdown(say.learning_rates_text(study.changes).strip())
-        if _judged(study) and (found := by_accuracy(results, study)):
+        show_markdown(say.learning_rates_text(study.changes))
+        if _judged(study) and (found := by_accuracy(results, study.series)):
             show_markdown(say.by_accuracy(found))
 
 
@@ -83,53 +77,10 @@ def understated(results: ExperimentRuns) -> list[str]:
     return [*dict.fromkeys(name for study in studies for name in of_verdict(study.changes, "above"))]
 
 
-class ByAccuracy(NamedTuple):
-    """The main comparison at the rates with the better validation accuracy, beside that at the main runs' rates.
-
-    Both are on `seeds`. `usual` and `chosen` are the adapter methods with the highest mean at the main runs' rates and
-    at those so chosen; `contrast` is the second less the first at the rates so chosen, None where they are the same.
-    `shown` and `shown_usual` are the pairs that are shown to differ, the better method first, head only left out.
-    """
-
-    seeds: list[int]
-    usual: str
-    chosen: str
-    contrast: Contrast | None
-    shown: list[PairedComparison]
-    shown_usual: list[PairedComparison]
-
-    @property
-    def same_pairs(self) -> bool:
-        """Whether the same differences are shown at both."""
-        shown, usual = ({(pair.first, pair.second) for pair in pairs} for pairs in (self.shown, self.shown_usual))
-        return shown == usual
-
-
-@cache  # the exhibit, the title page and the advice ask for it
-def by_accuracy(results: ExperimentRuns, study: RateStudy) -> ByAccuracy | None:
-    """What rates of a `study` beside the main runs change in the main comparison; None with fewer than two adapters."""
-    seeds, tried = study.series[0].seeds, {own.method: [*own.points.values()] for own in study.series}
-    usual, chosen = {}, {}
-    for name in results.experiment.methods:
-        runs = [run for run in results.of(name) if run.config.seed in seeds]
-        if len(runs) == len(seeds):
-            usual[name] = answers(runs)
-            best = max(tried.get(name, [runs]), key=validation_accuracy)
-            chosen[name] = answers(best)
-    adapters = [name for name in usual if not METHODS[name].is_baseline]
-    if len(adapters) < 2:
-        return None
-    before, after = (max(adapters, key=lambda name: own[name].to_numpy().mean()) for own in (usual, chosen))
-    contrast = None if before == after else contrasts({after: less(chosen[after], chosen[before])})[after]
-    return ByAccuracy(seeds, before, after, contrast, *(differing(judge(own).pairs) for own in (chosen, usual)))
-
-
+@cache  # the title page and the advice ask for it
 def main_by_accuracy(results: ExperimentRuns) -> ByAccuracy | None:
     """`by_accuracy` of the first study of other rates than the main runs' with enough seeds; None without one."""
-    for study in rate_studies(results):
-        if _judged(study):
-            return by_accuracy(results, study)
-    return None
+    return next((by_accuracy(results, study.series) for study in rate_studies(results) if _judged(study)), None)
 
 
 def rate_regime(results: ExperimentRuns, best: str) -> str:

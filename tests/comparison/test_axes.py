@@ -97,7 +97,7 @@ def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown, 
         assert shown[1].set_index("What counts").loc["Few training texts (500)", "Take"] == taken
     always = {FROZEN.name: "1" * len(results.predictions.labels)}
     monkeypatch.setattr(sizes, "baselines_by_size", lambda results: {"500": always})
-    dependence.beside_baselines.cache_clear()
+    dependence.size_axis.cache_clear()
     shown.clear()
     choice.which_when(results)
     assert shown[1].set_index("What counts").loc["Few training texts (500)", "Take"] == "none"
@@ -209,8 +209,7 @@ def test_the_likelier_of_two_rates_stands_for_a_placement_and_what_accuracy_woul
     dependence.placements(results)
     assert "would be another: LoRA on all linear layers against query and value (+10.0" in shown[-1]
     assert "LoRA on query and value against full fine-tuning of everything (−10.0" in shown[-1]
-    for found in (dependence.size_axis, dependence.pairs_at_sizes):
-        found.cache_clear()
+    dependence.size_axis.cache_clear()
     dependence.training_sizes(results)
     assert "full fine-tuning against LoRA with 1,500 texts (+10.0" in shown[-2]
     (law, *_) = read_axis(results, "rank")
@@ -378,9 +377,9 @@ def test_the_interaction_is_a_difference_of_differences(results):
     found = leaders(series, changes, 3_500)
     assert found.best == {500: ADAPTER, 1_500: ADAPTER, 3_500: MULTIPLIED, 7_000: MULTIPLIED}
     assert found.turns[500].difference.estimate == pytest.approx(0.3)
-    told, other = (dependence.say.in_finding(found, best, [0, 1]) for best in (MULTIPLIED, ADAPTER))
+    told, other = (dependence.say.in_finding(found, best) for best in (MULTIPLIED, ADAPTER))
     assert "has the highest mean, " in told and "all training sizes share" not in told
-    assert "On seeds 0 and 1, which all training sizes share, " in other
+    assert "On seeds 0, 1 and 2, which all training sizes share, " in other
     assert f" and {METHODS[MULTIPLIED].title} with 3,500 and 7,000 texts, and a difference" in other
 
 

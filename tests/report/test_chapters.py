@@ -21,7 +21,7 @@ from course_utils.report.chapters import (
     parse_markdown,
     show_references,
 )
-from course_utils.report.playground import classify, playground, trained_runs
+from course_utils.report.laboratory import classify, playground, trained_runs
 from course_utils.training.train import train
 from course_utils.workflow.notebooks import NOTEBOOKS, time_needed
 

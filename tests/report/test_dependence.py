@@ -6,7 +6,7 @@ import pytest
 from made_up import write_axes
 from small import ADAPTER, FULL, HEAD, MULTIPLIED
 
-from course_utils.comparison.axes import leaders, validation_likelihood
+from course_utils.comparison.axes import validation_likelihood
 from course_utils.comparison.tables import ExperimentRuns, read_runs
 from course_utils.config import load_experiment
 from course_utils.report import abstract, dependence, rates
@@ -39,7 +39,7 @@ def test_without_two_methods_that_train_more_than_a_head_no_change_is_judged(run
 
 def test_sizes_are_compared_with_that_of_the_main_runs_where_it_is_the_least(runs_in, shown):
     dependence.training_sizes(made(["max_train"], methods=[FULL, ADAPTER], max_train=500))
-    _, _, _, table, _, text, at_sizes, _ = shown
+    _, _, _, table, _, text, at_sizes, *_ = shown
     assert "With 1,500 texts, none of 1 pair of methods is shown to differ" in at_sizes
     assert [*table][1:3] == ["With 1,500", "With 500"] and "Between 1,500 and 500 texts, none of 1 difference" in text
 
@@ -104,5 +104,4 @@ def test_who_leads_is_judged_on_the_seeds_that_all_have(runs_in, reports_in, sho
     shutil.rmtree(folder)
     results = read_runs(full(methods=[ADAPTER, MULTIPLIED]))
     axis = dependence.size_axis(results, validation_likelihood)
-    found = leaders(axis.series, axis.changes, axis.reference)
-    assert found.seeds == [0, 1] and {*found.best.values()} == {ADAPTER}
+    assert axis.led.seeds == [0, 1] and {*axis.led.best.values()} == {ADAPTER}
