@@ -211,7 +211,7 @@ def test_the_likelier_of_two_rates_stands_for_a_placement_and_what_accuracy_woul
     assert "LoRA on query and value against full fine-tuning of everything (−10.0" in shown[-1]
     dependence.size_axis.cache_clear()
     dependence.training_sizes(results)
-    assert "full fine-tuning against LoRA with 1,500 texts (+10.0" in shown[-2]
+    assert "full fine-tuning against LoRA with 1,500 texts (+10.0" in shown[-3]
     (law, *_) = read_axis(results, "rank")
     assert {run.config.study for run in law.points[8]} == {"size-1500"}
     assert {run.config.study for size in read_axis(results, "max_train")[0].points.values() for run in size} >= {"main"}
