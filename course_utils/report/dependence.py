@@ -39,7 +39,7 @@ from course_utils.config import RunConfig
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import rate_of, show_by_accuracy, show_other_rates
-from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
+from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
 from course_utils.stats import Judged, PairedComparison
 from course_utils.text import and_joined, signed_interval, signed_points, template
 
@@ -229,8 +229,8 @@ def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, referen
 
 def placements(results: ExperimentRuns) -> None:
     """Adapters on query and value and on all linear layers, beside full fine-tuning of the same and of everything."""
-    adapted, trained, moved, gaps, before = chosen = read_placements(results)
-    if not (series := [*adapted, *trained]):
+    series, moved, gaps, before = chosen = read_placements(results)
+    if not series:
         held = [_layers(value) for value in _held(results, "target_modules")]
         planned = planned_for(results, "target_modules") or planned_for(results, "trained_modules")
         show_markdown(say.one_value_text("choice of adapted layers", held, planned))
@@ -254,14 +254,13 @@ def placements(results: ExperimentRuns) -> None:
     if behind:
         show_markdown(say.among_all_text(behind, len(among)))
     others = read_placements(results, validation_accuracy)
-    otherwise = [*others.adapted, *others.trained]
     own, by_accuracy = (
         _labelled(found.moved, say.moved_label)
         | _labelled(found.before, say.before_label)
         | _labelled(found.gaps, say.gap_label)
         for found in (chosen, others)
     )
-    show_by_accuracy(series, otherwise, say.on_layers, own, by_accuracy)
+    show_by_accuracy(series, others.series, say.on_layers, own, by_accuracy)
 
 
 class Placements(NamedTuple):
@@ -271,8 +270,7 @@ class Placements(NamedTuple):
     the adapters on query and value.
     """
 
-    adapted: list[Series]
-    trained: list[Series]
+    series: list[Series]
     moved: dict[str, Contrast]
     gaps: dict[str, Contrast]
     before: dict[str, Contrast]
@@ -284,7 +282,7 @@ def read_placements(results: ExperimentRuns, judge: Judge = validation_likelihoo
     adapted = [own for own in read_axis(results, "target_modules", judge) if {*own.points} == {(), ("all-linear",)}]
     trained = [own for own in read_axis(results, "trained_modules", judge) if {*own.points} == {(), ("query-value",)}]
     if not (series := [*adapted, *trained]):
-        return Placements([], [], {}, {}, {})
+        return Placements([], {}, {}, {})
     margin = judge_experiment(results).margin
     changes = {own.method: less(own.correct[max(own.points)], own.correct[min(own.points)]) for own in adapted}
     usual = at_best_rate(results, CEILING.name, series[0].beside, judge)
@@ -292,7 +290,7 @@ def read_placements(results: ExperimentRuns, judge: Judge = validation_likelihoo
     last, first = ({own.method: own.correct[at(own.points)] for own in series} for at in (max, min))
     gaps = {name: less(frame, whole) for name, frame in last.items()} if len(whole) else {}
     before = {own.method: less(first[own.method], whole) for own in adapted} if len(whole) else {}
-    return Placements(adapted, trained, *(contrasts(found, margin) for found in (changes, gaps, before)))
+    return Placements(series, *(contrasts(found, margin) for found in (changes, gaps, before)))
 
 
 def _layers(value: tuple[str, ...], none: str = QUERY_AND_VALUE) -> str:
@@ -411,8 +409,7 @@ def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
 
 def accuracy_cell(correct: pd.DataFrame) -> str:
     """Accuracy in per cent with its interval, as a cell of a table shows it."""
-    found = accuracy_with_ends(correct)
-    return f"{found['estimate']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
+    return with_ends(**accuracy_with_ends(correct))
 
 
 def four_bits(results: ExperimentRuns) -> None:
