@@ -44,7 +44,6 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     found = unbeaten(results, judged) if results.runs else None
     ours = conclude(results) if results.runs else None
     unconfirmed, besides = elsewhere(ours, others(results)) if ours else ({}, {})
-    regimes = [regime(results, best) for regime in (size_regime, rate_regime) if len(judged.adapters) > 1]
     return {
         "results": results,
         "experiment": experiment,
@@ -64,7 +63,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "advice": _advice(results, found) if found else {False: {}, True: {}},
         "not_better": [domain.title for domain in domains if domain.not_beaten],
         "trained_on": data[0].sizes["train"] if data else 0,
-        "regime": [*filter(None, regimes)],
+        "regime": [size_regime(results, best), rate_regime(results, best)] if len(judged.adapters) > 1 else [],
         "understated": understated(results) if results.runs else [],
         "differing": differing(judged.pairs),
         "unconfirmed": unconfirmed,

@@ -143,7 +143,8 @@ def _size_verdicts(axis: SizeAxis) -> dict[str, Judged]:
     These are the changes of differences, and at each size every method against the baselines and the other methods.
     """
     of_pairs = {(pair.first, size, pair.second): pair for size, pairs in axis.pairs.items() for pair in pairs}
-    return _size_changes(axis) | _labelled(axis.over_baselines | of_pairs, say.baseline_label)
+    over_baselines = _labelled(axis.over_baselines, say.baseline_label)
+    return _size_changes(axis) | over_baselines | _labelled(of_pairs, say.baseline_label)
 
 
 def _size_changes(axis: SizeAxis) -> dict[str, Judged]:
@@ -332,8 +333,7 @@ def ranks(results: ExperimentRuns) -> None:
         if not read_axis(results, "rank"):  # else those of other gates are told there
             show_one_value(results, "rank", "rank")
         return
-    names = {id(own): _law_title(own) for own in laws}
-    table = pd.concat([accuracy_table([own]).assign(series=names[id(own)]) for own in laws])
+    table = pd.concat([accuracy_table([own]).assign(series=_law_title(own)) for own in laws])
     others = _at_one_rank(results, laws[0])
     if len(others):  # an empty frame has no whole numbers, and ranks would become 1.0 and 2.0
         table = pd.concat([table, others])
@@ -345,7 +345,7 @@ def ranks(results: ExperimentRuns) -> None:
     line = best_baseline(results, laws[0])
     figure = plots.accuracy_by_factor(table, say.ranks_title(found, usual), "rank", line)
     show_figure(figure, say.ranks_figure(laws[0], agree, len(others), line), say.alt(_by_series(table), line))
-    rates = {names[id(own)]: chosen for own in laws if (chosen := _chosen_rates(results, own))}
+    rates = {_law_title(own): chosen for own in laws if (chosen := _chosen_rates(results, own))}
     show_markdown(say.ranks_text(found, usual, rates))
     if {*at_usual} == {laws[0].beside}:
         show_other_rates(results, laws[0].method, laws[0].beside)
@@ -379,9 +379,8 @@ def _chosen_rates(results: ExperimentRuns, series: Series) -> dict[int, tuple[fl
     """Rank → the learning rate of its runs, and those that were tried, at ranks where one of several is chosen."""
     if RATE not in series.varies:
         return {}
-    configs = {rank: runs[0].config for rank, runs in series.points.items()}
-    tried = {rank: _tried(results, config) for rank, config in configs.items()}
-    return {rank: (configs[rank].settings.learning_rate, own) for rank, own in tried.items() if len(own) > 1}
+    tried = {rank: _tried(results, runs[0].config) for rank, runs in series.points.items()}
+    return {rank: (rate_of(series.points[rank]), own) for rank, own in tried.items() if len(own) > 1}
 
 
 def _rank(config: RunConfig) -> int:
