@@ -5,7 +5,7 @@ from functools import lru_cache
 from math import inf
 from typing import Any
 
-from course_utils.comparison.across import conclude, disagreements, others
+from course_utils.comparison.across import Conclusions, conclude, disagreements, others
 from course_utils.comparison.conclusions import OF_CONTRASTS, above_majority, bought, differing, judge_experiment
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.tables import ExperimentRuns
@@ -44,8 +44,8 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     data = [run.result.data for run in results.of(best)]
     domains = read_domains(results)[1:] if results.runs else []
     found = unbeaten(results, judged) if results.runs else None
-    unconfirmed, besides = elsewhere(results) if results.runs else ({}, {})
-    regimes = [regime(results, best) for regime in (size_regime, rate_regime) if len(judged.adapters) > 1]
+    ours = conclude(results) if results.runs else None
+    unconfirmed, besides = elsewhere(ours, others(results)) if ours else ({}, {})
     return {
         "results": results,
         "experiment": experiment,
@@ -65,12 +65,12 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "advice": _advice(results, found) if found else {False: {}, True: {}},
         "not_better": [domain.title for domain in domains if domain.not_beaten],
         "trained_on": data[0].sizes["train"] if data else 0,
-        "regime": [*filter(None, regimes)],
+        "regime": [size_regime(results, best), rate_regime(results, best)] if len(judged.adapters) > 1 else [],
         "understated": understated(results) if results.runs else [],
         "differing": differing(judged.pairs),
         "unconfirmed": unconfirmed,
         "shown_elsewhere": besides,
-        "searched": conclude(results) if results.runs else None,
+        "searched": ours,
         "minimum_seeds": MINIMUM_SEEDS,
         "within": f"within {100 * judged.margin:.1f} points",
     }
@@ -86,20 +86,20 @@ def _advice(results: ExperimentRuns, found: Unbeaten) -> dict[bool, dict[str, li
 
 
 def elsewhere(
-    results: ExperimentRuns,
+    ours: Conclusions, theirs: list[Conclusions]
 ) -> tuple[dict[tuple[int, int], list[str]], dict[str, list[PairedComparison]]]:
     """Other experiments, their names as code, of which differences are not shown there or not here; no head only.
 
     Those that do not show all of the differences that are shown here, by the number of these that they show and the
     number that they judge. Then, of each, the differences that it shows and this one does not, the better method first.
     """
-    ours, unconfirmed, besides = conclude(results), defaultdict[tuple[int, int], list[str]](list), {}
-    for other in others(results):
+    unconfirmed, besides = defaultdict[tuple[int, int], list[str]](list), {}
+    for other in theirs:
         name = f"`{other.experiment}`"
         unlike, alike = disagreements(ours, other)
         missing, shown = (sum(one.differs for one, _ in pairs) for pairs in (unlike, alike))
         if missing:
             unconfirmed[shown, missing + shown].append(name)
-        if found := differing(theirs for one, theirs in unlike if not one.differs):
+        if found := differing(there for here, there in unlike if not here.differs):
             besides[name] = found
     return unconfirmed, besides

@@ -131,7 +131,8 @@ def by_accuracy(results: ExperimentRuns, series: list[Series]) -> ByAccuracy | N
         runs = [run for run in results.of(name) if run.config.seed in seeds]
         if len(runs) == len(seeds):
             usual[name] = answers(runs)
-            chosen[name] = answers(max(tried.get(name, [runs]), key=validation_accuracy))
+            best = max(tried.get(name, [runs]), key=validation_accuracy)
+            chosen[name] = answers(best)
     adapters = [name for name in usual if not METHODS[name].is_baseline]
     if len(adapters) < 2:
         return None

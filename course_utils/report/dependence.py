@@ -39,7 +39,7 @@ from course_utils.config import RunConfig
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import rate_of, show_by_accuracy, show_other_rates
-from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
+from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
 from course_utils.stats import Judged, PairedComparison
 from course_utils.text import and_joined, signed_interval, signed_points, template
 
@@ -145,7 +145,8 @@ def _size_verdicts(axis: SizeAxis) -> dict[str, Judged]:
     These are the changes of differences, and at each size every method against the baselines and the other methods.
     """
     of_pairs = {(pair.first, size, pair.second): pair for size, pairs in axis.pairs.items() for pair in pairs}
-    return _size_changes(axis) | _labelled(axis.over_baselines | of_pairs, say.baseline_label)
+    over_baselines = _labelled(axis.over_baselines, say.baseline_label)
+    return _size_changes(axis) | over_baselines | _labelled(of_pairs, say.baseline_label)
 
 
 def _size_changes(axis: SizeAxis) -> dict[str, Judged]:
@@ -248,8 +249,8 @@ def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, referen
 
 def placements(results: ExperimentRuns) -> None:
     """Adapters on query and value and on all linear layers, beside full fine-tuning of the same and of everything."""
-    adapted, trained, moved, gaps, before = chosen = read_placements(results)
-    if not (series := [*adapted, *trained]):
+    series, moved, gaps, before = chosen = read_placements(results)
+    if not series:
         held = [_layers(value) for value in _held(results, "target_modules")]
         planned = planned_for(results, "target_modules") or planned_for(results, "trained_modules")
         show_markdown(say.one_value_text("choice of adapted layers", held, planned))
@@ -281,14 +282,13 @@ def placements(results: ExperimentRuns) -> None:
     if behind:
         show_markdown(say.among_all_text(behind, len(among)))
     others = read_placements(results, validation_accuracy)
-    otherwise = [*others.adapted, *others.trained]
     own, by_accuracy = (
         _labelled(found.moved, say.moved_label)
         | _labelled(found.before, say.before_label)
         | _labelled(found.gaps, say.gap_label)
         for found in (chosen, others)
     )
-    show_by_accuracy(series, otherwise, say.on_layers, own, by_accuracy)
+    show_by_accuracy(series, others.series, say.on_layers, own, by_accuracy)
 
 
 class Placements(NamedTuple):
@@ -298,8 +298,7 @@ class Placements(NamedTuple):
     the adapters on query and value.
     """
 
-    adapted: list[Series]
-    trained: list[Series]
+    series: list[Series]
     moved: dict[str, Contrast]
     gaps: dict[str, Contrast]
     before: dict[str, Contrast]
@@ -311,7 +310,7 @@ def read_placements(results: ExperimentRuns, judge: Judge = validation_likelihoo
     adapted = [own for own in read_axis(results, "target_modules", judge) if {*own.points} == {(), ("all-linear",)}]
     trained = [own for own in read_axis(results, "trained_modules", judge) if {*own.points} == {(), ("query-value",)}]
     if not (series := [*adapted, *trained]):
-        return Placements([], [], {}, {}, {})
+        return Placements([], {}, {}, {})
     margin = judge_experiment(results).margin
     changes = {own.method: less(own.correct[max(own.points)], own.correct[min(own.points)]) for own in adapted}
     usual = at_best_rate(results, CEILING.name, series[0].beside, judge)
@@ -319,7 +318,7 @@ def read_placements(results: ExperimentRuns, judge: Judge = validation_likelihoo
     last, first = ({own.method: own.correct[at(own.points)] for own in series} for at in (max, min))
     gaps = {name: less(frame, whole) for name, frame in last.items()} if len(whole) else {}
     before = {own.method: less(first[own.method], whole) for own in adapted} if len(whole) else {}
-    return Placements(adapted, trained, *(contrasts(found, margin) for found in (changes, gaps, before)))
+    return Placements(series, *(contrasts(found, margin) for found in (changes, gaps, before)))
 
 
 def _layers(value: tuple[str, ...], none: str = QUERY_AND_VALUE) -> str:
@@ -366,8 +365,7 @@ def ranks(results: ExperimentRuns) -> None:
         if not read_axis(results, "rank"):  # else those of other gates are told there
             show_one_value(results, "rank", "rank")
         return
-    names = {id(own): _law_title(own) for own in laws}
-    table = pd.concat([accuracy_table([own]).assign(series=names[id(own)]) for own in laws])
+    table = pd.concat([accuracy_table([own]).assign(series=_law_title(own)) for own in laws])
     others = _at_one_rank(results, laws[0])
     if len(others):  # an empty frame has no whole numbers, and ranks would become 1.0 and 2.0
         table = pd.concat([table, others])
@@ -382,7 +380,7 @@ def ranks(results: ExperimentRuns) -> None:
     if found:
         rows = [{"Law of the scale": law, "Rank": rank} | judged_cells(found[law, rank]) for law, rank in found]
         show_table(pd.DataFrame(rows), say.ranks_table(laws[0], found, usual))
-    rates = {names[id(own)]: chosen for own in laws if (chosen := _chosen_rates(results, own))}
+    rates = {_law_title(own): chosen for own in laws if (chosen := _chosen_rates(results, own))}
     show_markdown(say.ranks_text(rates))
     if {*at_usual} == {laws[0].beside}:
         show_other_rates(results, laws[0].method, laws[0].beside)
@@ -416,9 +414,8 @@ def _chosen_rates(results: ExperimentRuns, series: Series) -> dict[int, tuple[fl
     """Rank → the learning rate of its runs, and those that were tried, at ranks where one of several is chosen."""
     if RATE not in series.varies:
         return {}
-    configs = {rank: runs[0].config for rank, runs in series.points.items()}
-    tried = {rank: _tried(results, config) for rank, config in configs.items()}
-    return {rank: (configs[rank].settings.learning_rate, own) for rank, own in tried.items() if len(own) > 1}
+    tried = {rank: _tried(results, runs[0].config) for rank, runs in series.points.items()}
+    return {rank: (rate_of(series.points[rank]), own) for rank, own in tried.items() if len(own) > 1}
 
 
 def _rank(config: RunConfig) -> int:
@@ -455,8 +452,7 @@ def judged_cells(contrast: Contrast | None) -> dict[str, str]:
 
 def accuracy_cell(correct: pd.DataFrame) -> str:
     """Accuracy in per cent with its interval, as a cell of a table shows it."""
-    found = accuracy_with_ends(correct)
-    return f"{found['estimate']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
+    return with_ends(**accuracy_with_ends(correct))
 
 
 def four_bits(results: ExperimentRuns) -> None:

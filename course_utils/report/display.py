@@ -99,6 +99,11 @@ def show_table(frame: pd.DataFrame, caption: str, formats: Mapping[str, str] | N
     )
 
 
+def with_ends(estimate: float, low: float, high: float) -> str:
+    """An estimate with the ends of its interval, as a cell of a table shows it."""
+    return f"{estimate:.1f} [{low:.1f}, {high:.1f}]"
+
+
 def show_source(obj: Any) -> None:
     """Show the source of a function or class of the package, as it runs, under its full name."""
     source = textwrap.dedent(inspect.getsource(obj)).strip("\n")

@@ -51,7 +51,7 @@ from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
-from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
+from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
 from course_utils.stats import MINIMUM_SEEDS, Interval, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
 from course_utils.text import (
@@ -68,10 +68,6 @@ def _each(values: pd.DataFrame, text: str) -> str:
     """`text` filled with every row of `values`, the title of its method included, as alt texts list them."""
     rows = values.reset_index().to_dict("records")
     return "; ".join(text.format(**{"title": title_of(row["method"])} | row) for row in rows)
-
-
-def _with_ends(estimate: float, low: float, high: float) -> str:
-    return f"{estimate:.1f} [{low:.1f}, {high:.1f}]"
 
 
 MOST_CLASSES_SHOWN = 12  # in a square table
@@ -257,7 +253,7 @@ def _beside_plain(concluded: Conclusions) -> dict[str, str]:
     if plain := concluded.methods.get(PLAIN.name):
         ends = vars(plain.score).values()
         bits = "{:.3f} [{:.3f}, {:.3f}] bits per byte".format(*ends)
-        cells[PLAIN.name] = _with_ends(*(100 * end for end in ends)) if concluded.unit == "accuracy" else bits
+        cells[PLAIN.name] = with_ends(*(100 * end for end in ends)) if concluded.unit == "accuracy" else bits
     return cells
 
 
@@ -274,7 +270,7 @@ def _undivided(pairs: list[Shown]) -> str:
 def other_domains(results: ExperimentRuns) -> None:
     """Accuracy on the sets of other domains, and how far it falls."""
     by_set = tables.accuracy_by_set(results)
-    cells = by_set.assign(cell=[_with_ends(row.estimate, row.low, row.high) for row in by_set.itertuples()])
+    cells = by_set.assign(cell=[with_ends(row.estimate, row.low, row.high) for row in by_set.itertuples()])
     written = cells.pivot(index="method", columns="set", values="cell")
     written = written.loc[[name for name in (*BASELINES, *METHODS) if name in written.index], by_set["set"].unique()]
     show_table(written.rename(index=title_of).rename_axis(index="Method", columns=None), say.other_domains_table())

@@ -57,14 +57,17 @@ def fit(figure: Figure) -> bool:
 
 def without_form(text: str) -> list[str]:
     """The visible characters of `text` that no font has a form for, each once, by code point."""
-    missing = {ord(character) for character in text} - frozenset().union(*_characters().values())
-    return [character for character in map(chr, sorted(missing)) if not _is_invisible(character)]
+    return [character for character in map(chr, sorted(_missing(text))) if not _is_invisible(character)]
 
 
 def printable(text: str) -> str:
     """`text` with a replacement character for each visible character that no font has; invisible ones are removed."""
-    missing = {ord(character) for character in text} - frozenset().union(*_characters().values()) - {ord("\n")}
-    return text.translate({each: None if _is_invisible(chr(each)) else "\ufffd" for each in missing})
+    return text.translate({each: None if _is_invisible(chr(each)) else "\ufffd" for each in _missing(text)})
+
+
+def _missing(text: str) -> set[int]:
+    """Code points of `text` that no font has a form for; a line's end needs none."""
+    return {ord(character) for character in text} - frozenset().union(*_characters().values()) - {ord("\n")}
 
 
 def said_of(characters: list[str]) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from course_utils.comparison import language
 from course_utils.comparison.baselines import title_of
-from course_utils.comparison.conclusions import named, seeds_apart
+from course_utils.comparison.conclusions import OF_CONTRASTS, seeds_apart
 from course_utils.comparison.language import base_interval, bits_of_runs, interval_of, signed
 from course_utils.comparison.learning_rates import search_sentences, search_trials
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
@@ -33,7 +33,7 @@ def _explained(name: str) -> str:
 
 say: Any = template(
     TEMPLATES / "language.md.jinja",
-    {"titled": title_of, "named": named, "signed": signed, "cited": cited, "explained": _explained},
+    OF_CONTRASTS | {"signed": signed, "cited": cited, "explained": _explained},
 ).make_module({"minimum_seeds": MINIMUM_SEEDS})
 
 
