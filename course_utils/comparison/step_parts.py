@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: the shares of its parts in a profile, which needs no finished run."""
+"""Where a training step's time goes, and what energy it takes: shares in a profile, which needs no finished run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import Trainer
 
-from course_utils.comparison.energy import joules_of
 from course_utils.comparison.measurements import measurement
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import RunConfig
@@ -136,3 +135,28 @@ def _part(event: Any) -> str | None:
     if STEP not in names and not names[-1].startswith("autograd::engine"):  # a GPU's backward pass has its own thread
         return None
     return next((part for part, kinds in KINDS.items() if any(kind in event.name for kind in kinds)), REST)
+
+
+# The energy counters of Intel's and AMD's processors (RAPL). Each counts a whole processor, with everything that runs
+# on it, and starts again at zero after its range. Many systems let only root read them.
+COUNTERS = Path("/sys/class/powercap")
+
+
+def joules_of(work: Callable[[], object]) -> float | None:
+    """The energy in joules that all processors of this machine take during `work`; None without one that counts."""
+    before = _microjoules()
+    work()
+    after = _microjoules()
+    if not before or before.keys() != after.keys():
+        return None
+    ranges = {counter: int((counter / "max_energy_range_uj").read_text()) for counter in before}
+    return sum((after[counter] - before[counter]) % ranges[counter] for counter in before) / 1e6 or None
+
+
+def _microjoules() -> dict[Path, int]:
+    """Counter of a processor → what it shows; empty where one of them cannot be read."""
+    try:
+        zones = [zone for zone in COUNTERS.glob("intel-rapl:*") if (zone / "name").read_text().startswith("package")]
+        return {zone: int((zone / "energy_uj").read_text()) for zone in zones}
+    except OSError:
+        return {}

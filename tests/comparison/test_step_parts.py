@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from small import ADAPTER, FULL, HEAD, QUANTISED
 
-from course_utils.comparison import energy
+from course_utils.comparison import step_parts
 from course_utils.comparison.step_parts import ATTENTION, EMBEDDINGS, FOUR_BITS, OPTIMISER, PARTS, time_by_part
 from course_utils.config import load_experiment
 
@@ -15,7 +15,7 @@ SMALL = {"max_train": 60, "max_validation": 40, "max_test": 50, "max_other": 20}
 @pytest.fixture
 def counter(tmp_path, monkeypatch):
     """Set the counter of a made-up processor to a number of microjoules."""
-    monkeypatch.setattr(energy, "COUNTERS", tmp_path / "powercap")
+    monkeypatch.setattr(step_parts, "COUNTERS", tmp_path / "powercap")
 
     def stands_at(microjoules: int, of: int, zone: str = "package-0"):
         folder = tmp_path / "powercap" / f"intel-rapl:{zone[-1]}"
@@ -27,7 +27,7 @@ def counter(tmp_path, monkeypatch):
 
 
 def test_energy_is_counted_over_the_end_of_a_counter_and_of_processors_alone(counter):
-    assert energy.joules_of(lambda: None) is None  # no counter
+    assert step_parts.joules_of(lambda: None) is None  # no counter
     counter(9_000_000, of=10_000_000)
     counter(0, of=10_000_000, zone="psys-1")  # which counts the processor once more
 
@@ -35,7 +35,7 @@ def test_energy_is_counted_over_the_end_of_a_counter_and_of_processors_alone(cou
         counter(2_500_000, of=10_000_000)
         counter(8_000_000, of=10_000_000, zone="psys-1")
 
-    assert energy.joules_of(work) == 3.5
+    assert step_parts.joules_of(work) == 3.5
 
 
 @pytest.mark.slow
