@@ -51,9 +51,8 @@ def time_by_part(results: ExperimentRuns) -> dict[str, Any]:
 
     Of the methods with runs: full fine-tuning, LoRA and those on four bits. The first steps of a method's first run are
     trained three times: to build the kernels, to time the steps, and in a profile, whose shares divide this time. The
-    energy is that of the whole processor, where it counts it (`joules_of`). Empty
-    without such a method, and on a GPU, which works while Python goes on: `python -m benchmarks gpu` has the times of
-    its kernels.
+    energy is that of the whole processor, where it counts it (`joules_of`). Empty without such a method, and on a GPU,
+    which works while Python goes on: `python -m benchmarks gpu` has the times of its kernels.
     """
     if has_gpu():
         return {}
@@ -106,7 +105,7 @@ def time_spent(train: Callable[[], Any], measure: str, *activities: ProfilerActi
             (torch.nn.utils, "clip_grad_norm_", "course.clip"),
             (Trainer, "training_step", STEP),
         ):
-            marks.enter_context(patch.object(place, function, _marked(getattr(place, function), mark)))
+            marks.enter_context(patch.object(place, function, record_function(mark)(getattr(place, function))))
         profiler = marks.enter_context(profile(activities=activities))
         train()
     spent = Counter(dict.fromkeys(PARTS, 0.0))
@@ -114,14 +113,6 @@ def time_spent(train: Callable[[], Any], measure: str, *activities: ProfilerActi
         if event.device_type == DeviceType.CPU and (part := _part(event)):
             spent[part] += getattr(event, measure)
     return spent
-
-
-def _marked(function: Callable, mark: str) -> Callable:
-    def call(*arguments, **named):
-        with record_function(mark):
-            return function(*arguments, **named)
-
-    return call
 
 
 def _part(event: Any) -> str | None:
