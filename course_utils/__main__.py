@@ -463,7 +463,7 @@ def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # n
     from course_utils.audit.audit import audits_of_runs
     from course_utils.comparison.arithmetic import work_by_method
     from course_utils.comparison.controls import quantised_base
-    from course_utils.comparison.evaluation_costs import memory_of_first_runs, times_of_first_runs
+    from course_utils.comparison.costs import memory_of_first_runs, times_of_first_runs
     from course_utils.comparison.published import MEASURED
     from course_utils.comparison.sizes import baselines_by_size
     from course_utils.comparison.sparsity import sized_ways

@@ -26,16 +26,18 @@ from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, FITTED, title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, experiment_verdicts, judge_experiment, p_in_words
 from course_utils.comparison.costs import (
+    MERGED,
     SURE,
     cost_draws,
     front_shares,
     is_uneven,
     mean_loads,
     median_interval,
+    memory_of_first_runs,
     processors,
+    times_of_first_runs,
 )
 from course_utils.comparison.domains import forgetting_table, read_domains
-from course_utils.comparison.evaluation_costs import MERGED, memory_of_first_runs, times_of_first_runs
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
 from course_utils.comparison.lengths import APART, read_lengths
 from course_utils.comparison.smaller import cut_down
