@@ -24,7 +24,13 @@ from course_utils.comparison.across import (
 )
 from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, FITTED, title_of
-from course_utils.comparison.conclusions import OF_CONTRASTS, experiment_verdicts, judge_experiment, p_in_words
+from course_utils.comparison.conclusions import (
+    OF_CONTRASTS,
+    cut_down,
+    experiment_verdicts,
+    judge_experiment,
+    p_in_words,
+)
 from course_utils.comparison.costs import (
     MERGED,
     SURE,
@@ -40,7 +46,6 @@ from course_utils.comparison.costs import (
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
 from course_utils.comparison.lengths import APART, read_lengths
-from course_utils.comparison.smaller import cut_down
 from course_utils.comparison.step_parts import PROFILED, time_by_part
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps

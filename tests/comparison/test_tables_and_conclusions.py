@@ -11,8 +11,7 @@ from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
 from course_utils.comparison import tables
-from course_utils.comparison.conclusions import experiment_verdicts, judge, p_in_words, verdicts
-from course_utils.comparison.smaller import cut_down
+from course_utils.comparison.conclusions import cut_down, experiment_verdicts, judge, p_in_words, verdicts
 from course_utils.comparison.tables import (
     COLUMNS,
     MissingRun,
