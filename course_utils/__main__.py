@@ -462,10 +462,10 @@ def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # n
     """Measure what the comparison cannot compute from records: it needs weights or a clock."""
     from course_utils.audit.audit import audits_of_runs
     from course_utils.comparison.arithmetic import work_by_method
+    from course_utils.comparison.axes import baselines_by_size
     from course_utils.comparison.controls import quantised_base
     from course_utils.comparison.costs import memory_of_first_runs, times_of_first_runs
     from course_utils.comparison.published import MEASURED
-    from course_utils.comparison.sizes import baselines_by_size
     from course_utils.comparison.sparsity import sized_ways
     from course_utils.comparison.step_parts import time_by_part
     from course_utils.comparison.tables import read_runs

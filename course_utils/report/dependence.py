@@ -18,8 +18,10 @@ from course_utils.comparison.axes import (
     Series,
     accuracy_table,
     accuracy_with_ends,
+    against_baselines,
     answers,
     at_best_rate,
+    at_each_size,
     at_other_rates,
     contrasts,
     interactions,
@@ -28,10 +30,10 @@ from course_utils.comparison.axes import (
     read_axis,
     validation_accuracy,
     validation_likelihood,
+    with_texts,
 )
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, against, differing, judge, judge_experiment, p_in_words
-from course_utils.comparison.sizes import against_baselines, at_each_size, with_texts
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import RunConfig
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -209,8 +211,7 @@ def best_baseline(results: ExperimentRuns, series: Series) -> dict[str, Any] | N
 
     None where no baseline was fitted to as many.
     """
-    texts = next(iter(series.correct.values())).columns
-    fitted = with_texts(results, series.training_texts, texts)
+    fitted = with_texts(results, series.training_texts, series.texts)
     rows = [{"method": name} | accuracy_with_ends(right) for name, right in fitted.items()]
     return max(rows, key=lambda row: row["estimate"], default=None)
 
