@@ -22,7 +22,6 @@ from course_utils.comparison.across import (
     others,
     shown_across,
 )
-from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, FITTED, title_of
 from course_utils.comparison.conclusions import (
     OF_CONTRASTS,
@@ -46,8 +45,8 @@ from course_utils.comparison.costs import (
 from course_utils.comparison.domains import forgetting_table, read_domains
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
 from course_utils.comparison.lengths import APART, read_lengths
-from course_utils.comparison.step_parts import PROFILED, time_by_part
 from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.training_step import PROFILED, TOKENS, step_table, time_by_part
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
