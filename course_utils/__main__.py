@@ -271,7 +271,7 @@ def report(
             f"--figure {figure} cannot be written; type the name of an .svg or .png file in a folder that exists."
         )
 
-    from course_utils.comparison.across import write_conclusions
+    from course_utils.comparison.other_experiments import write_conclusions
     from course_utils.comparison.published import publish_records
     from course_utils.comparison.tables import read_runs, write_comparison
     from course_utils.report.bind import build_report, executed_notebooks, write_cards

@@ -209,7 +209,7 @@ def less(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return one.loc[seeds].astype(int) - other.loc[seeds, one.columns].astype(int)
 
 
-def across(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+def less_across_texts(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """`one` less `other` on the seeds that both have, where they are of different texts.
 
     The frame has the columns of both. Its row means are the differences of the two frames' row means. Its columns vary

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from course_utils.comparison.axes import Contrast, across, contrasts, less
+from course_utils.comparison.axes import Contrast, contrasts, less, less_across_texts
 from course_utils.comparison.conclusions import differing, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets, read_predictions
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -89,7 +89,7 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
     if len(adapters) < 2:
         return []
     changes = {
-        (of, name): across(*(less(correct[at][CEILING.name], correct[at][name]) for at in (of, "test")))
+        (of, name): less_across_texts(*(less(correct[at][CEILING.name], correct[at][name]) for at in (of, "test")))
         for of in [*titles][1:]
         for name in adapters
         if CEILING.name in correct[of]

@@ -5,10 +5,10 @@ from functools import lru_cache
 from math import inf
 from typing import Any
 
-from course_utils.comparison.across import conclude, disagreements, others
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import above_majority, bought, differing, judge_experiment, unsized
 from course_utils.comparison.domains import read_domains
+from course_utils.comparison.other_experiments import conclude, disagreements, others
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.choice import ON_TEXTS, Unbeaten, choices, in_words, unbeaten
