@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
 
 from benchmarks.plain import plain_trainer
-from course_utils.comparison.step_parts import short_training
+from course_utils.comparison.training_step import short_training
 from course_utils.config import load_experiment
 from course_utils.methods import PLAIN
 from course_utils.training.trainer import StepTimes

@@ -20,7 +20,7 @@ from benchmarks import parts, shapes
 from benchmarks.contenders import contender
 from benchmarks.rivals import COMPILED, OURS, WITH_GRAPHS, measure, turn
 from benchmarks.tables import table
-from course_utils.comparison.step_parts import REST
+from course_utils.comparison.training_step import REST
 from course_utils.methods import CEILING, METHODS, PLAIN
 from course_utils.paths import PROJECT
 from course_utils.training import trainer

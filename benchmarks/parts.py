@@ -6,8 +6,7 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from benchmarks.contenders import contender
-from course_utils.comparison.arithmetic import kept_by_forward
-from course_utils.comparison.step_parts import PARTS, shares, time_spent
+from course_utils.comparison.training_step import PARTS, kept_by_forward, shares, time_spent
 
 
 def shares_by_part(name: str, steps: int) -> dict[str, float]:

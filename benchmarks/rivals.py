@@ -63,7 +63,7 @@ def turn(rival: str, method: str, overrides: dict) -> dict[str, float]:
     import torch
 
     from benchmarks.plain import plain_trainer
-    from course_utils.comparison.step_parts import short_training
+    from course_utils.comparison.training_step import short_training
     from course_utils.config import load_experiment
     from course_utils.host import map_large_blocks
     from course_utils.training.trainer import StepTimes

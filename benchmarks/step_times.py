@@ -14,7 +14,7 @@ from benchmarks.contenders import SCRIPT, compare_steps, contender
 from benchmarks.parts import memory_by_part, shares_by_part
 from benchmarks.rivals import OURS, RIVALS, measure
 from benchmarks.tables import ADAPTERS, ENVIRONMENT, SST2, has_sst2, table, title
-from course_utils.comparison.step_parts import PARTS
+from course_utils.comparison.training_step import PARTS
 from course_utils.inputs import nf4
 from course_utils.methods import CEILING, METHODS, PLAIN
 from course_utils.training import speed

@@ -271,7 +271,7 @@ def report(
             f"--figure {figure} cannot be written; type the name of an .svg or .png file in a folder that exists."
         )
 
-    from course_utils.comparison.across import write_conclusions
+    from course_utils.comparison.other_experiments import write_conclusions
     from course_utils.comparison.published import publish_records
     from course_utils.comparison.tables import read_runs, write_comparison
     from course_utils.report.bind import build_report, executed_notebooks, write_cards
@@ -461,14 +461,13 @@ def baselines(profile: Profile = "quick", overrides: Overrides = []) -> None:  #
 def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # noqa: B006
     """Measure what the comparison cannot compute from records: it needs weights or a clock."""
     from course_utils.audit.audit import audits_of_runs
-    from course_utils.comparison.arithmetic import work_by_method
+    from course_utils.comparison.axes import baselines_by_size
     from course_utils.comparison.controls import quantised_base
-    from course_utils.comparison.evaluation_costs import memory_of_first_runs, times_of_first_runs
+    from course_utils.comparison.costs import memory_of_first_runs, times_of_first_runs
     from course_utils.comparison.published import MEASURED
-    from course_utils.comparison.sizes import baselines_by_size
     from course_utils.comparison.sparsity import sized_ways
-    from course_utils.comparison.step_parts import time_by_part
     from course_utils.comparison.tables import read_runs
+    from course_utils.comparison.training_step import time_by_part, work_by_method
 
     results = read_runs(load_experiment(profile, parse_overrides(overrides)))
     # Memory first, before another step loads a model: freed memory is not all given back, and would be used again.

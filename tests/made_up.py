@@ -5,7 +5,6 @@ import pandas as pd
 
 from course_utils import runs
 from course_utils.code_identity import code_of
-from course_utils.comparison import sizes
 from course_utils.comparison.baselines import FROZEN
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment
@@ -48,7 +47,7 @@ def make_up_baselines(monkeypatch):
     """The frozen base with a regression is right on 60% of the made-up texts, which no baseline can be fitted to."""
     right = {FROZEN.name: ("1" * 12 + "0" * 8) * (SENTENCES // 20)}
     made = {str(size): right for size in (500, 1_500, 3_500, 7_000)}
-    monkeypatch.setattr(sizes, "baselines_by_size", lambda results: made)
+    monkeypatch.setattr("course_utils.comparison.axes.baselines_by_size", lambda results: made)
 
 
 def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="test", train=1_000, validated=False):

@@ -1,11 +1,13 @@
-"""The conclusions that the statistics allow: what differs, what is equivalent, what stays open."""
+"""The conclusions that the statistics allow, of all runs or of fewer: what differs, is equivalent, stays open."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
+from math import comb
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -36,6 +38,7 @@ from course_utils.text import counted, in_sentence, signed_points, template
 SIMULATED_SEEDS = (3, 5)
 OUTLYING = 2.0  # times the standard deviation of the seeds of any other method
 SPREADS = (1.0, 3.0)  # of seeds, in multiples of the observed spread
+CUTS = 10  # smaller experiments of each kind
 
 
 @dataclass(frozen=True)
@@ -276,3 +279,43 @@ def _sight(powers: list[Power]) -> str:
 
 def _points(difference: float) -> str:
     return f"{100 * difference:g} point{'s' if difference != 0.01 else ''}"
+
+
+class SmallerExperiments(NamedTuple):
+    """What the cuts of an experiment show; their kinds are "seeds" and "texts"."""
+
+    seeds: int  # in a cut of that kind
+    number: Counter[str]  # kind → cuts
+    shown: dict[tuple[str, str], Counter[str]]  # pair → kind → cuts that show a difference
+    turned: int  # differences of a cut whose sign is not that of the difference in the whole
+
+
+def cut_down(correct: Mapping[str, pd.DataFrame]) -> SmallerExperiments:
+    """Judge every pair by the rule for the whole on half of the shared seeds, three at least, and on half of the texts.
+
+    `correct` maps a method to booleans (seeds, texts). All choices of seeds where there are no more than `CUTS`, else
+    so many random ones; random halves of the texts.
+    """
+    seeds = max(MINIMUM_SEEDS, (len(shared_seeds(correct)) + 1) // 2)
+    whole = {(pair.first, pair.second): pair for pair in compare_pairs(correct, margin=0.0)}
+    number, shown, turned = Counter[str](), {pair: Counter[str]() for pair in whole}, 0
+    for kind, cut in _cuts(correct, seeds):
+        number[kind] += 1
+        for pair in compare_pairs(cut, margin=0.0):
+            both = pair.first, pair.second
+            shown[both][kind] += pair.differs
+            turned += pair.differs and pair.difference.estimate * whole[both].difference.estimate < 0
+    return SmallerExperiments(seeds, number, shown, turned)
+
+
+def _cuts(correct: Mapping[str, pd.DataFrame], number: int) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:
+    """Kind and answers of every smaller experiment; `number` seeds are in one of fewer seeds."""
+    random, seeds, texts = np.random.default_rng(0), shared_seeds(correct), [*next(iter(correct.values())).columns]
+    if number < len(seeds):
+        some = (random.choice(seeds, number, replace=False) for _ in range(CUTS))
+        ways = combinations(seeds, number) if comb(len(seeds), number) <= CUTS else some
+        for way in ways:
+            yield "seeds", {name: own.loc[[*way]] for name, own in correct.items()}
+    for _ in range(CUTS):
+        half = random.permutation(texts)[: len(texts) // 2]
+        yield "texts", {name: own[half] for name, own in correct.items()}

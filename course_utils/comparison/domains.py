@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from course_utils.comparison.axes import Contrast, across, contrasts, less
+from course_utils.comparison.axes import Contrast, contrasts, less, less_across_texts
 from course_utils.comparison.conclusions import differing, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets, read_predictions
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -89,7 +89,7 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
     if len(adapters) < 2:
         return []
     changes = {
-        (of, name): across(*(less(correct[at][CEILING.name], correct[at][name]) for at in (of, "test")))
+        (of, name): less_across_texts(*(less(correct[at][CEILING.name], correct[at][name]) for at in (of, "test")))
         for of in [*titles][1:]
         for name in adapters
         if CEILING.name in correct[of]
@@ -128,8 +128,7 @@ def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:
             errors[name] = error_over_seeds(changes, step=100 / found[0].texts)
         before, after = (100 * float(np.mean([getattr(own, when) for own in found])) for when in ("before", "after"))
         row = {"method": name, "texts": found[0].texts, "before": before, "after": after, "change": changes.mean()}
-        four_bit = METHODS[name].in_four_bits(results.experiment.config(name).settings)
-        rows.append(row | {"low": np.nan, "high": np.nan, "p_holm": np.nan, "four_bit": four_bit})
+        rows.append(row | {"four_bit": METHODS[name].in_four_bits(results.experiment.config(name).settings)})
     columns = ["method", "texts", "before", "after", "change", "low", "high", "p_holm", "four_bit"]
     table = pd.DataFrame(rows, columns=columns).set_index("method")
     p_values = holm([min(1.0, 2 * error.beyond(abs(table.loc[name, "change"]))) for name, error in errors.items()])

@@ -1,5 +1,6 @@
 """The paired comparison of language models: bits per byte of every method, and what it forgot of other domains."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from course_utils.comparison.conclusions import p_in_words
+from course_utils.comparison.conclusions import against, p_in_words
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
 from course_utils.methods import METHODS
 from course_utils.stats import (
@@ -22,6 +23,7 @@ from course_utils.tasks.language_modelling import LANGUAGE_METRICS, bits_of_text
 from course_utils.text import escape_markdown
 
 BITS_PER_BYTE = LANGUAGE_METRICS["bits_per_byte"]
+IN_WORDS = {"above": "different", "below": "different", "equivalent": "equivalent", "open": "inconclusive"}  # verdicts
 
 
 @lru_cache(maxsize=32)  # every table, figure and sentence asks for some of them
@@ -109,19 +111,15 @@ def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
                 "Second": METHODS[pair.second].title,
                 "First − second": signed(pair.difference),
                 "p (Holm)": p_in_words(pair.p_holm),
-                "Verdict": _verdict(pair),
+                "Verdict": IN_WORDS[pair.verdict],
             }
             for pair in pairs
         ]
     )
 
 
-def _verdict(pair: PairedComparison) -> str:
-    return "different" if pair.differs else "equivalent" if pair.equivalent else "inconclusive"
-
-
 class Best(NamedTuple):
-    """The method with the lowest mean of bits per byte, and verdict → the others of which it is the verdict."""
+    """The method with the lowest mean of bits per byte, and verdict on this method less another → such others."""
 
     name: str
     against: dict[str, list[str]]
@@ -130,13 +128,12 @@ class Best(NamedTuple):
 def best_of(shares: Mapping[str, pd.DataFrame], pairs: list[PairedComparison]) -> Best | None:
     """The best of the compared methods, `shares` and `pairs` as in `judge_bits`; None where no two are compared."""
     compared = dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second))
-    best = min(compared, key=lambda name: shares[name].to_numpy().mean(), default=None)
-    against: dict[str, list[str]] = {}
-    for pair in pairs:
-        if best in (pair.first, pair.second):
-            pair = pair if best == pair.first else pair.swapped()
-            against.setdefault("worse" if pair.above else _verdict(pair), []).append(pair.second)
-    return Best(best, against) if best else None
+    if not compared:
+        return None
+    best, found = min(compared, key=lambda name: shares[name].to_numpy().mean()), defaultdict[str, list[str]](list)
+    for pair in against(pairs, best):
+        found[pair.verdict].append(pair.second)
+    return Best(best, found)
 
 
 def signed(interval: Interval) -> str:

@@ -90,21 +90,18 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
         for name, rate in best.items()
         if used[name] != rate
     ]
-    return [
+    at_edge = f"On the edge of the grid, beyond which a better rate may lie: {', '.join(edge)}."
+    differences = trial_differences(experiment)
+    sentences = (
         f"The best rates on validation are: {', '.join(named.values())}.",
-        f"On the edge of the grid, beyond which a better rate may lie: {', '.join(edge)}."
-        if edge
-        else "No best rate lies on the edge of its grid.",
-        *([_cliff(trials, best)] if "accuracy" in trials else []),
-        *([undecided] if (undecided := _undecided(trials)) else []),
-        *(
-            [f"A trial differs from a main run in {differences}."]
-            if (differences := trial_differences(experiment))
-            else []
-        ),
+        at_edge if edge else "No best rate lies on the edge of its grid.",
+        _cliff(trials, best) if "accuracy" in trials else "",
+        _undecided(trials),
+        f"A trial differs from a main run in {differences}." if differences else "",
         "The search varies the learning rate alone." + _not_searched(experiment),
-        *([f"The main runs do not use every winner: {'; '.join(other)}."] if other else []),
-    ]
+        f"The main runs do not use every winner: {'; '.join(other)}." if other else "",
+    )
+    return [sentence for sentence in sentences if sentence]
 
 
 def on_edge(trials: pd.DataFrame) -> list[str]:
@@ -178,12 +175,11 @@ def _undecided(trials: pd.DataFrame) -> str:
 def trial_differences(experiment: Experiment) -> str:
     """In which settings a trial of the search differs from a main run, with both values; empty if in none."""
     settings = experiment.profile.search.settings if experiment.profile.search else {}
-    values = {
-        name: (_readable(name, value), _readable(name, getattr(experiment.shared, name)))
-        for name, value in settings.items()
-    }
-    differing = {f"`{name}`": both for name, both in values.items() if both[0] != both[1]}
-    said = [f"{name} ({value} and not {usual})" for name, (value, usual) in differing.items()]
+    said = []
+    for name, value in settings.items():
+        tried, usual = _readable(name, value), _readable(name, getattr(experiment.shared, name))
+        if tried != usual:
+            said.append(f"`{name}` ({tried} and not {usual})")
     return and_joined(said) if said else ""
 
 

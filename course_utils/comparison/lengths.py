@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pandas as pd
 
-from course_utils.comparison.axes import Contrast, accuracy_with_ends, across, contrasts, less
+from course_utils.comparison.axes import Contrast, accuracy_with_ends, contrasts, less, less_across_texts
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import RunConfig
 from course_utils.methods import FLOOR
@@ -80,12 +80,12 @@ def read_lengths(results: ExperimentRuns) -> Lengths | None:
     ]
     trained = [name for name in parts if name != FLOOR.name]
     moved = {
-        (one, other): across(*(less(parts[one][at], parts[other][at]) for at in (LONGEST, SHORTEST)))
+        (one, other): less_across_texts(*(less(parts[one][at], parts[other][at]) for at in (LONGEST, SHORTEST)))
         for one, other in combinations(trained, 2)
     }
     return Lengths(
         quarters,
         pd.DataFrame(rows),
-        contrasts({name: across(own[LONGEST], own[SHORTEST]) for name, own in parts.items()}),
+        contrasts({name: less_across_texts(own[LONGEST], own[SHORTEST]) for name, own in parts.items()}),
         contrasts(moved, independent=len(trained) - 1),
     )

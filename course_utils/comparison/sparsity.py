@@ -62,8 +62,7 @@ def ways_to_less(results: ExperimentRuns) -> tuple[Series, list[Sized]] | None:
     if (found := sized_ways(results)) is None:
         return None
     gated = read_axis(results, "sparsity")[0]
-    texts = next(iter(gated.correct.values())).columns
-    return gated, [Sized.read(point, texts) for point in found]
+    return gated, [Sized.read(point, gated.texts) for point in found]
 
 
 @measurement
@@ -89,8 +88,7 @@ def sized_ways(results: ExperimentRuns) -> list[dict[str, Any]] | None:
         pairs = [(run, whole[run.config.seed]) for run in runs if run.config.seed in whole]
         points += [_cut(way, strength, pairs, test) for way in (CUT, CUT_TRAINED, BY_LOT)]
     points += [_pruned(way, [*whole.values()], test) for way in (ENTRIES, GRADUALLY)]
-    texts = next(iter(gated.correct.values())).columns
-    return [point.kept(texts) for point in points]
+    return [point.kept(gated.texts) for point in points]
 
 
 def keeps_scale(series: Series) -> bool:

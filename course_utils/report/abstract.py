@@ -5,9 +5,9 @@ from functools import lru_cache
 from math import inf
 from typing import Any
 
-from course_utils.comparison.across import Conclusions, conclude, disagreements, others
 from course_utils.comparison.conclusions import OF_CONTRASTS, above_majority, bought, differing, judge_experiment
 from course_utils.comparison.domains import read_domains
+from course_utils.comparison.other_experiments import Conclusions, conclude, disagreements, others
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.choice import ON_TEXTS, Unbeaten, choices, in_words, unbeaten

@@ -20,8 +20,10 @@ from course_utils.comparison.axes import (
     Series,
     accuracy_table,
     accuracy_with_ends,
+    against_baselines,
     answers,
     at_best_rate,
+    at_each_size,
     at_other_rates,
     contrasts,
     interactions,
@@ -30,10 +32,10 @@ from course_utils.comparison.axes import (
     read_axis,
     validation_accuracy,
     validation_likelihood,
+    with_texts,
 )
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, against, differing, judge, judge_experiment, p_in_words
-from course_utils.comparison.sizes import against_baselines, at_each_size, with_texts
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import RunConfig
 from course_utils.methods import CEILING, FLOOR, METHODS
@@ -180,7 +182,7 @@ def _beside_baselines(axis: SizeAxis, best: dict[str, Any]) -> dict[str, Any]:
     return {
         "Texts": best["value"],
         "Baseline with the highest mean": title_of(best["method"]),
-        "Accuracy (%) [95%]": "{estimate:.1f} [{low:.1f}, {high:.1f}]".format_map(best),
+        "Accuracy (%) [95%]": with_ends(best["estimate"], best["low"], best["high"]),
         "More accurate than each baseline": ", ".join(above) or "none",
         "Less accurate than one": ", ".join(below) or "none",
     }
@@ -216,8 +218,7 @@ def best_baseline(results: ExperimentRuns, series: Series) -> dict[str, Any] | N
 
     None where no baseline was fitted to as many.
     """
-    texts = next(iter(series.correct.values())).columns
-    fitted = with_texts(results, series.training_texts, texts)
+    fitted = with_texts(results, series.training_texts, series.texts)
     rows = [{"method": name} | accuracy_with_ends(right) for name, right in fitted.items()]
     return max(rows, key=lambda row: row["estimate"], default=None)
 
@@ -351,7 +352,7 @@ def _with_rates(table: pd.DataFrame) -> pd.DataFrame:
         {
             "Method": table["series"],
             "Layers": table["value"],
-            "Accuracy (%) [95%]": table.apply("{estimate:.1f} [{low:.1f}, {high:.1f}]".format_map, axis=1),
+            "Accuracy (%) [95%]": [*map(with_ends, table["estimate"], table["low"], table["high"])],
             "Learning rate": table["rate"].map("{:g}".format),
             "Tried": [", ".join(f"{rate:g}" for rate in tried) for tried in table["tried"]],
         }

@@ -13,19 +13,10 @@ from matplotlib.figure import Figure
 
 from course_utils.audit import audit
 from course_utils.comparison import agreement, calibration, controls, tables
-from course_utils.comparison.across import (
-    Conclusions,
-    Shown,
-    conclude,
-    disagreements,
-    leaders,
-    others,
-    shown_across,
-)
-from course_utils.comparison.arithmetic import TOKENS, step_table
 from course_utils.comparison.baselines import BASELINES, FITTED, title_of
 from course_utils.comparison.conclusions import (
     OF_CONTRASTS,
+    cut_down,
     experiment_verdicts,
     judge_experiment,
     named,
@@ -33,21 +24,31 @@ from course_utils.comparison.conclusions import (
     p_in_words,
 )
 from course_utils.comparison.costs import (
+    MERGED,
     SURE,
     cost_draws,
     front_shares,
     is_uneven,
     mean_loads,
     median_interval,
+    memory_of_first_runs,
     processors,
+    times_of_first_runs,
 )
 from course_utils.comparison.domains import forgetting_table, read_domains
-from course_utils.comparison.evaluation_costs import MERGED, memory_of_first_runs, times_of_first_runs
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
 from course_utils.comparison.lengths import APART, read_lengths
-from course_utils.comparison.smaller import cut_down
-from course_utils.comparison.step_parts import PROFILED, time_by_part
+from course_utils.comparison.other_experiments import (
+    Conclusions,
+    Shown,
+    conclude,
+    disagreements,
+    others,
+    shown_across,
+    sole_leaders,
+)
 from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.training_step import PROFILED, TOKENS, step_table, time_by_part
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
@@ -229,7 +230,7 @@ def across(results: ExperimentRuns) -> None:
     table = pd.DataFrame(columns).reindex(methods).fillna("–")
     show_table(table.rename(index=title_of).rename_axis("Method"), say.across_table(experiments, PLAIN.title))
     pairs = shown_across(experiments)
-    show_markdown(say.across_shown(*leaders(experiments), pairs, _undivided(pairs)))
+    show_markdown(say.across_shown(*sole_leaders(experiments), pairs, _undivided(pairs)))
     show_markdown(say.across_searches(experiments))
     compared = [(other, *disagreements(ours, other)) for other in theirs]
     apart = [

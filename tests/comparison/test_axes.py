@@ -12,7 +12,7 @@ from small import ADAPTER, FULL, GATED, MULTIPLIED
 
 from course_utils import config as configuration
 from course_utils import runs
-from course_utils.comparison import sizes
+from course_utils.comparison import axes
 from course_utils.comparison import sparsity as ways
 from course_utils.comparison.axes import (
     Leaders,
@@ -96,7 +96,7 @@ def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown, 
         choice.which_when(found)
         assert shown[1].set_index("What counts").loc["Few training texts (500)", "Take"] == taken
     always = {FROZEN.name: "1" * len(results.predictions.labels)}
-    monkeypatch.setattr(sizes, "baselines_by_size", lambda results: {"500": always})
+    monkeypatch.setattr(axes, "baselines_by_size", lambda results: {"500": always})
     dependence.size_axis.cache_clear()
     shown.clear()
     choice.which_when(results)

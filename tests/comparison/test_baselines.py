@@ -9,7 +9,7 @@ from small import ADAPTER, FULL, HEAD
 
 from course_utils import runs
 from course_utils.code_identity import FROM_RECORDS
-from course_utils.comparison import baselines, sizes, tables
+from course_utils.comparison import axes, baselines, tables
 from course_utils.comparison.conclusions import bought, bought_sentences, over_baselines
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
@@ -58,7 +58,7 @@ def test_words_and_letters_tell_classes_apart_in_any_script_and_in_pairs(texts, 
 def test_the_published_answers_at_every_training_size_are_found_again(monkeypatch):
     monkeypatch.setenv(FROM_RECORDS, "1")
     results = tables.read_runs(load_experiment("full"))
-    published, again = sizes.baselines_by_size(results), sizes.baselines_by_size.__wrapped__(results)
+    published, again = axes.baselines_by_size(results), axes.baselines_by_size.__wrapped__(results)
     assert len(again) == 3
     for size, own in again.items():
         for name, right in own.items():

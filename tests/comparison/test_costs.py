@@ -6,8 +6,7 @@ import pytest
 from made_up import finished
 from small import ADAPTER, FULL
 
-from course_utils.comparison.costs import cost_draws, front_shares, median_interval, medians, not_shown_above
-from course_utils.comparison.evaluation_costs import MERGED
+from course_utils.comparison.costs import MERGED, cost_draws, front_shares, median_interval, medians, not_shown_above
 
 
 def test_all_methods_are_drawn_alike_where_one_lacks_a_seed(runs_in):

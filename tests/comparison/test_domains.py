@@ -8,7 +8,7 @@ from small import ADAPTER, FULL, GATED, HEAD
 
 from course_utils import runs
 from course_utils.comparison import domains
-from course_utils.comparison.axes import across, contrasts
+from course_utils.comparison.axes import contrasts, less_across_texts
 from course_utils.comparison.baselines import MAJORITY
 from course_utils.comparison.tables import Predictions
 from course_utils.methods import CEILING
@@ -25,7 +25,7 @@ def answers(accuracy, texts, seed):
 def test_a_difference_across_sets_has_the_error_of_two_independent_means():
     one = pd.concat([answers(0.8, 500, 0).head(1)] * 3, ignore_index=True)  # no spread between seeds
     other = pd.concat([answers(0.6, 300, 1).head(1)] * 3, ignore_index=True)
-    both = across(one, other)
+    both = less_across_texts(one, other)
     assert both.mean(axis=1).to_numpy() == pytest.approx((one.mean(axis=1) - other.mean(axis=1)).to_numpy())
     expected = np.sqrt(one.loc[0].var() / 500 + other.loc[0].var() / 300)
     assert contrasts({"": both})[""].standard_error.value == pytest.approx(expected, rel=0.01)

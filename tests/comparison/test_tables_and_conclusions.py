@@ -12,11 +12,9 @@ from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
 from course_utils.comparison import tables
-from course_utils.comparison.conclusions import experiment_verdicts, judge, p_in_words, verdicts
-from course_utils.comparison.smaller import cut_down
+from course_utils.comparison.conclusions import cut_down, experiment_verdicts, judge, p_in_words, verdicts
 from course_utils.comparison.tables import (
     COLUMNS,
-    MissingRun,
     accuracy_in_per_cent,
     comparison_frame,
     read_predictions,
@@ -261,13 +259,6 @@ def test_the_last_sentence_is_the_power_of_the_design():
     assert f"of 1.5 points in {median}% ({least} to {most})" in saying(verdicts(correct), "Power")[0]
     alone = verdicts({ADAPTER: answers(0.85, seed=1), MULTIPLIED: answers(0.5, seeds=1)})
     assert not saying(alone, "Power")
-
-
-def test_a_failed_method_does_not_stop_the_others():
-    failed = [MissingRun(load_experiment("smoke").config(MULTIPLIED, seed), "not run, or failed") for seed in (0, 1)]
-    said = verdicts({HEAD: answers(0.7, seed=1), ADAPTER: answers(0.86, seed=2)}, failed)
-    assert "2 runs cannot be used: HiRA, seed 0 (not run, or failed); HiRA, seed 1" in said[0]
-    assert "LoRA is significantly more accurate than head only." in said
 
 
 def test_a_difference_shows_which_side_of_zero_it_is_on():

@@ -10,7 +10,7 @@ from small import ADAPTER, BLOCKS, FULL, HEAD, MULTIPLIED
 from transformers import GPT2Config, GPT2Model, TrainerCallback
 
 from course_utils.comparison import controls, weights
-from course_utils.comparison.evaluation_costs import MERGED, evaluation_memory, evaluation_times
+from course_utils.comparison.costs import MERGED, evaluation_memory, evaluation_times
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.methods.gates import lora_layers

@@ -33,8 +33,8 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from course_utils.comparison.arithmetic import work_of_a_text
 from course_utils.comparison.baselines import frozen_features
+from course_utils.comparison.training_step import work_of_a_text
 from course_utils.config import load_experiment
 from course_utils.inputs import nf4
 from course_utils.inputs.bases import Base, head_modules, in_head

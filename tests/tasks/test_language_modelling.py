@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM
 
 from course_utils.__main__ import main
 from course_utils.code_identity import code_of
-from course_utils.comparison.across import conclude_of_language
 from course_utils.comparison.language import bits_of_runs, judge_bits
+from course_utils.comparison.other_experiments import conclude_of_language
 from course_utils.comparison.published import publish_records
 from course_utils.comparison.tables import read_runs, write_comparison
 from course_utils.config import load_experiment

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: the shares of its parts in a profile, which needs no finished run."""
+"""What a training step takes: its arithmetic and memory, counted; its time by part, profiled; its energy, measured."""
 
 from __future__ import annotations
 
@@ -8,25 +8,109 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from math import nan
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pandas as pd
 import torch
+from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import Trainer
 
-from course_utils.comparison.energy import joules_of
 from course_utils.comparison.measurements import measurement
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import RunConfig
 from course_utils.host import has_gpu
 from course_utils.inputs.splits import Data
 from course_utils.methods import CEILING, METHODS, PLAIN
+from course_utils.methods.sizes import count_parameters
 from course_utils.training import speed
 from course_utils.training.provenance import processor_name
 from course_utils.training.trainer import CourseTrainer, adapted_model, make_trainer
+
+# ---------------------------------------------------------------- arithmetic and memory
+
+TOKENS = 26  # of a text: the median of the embedded sentences
+MOMENTS = 2  # that AdamW keeps for a trained number
+
+
+def model_in_training(config: RunConfig) -> nn.Module:
+    """The adapted model of `config` as a training step meets it, on the meta device."""
+    base = config.base.without_weights(config.load_task())
+    return METHODS[config.method].adapt(base, config.settings).to("meta").train()
+
+
+def work_of_a_text(config: RunConfig, tokens: int = TOKENS) -> dict[str, float]:
+    """What a training step computes and keeps for a text of `tokens` tokens, in a batch of such texts.
+
+    `forward` and `backward` are the floating-point operations of the matrix products, as PyTorch counts them while the
+    adapted model computes on the meta device, without our speed-ups; putting four bits back into a matrix is no
+    product, and not counted. `activations` are the bytes, in 32 bits, that the forward pass keeps for the backward
+    one, weights apart. All are nan for the few architectures whose forward pass reads the value of a tensor: a tensor
+    on the meta device has none.
+    """
+    model = model_in_training(config)
+    texts = torch.zeros(config.batch_size, tokens, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        try:
+            output, stored = kept_by_forward(model, input_ids=texts, labels=texts[:, 0])
+        except RuntimeError:
+            return {"forward": nan, "backward": nan, "activations": nan}
+        forward = counter.get_total_flops()
+        output.loss.backward()
+        both = counter.get_total_flops()
+    found = {"forward": forward, "backward": both - forward, "activations": stored}
+    return {name: value / len(texts) for name, value in found.items()}
+
+
+def kept_by_forward(model: nn.Module, **inputs: torch.Tensor) -> tuple[Any, int]:
+    """The output of `model`, and the bytes that its forward pass keeps for the backward one, weights apart."""
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(saved: torch.Tensor) -> torch.Tensor:
+        kept[saved.untyped_storage()._cdata] = saved.untyped_storage()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        output = model(**inputs)
+    weights = {weight.untyped_storage()._cdata for weight in (*model.parameters(), *model.buffers())}
+    return output, sum(storage.nbytes() for place, storage in kept.items() if place not in weights)
+
+
+@measurement
+def work_by_method(results: ExperimentRuns) -> dict[str, dict[str, float]]:
+    """Method with runs → `work_of_a_text` of its first run."""
+    return {run.config.method: work_of_a_text(run.config) for run in results.first_of_each()}
+
+
+def step_table(results: ExperimentRuns) -> pd.DataFrame:
+    """One row per method with runs: what a step computes and keeps.
+
+    Columns: forward, backward (operations per text), activations (bytes per text), weights, gradients, moments (bytes),
+    step (ms). Gradients and moments are of all numbers that the first run trained, in 32 bits, those that its method
+    dropped at the end included; the step is the runs' median.
+    """
+    counted = work_by_method(results)
+    trained = {run.config.method: count_parameters(model_in_training(run.config)) for run in results.first_of_each()}
+    summary = results.summary.set_index("method")
+    rows = {
+        name: counted[name]
+        | {
+            "weights": summary.loc[name, "bytes_base_model"],
+            "gradients": 4 * trained[name].trainable,
+            "moments": 4 * MOMENTS * trained[name].trainable,
+            "step": summary.loc[name, "step_ms_median"],
+        }
+        for name in counted
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").astype(float).rename_axis("method")
+
+
+# ---------------------------------------------------------------- time
 
 PROFILED = 6  # steps of a method
 WITH_WEIGHTS, FOUR_BITS, ATTENTION, DROPOUT, POINTWISE, PRECISION, EMBEDDINGS, OPTIMISER, REST = PARTS = (
@@ -52,9 +136,8 @@ def time_by_part(results: ExperimentRuns) -> dict[str, Any]:
 
     Of the methods with runs: full fine-tuning, LoRA and those on four bits. The first steps of a method's first run are
     trained three times: to build the kernels, to time the steps, and in a profile, whose shares divide this time. The
-    energy is that of the whole processor, where it counts it (`joules_of`). Empty
-    without such a method, and on a GPU, which works while Python goes on: `python -m benchmarks gpu` has the times of
-    its kernels.
+    energy is that of the whole processor, where it counts it (`joules_of`). Empty without such a method, and on a GPU,
+    which works while Python goes on: `python -m benchmarks gpu` has the times of its kernels.
     """
     if has_gpu():
         return {}
@@ -107,7 +190,7 @@ def time_spent(train: Callable[[], Any], measure: str, *activities: ProfilerActi
             (torch.nn.utils, "clip_grad_norm_", "course.clip"),
             (Trainer, "training_step", STEP),
         ):
-            marks.enter_context(patch.object(place, function, _marked(getattr(place, function), mark)))
+            marks.enter_context(patch.object(place, function, record_function(mark)(getattr(place, function))))
         profiler = marks.enter_context(profile(activities=activities))
         train()
     spent = Counter(dict.fromkeys(PARTS, 0.0))
@@ -115,14 +198,6 @@ def time_spent(train: Callable[[], Any], measure: str, *activities: ProfilerActi
         if event.device_type == DeviceType.CPU and (part := _part(event)):
             spent[part] += getattr(event, measure)
     return spent
-
-
-def _marked(function: Callable, mark: str) -> Callable:
-    def call(*arguments, **named):
-        with record_function(mark):
-            return function(*arguments, **named)
-
-    return call
 
 
 def _part(event: Any) -> str | None:
@@ -136,3 +211,30 @@ def _part(event: Any) -> str | None:
     if STEP not in names and not names[-1].startswith("autograd::engine"):  # a GPU's backward pass has its own thread
         return None
     return next((part for part, kinds in KINDS.items() if any(kind in event.name for kind in kinds)), REST)
+
+
+# ---------------------------------------------------------------- energy
+
+# The energy counters of Intel's and AMD's processors (RAPL). Each counts a whole processor, with everything that runs
+# on it, and starts again at zero after its range. Many systems let only root read them.
+COUNTERS = Path("/sys/class/powercap")
+
+
+def joules_of(work: Callable[[], object]) -> float | None:
+    """The energy in joules that all processors of this machine take during `work`; None without one that counts."""
+    before = _microjoules()
+    work()
+    after = _microjoules()
+    if not before or before.keys() != after.keys():
+        return None
+    ranges = {counter: int((counter / "max_energy_range_uj").read_text()) for counter in before}
+    return sum((after[counter] - before[counter]) % ranges[counter] for counter in before) / 1e6 or None
+
+
+def _microjoules() -> dict[Path, int]:
+    """Counter of a processor → what it shows; empty where one of them cannot be read."""
+    try:
+        zones = [zone for zone in COUNTERS.glob("intel-rapl:*") if (zone / "name").read_text().startswith("package")]
+        return {zone: int((zone / "energy_uj").read_text()) for zone in zones}
+    except OSError:
+        return {}

@@ -178,7 +178,7 @@ def shown_across(experiments: list[Conclusions]) -> list[Shown]:
     return found
 
 
-def leaders(experiments: list[Conclusions]) -> tuple[dict[str, int], int]:
+def sole_leaders(experiments: list[Conclusions]) -> tuple[dict[str, int], int]:
     """In how many experiments a method alone has the highest mean score, the most frequent first; and of how many.
 
     Head only is left out, and so are experiments with fewer than two other methods.

@@ -8,14 +8,14 @@ import pytest
 from made_up import finished
 from small import ADAPTER, FULL, HEAD, MULTIPLIED
 
-from course_utils.comparison.across import (
+from course_utils.comparison.other_experiments import (
     CONCLUSIONS,
     Conclusions,
     conclude,
     disagreements,
-    leaders,
     others,
     shown_across,
+    sole_leaders,
     write_conclusions,
 )
 from course_utils.errors import CourseError
@@ -63,8 +63,8 @@ def test_two_reports_say_where_they_do_not_agree(concluded, shown):
         (ADAPTER, MULTIPLIED): (names[:1], []),
     }
     assert (
-        leaders([conclude(ours), other]) == ({FULL: 1}, 2)  # two methods that tie lead nothing
-        and leaders([conclude(concluded(**{HEAD: 0.6, ADAPTER: 0.9}))]) == ({}, 0)  # which has nothing to lead
+        sole_leaders([conclude(ours), other]) == ({FULL: 1}, 2)  # two methods that tie lead nothing
+        and sole_leaders([conclude(concluded(**{HEAD: 0.6, ADAPTER: 0.9}))]) == ({}, 0)  # which has nothing to lead
         and "In every experiment" in told
         and "In some experiments only" in told
     )

@@ -1,13 +1,28 @@
-"""The arithmetic of a step: the count is that of the shapes, and an adapter leaves out the weights' gradients alone."""
+"""What a step takes: the count is that of the shapes, and the time of every part is found where it is at work."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 from made_up import finished
-from small import ADAPTER, FULL, GATED, HEAD
+from small import ADAPTER, FULL, GATED, HEAD, QUANTISED
 
-from course_utils.comparison.arithmetic import model_in_training, step_table, work_of_a_text
+from course_utils.comparison import training_step
+from course_utils.comparison.training_step import (
+    ATTENTION,
+    EMBEDDINGS,
+    FOUR_BITS,
+    OPTIMISER,
+    PARTS,
+    model_in_training,
+    step_table,
+    time_by_part,
+    work_of_a_text,
+)
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
+
+SMALL = {"max_train": 60, "max_validation": 40, "max_test": 50, "max_other": 20}
 
 
 def test_the_count_is_that_of_the_shapes():
@@ -55,3 +70,44 @@ def test_gradients_and_moments_are_of_the_numbers_that_are_dropped_at_the_end_to
         assert found.loc[run.config.method, "moments"] == 8 * trained
     gates = sum(weight.numel() for name, weight in model.named_parameters() if name.endswith(".gate"))
     assert found.loc[GATED, "gradients"] - found.loc[ADAPTER, "gradients"] == 4 * gates > 0
+
+
+@pytest.fixture
+def counter(tmp_path, monkeypatch):
+    """Set the counter of a made-up processor to a number of microjoules."""
+    monkeypatch.setattr(training_step, "COUNTERS", tmp_path / "powercap")
+
+    def stands_at(microjoules: int, of: int, zone: str = "package-0"):
+        folder = tmp_path / "powercap" / f"intel-rapl:{zone[-1]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, value in (("name", zone), ("energy_uj", microjoules), ("max_energy_range_uj", of)):
+            (folder / name).write_text(f"{value}\n")
+
+    return stands_at
+
+
+def test_energy_is_counted_over_the_end_of_a_counter_and_of_processors_alone(counter):
+    assert training_step.joules_of(lambda: None) is None  # no counter
+    counter(9_000_000, of=10_000_000)
+    counter(0, of=10_000_000, zone="psys-1")  # which counts the processor once more
+
+    def work():
+        counter(2_500_000, of=10_000_000)
+        counter(8_000_000, of=10_000_000, zone="psys-1")
+
+    assert training_step.joules_of(work) == 3.5
+
+
+@pytest.mark.slow
+def test_parts_are_found_where_a_method_has_them(runs_in, tiny, counter):
+    experiment = load_experiment("smoke", SMALL | {"base_model": tiny.name})
+    firsts = [SimpleNamespace(config=experiment.config(name)) for name in (HEAD, FULL, ADAPTER, QUANTISED)]
+    counter(0, of=1)
+    measured = time_by_part.__wrapped__(SimpleNamespace(first_of_each=lambda: firsts))
+    found = measured["ms"]
+    assert measured["joules"] == {}  # the counter stands still
+    for own in found.values():
+        assert [*own] == [*PARTS] and all(ms >= 0 for ms in own.values()) and own[ATTENTION] > 0
+    assert found[FULL][OPTIMISER] > found[ADAPTER][OPTIMISER] > 0
+    assert found[FULL][EMBEDDINGS] > found[ADAPTER][EMBEDDINGS] and HEAD not in found
+    assert found[QUANTISED][FOUR_BITS] > 0 == found[FULL][FOUR_BITS]
