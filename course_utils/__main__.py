@@ -411,19 +411,18 @@ def push(
 ) -> None:
     """Put a run's adapter and model card on the Hugging Face Hub."""
     from course_utils.runs import read_run
-    from course_utils.training import hub
+    from course_utils.training import export
 
     trained = read_run(run)
-    hub.check_pushable(trained, repo)
+    export.check_pushable(trained, repo)
     if yes:
-        from course_utils.training.export import loading_code
-
-        print(f"Pushed: {hub.push(trained, repo, private)}\n\nThis code loads the adapter:\n")
-        print(loading_code(trained, "adapter", repo))
+        print(f"Pushed: {export.push(trained, repo, private)}\n\nThis code loads the adapter:\n")
+        print(export.loading_code(trained, "adapter", repo))
         return
     print(f"Would write to {repo}, a {trained.method.title} adapter of {trained.config.base_model}:")
-    for path in hub.adapter_files(trained):
-        print(f"  {path.stat().st_size:>12,} bytes  {path.relative_to(trained.folder / 'adapter')}")
+    folder = trained.folder / "adapter"
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        print(f"  {path.stat().st_size:>12,} bytes  {path.relative_to(folder)}")
     print("Nothing was written; add --yes to push.")
 
 

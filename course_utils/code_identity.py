@@ -25,7 +25,7 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 ROOMS = ("inputs", "tasks", "methods", "training")
 PASSED_THROUGH = ("config", "runs")  # followed but not hashed: what they hold is in the run's configuration
 # Modules that record and publish results, and the registries, which decide nothing about a single method or task.
-RECORDERS = {"training.card", "training.hub", "training.provenance", "training.updates", "methods", "tasks"}
+RECORDERS = {"training.card", "training.provenance", "training.updates", "methods", "tasks"}
 
 
 def keeps_old_runs() -> bool:
