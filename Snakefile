@@ -11,8 +11,7 @@ from course_utils.options import parse_overrides
 from course_utils.paths import relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
 from course_utils.report.chapters import notebook_names, subject
-from course_utils.training.memory import expected_memory
-from course_utils.workflow.estimates import expected_seconds
+from course_utils.workflow.estimates import expected_memory, expected_seconds, memory_needed
 from course_utils.workflow.steps import code_digest, content, training_code
 
 OVERRIDES = parse_overrides(config.get("overrides", []))
@@ -172,7 +171,7 @@ rule measure:
         f"{LOGS}/measure.log",
     threads: SHARED.threads
     resources:
-        mem_mb=max(expected_memory(EXPERIMENT.config(method)) for method in EXPERIMENT.methods),  # it trains some steps
+        mem_mb=memory_needed(EXPERIMENT),  # it trains some steps
         device=1,
         gpu=GPUS,
         runtime=10 + ceil(expected_seconds(SHARED)),  # it may evaluate and train on some dozens of adapters
