@@ -4,15 +4,14 @@ import shlex
 import sys
 from math import ceil
 
-from course_utils.config import load_experiment, options_of
+from course_utils.code_identity import code_digest, content, training_code
+from course_utils.config import load_experiment, options_of, parse_overrides
 from course_utils.host import number_in
 from course_utils.methods import METHODS
-from course_utils.options import parse_overrides
 from course_utils.paths import relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
 from course_utils.report.chapters import notebook_names, subject
 from course_utils.workflow.estimates import expected_memory, expected_seconds, memory_needed
-from course_utils.workflow.steps import code_digest, content, training_code
 
 OVERRIDES = parse_overrides(config.get("overrides", []))
 EXPERIMENT = load_experiment(config.get("profile", "quick"), OVERRIDES)

@@ -19,10 +19,9 @@ from course_utils.audit import evidence
 from course_utils.audit.audit import REFUTED, audit_card
 from course_utils.audit.knowledge import DataSet
 from course_utils.comparison.tables import read_runs
-from course_utils.config import load_experiment
+from course_utils.config import load_experiment, parse_overrides
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
-from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT
 from course_utils.report.bind import write_cards
 from course_utils.runs import Run, find_run, is_unchanged, read_run
