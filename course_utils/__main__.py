@@ -10,10 +10,10 @@ import typer
 
 from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS, from_records
 from course_utils.config import PROFILES, command_of, load_experiment, parse_overrides, profile_names
-from course_utils.errors import CourseError, check_writable, refusal
+from course_utils.errors import CourseError, check_output, check_writable, refusal
 from course_utils.host import usable_cores
 from course_utils.methods import METHODS
-from course_utils.paths import relative_to_project, reports_folder, runs_folder
+from course_utils.paths import relative_to_project, reports_folder, runs_folder, write_whole
 from course_utils.text import and_joined, counted, duration, in_sentence, one_line
 from course_utils.workflow import fork_server
 
@@ -191,7 +191,15 @@ def predict(
         answers = prediction.classify(trained, texts)
     else:
         answers = prediction.continue_texts(trained, texts, tokens)
-    prediction.write(answers, form, output)
+    _write(prediction.FORMS[form](answers), output)
+
+
+def _write(text: str, output: Path | None) -> None:
+    """Print `text`, or write it to the file `output`, whole or not at all."""
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_whole(output, text)
 
 
 @app.command()
@@ -206,17 +214,13 @@ def compare(
         raise CourseError(
             f"{experiment.name} classifies texts; chapter 06 of {command_of(experiment)} compares its methods."
         )
-    if output is not None and (output.is_dir() or not output.resolve().parent.is_dir()):
-        raise CourseError(f"--output {output} cannot be written; type the name of a file in a folder that exists.")
+    if output is not None:
+        check_output(output)
 
     from course_utils.comparison.tables import read_runs
     from course_utils.report.language import language_comparison
 
-    text = language_comparison(read_runs(experiment))
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
+    _write(language_comparison(read_runs(experiment)), output)
 
 
 @app.command()
