@@ -44,22 +44,7 @@ def write_exports(run: Run, folders: dict[str, Path]) -> None:
 
 def loading_code(run: Run, form: str, place: str) -> str:
     """Python that loads an export of `run` in this form from `place`, a folder or a name on the hub, and uses it."""
-    base, names = run.config.base, run.task.labels
-    return (
-        template(Path(__file__).with_name("loading.py.jinja"))
-        .render(
-            form=form,
-            place=place,
-            hub_id=None if base.is_local else base.name,
-            revision=run.result.base_model.revision,  # the hub's newest commit may be another
-            labels=names,
-            id2label=f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in names.items())}}}",
-            skipped=head_modules(base.without_weights(run.task)) if run.in_four_bits else [],
-            pairs=run.result.data.pairs,
-            max_length=run.config.max_length,
-        )
-        .rstrip()
-    )
+    return _rendered("loading.py.jinja", run, form, place).rstrip()
 
 
 def _check(run: Run, folders: dict[str, Path]) -> None:
@@ -145,7 +130,7 @@ def _write_adapter(run: Run, model: nn.Module, folder: Path) -> None:
             card = card.replace(local, Path(local).name)
     before, _, section = card.partition("## Usage\n")
     heading = "## Comparison with Other Methods"
-    usage = _usage(run, "adapter")
+    usage = _rendered("usage.md.jinja", run, "adapter")
     (folder / "README.md").write_text(before + usage + heading + section.partition(heading)[2], encoding="utf-8")
 
 
@@ -157,39 +142,32 @@ WRITERS: dict[str, Callable[[Run, nn.Module, Path], None]] = {
 
 
 def _write_readme(run: Run, form: str, folder: Path) -> None:
-    text = template(Path(__file__).with_name("export.md.jinja")).render(
-        form=form,
+    (folder / "README.md").write_text(_rendered("export.md.jinja", run, form), encoding="utf-8")
+
+
+def _rendered(name: str, run: Run, form: str, place: str = ".") -> str:
+    """The template `name` about an export of `run` in this form, which lies at `place`."""
+    base, names = run.config.base, run.task.labels
+    # A folder is called by its name alone, without its path.
+    facts = Facts(code_span(Path(base.name).name)) if base.is_local and not base.is_embedded else base.facts
+    return template(Path(__file__).with_name(name)).render(
+        config=run.config,
         method=run.method,
         in_four_bits=run.in_four_bits,
-        base=_facts(run),
+        form=form,
+        place=place,
+        base=facts,
+        hub_id=None if base.is_local else base.name,
+        revision=run.result.base_model.revision,  # the hub's newest commit may be another
+        labels=names,
+        id2label=f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in names.items())}}}",
+        skipped=head_modules(base.without_weights(run.task)) if run.in_four_bits else [],
+        pairs=run.result.data.pairs,
         accuracies=[
             f"{METRICS['accuracy'].exact(of_set.accuracy)} on {of_set.n:,} texts, {run.result.data.titles[name]}"
             for name, of_set in run.result.metrics.items()
         ],
-        seed=run.config.seed,
-        class_names=run.task.class_names,
-        usage=_usage(run, form),
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def _usage(run: Run, form: str) -> str:
-    """The section of a README that says how to load this form."""
-    base = run.config.base
-    return template(Path(__file__).with_name("usage.md.jinja")).render(
-        form=form,
-        hub_id=None if base.is_local else base.name,
-        base=_facts(run),
-        code=loading_code(run, form, "."),
-        precision=run.config.precision,
-        truncation=run.config.truncation,
-    )
-
-
-def _facts(run: Run) -> Facts:
-    """What is said of the base model; a folder is called by its name alone, without its path."""
-    base = run.config.base
-    return Facts(code_span(Path(base.name).name)) if base.is_local and not base.is_embedded else base.facts
 
 
 # ---------------------------------------------------------------- to the hub
