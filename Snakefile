@@ -112,9 +112,7 @@ for method in EXPERIMENT.methods:
         params:
             # of wildcards alone: Snakemake does not compare what depends on `output`
             settings=lambda wildcards, method=method: CONFIGS[record_of(method, wildcards)].digest,
-            code=lambda wildcards, method=method: training_code(
-                record_of(method, wildcards), CONFIGS[record_of(method, wildcards)]
-            ),
+            code=lambda wildcards, method=method: training_code(CONFIGS[record_of(method, wildcards)]),
             method=method,
             threads=EXPERIMENT.config(method).threads,
         log:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_utils.methods import METHODS
-from course_utils.paths import PROJECT
+from course_utils.paths import PROJECT, runs_folder
 from course_utils.tasks import TASKS
 from course_utils.text import hash_of, hash_of_json
 
@@ -132,8 +132,9 @@ def code_digest() -> str:
     return content(*(path for path in sorted((PROJECT / "course_utils").rglob("*")) if path.suffix in suffixes))
 
 
-def training_code(record: Path, config: RunConfig) -> str:
-    """Hash of the code that the run of `config` depends on: today's, or, where old runs are kept, its `record`'s."""
+def training_code(config: RunConfig) -> str:
+    """Hash of the code that the run of `config` depends on: today's, or, where old runs are kept, its record's."""
+    record = runs_folder() / config.path / "result.json"
     kept = keeps_old_runs() and record.is_file()
     code = json.loads(record.read_bytes()).get("code", {}) if kept else code_of(config.method, config.task)
     return hash_of_json(code)

@@ -498,8 +498,7 @@ class Experiment:
     @cached_property
     def takers(self) -> dict[str, list[str]]:
         """Override → who takes it: method names, or "every run"."""
-        takers = {name: _takers(name, self.methods) for name in self.overrides if name != "methods"}
-        return takers | ({"methods": ["every run"]} if "methods" in self.overrides else {})
+        return {name: _takers(name, self.methods) for name in self.overrides}
 
     def profile_settings(self, method: str) -> dict[str, Any]:
         """What the profile sets for `method`, by its name or by default."""
@@ -582,7 +581,7 @@ def setting_names(methods: list[str] | None = None) -> list[str]:
 
 
 def _takers(name: str, methods: list[str]) -> list[str]:
-    if name in SharedSettings.model_fields:
+    if name == "methods" or name in SharedSettings.model_fields:
         return ["every run"]
     setting = name.rpartition(".")[2]
     owned = [m for m in methods if setting in METHODS[m].Settings.model_fields]

@@ -69,11 +69,11 @@ def test_a_run_knows_the_modules_that_it_uses_and_no_other():
     assert digest("x = 1") == digest('"""Text."""\nx = 1  # one\n') != digest("x = 2")
 
 
-def test_a_step_of_the_workflow_depends_on_the_code_of_its_own_task(tmp_path):
+def test_a_step_of_the_workflow_depends_on_the_code_of_its_own_task(runs_in):
     language, other = (load_experiment(profile).config(ADAPTER) for profile in ("language", "quick"))
     assert "tasks.language_modelling" in code_of(ADAPTER, language.task)
-    assert training_code(tmp_path / "no record", language) == hash_of_json(code_of(ADAPTER, language.task))
-    assert training_code(tmp_path / "no record", language) != training_code(tmp_path / "no record", other)
+    assert training_code(language) == hash_of_json(code_of(ADAPTER, language.task))
+    assert training_code(language) != training_code(other)
 
 
 @pytest.fixture
