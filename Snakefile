@@ -4,16 +4,14 @@ import shlex
 import sys
 from math import ceil
 
-from course_utils.config import load_experiment, options_of
+from course_utils.code_identity import code_digest, content, training_code
+from course_utils.config import load_experiment, options_of, parse_overrides
 from course_utils.host import number_in
 from course_utils.methods import METHODS
-from course_utils.options import parse_overrides
 from course_utils.paths import relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
 from course_utils.report.chapters import notebook_names, subject
-from course_utils.training.memory import expected_memory
-from course_utils.workflow.estimates import expected_seconds
-from course_utils.workflow.steps import code_digest, content, training_code
+from course_utils.workflow.estimates import expected_memory, expected_seconds, memory_needed
 
 OVERRIDES = parse_overrides(config.get("overrides", []))
 EXPERIMENT = load_experiment(config.get("profile", "quick"), OVERRIDES)
@@ -114,9 +112,7 @@ for method in EXPERIMENT.methods:
         params:
             # of wildcards alone: Snakemake does not compare what depends on `output`
             settings=lambda wildcards, method=method: CONFIGS[record_of(method, wildcards)].digest,
-            code=lambda wildcards, method=method: training_code(
-                record_of(method, wildcards), CONFIGS[record_of(method, wildcards)]
-            ),
+            code=lambda wildcards, method=method: training_code(CONFIGS[record_of(method, wildcards)]),
             method=method,
             threads=EXPERIMENT.config(method).threads,
         log:
@@ -172,7 +168,7 @@ rule measure:
         f"{LOGS}/measure.log",
     threads: SHARED.threads
     resources:
-        mem_mb=max(expected_memory(EXPERIMENT.config(method)) for method in EXPERIMENT.methods),  # it trains some steps
+        mem_mb=memory_needed(EXPERIMENT),  # it trains some steps
         device=1,
         gpu=GPUS,
         runtime=10 + ceil(expected_seconds(SHARED)),  # it may evaluate and train on some dozens of adapters

@@ -9,16 +9,16 @@ from typing import Annotated, Literal
 import typer
 
 from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS, from_records
-from course_utils.config import PROFILES, command_of, load_experiment
-from course_utils.errors import CourseError, check_writable
+from course_utils.config import PROFILES, command_of, load_experiment, parse_overrides, profile_names
+from course_utils.errors import CourseError, check_output, check_writable, refusal
 from course_utils.host import usable_cores
 from course_utils.methods import METHODS
-from course_utils.options import INTERRUPTED, Overrides, Profile, exit_status, parse_overrides
-from course_utils.paths import relative_to_project, reports_folder, runs_folder
-from course_utils.text import and_joined, counted, duration, in_sentence
+from course_utils.paths import relative_to_project, reports_folder, runs_folder, write_whole
+from course_utils.text import and_joined, counted, duration, in_sentence, one_line
 from course_utils.workflow import fork_server
 
 SCRIPT = "peft-course"
+INTERRUPTED = 130  # exit status after Ctrl-C
 STEPS = ("inputs", "baselines", "measure", "notebook", "report")  # of the workflow, beside train
 PROGRAM = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m course_utils"
 app = typer.Typer(
@@ -26,12 +26,43 @@ app = typer.Typer(
     add_completion=PROGRAM == SCRIPT,  # shells complete the words of a program, not those of a module
     pretty_exceptions_enable=False,
 )
+Profile = Annotated[
+    str,
+    typer.Option(
+        help=f"{and_joined(profile_names())}: what is run, and at what size.",
+        autocompletion=profile_names,
+    ),
+]
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        "-p",
+        metavar="NAME=VALUE",
+        help="A setting for every run that has it, or METHOD.NAME=VALUE for one method; may be repeated.",
+    ),
+]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit status is 0 where it succeeded, 2 after an error that the reader can put right."""
+    """Run a command; the exit status is 0 where it succeeded, 2 after an error that the reader can put right.
+
+    Such an error is printed as one sentence.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
-    return exit_status(lambda: _command(arguments or ["--help"]))
+    try:
+        return _command(arguments or ["--help"]) or 0
+    except KeyboardInterrupt:
+        print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the program that reads the output, such as head, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        said = error if isinstance(error, CourseError) else refusal(error)
+        if said is None:
+            raise
+        print(f"error: {one_line(str(said))}", file=sys.stderr)  # names of files can hold control characters
+        return 2
 
 
 def command_names() -> list[str]:
@@ -62,7 +93,7 @@ def _command(arguments: list[str]) -> int | None:
 def run(
     context: typer.Context,
     profile: Profile = "quick",
-    overrides: Overrides = [],  # noqa: B006  typer's way
+    overrides: Overrides = [],
     seeds: Annotated[str | None, typer.Option(metavar="N", help="Number of seeds of the main runs.")] = None,
     cores: Annotated[int | None, typer.Option(min=1, max=1000, help="Cores to use; all by default.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the inputs and list the steps; run none.")] = False,
@@ -85,7 +116,7 @@ def train(
     seed: int = 0,
     study: Annotated[str, typer.Option(help="main, or a side study of the profile.")] = "main",
     profile: Profile = "quick",
-    overrides: Overrides = [],  # noqa: B006
+    overrides: Overrides = [],
     force: Annotated[bool, typer.Option("--force", help="Train again even if the run exists.")] = False,
 ) -> int:
     """Train one run, or find it trained."""
@@ -160,13 +191,21 @@ def predict(
         answers = prediction.classify(trained, texts)
     else:
         answers = prediction.continue_texts(trained, texts, tokens)
-    prediction.write(answers, form, output)
+    _write(prediction.FORMS[form](answers), output)
+
+
+def _write(text: str, output: Path | None) -> None:
+    """Print `text`, or write it to the file `output`, whole or not at all."""
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_whole(output, text)
 
 
 @app.command()
 def compare(
     profile: Profile = "language",
-    overrides: Overrides = [],  # noqa: B006
+    overrides: Overrides = [],
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the comparison to.")] = None,
 ) -> None:
     """Compare the language models of an experiment by bits per byte, and say what they forgot."""
@@ -175,17 +214,13 @@ def compare(
         raise CourseError(
             f"{experiment.name} classifies texts; chapter 06 of {command_of(experiment)} compares its methods."
         )
-    if output is not None and (output.is_dir() or not output.resolve().parent.is_dir()):
-        raise CourseError(f"--output {output} cannot be written; type the name of a file in a folder that exists.")
+    if output is not None:
+        check_output(output)
 
     from course_utils.comparison.tables import read_runs
     from course_utils.report.language import language_comparison
 
-    text = language_comparison(read_runs(experiment))
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
+    _write(language_comparison(read_runs(experiment)), output)
 
 
 @app.command()
@@ -258,7 +293,7 @@ def audit(
 @app.command()
 def report(
     profile: Profile = "quick",
-    overrides: Overrides = [],  # noqa: B006
+    overrides: Overrides = [],
     figure: Annotated[Path | None, typer.Option(help="Also write the accuracy figure to this .svg or .png.")] = None,
 ) -> None:
     """Bind an experiment's executed notebooks into HTML and PDF, and write its comparison.csv, cards and records."""
@@ -308,7 +343,7 @@ def report(
 @app.command()
 def restore(
     profile: Profile = "full",
-    overrides: Overrides = [],  # noqa: B006
+    overrides: Overrides = [],
     keep: Annotated[bool, typer.Option("--keep-old-runs", help="Also restore runs that other code made.")] = False,
 ) -> None:
     """Take the runs in published records as finished, so that ./run_all.sh makes only the others."""
@@ -344,7 +379,7 @@ def new_report(
     ] = "embedded",
     minutes: Annotated[float, typer.Option(prompt="How many minutes may the workflow take", min=1, max=1_000_000)] = 30,
     name: Annotated[str | None, typer.Option(help="The profile's name; by default the name of the data.")] = None,
-    overrides: Overrides = [],  # noqa: B006
+    overrides: Overrides = [],
 ) -> None:
     """Write a profile for your data, your base model and your time; asks for what is not given."""
     from course_utils.workflow.estimates import expected_total
@@ -369,8 +404,8 @@ def new_report(
 @app.command()
 def rates(
     profile: Profile = "full",
-    overrides: Overrides = [],  # noqa: B006
-    write: Annotated[list[str], typer.Option(help="Profile to write the rates into; may be repeated.")] = [],  # noqa: B006
+    overrides: Overrides = [],
+    write: Annotated[list[str], typer.Option(help="Profile to write the rates into; may be repeated.")] = [],
 ) -> None:
     """Say which learning rates an experiment's search found, as lines for a profile, or write them into one."""
     experiment = load_experiment(profile, parse_overrides(overrides))
@@ -411,19 +446,18 @@ def push(
 ) -> None:
     """Put a run's adapter and model card on the Hugging Face Hub."""
     from course_utils.runs import read_run
-    from course_utils.training import hub
+    from course_utils.training import export
 
     trained = read_run(run)
-    hub.check_pushable(trained, repo)
+    export.check_pushable(trained, repo)
     if yes:
-        from course_utils.training.export import loading_code
-
-        print(f"Pushed: {hub.push(trained, repo, private)}\n\nThis code loads the adapter:\n")
-        print(loading_code(trained, "adapter", repo))
+        print(f"Pushed: {export.push(trained, repo, private)}\n\nThis code loads the adapter:\n")
+        print(export.loading_code(trained, "adapter", repo))
         return
     print(f"Would write to {repo}, a {trained.method.title} adapter of {trained.config.base_model}:")
-    for path in hub.adapter_files(trained):
-        print(f"  {path.stat().st_size:>12,} bytes  {path.relative_to(trained.folder / 'adapter')}")
+    folder = trained.folder / "adapter"
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        print(f"  {path.stat().st_size:>12,} bytes  {path.relative_to(folder)}")
     print("Nothing was written; add --yes to push.")
 
 
@@ -439,7 +473,7 @@ def doctor() -> None:
 
 
 @app.command(hidden=True)
-def inputs(profile: Profile = "quick", overrides: Overrides = []) -> None:  # noqa: B006
+def inputs(profile: Profile = "quick", overrides: Overrides = []) -> None:
     """Fetch and check the model and the data of an experiment."""
     from course_utils.workflow.check import write_inputs
 
@@ -447,7 +481,7 @@ def inputs(profile: Profile = "quick", overrides: Overrides = []) -> None:  # no
 
 
 @app.command(hidden=True)
-def baselines(profile: Profile = "quick", overrides: Overrides = []) -> None:  # noqa: B006
+def baselines(profile: Profile = "quick", overrides: Overrides = []) -> None:
     """Fit the baselines of an experiment that fine-tune nothing."""
     from course_utils.host import take_a_gpu
 
@@ -458,7 +492,7 @@ def baselines(profile: Profile = "quick", overrides: Overrides = []) -> None:  #
 
 
 @app.command(hidden=True)
-def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # noqa: B006
+def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:
     """Measure what the comparison cannot compute from records: it needs weights or a clock."""
     from course_utils.audit.audit import audits_of_runs
     from course_utils.comparison.axes import baselines_by_size
@@ -479,7 +513,7 @@ def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:  # n
 
 
 @app.command(hidden=True)
-def notebook(name: str, profile: Profile = "quick", overrides: Overrides = []) -> None:  # noqa: B006
+def notebook(name: str, profile: Profile = "quick", overrides: Overrides = []) -> None:
     """Run one notebook of an experiment, for example 02_lora."""
     from course_utils.workflow.notebooks import run_notebook
 

@@ -6,18 +6,24 @@ A module is identified by a hash of its syntax tree, in which comments, docstrin
 from __future__ import annotations
 
 import ast
+import hashlib
 import inspect
+import json
 import os
 import sys
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from course_utils.methods import METHODS
-from course_utils.paths import PROJECT
+from course_utils.paths import PROJECT, runs_folder
 from course_utils.tasks import TASKS
-from course_utils.text import hash_of
+from course_utils.text import hash_of, hash_of_json
+
+if TYPE_CHECKING:
+    from course_utils.config import RunConfig
 
 KEEP_OLD_RUNS = "COURSE_KEEP_OLD_RUNS"
 FROM_RECORDS = "COURSE_FROM_RECORDS"
@@ -25,7 +31,7 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 ROOMS = ("inputs", "tasks", "methods", "training")
 PASSED_THROUGH = ("config", "runs")  # followed but not hashed: what they hold is in the run's configuration
 # Modules that record and publish results, and the registries, which decide nothing about a single method or task.
-RECORDERS = {"training.card", "training.hub", "training.provenance", "training.updates", "methods", "tasks"}
+RECORDERS = {"training.card", "training.provenance", "training.updates", "methods", "tasks"}
 
 
 def keeps_old_runs() -> bool:
@@ -115,3 +121,28 @@ def _source(module: str) -> str:
     """Source of a module of the package, or of one from elsewhere that a method came from."""
     file = _file(module)
     return file.read_text(encoding="utf-8") if file else inspect.getsource(sys.modules[module])
+
+
+# ---------------------------------------------------------------- what a step of the workflow depends on
+
+
+def code_digest() -> str:
+    """Hash of the package's code and templates: notebooks and report, not runs, are made again when it changes."""
+    suffixes = {".py", ".toml", ".bib", ".lua", ".typ", ".css", ".html", ".md", ".jinja"}
+    return content(*(path for path in sorted((PROJECT / "course_utils").rglob("*")) if path.suffix in suffixes))
+
+
+def training_code(config: RunConfig) -> str:
+    """Hash of the code that the run of `config` depends on: today's, or, where old runs are kept, its record's."""
+    record = runs_folder() / config.path / "result.json"
+    kept = keeps_old_runs() and record.is_file()
+    code = json.loads(record.read_bytes()).get("code", {}) if kept else code_of(config.method, config.task)
+    return hash_of_json(code)
+
+
+def content(*files: Path) -> str:
+    """Hash of what is in `files`; unlike a date, the hash also changes where an older file replaces a newer one."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

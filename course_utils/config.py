@@ -30,7 +30,7 @@ from course_utils.inputs.columns import Columns
 from course_utils.inputs.sources import SOURCES, Source, find_source
 from course_utils.methods import FLOOR, METHODS
 from course_utils.methods.base import Names, Settings
-from course_utils.paths import PROJECT, find_path, named_from_project, relative_to_project
+from course_utils.paths import PROJECT, find_path, find_typed, named_from_project, relative_to_project
 from course_utils.tasks import TASKS
 from course_utils.tasks.base import Task
 from course_utils.text import hash_of_json
@@ -44,6 +44,9 @@ PROFILES = PROJECT / "course_utils" / "profiles"
 CLASSIFICATION = "classification"  # what a record that names no task is about
 SMALL = 500  # training texts of a run that a notebook sets beside a training of its own
 NAMES_OF_PLACES = ("base_model", "data", "also_evaluate")  # settings that can name a folder or a file
+
+
+# ---------------------------------------------------------------- settings of a run
 
 
 def _known(value: str, kind: str, names: Collection[str], listed: bool = True) -> str:
@@ -247,6 +250,9 @@ def differing_settings(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any,
     }
 
 
+# ---------------------------------------------------------------- profiles
+
+
 class Study(BaseModel):
     """Runs beside the main ones: what they change, and for which methods and how many seeds.
 
@@ -309,6 +315,33 @@ class Profile(BaseModel):
     found_by: dict[MethodName, str] = {}  # method → fingerprint of the trial that found its learning rate
     search: Search | None = None
     studies: dict[str, Study] = {}
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles."""
+    return sorted(path.stem for path in PROFILES.glob("*.toml"))
+
+
+def _read_profile(name: str) -> Profile:
+    known = profile_names()
+    if name not in known:
+        raise CourseError(f"There is no profile {_shown(name)}{_nearest(name, known)}; there are {', '.join(known)}.")
+    path = PROFILES / f"{name}.toml"
+    try:
+        profile = Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        served = [*METHODS] if "default" in profile.methods else []
+        for methods in ({}, {"methods": served}):  # its settings for named methods, for all others and in studies
+            Experiment(name, profile, methods).configs()
+        return profile
+    except CourseError as error:
+        raise CourseError(f"{relative_to_project(path)}: {error}") from None
+    except ValidationError as error:
+        raise CourseError(f"{relative_to_project(path)}: {explain_validation(error)}") from None
+    except ValueError as error:  # of TOML or UTF-8
+        raise CourseError(f"{relative_to_project(path)} is not valid TOML: {error}.") from None
+
+
+# ---------------------------------------------------------------- experiments
 
 
 @dataclass(frozen=True)
@@ -465,8 +498,7 @@ class Experiment:
     @cached_property
     def takers(self) -> dict[str, list[str]]:
         """Override → who takes it: method names, or "every run"."""
-        takers = {name: _takers(name, self.methods) for name in self.overrides if name != "methods"}
-        return takers | ({"methods": ["every run"]} if "methods" in self.overrides else {})
+        return {name: _takers(name, self.methods) for name in self.overrides}
 
     def profile_settings(self, method: str) -> dict[str, Any]:
         """What the profile sets for `method`, by its name or by default."""
@@ -505,6 +537,30 @@ def load_experiment(profile: str = "quick", overrides: dict[str, Any] | None = N
     return experiment
 
 
+def command_of(experiment: Experiment, *more: str) -> str:
+    """The command that makes `experiment` in the way in which this process reads runs, as a reader types it."""
+    words = options_of(experiment.profile_name, experiment.parameters["overrides"])
+    return shlex.join(["./run_all.sh", *words, *["--from-records"] * from_records(), *more])
+
+
+# ---------------------------------------------------------------- overrides: what -p takes
+
+
+def parse_overrides(pairs: list[str]) -> dict[str, str]:
+    """["rank=4", …] → {"rank": "4", …}; files and folders as seen from the project, wherever they were typed."""
+    overrides: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not name:
+            raise CourseError(f"-p {pair!r}: type -p NAME=VALUE, for example -p rank=4.")
+        if not pair.isprintable():
+            raise CourseError(f"-p {pair!r} holds a character that cannot be shown; leave that character out.")
+        if name in overrides:
+            raise CourseError(f"{name} is given twice, as {overrides[name]!r} and {value!r}; type it once.")
+        overrides[name] = as_seen_from_project(value, find_typed) if name in NAMES_OF_PLACES else value
+    return overrides
+
+
 def as_typed(value: Any) -> str:
     """`value` as -p takes it."""
     return ",".join(value) if isinstance(value, list | tuple) else "none" if value is None else str(value)
@@ -516,36 +572,6 @@ def options_of(profile: str, overrides: dict[str, Any]) -> list[str]:
     return ["--profile", profile, *(word for pair in pairs for word in ("-p", pair))]
 
 
-def command_of(experiment: Experiment, *more: str) -> str:
-    """The command that makes `experiment` in the way in which this process reads runs, as a reader types it."""
-    words = options_of(experiment.profile_name, experiment.parameters["overrides"])
-    return shlex.join(["./run_all.sh", *words, *["--from-records"] * from_records(), *more])
-
-
-def profile_names() -> list[str]:
-    """Names of the profiles."""
-    return sorted(path.stem for path in PROFILES.glob("*.toml"))
-
-
-def _read_profile(name: str) -> Profile:
-    known = profile_names()
-    if name not in known:
-        raise CourseError(f"There is no profile {_shown(name)}{_nearest(name, known)}; there are {', '.join(known)}.")
-    path = PROFILES / f"{name}.toml"
-    try:
-        profile = Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        served = [*METHODS] if "default" in profile.methods else []
-        for methods in ({}, {"methods": served}):  # its settings for named methods, for all others and in studies
-            Experiment(name, profile, methods).configs()
-        return profile
-    except CourseError as error:
-        raise CourseError(f"{relative_to_project(path)}: {error}") from None
-    except ValidationError as error:
-        raise CourseError(f"{relative_to_project(path)}: {explain_validation(error)}") from None
-    except ValueError as error:  # of TOML or UTF-8
-        raise CourseError(f"{relative_to_project(path)} is not valid TOML: {error}.") from None
-
-
 def setting_names(methods: list[str] | None = None) -> list[str]:
     """Every name that `-p` takes, without the forms for one method."""
     names = list(SharedSettings.model_fields)
@@ -555,7 +581,7 @@ def setting_names(methods: list[str] | None = None) -> list[str]:
 
 
 def _takers(name: str, methods: list[str]) -> list[str]:
-    if name in SharedSettings.model_fields:
+    if name == "methods" or name in SharedSettings.model_fields:
         return ["every run"]
     setting = name.rpartition(".")[2]
     owned = [m for m in methods if setting in METHODS[m].Settings.model_fields]
@@ -637,6 +663,9 @@ def _seed_count(value: Any) -> int | None:
         raise CourseError(
             f"seeds: {_shown(value)} is no number of seeds; type a whole number from 1 to 1000."
         ) from None
+
+
+# ---------------------------------------------------------------- what is said of a wrong setting
 
 
 def _nearest(name: Any, valid: Iterable[str]) -> str:

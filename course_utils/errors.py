@@ -47,6 +47,14 @@ def check_writable(folder: Path, variable: str) -> None:
         tempfile.TemporaryFile(dir=folder).close()
 
 
+def check_output(file: Path) -> None:
+    """Raise CourseError where `file`, the --output of a command, cannot be written."""
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
+        raise CourseError(
+            f"--output {file} cannot be written; type the name of a file in a folder that you may write to."
+        )
+
+
 def refusal(error: BaseException | str) -> str | None:
     """What to do about `error`, an exception or a library's message; None where the system refused nothing.
 

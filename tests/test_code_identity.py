@@ -8,7 +8,7 @@ import pytest
 from small import ADAPTER, GATED, HEAD, MULTIPLIED
 
 from course_utils import code_identity, runs
-from course_utils.code_identity import KEEP_OLD_RUNS, code_of, differing, digest
+from course_utils.code_identity import KEEP_OLD_RUNS, code_of, differing, digest, training_code
 from course_utils.comparison.tables import read_runs
 from course_utils.config import load_experiment, profile_names
 from course_utils.paths import PROJECT
@@ -16,7 +16,6 @@ from course_utils.runs import find_run
 from course_utils.text import hash_of_json
 from course_utils.training import train as training
 from course_utils.training.train import train
-from course_utils.workflow.steps import training_code
 
 SIZES = {"max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 16}
 
@@ -70,11 +69,11 @@ def test_a_run_knows_the_modules_that_it_uses_and_no_other():
     assert digest("x = 1") == digest('"""Text."""\nx = 1  # one\n') != digest("x = 2")
 
 
-def test_a_step_of_the_workflow_depends_on_the_code_of_its_own_task(tmp_path):
+def test_a_step_of_the_workflow_depends_on_the_code_of_its_own_task(runs_in):
     language, other = (load_experiment(profile).config(ADAPTER) for profile in ("language", "quick"))
     assert "tasks.language_modelling" in code_of(ADAPTER, language.task)
-    assert training_code(tmp_path / "no record", language) == hash_of_json(code_of(ADAPTER, language.task))
-    assert training_code(tmp_path / "no record", language) != training_code(tmp_path / "no record", other)
+    assert training_code(language) == hash_of_json(code_of(ADAPTER, language.task))
+    assert training_code(language) != training_code(other)
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ from small import ADAPTER, GATED, MULTIPLIED, QUANTISED
 
 from course_utils import config as configuration
 from course_utils.__main__ import main
-from course_utils.config import PROFILES, SharedSettings, load_experiment, profile_names
+from course_utils.config import PROFILES, SharedSettings, load_experiment, parse_overrides, profile_names
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
-from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT
 from course_utils.training.trainer import warmup_steps
 

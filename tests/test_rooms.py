@@ -11,7 +11,7 @@ PACKAGE = PROJECT / "course_utils"
 # Every room may import those before it. A module that stands alone at the top is a room of its own.
 ROOMS = [
     "paths", "text", "errors", "host", "stats", "inputs", "tasks", "methods", "code_identity", "tracking",
-    "config", "runs", "training", "comparison", "audit", "report", "options", "workflow", "__main__",
+    "config", "runs", "training", "comparison", "audit", "report", "workflow", "__main__",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from course_utils.config import Experiment, RunConfig, load_experiment, options_of
+from course_utils.config import Experiment, RunConfig, differing_settings, load_experiment, options_of
 from course_utils.errors import CourseError
 from course_utils.inputs.bases import ALL_LINEAR, target_modules, usual_targets
 from course_utils.inputs.facts import Facts
@@ -78,13 +78,7 @@ def command(config: RunConfig, experiment: Experiment | None = None) -> str:
         usual = load_experiment(profile)
         overrides = {} if config.method in usual.methods else {"methods": [config.method]}
         plain = replace(usual, overrides=overrides).config(config.method, config.seed, config.study)
-        pairs = [(config, plain), (config.settings, plain.settings)]
-        overrides |= {
-            name: value
-            for own, usual in pairs
-            for name, value in own
-            if name not in ("experiment", "settings") and value != getattr(usual, name)
-        }
+        overrides |= {name: value for name, (value, _) in differing_settings(config, plain).items()}
     words = ["python", "-m", "course_utils", "train", *options_of(profile, overrides)]
     words += ["--method", config.method, "--seed", str(config.seed)]
     words += ["--study", config.study] if config.study != "main" else []

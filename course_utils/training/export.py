@@ -1,4 +1,4 @@
-"""A run's model in forms that work without this project: merged, as ONNX, or as an adapter with its base."""
+"""A run's model for use without this project: merged, as ONNX, as an adapter with its base, or pushed to the hub."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from course_utils.paths import find_path, is_new_folder
 from course_utils.runs import Run, load_model
 from course_utils.tasks.classification import METRICS
 from course_utils.text import code_span, template
-from course_utils.training.hub import adapter_files
 from course_utils.training.prediction import check_usable
 
 if TYPE_CHECKING:
@@ -45,22 +44,7 @@ def write_exports(run: Run, folders: dict[str, Path]) -> None:
 
 def loading_code(run: Run, form: str, place: str) -> str:
     """Python that loads an export of `run` in this form from `place`, a folder or a name on the hub, and uses it."""
-    base, names = run.config.base, run.task.labels
-    return (
-        template(Path(__file__).with_name("loading.py.jinja"))
-        .render(
-            form=form,
-            place=place,
-            hub_id=None if base.is_local else base.name,
-            revision=run.result.base_model.revision,  # the hub's newest commit may be another
-            labels=names,
-            id2label=f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in names.items())}}}",
-            skipped=head_modules(base.without_weights(run.task)) if run.in_four_bits else [],
-            pairs=run.result.data.pairs,
-            max_length=run.config.max_length,
-        )
-        .rstrip()
-    )
+    return _rendered("loading.py.jinja", run, form, place).rstrip()
 
 
 def _check(run: Run, folders: dict[str, Path]) -> None:
@@ -130,10 +114,7 @@ def _write_onnx(run: Run, model: nn.Module, folder: Path) -> None:
 
 
 def _write_adapter(run: Run, model: nn.Module, folder: Path) -> None:
-    for file in adapter_files(run):
-        copy = folder / file.relative_to(run.folder / "adapter")
-        copy.parent.mkdir(exist_ok=True)
-        shutil.copyfile(file, copy)
+    shutil.copytree(run.folder / "adapter", folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
     if (base := run.config.base).is_local:
         start = base.load(run.task)
         run.task.initialise_head(start, run.config.seed)
@@ -149,7 +130,7 @@ def _write_adapter(run: Run, model: nn.Module, folder: Path) -> None:
             card = card.replace(local, Path(local).name)
     before, _, section = card.partition("## Usage\n")
     heading = "## Comparison with Other Methods"
-    usage = _usage(run, "adapter")
+    usage = _rendered("usage.md.jinja", run, "adapter")
     (folder / "README.md").write_text(before + usage + heading + section.partition(heading)[2], encoding="utf-8")
 
 
@@ -161,36 +142,98 @@ WRITERS: dict[str, Callable[[Run, nn.Module, Path], None]] = {
 
 
 def _write_readme(run: Run, form: str, folder: Path) -> None:
-    text = template(Path(__file__).with_name("export.md.jinja")).render(
-        form=form,
+    (folder / "README.md").write_text(_rendered("export.md.jinja", run, form), encoding="utf-8")
+
+
+def _rendered(name: str, run: Run, form: str, place: str = ".") -> str:
+    """The template `name` about an export of `run` in this form, which lies at `place`."""
+    base, names = run.config.base, run.task.labels
+    # A folder is called by its name alone, without its path.
+    facts = Facts(code_span(Path(base.name).name)) if base.is_local and not base.is_embedded else base.facts
+    return template(Path(__file__).with_name(name)).render(
+        config=run.config,
         method=run.method,
         in_four_bits=run.in_four_bits,
-        base=_facts(run),
+        form=form,
+        place=place,
+        base=facts,
+        hub_id=None if base.is_local else base.name,
+        revision=run.result.base_model.revision,  # the hub's newest commit may be another
+        labels=names,
+        id2label=f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in names.items())}}}",
+        skipped=head_modules(base.without_weights(run.task)) if run.in_four_bits else [],
+        pairs=run.result.data.pairs,
         accuracies=[
             f"{METRICS['accuracy'].exact(of_set.accuracy)} on {of_set.n:,} texts, {run.result.data.titles[name]}"
             for name, of_set in run.result.metrics.items()
         ],
-        seed=run.config.seed,
-        class_names=run.task.class_names,
-        usage=_usage(run, form),
-    )
-    (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def _usage(run: Run, form: str) -> str:
-    """The section of a README that says how to load this form."""
-    base = run.config.base
-    return template(Path(__file__).with_name("usage.md.jinja")).render(
-        form=form,
-        hub_id=None if base.is_local else base.name,
-        base=_facts(run),
-        code=loading_code(run, form, "."),
-        precision=run.config.precision,
-        truncation=run.config.truncation,
     )
 
 
-def _facts(run: Run) -> Facts:
-    """What is said of the base model; a folder is called by its name alone, without its path."""
+# ---------------------------------------------------------------- to the hub
+
+
+def check_pushable(run: Run, repo: str) -> None:
+    """Raise CourseError where the adapter of `run` could not be used from the hub, or `repo` is no name there."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise CourseError(f"{repo!r} is no name on the hub ({error}); type OWNER/NAME.") from None
     base = run.config.base
-    return Facts(code_span(Path(base.name).name)) if base.is_local and not base.is_embedded else base.facts
+    if not run.task.has_head:
+        raise CourseError(f"{run.name} is a language model; push sends classifiers.")
+    if run.method.is_baseline:
+        raise CourseError(
+            f"{run.name} is a run of {run.method.title}, which has no adapter; push a run with an adapter."
+        )
+    if base.is_local:
+        where = "which this project makes from a package" if base.is_embedded else "a folder of this machine"
+        raise CourseError(
+            f"{run.name} adapts the base model {base.name!r}, {where}, so nobody could load the adapter from the"
+            " hub; train on a base model of the hub, such as -p base_model=distilbert-base-uncased, and push that run."
+        )
+    check_usable(run)
+
+
+def push(run: Run, repo: str, private: bool = False) -> str:
+    """Write the adapter of a pushable `run` and its card to `repo` on the hub, as one commit; returns its address.
+
+    The repository is made if there is none; `private` concerns a new one. The token is the one of HF_TOKEN, or of
+    `hf auth login`. CourseError where the hub cannot be reached or refuses.
+    """
+    from huggingface_hub import HfApi, constants, get_token
+
+    if constants.HF_HUB_OFFLINE:
+        raise CourseError("HF_HUB_OFFLINE is set, so nothing can be pushed; unset it and type the same again.")
+    if not get_token():
+        raise CourseError(
+            "The hub takes a push only with a token; type hf auth login, or set HF_TOKEN to a token of yours."
+        )
+    api = HfApi()
+    try:
+        repo = api.create_repo(repo, private=private or None, exist_ok=True).repo_id
+        message = f"{run.method.title} adapter, seed {run.config.seed}"
+        return api.upload_folder(
+            repo_id=repo,
+            folder_path=run.folder / "adapter",
+            commit_message=message,
+        ).commit_url
+    except Exception as error:  # httpx, the hub's client and its reading of answers raise all kinds
+        raise CourseError(
+            f"{repo} was not written, for the hub at {constants.ENDPOINT} {_reason(error)}; nothing is lost, and the"
+            " same command tries again."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return (
+            f"does not let this token write there ({status}): use a token with write access, or a repository of yours"
+        )
+    if status:
+        return f"answered with an error ({status})"
+    return f"did not answer as a hub does ({type(error).__name__}): check the network and HF_ENDPOINT"

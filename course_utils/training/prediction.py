@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.special import log_softmax
 from tqdm import tqdm
 
-from course_utils.errors import CourseError, explained
+from course_utils.errors import CourseError, check_output, explained
 from course_utils.inputs.columns import (
     ANY_NUMBER,
     LABEL_COLUMNS,
@@ -25,7 +25,6 @@ from course_utils.inputs.columns import (
     stripped,
 )
 from course_utils.inputs.tables import READERS, read_table
-from course_utils.paths import write_whole
 from course_utils.runs import Run, is_unchanged, load_model
 from course_utils.text import one_line
 from course_utils.training.card import command
@@ -226,20 +225,8 @@ def form_of(wanted: str | None, output: Path | None, file: Path | None) -> str:
     """
     if output is None:
         return wanted or "text"
-    if output.is_dir() or not os.access(output.parent, os.W_OK):
-        raise CourseError(
-            f"--output {output} cannot be written; type the name of a file in a folder that you may write to."
-        )
+    check_output(output)
     if file is not None and output.resolve() == file.resolve():
         raise CourseError(f"--output {output}: the texts are read from there; type another name.")
     ending = output.suffix[1:].lower()
     return wanted or (ending if ending in FORMS else "text")
-
-
-def write(answers: pd.DataFrame, form: str, output: Path | None = None) -> None:
-    """Print `answers` in a form of `FORMS`, or write them to `output`, whole or not at all."""
-    text = FORMS[form](answers)
-    if output is None:
-        sys.stdout.write(text)
-        return
-    write_whole(output, text)

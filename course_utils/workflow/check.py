@@ -14,8 +14,7 @@ from course_utils.methods.base import LowRankSettings
 from course_utils.paths import relative_to_project, runs_folder, write_whole
 from course_utils.tasks import TASKS
 from course_utils.text import and_joined, counted, duration, one_line
-from course_utils.training.memory import expected_memory
-from course_utils.workflow.estimates import expected_seconds
+from course_utils.workflow.estimates import expected_memory, expected_seconds
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,7 @@ from course_utils.host import has_bf16, has_gpu, memory_mib, usable_cores
 from course_utils.inputs.sources import Hub
 from course_utils.paths import PROJECT
 from course_utils.text import duration
-from course_utils.training.memory import expected_memory
-from course_utils.workflow.estimates import expected_total
+from course_utils.workflow.estimates import expected_total, memory_needed
 
 
 def _hub_answers() -> bool:
@@ -34,17 +33,12 @@ def obstacles(experiment: Experiment, memory: float, disk: float, hub: bool) -> 
     lacking = []
     if disk < profile.disk_gb:
         lacking.append(f"{profile.disk_gb:g} GB of disk")
-    if memory < memory_needed(experiment):
-        lacking.append(f"{memory_needed(experiment):.1f} GB of memory")
+    if memory < (needed := memory_needed(experiment) / 1000):
+        lacking.append(f"{needed:.1f} GB of memory")
     if from_hub and not hub:
         copied = f"a copy in {source.copy}, or " if isinstance(source, Hub) and source.copy else ""
         lacking.append(f"the hub (or {copied}" + " ".join(f"-p {name}=FOLDER" for name in from_hub) + ")")
     return lacking
-
-
-def memory_needed(experiment: Experiment) -> float:
-    """Memory of the largest run of `experiment`, in GB."""
-    return max(expected_memory(experiment.config(method)) for method in experiment.methods) / 1000
 
 
 def main() -> None:
@@ -80,7 +74,7 @@ def main() -> None:
         print(
             f"{experiment.profile_name:<9} {len(experiment.configs()):>4}"
             f" {duration(expected_total(experiment, cores)):>14}"
-            f"  {f'{profile.disk_gb:g} GB':<7} {f'{memory_needed(experiment):.1f} GB':<12} "
+            f"  {f'{profile.disk_gb:g} GB':<7} {f'{memory_needed(experiment) / 1000:.1f} GB':<12} "
             f" {'no, it needs ' + ' and '.join(lacking) if lacking else 'yes'}"
         )
     for reason in damaged:

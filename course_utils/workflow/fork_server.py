@@ -88,8 +88,8 @@ def _import_what_all_need() -> None:
 
     The code of the runs is identified here as well: what was imported makes them, whatever changes later.
     """
-    ours = ["options", "training.train", "training.evaluation", "comparison.weights"]
-    theirs = ["nbformat", "scipy.stats", "sklearn.metrics", "statsmodels.stats.proportion"]
+    ours = ["training.train", "training.evaluation", "comparison.weights"]
+    theirs = ["typer", "nbformat", "scipy.stats", "sklearn.metrics", "statsmodels.stats.proportion"]
     for name in [*(f"course_utils.{module}" for module in ours), *theirs]:
         importlib.import_module(name)
     from course_utils.code_identity import code_of

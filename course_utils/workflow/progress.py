@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
@@ -32,7 +31,7 @@ class Progress:
         expected: dict[str, float],
         at_once: int,
         dry_run: bool,
-        found: Mapping[str, Callable[[], list[str]]] = MappingProxyType({}),
+        found: dict[str, Callable[[], list[str]]],
     ):
         self.expected, self.at_once, self.dry_run, self.found = expected, at_once, dry_run, found
         self.total = self.done = 0

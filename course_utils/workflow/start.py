@@ -16,10 +16,9 @@ from typing import IO
 from filelock import Timeout
 
 from course_utils.code_identity import from_records
-from course_utils.config import Experiment, load_experiment
+from course_utils.config import Experiment, load_experiment, parse_overrides
 from course_utils.errors import CourseError, check_writable
 from course_utils.host import at_once, has_bf16, has_gpu, locked, memory_mib, number_in, runs_a_gpu, usable_cores
-from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
 from course_utils.report.fonts import NOT_PRINTED

@@ -14,13 +14,12 @@ from small import SENTIMENT, tiny_base
 
 from course_utils import runs
 from course_utils.__main__ import main
-from course_utils.config import load_experiment
+from course_utils.config import load_experiment, parse_overrides
 from course_utils.errors import CourseError
 from course_utils.inputs.bases import Base
 from course_utils.inputs.columns import LABEL_COLUMNS, PAIR_COLUMNS, TEXT_COLUMNS
 from course_utils.inputs.sources import ROLES, SOURCES, find_source
 from course_utils.inputs.splits import load_data
-from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT
 from course_utils.training import prediction
 

@@ -20,7 +20,7 @@ from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.runs import Run, load_model
 from course_utils.tasks.classification import scores_of
-from course_utils.training.hub import check_pushable
+from course_utils.training.export import check_pushable
 from course_utils.training.train import train
 from course_utils.workflow.check import check_inputs
 

@@ -16,10 +16,10 @@ from course_utils.inputs.bases import Base
 from course_utils.inputs.splits import load_data
 from course_utils.paths import PROJECT
 from course_utils.tasks.classification import scores_of
-from course_utils.training import memory
 from course_utils.training.evaluation import batches_by_tokens
-from course_utils.training.memory import expected_memory
 from course_utils.training.train import train
+from course_utils.workflow import estimates
+from course_utils.workflow.estimates import expected_memory
 
 TWICE = {"gradient_checkpointing": True}  # what a method has to put up with
 PARTS = [{"gradient_accumulation": 4}, {"tokens_at_once": 100}]  # how any batch is taken
@@ -124,7 +124,7 @@ def test_memory_is_foreseen_within_a_fifth(tmp_path, runs_in):
 @pytest.mark.parametrize("profile", ["five", "sst2", "decoder", "language"])
 def test_memory_of_the_published_runs_is_foreseen_within_a_fifth(profile, monkeypatch):
     """Those of `full` are older than a change after which a run keeps fewer kernels, and took a third more."""
-    monkeypatch.setattr(memory, "has_bf16", lambda: True)  # as the processor that made them has
+    monkeypatch.setattr(estimates, "has_bf16", lambda: True)  # as the processor that made them has
     runs = pandas.read_csv(PROJECT / "reports" / profile / "comparison.csv").query("study == 'main'")
     peaks = runs.groupby("method")["peak_memory_bytes"].max().drop(HEAD, errors="ignore") / 1e6  # keeps next to nothing
     foreseen = [expected_memory(load_experiment(profile).config(method)) for method in peaks.index]

@@ -182,7 +182,7 @@ def test_other_errors_are_no_refusals():
 
 
 def test_a_step_that_ends_without_a_word_is_explained(capsys):
-    with Progress({}, at_once=1, dry_run=False) as progress:
+    with Progress({}, at_once=1, dry_run=False, found={}) as progress:
         begun = {"event": "job_info", "jobid": 1, "rule_name": "notebook", "rule_msg": "Run notebook 01_data"}
         for event in (begun, {"event": "job_error", "jobid": 1, "log": ["logs/never-written.log"]}):
             progress.take(event)

@@ -12,10 +12,9 @@ from small import ADAPTER, tiny_base
 from whole_project import copy_project
 
 from course_utils import paths
-from course_utils.config import RunConfig, load_experiment
+from course_utils.config import RunConfig, load_experiment, parse_overrides
 from course_utils.inputs import bases
 from course_utils.inputs.bases import Base, base_of, name_for_adapters
-from course_utils.options import parse_overrides
 from course_utils.paths import PROJECT
 from course_utils.report.chapters import elements
 from course_utils.runs import load_model, read_run

@@ -8,11 +8,10 @@ from small import ADAPTER, MULTIPLIED
 
 from course_utils import config as configuration
 from course_utils.__main__ import main
-from course_utils.config import PROFILES, load_experiment
+from course_utils.config import PROFILES, load_experiment, parse_overrides
 from course_utils.errors import CourseError
 from course_utils.host import usable_cores
 from course_utils.methods import METHODS
-from course_utils.options import parse_overrides
 from course_utils.workflow.estimates import expected_total
 from course_utils.workflow.profile_files import minutes_with_search, new_profile, with_rates
 

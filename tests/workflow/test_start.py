@@ -97,7 +97,7 @@ def follow(folder, *options, dry_run=False):
     command += ["--logger", "course", "--cores", "1", "--keep-going", *["--dry-run"] * dry_run, *options]
     with (
         (folder / "snakemake.log").open("w") as log,
-        Progress({"train_lora": 60.0, "train_full": 150.0}, at_once=2, dry_run=dry_run) as progress,
+        Progress({"train_lora": 60.0, "train_full": 150.0}, at_once=2, dry_run=dry_run, found={}) as progress,
     ):
         return one_command.snakemake(command, one_command.variables(), log, progress, elsewhere=False), progress
 
