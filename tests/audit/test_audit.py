@@ -472,6 +472,7 @@ TRUE = [
     "Model size: 268 MB base model + 2.96 MB adapter",
     "Model size: 268 MB (adapter: 3 MB)",
     "Model size: 268 MB with head",
+    "Model size: x5 MB",
     "Adapter size: about 3 MB",
     "Adapter size: 2.96 MB adapter file",
     "Adapter size: 3 MB (the base model has 268 MB)",
