@@ -54,15 +54,17 @@ def test_words_and_letters_tell_classes_apart_in_any_script_and_in_pairs(texts, 
 
 
 @pytest.mark.slow
-def test_the_published_answers_at_every_training_size_are_found_again(monkeypatch):
+def test_the_published_answers_at_a_training_size_are_found_again(monkeypatch):
+    """At the smallest size; the larger ones take the same way, and longer."""
     monkeypatch.setenv(FROM_RECORDS, "1")
     results = tables.read_runs(load_experiment("full"))
-    published, again = sizes.baselines_by_size(results), sizes.baselines_by_size.__wrapped__(results)
-    assert len(again) == 3
-    for size, own in again.items():
-        for name, right in own.items():
-            changed = sum(one != other for one, other in zip(right, published[size][name], strict=True))
-            assert changed <= len(right) / 200, (size, name)  # another processor rounds otherwise
+    published = sizes.baselines_by_size(results)
+    few = [run for run in results.runs if run.config.study in ("main", "size-500")]
+    again = sizes.baselines_by_size.__wrapped__(type(results)(results.experiment, few, []))
+    assert [*again] == ["500"] and len(published) == 3
+    for name, right in again["500"].items():
+        changed = sum(one != other for one, other in zip(right, published["500"][name], strict=True))
+        assert changed <= len(right) / 200, name  # another processor rounds otherwise
 
 
 def fit_by_hand(experiment, accuracy, data="d" * 64):
