@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from made_up import SENTENCES, finished
 from sklearn.linear_model import LogisticRegression
-from small import ADAPTER, FULL, HEAD
+from small import ADAPTER, FEW, FULL, HEAD
 
 from course_utils import runs
 from course_utils.code_identity import FROM_RECORDS
@@ -15,12 +15,10 @@ from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.report import abstract, choice
 
-SMALL = {"max_train": 60, "max_validation": 40, "max_test": 50, "max_other": 20, "precision": "fp32"}
-
 
 @pytest.mark.slow
 def test_they_answer_every_set_and_are_computed_once(runs_in, tiny, monkeypatch):
-    experiment = load_experiment("smoke", SMALL | {"base_model": tiny.name})
+    experiment = load_experiment("smoke", FEW | {"base_model": tiny.name, "precision": "fp32"})
     first = baselines.make_baselines(experiment)
     data = experiment.shared.load_data()
     for name in (baselines.TF_IDF.name, baselines.FROZEN.name):

@@ -3,13 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-from small import ADAPTER, FULL, HEAD, QUANTISED
+from small import ADAPTER, FEW, FULL, HEAD, QUANTISED
 
 from course_utils.comparison import energy
 from course_utils.comparison.step_parts import ATTENTION, EMBEDDINGS, FOUR_BITS, OPTIMISER, PARTS, time_by_part
 from course_utils.config import load_experiment
-
-SMALL = {"max_train": 60, "max_validation": 40, "max_test": 50, "max_other": 20}
 
 
 @pytest.fixture
@@ -40,7 +38,7 @@ def test_energy_is_counted_over_the_end_of_a_counter_and_of_processors_alone(cou
 
 @pytest.mark.slow
 def test_parts_are_found_where_a_method_has_them(runs_in, tiny, counter):
-    experiment = load_experiment("smoke", SMALL | {"base_model": tiny.name})
+    experiment = load_experiment("smoke", FEW | {"base_model": tiny.name})
     firsts = [SimpleNamespace(config=experiment.config(name)) for name in (HEAD, FULL, ADAPTER, QUANTISED)]
     counter(0, of=1)
     measured = time_by_part.__wrapped__(SimpleNamespace(first_of_each=lambda: firsts))
