@@ -1,4 +1,4 @@
-"""What tests share: the task, the embedded base, a tiny random one, and methods by what they are."""
+"""What tests share: the task, the embedded base, a tiny random one, few texts, and methods by what they are."""
 
 from pathlib import Path
 
@@ -26,6 +26,7 @@ GATED, MULTIPLIED = (
 QUANTISED = next(name for name, method in METHODS.items() if method.four_bit_base)
 ADAPTERS = [name for name, method in METHODS.items() if not method.is_baseline]
 
+FEW = {"max_train": 32, "max_validation": 32, "max_test": 32, "max_other": 16}  # texts of each set, for a short run
 BLOCKS, WIDTH = 2, 64  # of the tiny base
 WITHOUT_DROPOUT = dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), 0.0)
 
@@ -42,6 +43,21 @@ def random_base(folder: Path, **sizes: float) -> Base:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes(Path(EMBEDDED.location, name).read_bytes())
     return Base(str(folder))
+
+
+def flip_a_byte(path: Path) -> None:
+    """Change one byte in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def two_gpus(folder: Path) -> Path:
+    """The `folder` with an nvidia-smi in it that lists two GPUs."""
+    program = folder / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho GPU 0: H100\necho GPU 1: H100\n")
+    program.chmod(0o755)
+    return folder
 
 
 def tiny_decoder(folder: Path) -> Base:

@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import pandas as pd
 import pytest
-from small import ADAPTER, GATED, HEAD, MULTIPLIED
+from small import ADAPTER, FEW, GATED, HEAD, MULTIPLIED
 
 from course_utils import code_identity, runs
 from course_utils.code_identity import KEEP_OLD_RUNS, code_of, differing, digest, training_code
@@ -16,8 +16,6 @@ from course_utils.runs import find_run
 from course_utils.text import hash_of_json
 from course_utils.training import train as training
 from course_utils.training.train import train
-
-SIZES = {"max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 16}
 
 
 @pytest.fixture
@@ -78,7 +76,7 @@ def test_a_step_of_the_workflow_depends_on_the_code_of_its_own_task(runs_in):
 
 @pytest.fixture
 def experiment(runs_in, tiny):
-    return load_experiment("smoke", SIZES | {"base_model": tiny.name, "methods": [HEAD], "seeds": 2})
+    return load_experiment("smoke", FEW | {"base_model": tiny.name, "methods": [HEAD], "seeds": 2})
 
 
 @pytest.mark.slow

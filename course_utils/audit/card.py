@@ -97,9 +97,6 @@ def _listed(value: Any) -> list[Any]:
     return [each for each in (value if isinstance(value, list) else [value]) if each]
 
 
-SHORT = 8_000  # characters; libyaml crashes at some 24,000 levels of nesting, so PyYAML's own loader reads longer texts
-
-
 def read_card(path: Path) -> Card:
     """The card at `path`; CourseError, saying why, if it is none."""
     import yaml
@@ -109,9 +106,8 @@ def read_card(path: Path) -> Card:
     text, data = _text_of(path), ModelCardData()
     if block := REGEX_YAML_BLOCK.match(text):
         text = text[block.end() :]
-        loader = yaml.CSafeLoader if len(block[2]) <= SHORT and yaml.__with_libyaml__ else yaml.SafeLoader
         with suppress(Exception):  # a stranger's metadata may be damaged in any way; the text can be read without it
-            data = ModelCardData(**(yaml.load(block[2], loader) or {}), ignore_metadata_errors=True)
+            data = ModelCardData(**(yaml.safe_load(block[2]) or {}), ignore_metadata_errors=True)
     for pattern, instead in HTML.items():
         text = re.sub(pattern, instead, text, flags=re.S | re.I)
     card = Card(path, data, text)

@@ -18,8 +18,6 @@ from course_utils.paths import find_folder
 HEADS: dict[str, str] = KNOWLEDGE["peft"]["heads"]
 LABELLED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")  # heads that have one row per class
 CLASSES = (2, 1, *range(3, 201))  # that are tried where nothing says how many a head has
-ALIKE = {entry["config"]["model_type"] for entry in KNOWLEDGE["bases"]}  # architectures whose layers are all alike
-OF_CERTAIN_LAYERS = ("layers_to_transform", "layers_pattern", "rank_pattern", "exclude_modules", "layer_replication")
 
 
 class Counts(NamedTuple):
@@ -44,7 +42,7 @@ class Counts(NamedTuple):
         return self.trainable, self.trainable - self.saved
 
     def plus(self, other: Counts, times: int) -> Counts:
-        """These counts plus `times` their difference to `other`: for more layers, or for a head of more classes."""
+        """These counts plus `times` their difference to `other`: for a head of more classes."""
         return Counts(*(one + times * (two - one) for one, two in zip(self, other, strict=True)))
 
     def __str__(self) -> str:
@@ -77,34 +75,12 @@ class Base:
         return sorted(HEADS, key=lambda head: (unlabelled or writes) and head in LABELLED)
 
     def sized(self, adapter: dict[str, Any] | None, head: str, classes: int = 2) -> Counts | None:
-        """The counts with one head, from two small models where all layers are alike; None where PEFT refuses."""
-        key, settings = json.dumps(adapter), adapter or {}
-        of_certain_layers = any(settings.get(name) for name in OF_CERTAIN_LAYERS)
-        named_by_number = re.search(r"\d", str(settings.get("target_modules")))
-        whole = json.loads(self.config)["model_type"] not in ALIKE or of_certain_layers or named_by_number
-        layers = 0 if whole else _layers(self.config)
-        if layers <= 3:
-            return built(self.config, key, head, classes)
-        two, three = (built(self.config, key, head, classes, few) for few in (2, 3))
-        return two.plus(three, layers - 2) if two and three else None
-
-
-def _configuration(settings: str) -> Any:
-    import transformers
-
-    return transformers.AutoConfig.for_model(**json.loads(settings))
+        """The counts with one head; None where transformers or PEFT refuses the architecture or the adapter."""
+        return built(self.config, json.dumps(adapter), head, classes)
 
 
 @cache
-def _layers(settings: str) -> int:
-    try:
-        return int(_configuration(settings).num_hidden_layers)
-    except Exception:  # a stranger's configuration may be anything, or have no such number
-        return 0
-
-
-@cache
-def built(base: str, adapter: str, head: str, classes: int, layers: int | None = None) -> Counts | None:
+def built(base: str, adapter: str, head: str, classes: int) -> Counts | None:
     """The counts of one architecture with one adapter, or with none; None where transformers or PEFT refuses them."""
     import torch
     import transformers
@@ -117,11 +93,9 @@ def built(base: str, adapter: str, head: str, classes: int, layers: int | None =
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            config = _configuration(base)
+            config = transformers.AutoConfig.for_model(**json.loads(base))
             config.num_labels = classes
             config.pad_token_id = getattr(config, "pad_token_id", None) or 0
-            if layers:
-                config.num_hidden_layers = layers
             model = getattr(transformers, HEADS[head]).from_config(config, trust_remote_code=False)
             plain, buffers = sum(p.numel() for p in model.parameters()), list(model.buffers())
             linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,6 @@ def metric_of(text: str) -> str | None:
     return next((metric for metric, words in METRIC_WORDS.items() if words.search(text)), None)
 
 
-@lru_cache(4096)
 def normal(label: str) -> str:
     """`label` in lower-case words: "Rank (r)" is "rank r"."""
     return " ".join(re.findall(r"\w+", label.lower().replace("%", " percentage ").replace("_", " ")))

@@ -105,11 +105,12 @@ def _other_base(evidence: Evidence) -> str:
 
 def part_findings(evidence: Evidence) -> Iterator[Finding]:
     """Verdicts on what the card says is the adapter's part and the head's."""
-    file, parts = evidence.file, {"are the adapter": False, "the classification head": True}
-    for statement in evidence.card.stated("trainable") if file else []:
-        for words, head in parts.items():
+    if not (file := evidence.file):
+        return
+    for statement in evidence.card.stated("trainable"):
+        for words, head in {"are the adapter": False, "the classification head": True}.items():
+            stored = file.sizes(head)[0]
             for printed in re.findall(rf"([\d,]+) {words}", statement.value):
-                stored = file.sizes(head)[0] if file else 0
                 found = Known([(f"the file holds {stored:,}", stored)]).verdict(numbers(printed, True)[0])
                 yield Finding(f"{printed} {words}", *found, "count")
 
@@ -145,7 +146,7 @@ PART = rf"(base|adapter|{PLAIN.name}|head)"
 ITS_OWN = r"\s*(?:model|weights|file)?\s*(?:has|is|takes|of|:|=)?\s*\d"  # what follows is the size of the part
 SIZE = re.compile(
     rf"(?:\b{PART}(?:\s(?:model|weights|file|of|is|takes|has))*[\s:(]*)?"
-    rf"(\d[\d,.]*)\s?([KMG]i?B)\b(?:\s?\(?(?:for |of |in |the )*{PART}\b(?!{ITS_OWN}))?",
+    rf"(?<![\w.,])(\d[\d,.]{{0,17}})\s?([KMG]i?B)\b(?:\s?\(?(?:for |of |in |the )*{PART}\b(?!{ITS_OWN}))?",
     re.I,
 )
 UNITS = {"k": (1e3, 2**10), "m": (1e6, 2**20), "g": (1e9, 2**30)}  # many print MB and mean MiB

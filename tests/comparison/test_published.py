@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up import finished
-from small import ADAPTER, FULL, GATED, HEAD
+from small import ADAPTER, FULL, GATED, HEAD, flip_a_byte
 
 from course_utils import runs
 from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS
@@ -91,9 +91,7 @@ def test_records_say_what_the_runs_said(experiment, monkeypatch):
 
 def spoil(folder, name):
     """Change one byte of a file of the records."""
-    content = bytearray((folder / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (folder / name).write_bytes(content)
+    flip_a_byte(folder / name)
 
 
 def write_lines(folder, name, lines):

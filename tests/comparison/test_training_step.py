@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from made_up import finished
-from small import ADAPTER, FULL, GATED, HEAD, QUANTISED
+from small import ADAPTER, FEW, FULL, GATED, HEAD, QUANTISED
 
 from course_utils.comparison import training_step
 from course_utils.comparison.training_step import (
@@ -21,8 +21,6 @@ from course_utils.comparison.training_step import (
 )
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
-
-SMALL = {"max_train": 60, "max_validation": 40, "max_test": 50, "max_other": 20}
 
 
 def test_the_count_is_that_of_the_shapes():
@@ -100,7 +98,7 @@ def test_energy_is_counted_over_the_end_of_a_counter_and_of_processors_alone(cou
 
 @pytest.mark.slow
 def test_parts_are_found_where_a_method_has_them(runs_in, tiny, counter):
-    experiment = load_experiment("smoke", SMALL | {"base_model": tiny.name})
+    experiment = load_experiment("smoke", FEW | {"base_model": tiny.name})
     firsts = [SimpleNamespace(config=experiment.config(name)) for name in (HEAD, FULL, ADAPTER, QUANTISED)]
     counter(0, of=1)
     measured = time_by_part.__wrapped__(SimpleNamespace(first_of_each=lambda: firsts))

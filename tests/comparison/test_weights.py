@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from small import ADAPTER, BLOCKS, FULL, HEAD, MULTIPLIED
+from small import ADAPTER, BLOCKS, FEW, FULL, HEAD, MULTIPLIED
 from transformers import GPT2Config, GPT2Model, TrainerCallback
 
 from course_utils.comparison import controls, weights
@@ -18,7 +18,7 @@ from course_utils.runs import load_model
 from course_utils.training.train import train
 from course_utils.training.updates import layer_facts
 
-TINY = {"max_train": 96, "max_validation": 32, "max_test": 64, "max_other": 16, "epochs": 1}
+TINY = FEW | {"max_train": 96, "max_test": 64, "epochs": 1}
 
 
 def with_spectrum(U, values, seed=0):

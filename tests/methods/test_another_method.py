@@ -6,7 +6,7 @@ The method of this test is VeRA (Kopiczko et al. 2024), whose setting `d_initial
 import pytest
 from peft import PeftModel, VeraConfig
 from pydantic import Field
-from small import SENTIMENT
+from small import FEW, SENTIMENT
 
 from course_utils.audit.audit import REFUTED, audit_card
 from course_utils.comparison import conclusions, tables
@@ -16,8 +16,6 @@ from course_utils.inputs.bases import head_modules, target_modules
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings, Method
 from course_utils.training.train import train
-
-SIZES = {"max_train": 48, "max_validation": 32, "max_test": 32, "max_other": 16}
 
 
 class VeraSettings(LowRankSettings):
@@ -59,7 +57,7 @@ class Vera(Method):
 @pytest.fixture
 def experiment(monkeypatch, runs_in, tiny):
     monkeypatch.setitem(METHODS, "vera", Vera())  # the line in the registry
-    return load_experiment("smoke", SIZES | {"methods": "lora,vera", "base_model": tiny.name, "vera.d_initial": 0.2})
+    return load_experiment("smoke", FEW | {"methods": "lora,vera", "base_model": tiny.name, "vera.d_initial": 0.2})
 
 
 def test_another_method_trains_and_is_compared(experiment, tiny):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from safetensors.torch import load_file
-from small import tiny_base
+from small import FEW, tiny_base
 from transformers import TrainerCallback, TrainerState, get_linear_schedule_with_warmup
 
 from course_utils.config import load_experiment
@@ -26,14 +26,7 @@ def watched(tmp_path_factory):
         patch.setenv("COURSE_RUNS", str(tmp_path_factory.mktemp("runs")))
         callbacks = METHOD.callbacks
         patch.setattr(type(METHOD), "callbacks", lambda self, *given: [*callbacks(*given), Watch()])
-        settings = {
-            "max_train": 96,
-            "max_validation": 32,
-            "max_test": 32,
-            "max_other": 16,
-            "epochs": 4,
-            "sparsity": 1.0,
-        }
+        settings = FEW | {"max_train": 96, "epochs": 4, "sparsity": 1.0}
         base = tiny_base(tmp_path_factory.mktemp("base")).name
         config = load_experiment("smoke", settings | {"base_model": base}).config(METHOD.name)
         return train(config), torch.stack(seen), sizes[-1]

@@ -8,7 +8,7 @@ import nbformat
 import pandas as pd
 import pytest
 import torch
-from small import ADAPTER, EMBEDDED, HEAD
+from small import ADAPTER, EMBEDDED, FEW, HEAD
 from transformers import AutoModelForSequenceClassification, BertConfig, GPT2Config, LlamaConfig
 
 from course_utils.config import load_experiment
@@ -28,7 +28,6 @@ BASES = {
     # a width that 64 does not divide, and weights that NF4's blocks of 64 do not fill
     "narrow": BertConfig(hidden_size=60, num_attention_heads=12, intermediate_size=100, **USUAL),
 }
-SMALL = {"max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 8, "epochs": 1}
 CHAPTERS = {name: METHODS[subject(name)] for name in notebook_names(list(METHODS)) if subject(name) in METHODS}
 # Every chapter with the first base; on each of the others, those that do something of their own with its weights.
 PAIRS = [
@@ -77,7 +76,7 @@ def test_a_chapter_holds_for_a_base_of_another_width_and_kind(base, name, tmp_pa
     monkeypatch.setenv("COURSE_RUNS", str(base.parent / f"runs of {base.name}"))
     monkeypatch.chdir(PROJECT / "notebooks")
     monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
-    run_cells(name, load_experiment("smoke", SMALL | {"base_model": str(base)}))
+    run_cells(name, load_experiment("smoke", FEW | {"base_model": str(base)}))
 
 
 @pytest.mark.parametrize("base", ["gpt2"], indirect=True)
@@ -89,4 +88,4 @@ def test_the_chapter_of_mistakes_holds_for_a_rare_class_and_texts_that_begin_ali
     rows = {"text": [f"the text {n} is {label}" for n, label in enumerate(labels)], "label": labels}
     pd.DataFrame(rows).to_csv(tmp_path / "texts.csv", index=False)
     own = {"base_model": str(base), "data": str(tmp_path / "texts.csv"), "methods": [HEAD, ADAPTER]}
-    run_cells("07_pitfalls", load_experiment("smoke", SMALL | own))
+    run_cells("07_pitfalls", load_experiment("smoke", FEW | own))

@@ -6,7 +6,7 @@ import re
 import nbformat
 import pandas as pd
 import pytest
-from small import ADAPTER
+from small import ADAPTER, FEW
 
 from course_utils.__main__ import main
 from course_utils.config import load_experiment
@@ -27,7 +27,7 @@ from course_utils.workflow.notebooks import NOTEBOOKS, time_needed
 
 TEXT = "Slow at first, but <b>superb</b> at the end."
 pytestmark = pytest.mark.usefixtures("reports_in")
-EXPERIMENT = load_experiment("smoke", {"max_train": 32, "max_validation": 32, "max_test": 32, "max_other": 16})
+EXPERIMENT = load_experiment("smoke", FEW)
 
 
 def click(widget, capsys):

@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from huggingface_hub.constants import EVAL_RESULTS_FOLDER
 from made_up import write_run
-from small import ADAPTER, ADAPTERS, EMBEDDED, QUANTISED, SENTIMENT
+from small import ADAPTER, ADAPTERS, EMBEDDED, FEW, QUANTISED, SENTIMENT
 
 from course_utils.audit import evidence
 from course_utils.audit.audit import REFUTED, audit_card
@@ -59,7 +59,7 @@ def place(tmp_path_factory):
 
 
 # In 32 bits, so that the predictions of the printed code can be held to the recorded ones.
-SLIVER = {"precision": "fp32", "max_train": 32, "max_validation": 16, "max_test": 16, "max_other": 8}
+SLIVER = FEW | {"precision": "fp32"}
 
 
 @pytest.fixture(scope="module")

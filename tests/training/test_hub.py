@@ -15,7 +15,7 @@ import transformers
 from hub_stand_in import COMMIT, stand_in
 from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE
 from made_up import write_run
-from small import ADAPTER, EMBEDDED, HEAD
+from small import ADAPTER, EMBEDDED, FEW, HEAD
 
 from course_utils.__main__ import main
 from course_utils.config import load_experiment
@@ -27,7 +27,6 @@ pytestmark = pytest.mark.slow
 TOKEN = "hf_canaryCanaryCanary"
 BASE = "someone/tiny"
 ASKS = "import sys; from course_utils.workflow.fork_server import ask; sys.exit(ask(sys.argv[1:]))"
-SMALL = {"max_train": 32, "max_validation": 20, "max_test": 20, "max_other": 20, "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +108,7 @@ def command(home, hub, tmp_path):
 
 
 def training(method: str = ADAPTER) -> list[str]:
-    settings = SMALL | {"base_model": BASE}
+    settings = FEW | {"base_model": BASE, "precision": "fp32"}
     return ["train", "--profile", "smoke", "--method", method] + [
         word for name, value in settings.items() for word in ("-p", f"{name}={value}")
     ]

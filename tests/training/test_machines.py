@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 from safetensors.numpy import load_file
-from small import ADAPTER
+from small import ADAPTER, two_gpus
 
 from course_utils.config import load_experiment
 from course_utils.paths import PROJECT
@@ -77,15 +77,12 @@ def test_a_run_copied_from_another_machine_is_found_and_a_changed_one_is_not(smo
 
 
 def test_each_of_several_gpus_has_one_run_or_as_many_as_are_asked_for(tmp_path):
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho GPU 0: A\necho GPU 1: A\n")
-    tool.chmod(0o755)
     (tmp_path / "tmp").mkdir()
     code = (
         "import os, sys; from course_utils import host; print(host.at_once(8), end=' ', flush=True);"
         "host.take_a_gpu(); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
     )
-    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path / "tmp")}
+    variables = {"PATH": f"{two_gpus(tmp_path)}:{os.environ['PATH']}", "TMPDIR": str(tmp_path / "tmp")}
 
     def run(**more):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from small import ADAPTER, FULL, GATED, HEAD, QUANTISED
+from small import ADAPTER, FEW, FULL, GATED, HEAD, QUANTISED
 from transformers import TrainerCallback
 
 from course_utils.config import load_experiment
@@ -19,7 +19,7 @@ from course_utils.tasks.classification import scores_of
 from course_utils.training import trainer
 from course_utils.training.train import train
 
-TINY = {"max_train": 96, "max_validation": 32, "max_test": 32, "max_other": 16, "epochs": 2}
+TINY = FEW | {"max_train": 96, "epochs": 2}
 
 
 @pytest.fixture
