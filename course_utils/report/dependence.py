@@ -442,7 +442,7 @@ def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
     return table.assign(series=[title_of(name) for name in adapters])
 
 
-def judged_cells(contrast: Contrast | None) -> dict[str, str]:
+def judged_cells(contrast: Judged | None) -> dict[str, str]:
     """A contrast as cells of a table: its interval, its p-value and its verdict; empty ones where there is none."""
     found = ("", "", "")
     if contrast:
