@@ -422,13 +422,7 @@ class Experiment:
             raise CourseError(
                 f"Study {study!r} of profile {self.profile_name!r} does not train {method!r}; it trains {about}."
             )
-        shared, own = dict(self.profile.settings), self.profile_settings(method)
-        for name, value in sorted(self.overrides.items(), key=lambda item: "." in item[0]):
-            owner, _, setting = name.rpartition(".")
-            if name in SharedSettings.model_fields:
-                shared[name] = value
-            elif setting in METHODS[method].Settings.model_fields and owner in ("", method):
-                own[setting] = value
+        shared, own = self.settings_of(method)
         if beside:  # overrides do not change what a study sets, as its name promises
             shared, own = shared | beside.settings, own | beside.methods[method]
         if shared.get("precision", "auto") == "auto":
@@ -499,6 +493,16 @@ class Experiment:
     def takers(self) -> dict[str, list[str]]:
         """Override → who takes it: method names, or "every run"."""
         return {name: _takers(name, self.methods) for name in self.overrides}
+
+    def settings_of(self, method: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the profile and the overrides set for the main runs of `method`: shared settings, and its own."""
+        shared, own = dict(self.profile.settings), self.profile_settings(method)
+        for name, value in sorted(self.overrides.items(), key=lambda item: "." in item[0]):  # METHOD.NAME wins
+            if name in SharedSettings.model_fields:
+                shared[name] = value
+            elif method in self.takers[name]:
+                own[name.rpartition(".")[2]] = value
+        return shared, own
 
     def profile_settings(self, method: str) -> dict[str, Any]:
         """What the profile sets for `method`, by its name or by default."""

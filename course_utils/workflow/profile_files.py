@@ -72,19 +72,14 @@ def minutes_with_search(experiment: Experiment) -> int:
 
 
 def _profile(name: str, usual: Experiment, seeds: int, rates: int, size: int, minutes: float) -> dict[str, Any]:
-    typed = sorted(usual.overrides.items(), key=lambda item: "." in item[0])  # METHOD.NAME wins over NAME
-    shared = {key: value for key, value in typed if key != "methods" and usual.takers[key] == ["every run"]}
-    methods = {
-        method: usual.profile_settings(method)
-        | {key.rpartition(".")[2]: value for key, value in typed if method in usual.takers[key]}
-        for method in usual.methods
-    }
+    shared, _ = usual.settings_of(usual.methods[0])
+    methods = {method: usual.settings_of(method)[1] for method in usual.methods}
     profile: dict[str, Any] = {
         "title": name,
         "description": f"{size:,} training texts, {counted(seeds, 'seed')}, for {minutes:g} minutes.",
         "disk_gb": usual.profile.disk_gb,
         "seeds": seeds,
-        "settings": dict(usual.profile.settings) | shared | {"max_train": size},
+        "settings": shared | {"max_train": size},
         "methods": methods,
     }
     if rates:
