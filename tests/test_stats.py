@@ -316,7 +316,7 @@ print([vars(pair.standard_error) for pair in compare_pairs(correct, 0.01)])
 def test_another_process_finds_the_same_numbers_to_the_bit():
     """Python hashes strings by a seed of the process, and a sum depends on the order of its terms."""
     said = set()
-    for seed in ("0", "1", "2", "3"):
+    for seed in ("0", "1"):
         environment = os.environ | {"PYTHONHASHSEED": seed}
         said.add(subprocess.check_output([sys.executable, "-c", AGAIN], env=environment, cwd=PROJECT))
     assert len(said) == 1

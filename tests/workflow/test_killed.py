@@ -19,7 +19,7 @@ from contextlib import suppress
 
 import psutil
 import pytest
-from small import ADAPTER, GATED, HEAD
+from small import ADAPTER, GATED, HEAD, flip_a_byte
 from whole_project import marked, outcome, start
 
 from course_utils.__main__ import main
@@ -36,7 +36,7 @@ ENOUGH_FOR_ALL = 30  # kills, half of them aimed, that hit every stage
 LONGEST_WAIT = 20 if KILLS >= ENOUGH_FOR_ALL else 8  # seconds from a start's first job to its kill
 WAYS = ["SIGKILL to all", "SIGKILL to the start alone", "SIGTERM", "SIGINT"]
 FEW = [f"runs/smoke/main/{method}/seed-0/result.json" for method in (GATED, HEAD)]
-FEW += ["runs/smoke/baselines.parquet", "reports/smoke/notebooks/03_sparse_lora.ipynb"]  # what a few kills can hit
+FEW += ["runs/smoke/baselines.parquet", "reports/smoke/notebooks/01_data.ipynb"]  # what a few kills can hit
 ASKED_FOR = [] if KILLS >= ENOUGH_FOR_ALL else ["--", *FEW]
 
 
@@ -162,13 +162,6 @@ def run(finished, runs_in):
     """A copy of it, to damage."""
     shutil.copytree(finished.folder.parents[3], runs_in)
     return read_run(runs_in / finished.config.path)
-
-
-def flip_a_byte(path):
-    """Change one byte in the middle of a file."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 def edit_accuracy(path):
