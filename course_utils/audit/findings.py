@@ -22,7 +22,7 @@ class Finding:
     claim: str
     verdict: str
     found: str
-    kind: str = ""
+    kind: str
 
 
 @dataclass(frozen=True)
