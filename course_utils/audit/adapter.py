@@ -45,18 +45,15 @@ class Adapter:
         """Bytes of the adapter's file."""
         return (self.folder / FILE).stat().st_size
 
-    def is_head(self, name: str) -> bool:
-        """Whether the tensor belongs to a module that was saved whole; PEFT finds such modules by suffix."""
-        return name in self._of_head
-
     @cached_property
-    def _of_head(self) -> set[str]:
+    def of_head(self) -> set[str]:
+        """The tensors of the modules that were saved whole; PEFT finds such modules by suffix."""
         saved = tuple(self.config.get("modules_to_save") or [])
         return {name for name in self.tensors if any(part.endswith(saved) for part in name.split(".")[:-1])}
 
     def sizes(self, head: bool | None = None) -> tuple[int, int]:
         """Stored numbers and their bytes: of the head, of the adapter without it, or of both."""
-        chosen = [tensor for name, tensor in self.tensors.items() if head is None or self.is_head(name) == head]
+        chosen = [tensor for name, tensor in self.tensors.items() if head is None or (name in self.of_head) == head]
         return sum(prod(shape) for shape, _ in chosen), sum(prod(shape) * TYPES.get(of, 1) for shape, of in chosen)
 
     @property
@@ -97,7 +94,7 @@ class Adapter:
     @cached_property
     def classes(self) -> int | None:
         """Rows of the smallest matrix of a saved classification head, one per class; None without such a head."""
-        heads = [shape for name, (shape, _) in self.tensors.items() if self.is_head(name) and len(shape) == 2]
+        heads = [shape for name, (shape, _) in self.tensors.items() if name in self.of_head and len(shape) == 2]
         return min((shape[0] for shape in heads), default=None) if self.task in ("SEQ_CLS", "TOKEN_CLS") else None
 
     @cached_property
@@ -106,7 +103,7 @@ class Adapter:
         from safetensors import safe_open
 
         with safe_open(self.folder / FILE, "pt") as file:
-            tensors = {name: file.get_tensor(name).float() for name in self.tensors if not self.is_head(name)}
+            tensors = {name: file.get_tensor(name).float() for name in self.tensors.keys() - self.of_head}
         size = max(sum(tensor.numel() for tensor in tensors.values()), 1)
         ranks = [rank for name, tensor in tensors.items() if _is_first_factor(name) for rank in tensor]
         return {
