@@ -124,7 +124,7 @@ def experiment_verdicts(results: ExperimentRuns) -> list[str]:
 
 def above_majority(results: ExperimentRuns) -> dict[str, float]:
     """Accuracy of the fitted baselines whose 95% interval on the test texts lies above the majority class."""
-    rows = results.summary.drop_duplicates("method").set_index("method")
+    rows = results.by_method
     fitted = [name for name, baseline in BASELINES.items() if baseline in FITTED and name in rows.index]
     least = rows["accuracy"].get(MAJORITY.name)
     return {name: rows.loc[name, "accuracy"] for name in fitted if rows.loc[name, "accuracy_low"] > least}

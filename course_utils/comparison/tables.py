@@ -156,6 +156,11 @@ class ExperimentRuns:
         """`summary_table` of the main runs on the test set."""
         return summary_table(self)
 
+    @property
+    def by_method(self) -> pd.DataFrame:
+        """The `summary` by the name of the method or baseline; of published figures, which share a name, the first."""
+        return self.summary.drop_duplicates("method").set_index("method")
+
 
 @dataclass(frozen=True)
 class Predictions:

@@ -38,7 +38,7 @@ def _filled(name: str, results: ExperimentRuns) -> str:
 def _facts(results: ExperimentRuns) -> dict[str, Any]:
     """What the two templates say, by name."""
     experiment, judged = results.experiment, judge_experiment(results)
-    best, summary = judged.best, results.summary.drop_duplicates("method").set_index("method")
+    best, summary = judged.best, results.by_method
     trained = summary["parameters_trainable"].dropna()
     share = trained.get(best, 0) / trained.get(CEILING.name, inf)
     data = [run.result.data for run in results.of(best)]

@@ -88,7 +88,7 @@ def which_when(results: ExperimentRuns) -> None:
     if found is None:
         show_markdown(say.nothing_text())
         return
-    summary = results.summary.drop_duplicates("method").set_index("method")
+    summary = results.by_method
     if summary.loc[found.best, "accuracy_low"] <= (least := summary.loc[MAJORITY.name, "accuracy"]):
         show_markdown(say.not_learned_text(found, least, above_majority(results)))
         return

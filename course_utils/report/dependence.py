@@ -268,7 +268,7 @@ def placements(results: ExperimentRuns) -> None:
     line, xlabel = best_baseline(results, series[0]), "layers that are adapted or trained"
     figure = plots.accuracy_by_factor(table, say.placements_title(moved), xlabel, line)
     show_figure(figure, say.placements_figure(series[0], line), say.alt(_by_series(table), line))
-    show_table(_with_rates(table), say.placements_rates(series[0]))
+    show_table(_with_rates(table.reset_index()), say.placements_rates(series[0]))
     kinds = ((moved, say.moved_label), (before, say.before_label), (gaps, say.gap_label))
     judged = {label: contrast for kind, said in kinds for label, contrast in _labelled(kind, said).items()}
     if judged:

@@ -52,6 +52,7 @@ from course_utils.comparison.training_step import PROFILED, TOKENS, step_table, 
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
+from course_utils.report.dependence import judged_cells
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
 from course_utils.stats import MINIMUM_SEEDS, Interval, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
@@ -165,16 +166,12 @@ def conclusions(results: ExperimentRuns) -> None:
     """The differences between all pairs, the ranks, and the sentences that they allow."""
     judged = judge_experiment(results)
     differences = pd.DataFrame(
-        {
-            "Pair": f"{title_of(pair.first)} − {title_of(pair.second)}",
-            "Difference [95%]": signed_interval(pair.difference),
-            "p (Holm)": p_in_words(pair.p_holm),
-            "Power for 1 / 1.5 / 2 points (%)": " / ".join(
-                f"{100 * seen:.0f}" for seen in pair.power.of_difference.values()
-            ),
-            "Equivalent": "yes" if pair.equivalent else "not shown",
-            "p of equivalence (Holm)": p_in_words(pair.p_equivalent),
-            "Power for equivalence (%)": f"{100 * pair.power.of_equivalence:.0f}",
+        {"Pair": f"{title_of(pair.first)} − {title_of(pair.second)}"}
+        | judged_cells(pair)
+        | {
+            "p, equivalence": p_in_words(pair.p_equivalent),
+            "Power (%)": " / ".join(f"{100 * seen:.0f}" for seen in pair.power.of_difference.values()),
+            "Power, equivalence (%)": f"{100 * pair.power.of_equivalence:.0f}",
         }
         for pair in judged.pairs
     )
