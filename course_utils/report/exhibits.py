@@ -54,7 +54,7 @@ from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
 from course_utils.report.dependence import judged_cells
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
-from course_utils.stats import MINIMUM_SEEDS, Interval, ranks, shared_seeds
+from course_utils.stats import DIFFERENCES, MINIMUM_SEEDS, Interval, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
 from course_utils.text import (
     and_joined,
@@ -165,18 +165,14 @@ def accuracy_figure(results: ExperimentRuns) -> Figure:
 def conclusions(results: ExperimentRuns) -> None:
     """The differences between all pairs, the ranks, and the sentences that they allow."""
     judged = judge_experiment(results)
-    differences = pd.DataFrame(
-        {"Pair": f"{title_of(pair.first)} − {title_of(pair.second)}"}
-        | judged_cells(pair)
-        | {
-            "p, equivalence": p_in_words(pair.p_equivalent),
-            "Power (%)": " / ".join(f"{100 * seen:.0f}" for seen in pair.power.of_difference.values()),
-            "Power, equivalence (%)": f"{100 * pair.power.of_equivalence:.0f}",
-        }
-        for pair in judged.pairs
-    )
-    if len(differences):
-        show_table(differences, say.conclusions_table(judged.margin))
+    if judged.pairs:
+        names = [f"{title_of(pair.first)} − {title_of(pair.second)}" for pair in judged.pairs]
+        cells = [judged_cells(pair) | {"p, equivalence": p_in_words(pair.p_equivalent)} for pair in judged.pairs]
+        show_table(pd.DataFrame(cells, pd.Index(names, name="Pair")), say.conclusions_table(judged.margin))
+        seen = [[*pair.power.of_difference.values(), pair.power.of_equivalence] for pair in judged.pairs]
+        sizes = [f"{100 * size:g} point{'s' if size != 0.01 else ''}" for size in DIFFERENCES]
+        power = 100 * pd.DataFrame(seen, pd.Index(names, name="Pair"), [*sizes, "Equivalence"])
+        show_table(power, say.power_table(), dict.fromkeys(power, "{:.0f}"))
     if len(judged.adapters) > 1 and len(
         places := ranks({name: results.predictions.correct[name] for name in judged.adapters})
     ):
