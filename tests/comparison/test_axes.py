@@ -79,16 +79,18 @@ def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown, 
     dependence.training_sizes(results)
     said = "\n".join(word for word in shown if isinstance(word, str))
     assert "LoRA has the highest mean accuracy with 500 and 1,500 texts and HiRA with 3,500" in said
-    assert "With 500 texts, frozen base and logistic regression is right on 60.0% [" in said
-    with_few, _, with_many = said.split("With ")[-3:]
-    assert "Full fine-tuning" in with_few and "HiRA" not in with_few and "HiRA" in with_many
+    table = next(word for word in shown if isinstance(word, pd.DataFrame) and "Texts" in word).set_index("Texts")
+    assert table.loc[500, "Baseline with the highest mean"] == "Frozen base and logistic regression"
+    assert table.loc[500, "Accuracy (%) [95%]"].startswith("60.0 [")
+    above = table["More accurate than each baseline"]
+    assert "Full fine-tuning" in above[500] and "HiRA" not in above[500] and "HiRA" in above.iloc[-1]
     assert (
         "From 500 to 3,500 texts, the difference HiRA − LoRA changes by +30.0" in said
         and "the difference depends on" in said
     )
     sentence = finding(results)
     assert sentence.startswith("Trained on 3,500 texts, HiRA has the highest mean accuracy")
-    turn = ". With 500 and 1,500 texts LoRA has the highest mean, and the difference between the two is shown"
+    turn = "\n\nWith 500 and 1,500 texts LoRA has the highest mean, and the difference between the two is shown"
     assert f"{turn} to change." in sentence
     one_seed = [run for run in results.runs if run.config.study == "main" or run.config.seed == 0]
     for found, taken in ((results, "LoRA"), (type(results)(EXPERIMENT, one_seed, []), "not shown")):
@@ -507,7 +509,9 @@ def test_two_experiments_of_opposite_outcomes_share_no_comparison(results, shown
         sentences = {sentence for text in texts for sentence in re.split(r"(?<=[.;:])\s+", text)}
         judging = [sentence for sentence in sentences if JUDGING.search(sentence)]
         said.append({sentence for sentence in judging if any(METHODS[name].title in sentence for name in METHODS)})
-    assert min(map(len, said)) > 3 and not said[0] & said[1]
+    assert min(map(len, said)) > 3
+    alike = {sentence for sentence in said[0] & said[1] if "equivalent" not in sentence}  # two methods tie in both
+    assert alike == set()
 
 
 def test_a_fixed_comparative_is_caught():
