@@ -250,7 +250,7 @@ def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, referen
 
 def placements(results: ExperimentRuns) -> None:
     """Adapters on query and value and on all linear layers, beside full fine-tuning of the same and of everything."""
-    series, moved, gaps, before = chosen = read_placements(results)
+    series, moved, _, before = chosen = read_placements(results)
     if not series:
         held = [_layers(value) for value in _held(results, "target_modules")]
         planned = planned_for(results, "target_modules") or planned_for(results, "trained_modules")
@@ -269,8 +269,8 @@ def placements(results: ExperimentRuns) -> None:
     figure = plots.accuracy_by_factor(table, say.placements_title(moved), xlabel, line)
     show_figure(figure, say.placements_figure(series[0], line), say.alt(_by_series(table), line))
     show_table(_with_rates(table.reset_index()), say.placements_rates(series[0]))
-    kinds = ((moved, say.moved_label), (before, say.before_label), (gaps, say.gap_label))
-    judged = {label: contrast for kind, said in kinds for label, contrast in _labelled(kind, said).items()}
+    others = read_placements(results, validation_accuracy)
+    judged, by_accuracy = map(_placement_verdicts, (chosen, others))
     if judged:
         rows = [
             {"First against second": label[:1].upper() + label[1:]} | judged_cells(contrast)
@@ -282,14 +282,7 @@ def placements(results: ExperimentRuns) -> None:
     behind = [pair for pair in against(among, CEILING.name) if pair.second in before]
     if behind:
         show_markdown(say.among_all_text(behind, len(among)))
-    others = read_placements(results, validation_accuracy)
-    own, by_accuracy = (
-        _labelled(found.moved, say.moved_label)
-        | _labelled(found.before, say.before_label)
-        | _labelled(found.gaps, say.gap_label)
-        for found in (chosen, others)
-    )
-    show_by_accuracy(series, others.series, say.on_layers, own, by_accuracy)
+    show_by_accuracy(series, others.series, say.on_layers, judged, by_accuracy)
 
 
 class Placements(NamedTuple):
@@ -303,6 +296,12 @@ class Placements(NamedTuple):
     moved: dict[str, Contrast]
     gaps: dict[str, Contrast]
     before: dict[str, Contrast]
+
+
+def _placement_verdicts(found: Placements) -> dict[str, Judged]:
+    """All differences between placements by their labels."""
+    said = ((found.moved, say.moved_label), (found.before, say.before_label), (found.gaps, say.gap_label))
+    return {label: contrast for kind, told in said for label, contrast in _labelled(kind, told).items()}
 
 
 def read_placements(results: ExperimentRuns, judge: Judge = validation_likelihood) -> Placements:

@@ -104,7 +104,7 @@ def head_rates(results: ExperimentRuns) -> None:
         tried = [own for own in series if own.usual is not None and rate in own.points]
         changes = _changes(results, tried, rate)
         show_table(_as_table(tried, rate, changes, "Head at"), say.head_rates_table(rate, tried[0], changes))
-        show_markdown(say.changes_text(changes).strip())
+        show_markdown(say.changes_text(changes))
 
 
 def without_dropout(results: ExperimentRuns) -> None:
@@ -113,7 +113,7 @@ def without_dropout(results: ExperimentRuns) -> None:
     if tried:
         changes = _changes(results, tried, 0)
         show_table(_as_table(tried, 0, changes, "Dropout"), say.dropouts_table(tried[0], changes))
-        show_markdown(say.changes_text(changes).strip())
+        show_markdown(say.changes_text(changes))
 
 
 def _changes(results: ExperimentRuns, series: list[Series], value: float) -> dict[str, Contrast]:
