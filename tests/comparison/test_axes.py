@@ -510,8 +510,8 @@ def test_two_experiments_of_opposite_outcomes_share_no_comparison(results, shown
         judging = [sentence for sentence in sentences if JUDGING.search(sentence)]
         said.append({sentence for sentence in judging if any(METHODS[name].title in sentence for name in METHODS)})
     assert min(map(len, said)) > 3
-    alike = {sentence for sentence in said[0] & said[1] if "equivalent" not in sentence}  # two methods tie in both
-    assert alike == set()
+    ties = r"(HiRA is equivalent to full fine-tuning|QLoRA is equivalent to head only) within [\d.]+ points\."
+    assert [sentence for sentence in said[0] & said[1] if not re.fullmatch(ties, sentence)] == []  # they tie in both
 
 
 def test_a_fixed_comparative_is_caught():
