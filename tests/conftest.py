@@ -93,7 +93,17 @@ def shown(monkeypatch):
     """What exhibits and the advice show: axes, caption and alt text of a figure, a table and its caption, sentences."""
     from made_up import make_up_baselines
 
-    from course_utils.report import choice, criteria, dependence, exhibits, plots, rates, sparsity
+    from course_utils.report import (
+        choice,
+        criteria,
+        dependence,
+        exhibits,
+        plots,
+        rates,
+        sparsity,
+        training_size,
+        verdicts,
+    )
 
     make_up_baselines(monkeypatch)
     said = []
@@ -101,10 +111,13 @@ def shown(monkeypatch):
     def table(frame, caption, *_):
         said.extend([frame, caption])
 
-    for module in (choice, criteria, dependence, exhibits, rates, sparsity):
-        monkeypatch.setattr(module, "show_markdown", lambda text: said.extend([text.strip()] if text.strip() else []))
+    def sentences(text):
+        said.extend([text.strip()] if text.strip() else [])
+
+    for module in (choice, criteria, dependence, exhibits, rates, sparsity, training_size, verdicts):
+        monkeypatch.setattr(module, "show_markdown", sentences, raising=False)
         monkeypatch.setattr(module, "show_table", table, raising=False)
-    for module in (dependence, exhibits, sparsity):
+    for module in (dependence, exhibits, sparsity, training_size):
         monkeypatch.setattr(module, "show_figure", lambda figure, *words: said.extend([figure.axes[0], *words]))
     yield said
     plots.plt.close("all")

@@ -69,6 +69,10 @@ class Series:
         """The value of the factor in the runs of `beside`; None where these are lost."""
         return self.by_study.get(self.beside)
 
+    def change(self, value: Any) -> pd.DataFrame:
+        """`less` of what is right at `value` of the factor and at the usual one."""
+        return less(self.correct[value], self.correct[self.usual])
+
     @property
     def texts(self) -> pd.Index:
         """The test texts, by example_id, in the order of the runs."""
@@ -323,6 +327,16 @@ def baselines_by_size(results: ExperimentRuns) -> dict[str, dict[str, str]]:
     return found
 
 
+def best_baseline(results: ExperimentRuns, series: Series) -> dict[str, Any] | None:
+    """The row of an `accuracy_table` of the baseline with the highest mean, with the training texts of a series.
+
+    None where no baseline was fitted to as many.
+    """
+    fitted = with_texts(results, series.training_texts, series.texts)
+    rows = [{"method": name} | accuracy_with_ends(right) for name, right in fitted.items()]
+    return max(rows, key=lambda row: row["estimate"], default=None)
+
+
 def at_each_size(results: ExperimentRuns, series: list[Series]) -> dict[str, dict[Any, pd.DataFrame]]:
     """Baseline → training size → booleans (one row, test texts), at the sizes of `series`."""
     found: dict[str, dict[Any, pd.DataFrame]] = {}
@@ -338,7 +352,7 @@ def with_texts(results: ExperimentRuns, size: int, texts: pd.Index) -> dict[str,
     Empty where neither the main runs nor a point of the axis of training sizes have as many.
     """
     found: dict[str, list[bool]]
-    if size in {run.result.data.sizes["train"] for run in results.runs if run.config.study == "main"}:
+    if size in {run.result.data.sizes["train"] for run in results.mains}:
         mains = results.predictions.correct_baselines
         found = {own.name: [*mains[own.name][texts]] for own in FITTED if own.name in mains}
     else:

@@ -1,6 +1,7 @@
 """Costs: what it takes to classify with a trained model, what seeds show of a difference, and Pareto fronts."""
 
 import time
+from collections.abc import Iterable
 from functools import partial
 from math import inf
 from multiprocessing import get_context
@@ -107,9 +108,9 @@ def mean_loads(results: ExperimentRuns) -> pd.Series:
     return pd.Series({name: float(np.mean(own)) for name, own in loads.items() if own})
 
 
-def processors(results: ExperimentRuns) -> list[str]:
-    """Names of the processors that made the main runs; times of several are not times of one machine."""
-    return sorted({run.result.environment.processor for name in results.experiment.methods for run in results.of(name)})
+def processors(runs: Iterable[Run]) -> list[str]:
+    """Names of the processors that made `runs`; times of several are not times of one machine."""
+    return sorted({run.result.environment.processor for run in runs})
 
 
 def is_uneven(loads: pd.Series) -> bool:

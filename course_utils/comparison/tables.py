@@ -127,6 +127,11 @@ class ExperimentRuns:
         """Usable runs of `method`, one per seed."""
         return [run for run in self.runs if (run.config.method, run.config.study) == (method, study)]
 
+    @property
+    def mains(self) -> list[Run]:
+        """Usable main runs of all methods."""
+        return [run for run in self.runs if run.config.study == "main"]
+
     def first_of_each(self) -> list[Run]:
         """The first main run of each method that has one."""
         return [own[0] for name in self.experiment.methods if (own := self.of(name))]
@@ -355,7 +360,7 @@ def baseline_frame(results: ExperimentRuns) -> pd.DataFrame:
 
 def evaluation_sets(results: ExperimentRuns) -> dict[str, str]:
     """Name → title of the sets that the main runs were judged on, the test set first."""
-    main = [run.result for run in results.runs if run.config.study == "main"]
+    main = [run.result for run in results.mains]
     return {name: main[0].data.titles[name] for name in main[0].metrics if name != "validation"} if main else {}
 
 

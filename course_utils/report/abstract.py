@@ -11,9 +11,9 @@ from course_utils.comparison.other_experiments import Conclusions, conclude, dis
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.choice import ON_TEXTS, Unbeaten, choices, in_words, unbeaten
-from course_utils.report.dependence import size_regime
 from course_utils.report.display import TEMPLATES
 from course_utils.report.rates import rate_regime, understated
+from course_utils.report.training_size import size_regime
 from course_utils.stats import MINIMUM_SEEDS, PairedComparison
 from course_utils.text import in_sentence, one_line, template
 

@@ -21,9 +21,9 @@ from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above
 from course_utils.comparison.domains import Domain, forgetting_table, read_domains
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.report.dependence import size_axis
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.report.rates import main_by_accuracy, understated
+from course_utils.report.training_size import size_axis
 from course_utils.stats import PairedComparison
 from course_utils.text import and_joined, in_sentence, template
 
@@ -158,7 +158,7 @@ def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
 
 def _no_times(results: ExperimentRuns, names: list[str]) -> str:
     """Why times to train with the methods `names` are not those of one machine under one load; empty if they are."""
-    if len(found := processors(results)) > 1:
+    if len(found := processors(results.mains)) > 1:
         return f"{and_joined(found)} made these runs, and a difference in time may come from the processor"
     loads = mean_loads(results).reindex(names)
     if not is_uneven(loads):

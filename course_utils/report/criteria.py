@@ -13,6 +13,7 @@ from course_utils.comparison.axes import (
     accuracy_with_ends,
     answers,
     at_best_rate,
+    at_other_rates,
     contrasts,
     less,
     validation_accuracy,
@@ -20,6 +21,7 @@ from course_utils.comparison.axes import (
 )
 from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge
 from course_utils.comparison.tables import ExperimentRuns
+from course_utils.config import RunConfig
 from course_utils.methods import METHODS
 from course_utils.report.display import TEMPLATES, show_markdown
 from course_utils.runs import Run
@@ -58,6 +60,14 @@ def chosen_otherwise(series: list[Series], others: list[Series]) -> list[tuple[s
         for value, runs in own.points.items()
         if rate_of(runs) != rates.get((own.method, own.varies, value))
     ]
+
+
+def tried_rates(results: ExperimentRuns, config: RunConfig) -> list[float]:
+    """The rates at which side studies tried what `config` trains, in ascending order."""
+    study, plan = config.study, results.experiment.config
+    names = [study, *at_other_rates(results.experiment, config.method, study)]
+    finished = (name for name in names if results.of(config.method, name))
+    return sorted({plan(config.method, study=name).settings.learning_rate for name in finished})
 
 
 def rate_of(runs: list[Run]) -> float:

@@ -52,8 +52,8 @@ from course_utils.comparison.training_step import PROFILED, TOKENS, step_table, 
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
-from course_utils.report.dependence import judged_cells
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
+from course_utils.report.verdicts import judged_cells
 from course_utils.stats import DIFFERENCES, MINIMUM_SEEDS, Interval, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
 from course_utils.text import (
@@ -412,9 +412,10 @@ def costs(results: ExperimentRuns) -> None:
     seconds = {name: [run.result.timing.train_seconds for run in results.of(name)] for name in summary["method"]}
     apart = {title_of(name): own for name, own in seconds.items() if max(own) > FAR_APART * min(own)}
     told = [
+        say.unmerged_text([name for name, own in beside.items() if own.estimate < merged.estimate]),
         _fronts(results, trained, times),
         *[say.earlier_code_text()] * bool(results.of(summary["method"].iloc[0])[0].changed_code),
-        *([say.processors_text(found)] if len(found := processors(results)) > 1 else []),
+        *([say.processors_text(found)] if len(found := processors(results.mains)) > 1 else []),
         say.loads_text(mean_loads(results).rename(index=title_of), is_uneven(mean_loads(results)), apart),
     ]
     by_method = summary.set_index("method")
@@ -495,7 +496,7 @@ def arithmetic(results: ExperimentRuns) -> None:
     if whole is not None and PLAIN.name in table.index and table["forward"].notna().all():
         steps = [[run.result.timing.step_ms_median for run in results.of(of.name)] for of in (PLAIN, CEILING)]
         uneven = is_uneven(mean_loads(results)[[PLAIN.name, CEILING.name]])
-        rows, several = (table.loc[PLAIN.name], whole), len(processors(results)) > 1
+        rows, several = (table.loc[PLAIN.name], whole), len(processors(results.mains)) > 1
         show_markdown(say.arithmetic_text(*rows, PLAIN.title, CEILING.title, batch, *steps, several, uneven))
     _show_parts(time_by_part(results))
 

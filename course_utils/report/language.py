@@ -9,6 +9,7 @@ import pandas as pd
 from course_utils.comparison import language
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, seeds_apart
+from course_utils.comparison.costs import is_uneven, mean_loads
 from course_utils.comparison.language import base_interval, bits_of_runs, interval_of, signed
 from course_utils.comparison.learning_rates import search_sentences, search_trials
 from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
@@ -88,14 +89,17 @@ def _sections(results: ExperimentRuns, form: str) -> list[str]:
     def table(frame: pd.DataFrame, caption: str) -> str:
         return form.format(table=_as_markdown(frame), caption=caption.strip())
 
-    found = read_found(results)
+    found, loads = read_found(results), mean_loads(results)
     differences = ["## Differences", say.best_text(found["best"])]
     if found["pairs"]:
         caption = "Differences in bits per byte; below zero, the first method is better."
         differences += [say.differences_text(found), table(language.pairs_table(found["pairs"]), caption)]
     differences.append(say.unfinished_text(found))
     sections = [
-        [say.opening_text(found), table(language.language_summary(results), say.summary_table(found["four_bit"]))],
+        [
+            say.opening_text(found),
+            table(language.language_summary(results), say.summary_table(found["four_bit"], loads, is_uneven(loads))),
+        ],
         differences,
     ]
     if len(evaluation_sets(results)) > 1:

@@ -14,6 +14,7 @@ SCHEME, PREFIX = "origin:", "origin-"
 REPORT = "course_utils.report."
 TELLING = (
     "exhibits",
+    "training_size",
     "dependence",
     "sparsity",
     "rates",
@@ -26,7 +27,7 @@ RUNS_OF = {  # function → what it reads, where that is not the main runs
     "exhibits.across": "Runs of `main`, and `conclusions.json` of the reports beside this one.",
 }
 FACTORS_OF = {  # function → the factors whose studies it reads
-    "dependence.training_sizes": ("max_train",),
+    "training_size.accuracy_by_size": ("max_train",),
     "dependence.placements": ("target_modules", "trained_modules", "max_train"),
     "dependence.ranks": ("rank",),
     "sparsity.against_size": ("sparsity", "rank"),

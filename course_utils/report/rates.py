@@ -11,7 +11,6 @@ from course_utils.comparison.axes import (
     Contrast,
     Series,
     contrasts,
-    less,
     of_verdict,
     read_axis,
 )
@@ -19,8 +18,8 @@ from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.report.criteria import ByAccuracy, by_accuracy
-from course_utils.report.dependence import accuracy_cell, judged_cells, planned_for
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
+from course_utils.report.verdicts import accuracy_cell, judged_cells, planned_for
 from course_utils.stats import MINIMUM_SEEDS
 from course_utils.text import template
 
@@ -44,7 +43,7 @@ def rate_studies(results: ExperimentRuns) -> list[RateStudy]:
     for name, study in results.experiment.studies.items():
         of_study = [own for own in axis if own.beside == study.beside and name in own.by_study]
         if series := [own for own in of_study if own.usual is not None]:
-            changes = {own.method: less(own.correct[own.by_study[name]], own.correct[own.usual]) for own in series}
+            changes = {own.method: own.change(own.by_study[name]) for own in series}
             found.append(RateStudy(name, study.title, series, contrasts(changes, margin)))
     return found
 
@@ -103,7 +102,8 @@ def head_rates(results: ExperimentRuns) -> None:
     for rate in sorted({value for own in series for value in own.points if value != own.usual}):
         tried = [own for own in series if own.usual is not None and rate in own.points]
         changes = _changes(results, tried, rate)
-        show_table(_as_table(tried, rate, changes, "Head at"), say.head_rates_table(rate, tried[0], changes))
+        table = _as_table(tried, rate, changes, "Head at its usual rate", "Head at")
+        show_table(table, say.head_rates_table(rate, tried[0], changes))
         show_markdown(say.changes_text(changes))
 
 
@@ -112,22 +112,21 @@ def without_dropout(results: ExperimentRuns) -> None:
     tried = [own for own in read_axis(results, "dropout") if own.usual and 0 in own.points]
     if tried:
         changes = _changes(results, tried, 0)
-        show_table(_as_table(tried, 0, changes, "Dropout"), say.dropouts_table(tried[0], changes))
+        show_table(_as_table(tried, 0, changes, "With dropout", "Dropout"), say.dropouts_table(tried[0], changes))
         show_markdown(say.changes_text(changes))
 
 
 def _changes(results: ExperimentRuns, series: list[Series], value: float) -> dict[str, Contrast]:
     """Method → its accuracy at `value` of the factor less that at the usual one."""
-    found = {own.method: less(own.correct[value], own.correct[own.usual]) for own in series}
-    return contrasts(found, judge_experiment(results).margin)
+    return contrasts({own.method: own.change(value) for own in series}, judge_experiment(results).margin)
 
 
-def _as_table(series: list[Series], value: float, changes: dict[str, Contrast], what: str) -> pd.DataFrame:
+def _as_table(series: list[Series], value: float, changes: dict[str, Contrast], usual: str, what: str) -> pd.DataFrame:
     """The accuracies at the usual value of a factor and at `value`, and their difference, a row a method."""
     return pd.DataFrame(
         {
             "Method": title_of(own.method),
-            f"{what} …": f"{own.usual:g}: {accuracy_cell(own.correct[own.usual])}",
+            usual: f"{own.usual:g}: {accuracy_cell(own.correct[own.usual])}",
             f"{what} {value:g}": accuracy_cell(own.correct[value]),
         }
         | judged_cells(changes[own.method])

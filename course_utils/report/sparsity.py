@@ -13,8 +13,8 @@ from course_utils.comparison.axes import (
     Series,
     accuracy_with_ends,
     answers,
+    best_baseline,
     contrasts,
-    less,
     read_axis,
     validation_likelihood,
 )
@@ -24,8 +24,8 @@ from course_utils.comparison.weights import short_layer_name
 from course_utils.methods import METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import show_other_rates
-from course_utils.report.dependence import accuracy_cell, best_baseline, judged_cells, show_one_value
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
+from course_utils.report.verdicts import accuracy_cell, held, judged_cells, show_one_value
 from course_utils.runs import Run
 from course_utils.text import template
 
@@ -36,7 +36,7 @@ def against_size(results: ExperimentRuns) -> None:
     """Accuracy against effective size: gates at several strengths, and simpler ways to a smaller adapter."""
     found = sparsity.ways_to_less(results)
     if found is None:
-        show_one_value(results, "sparsity", "strength of the gates")
+        show_one_value(results, "strength of the gates", held(results, "sparsity"), "sparsity")
         return
     gated, points = found
     line = best_baseline(results, gated)
@@ -115,7 +115,7 @@ def other_gates(results: ExperimentRuns) -> None:
             if value != own.usual:
                 label = say.gates(factor, value).strip()
                 settings[label] = runs
-                changes[label] = less(own.correct[value], own.correct[own.usual])
+                changes[label] = own.change(value)
     judged = contrasts(changes, judge_experiment(results).margin)
     rows = [_row(label, runs) | judged_cells(judged.get(label)) for label, runs in settings.items()]
     scaled = "rank" in series and sparsity.keeps_scale(series["rank"])

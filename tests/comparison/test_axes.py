@@ -30,7 +30,7 @@ from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
-from course_utils.report import choice, criteria, dependence, origins, rates, sparsity
+from course_utils.report import choice, criteria, dependence, origins, rates, sparsity, training_size
 from course_utils.report.abstract import finding
 from course_utils.report.display import TEMPLATES
 
@@ -76,7 +76,7 @@ def test_the_main_runs_are_a_point_of_the_size_axis_and_all_points_have_the_same
 
 @pytest.mark.slow
 def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown, monkeypatch):
-    dependence.training_sizes(results)
+    training_size.accuracy_by_size(results)
     said = "\n".join(word for word in shown if isinstance(word, str))
     assert "LoRA has the highest mean accuracy with 500 and 1,500 texts and HiRA with 3,500" in said
     table = next(word for word in shown if isinstance(word, pd.DataFrame) and "Texts" in word).set_index("Texts")
@@ -99,7 +99,7 @@ def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown, 
         assert shown[1].set_index("What counts").loc["Few training texts (500)", "Take"] == taken
     always = {FROZEN.name: "1" * len(results.predictions.labels)}
     monkeypatch.setattr(axes, "baselines_by_size", lambda results: {"500": always})
-    dependence.size_axis.cache_clear()
+    training_size.size_axis.cache_clear()
     shown.clear()
     choice.which_when(results)
     assert shown[1].set_index("What counts").loc["Few training texts (500)", "Take"] == "none"
@@ -131,15 +131,15 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
 def test_what_accuracy_would_choose_is_said_with_the_leaders_and_the_verdicts_that_change():
     found, led = (Leaders(3_500, {500: best, 3_500: ADAPTER}, {}, [0, 1, 2]) for best in (ADAPTER, MULTIPLIED))
     chosen = [(ADAPTER, 500, 0.003, 81.66), (FULL, 500, 1e-4, 80.0)]
-    said = criteria.say.by_accuracy(chosen, dependence.say.with_size, True, {}, (), found, led)
+    said = criteria.say.by_accuracy(chosen, training_size.say.with_size, True, {}, (), found, led)
     assert "0.003 for LoRA with 500 texts (test accuracy 81.7%) and 0.0001 for full fine-tuning with" in said
     assert "another adapter method has the highest mean: HiRA with 500 texts." in said
     assert said.strip().endswith("no comparison of this section has another verdict.")
-    said = criteria.say.by_accuracy(chosen, dependence.say.with_size, False, {}, (), found, found).strip()
+    said = criteria.say.by_accuracy(chosen, training_size.say.with_size, False, {}, (), found, found).strip()
     assert said.endswith("At these rates the same adapter methods have the highest means.")
     one = frame(0.1)
     judged = contrasts({"the change of one difference": one, "Full fine-tuning against another": one})
-    said = criteria.say.by_accuracy(chosen, dependence.say.with_size, True, judged, ["the change of one difference"])
+    said = criteria.say.by_accuracy(chosen, training_size.say.with_size, True, judged, ["the change of one difference"])
     assert re.search(
         r"be another: the change of one difference \(.*, a change is shown\); full fine-tuning .*, more acc", said
     )
@@ -170,14 +170,16 @@ def test_a_head_with_a_rate_of_its_own_is_compared_with_the_same_method(results,
     assert len(table) == len(EXPERIMENT.studies["head-rate"].methods) and "a head that learns at 0.003" in caption
     assert table["Difference [95%]"].str.startswith("0.0 [").all() and "No change is shown" in said
     usual = EXPERIMENT.config(ADAPTER).settings.learning_rate
-    assert table.set_index("Method").loc[METHODS[ADAPTER].title, "Head at …"].startswith(f"{usual:g}: ")
+    assert table.set_index("Method").loc[METHODS[ADAPTER].title, "Head at its usual rate"].startswith(f"{usual:g}: ")
 
 
 def test_methods_without_dropout_are_compared_with_the_same_methods_with_it(results, shown):
     rates.without_dropout(results)
     table, caption, _ = shown
     assert len(table) == len(EXPERIMENT.studies["no-dropout"].methods) and "1,500 training texts" in caption
-    assert table["Dropout …"].str.startswith("0.1: ").all() and table["Dropout 0"].str.contains("[", regex=False).all()
+    assert (
+        table["With dropout"].str.startswith("0.1: ").all() and table["Dropout 0"].str.contains("[", regex=False).all()
+    )
 
 
 def test_another_rate_is_set_beside_that_of_the_main_runs(results, shown):
@@ -211,8 +213,8 @@ def test_the_likelier_of_two_rates_stands_for_a_placement_and_what_accuracy_woul
     dependence.placements(results)
     assert "would be another: LoRA on all linear layers against query and value (+10.0" in shown[-1]
     assert "LoRA on query and value against full fine-tuning of everything (−10.0" in shown[-1]
-    dependence.size_axis.cache_clear()
-    dependence.training_sizes(results)
+    training_size.size_axis.cache_clear()
+    training_size.accuracy_by_size(results)
     assert "full fine-tuning against LoRA with 1,500 texts (+10.0" in shown[-3]
     (law, *_) = read_axis(results, "rank")
     assert {run.config.study for run in law.points[8]} == {"size-1500"}
@@ -222,7 +224,7 @@ def test_the_likelier_of_two_rates_stands_for_a_placement_and_what_accuracy_woul
 def test_an_experiment_without_an_axis_says_what_it_holds_and_leaves_out(runs_in, shown):
     smoke = load_experiment("smoke", {"precision": "fp32"})
     write_run(smoke.config(ADAPTER), 0.8)
-    for exhibit in (dependence.training_sizes, dependence.placements, dependence.ranks, sparsity.against_size):
+    for exhibit in (training_size.accuracy_by_size, dependence.placements, dependence.ranks, sparsity.against_size):
         exhibit(read_runs(smoke))
     assert [text.partition(".")[0] for text in shown] == [
         "The finished main runs do not vary the number of training texts: 1,000",
@@ -379,7 +381,7 @@ def test_the_interaction_is_a_difference_of_differences(results):
     found = leaders(series, changes, 3_500)
     assert found.best == {500: ADAPTER, 1_500: ADAPTER, 3_500: MULTIPLIED, 7_000: MULTIPLIED}
     assert found.turns[500].difference.estimate == pytest.approx(0.3)
-    told, other = (dependence.say.in_finding(found, best) for best in (MULTIPLIED, ADAPTER))
+    told, other = (training_size.say.in_finding(found, best) for best in (MULTIPLIED, ADAPTER))
     assert "has the highest mean, " in told and "all training sizes share" not in told
     assert "On seeds 0, 1 and 2, which all training sizes share, " in other
     assert f" and {METHODS[MULTIPLIED].title} with 3,500 and 7,000 texts, and a difference" in other
@@ -503,7 +505,7 @@ def test_two_experiments_of_opposite_outcomes_share_no_comparison(results, shown
     said = []
     for found in (results, read_runs(EXPERIMENT)):
         shown.clear()
-        for exhibit in (dependence.training_sizes, dependence.placements, rates.learning_rates):
+        for exhibit in (training_size.accuracy_by_size, dependence.placements, rates.learning_rates):
             exhibit(found)
         texts = [finding(found), *experiment_verdicts(found), *(word for word in shown if isinstance(word, str))]
         sentences = {sentence for text in texts for sentence in re.split(r"(?<=[.;:])\s+", text)}

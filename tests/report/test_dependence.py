@@ -9,7 +9,7 @@ from small import ADAPTER, FULL, HEAD, MULTIPLIED
 from course_utils.comparison.axes import validation_likelihood
 from course_utils.comparison.tables import ExperimentRuns, read_runs
 from course_utils.config import load_experiment
-from course_utils.report import abstract, dependence, rates
+from course_utils.report import abstract, dependence, rates, training_size
 
 
 def full(**overrides):
@@ -23,7 +23,7 @@ def made(factors, accuracy=lambda config: 0.8, **overrides):
 
 def test_without_two_methods_that_train_more_than_a_head_no_change_is_judged(runs_in, shown):
     results = made(["max_train", "trained_modules"], methods=[HEAD, FULL])
-    dependence.training_sizes(results)
+    training_size.accuracy_by_size(results)
     axes, _, _, text, *_ = shown  # and no table
     assert "no change of a difference is judged" in text and "none of" not in text
     shown.clear()
@@ -38,7 +38,7 @@ def test_without_two_methods_that_train_more_than_a_head_no_change_is_judged(run
 
 
 def test_sizes_are_compared_with_that_of_the_main_runs_where_it_is_the_least(runs_in, shown):
-    dependence.training_sizes(made(["max_train"], methods=[FULL, ADAPTER], max_train=500))
+    training_size.accuracy_by_size(made(["max_train"], methods=[FULL, ADAPTER], max_train=500))
     _, _, _, table, _, text, at_sizes, *_ = shown
     assert "With 1,500 texts, none of 1 pair of methods is shown to differ" in at_sizes
     assert [*table][1:3] == ["With 1,500", "With 500"] and "Between 1,500 and 500 texts, none of 1 difference" in text
@@ -66,7 +66,7 @@ def test_of_one_seed_nothing_is_concluded(runs_in, shown):
 def test_a_rate_of_the_head_is_compared_with_another(runs_in, shown):
     rates.head_rates(made(["head_learning_rate"], methods=[ADAPTER], head_learning_rate=0.001))
     table, caption, _ = shown
-    assert "a head that learns at 0.003" in caption and table.loc[0, "Head at …"].startswith("0.001: ")
+    assert "a head that learns at 0.003" in caption and table.loc[0, "Head at its usual rate"].startswith("0.001: ")
 
 
 def test_only_studies_of_the_experiments_methods_are_planned(shown):
@@ -89,7 +89,7 @@ def test_side_studies_without_their_main_runs_are_no_failure(runs_in, shown, los
     (folder,) = runs_in.rglob(lost)
     shutil.rmtree(folder)
     results = read_runs(full(methods=[FULL, ADAPTER, MULTIPLIED]))
-    dependence.training_sizes(results)
+    training_size.accuracy_by_size(results)
     assert shown and (lost != "main" or "No adapter method has a finished run" in abstract.abstract(results))
 
 
@@ -103,5 +103,5 @@ def test_who_leads_is_judged_on_the_seeds_that_all_have(runs_in, reports_in, sho
     (folder,) = runs_in.rglob(f"size-500/{MULTIPLIED}/seed-2")
     shutil.rmtree(folder)
     results = read_runs(full(methods=[ADAPTER, MULTIPLIED]))
-    axis = dependence.size_axis(results, validation_likelihood)
+    axis = training_size.size_axis(results, validation_likelihood)
     assert axis.led.seeds == [0, 1] and {*axis.led.best.values()} == {ADAPTER}

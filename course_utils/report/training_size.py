@@ -1,0 +1,214 @@
+"""What the result owes to the number of training texts: every method and baseline at each size.
+
+The words are those of templates/training_size.md.jinja: each comparative one has a branch for each outcome.
+"""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import pandas as pd
+
+from course_utils.comparison.axes import (
+    Contrast,
+    Judge,
+    Leaders,
+    Series,
+    accuracy_table,
+    accuracy_with_ends,
+    against_baselines,
+    at_each_size,
+    interactions,
+    leaders,
+    less,
+    read_axis,
+    validation_accuracy,
+    validation_likelihood,
+)
+from course_utils.comparison.baselines import title_of
+from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge, judge_experiment, p_in_words
+from course_utils.comparison.costs import processors
+from course_utils.comparison.tables import ExperimentRuns
+from course_utils.methods import CEILING, FLOOR, METHODS
+from course_utils.report import plots
+from course_utils.report.criteria import rate_of, show_by_accuracy, tried_rates
+from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
+from course_utils.report.verdicts import alt_text, labelled, show_one_value
+from course_utils.stats import Judged, PairedComparison
+from course_utils.text import signed_interval, signed_points, template
+
+say: Any = template(TEMPLATES / "training_size.md.jinja", OF_CONTRASTS).module
+
+
+def accuracy_by_size(results: ExperimentRuns) -> None:
+    """Accuracy of every method against the number of training texts, and whether the leader depends on it."""
+    axis, others = (size_axis(results, judge) for judge in (validation_likelihood, validation_accuracy))
+    if not axis or not others:  # of which one has the sizes of the other
+        show_one_value(results, "number of training texts", _sizes(results), "max_train")
+        return
+    series, reference, changes = axis.series, axis.reference, axis.changes
+    fitted = pd.DataFrame(
+        {"method": name, "value": size} | accuracy_with_ends(correct)
+        for name, of_sizes in axis.baselines.items()
+        for size, correct in of_sizes.items()
+    )
+    table = pd.concat([accuracy_table(series), fitted]).sort_values("value", kind="stable")
+    table["series"] = table["method"].map(title_of)
+    figure = plots.accuracy_by_factor(table, say.sizes_title(axis.led), "training texts")
+    rates = _other_rates(results, series, reference)
+    made_on = processors(run for own in series for runs in own.points.values() for run in runs)
+    show_figure(figure, say.sizes_figure(series[0].seeds, bool(rates), made_on), alt_text(table))
+    least = min((value for *_, value in changes), default=reference)
+    shown = {pair[:2]: change for pair, change in changes.items() if pair[2] == least}
+    if shown:
+        show_table(_pairs(series, shown, least, reference), say.sizes_table(least, reference, len(changes)))
+    largest = sum(rate == max(tried) for own in rates.values() for _, rate, tried in own if len(tried) > 1)
+    show_markdown(say.sizes_text(axis.led, shown, least, reference, rates, largest))
+    if axis.pairs:
+        shown_at = {size: (pairs, differing(pairs)) for size, pairs in axis.pairs.items()}
+        show_markdown(say.pairs_text(shown_at, series[0].seeds))
+    own, otherwise, moved = _size_verdicts(axis), _size_verdicts(others), _size_changes(axis)
+    show_by_accuracy(series, others.series, say.with_size, own, otherwise, (axis.led, others.led), moved)
+    if len(fitted):
+        highest = fitted.loc[fitted.groupby("value")["estimate"].idxmax()]
+        rows = [_beside_baselines(axis, row) for row in highest.to_dict("records")]
+        show_table(pd.DataFrame(rows), say.beside_baselines_table(len(axis.over_baselines)))
+
+
+@dataclass(frozen=True, eq=False)
+class SizeAxis:
+    """What is known of the training size, at the learning rates that one criterion chooses.
+
+    `reference` is the size of the main runs.
+    """
+
+    results: ExperimentRuns
+    series: list[Series]
+    reference: int
+
+    @property
+    def tuned(self) -> list[Series]:
+        """The series of the methods that train more than a head."""
+        return [own for own in self.series if METHODS[own.method] is not FLOOR]
+
+    @cached_property
+    def changes(self) -> dict[tuple[str, str, int], Contrast]:
+        """The `interactions` of these methods with the size."""
+        return interactions(self.tuned, self.reference)
+
+    @cached_property
+    def led(self) -> Leaders | None:
+        """Which adapter method leads at each size."""
+        return leaders(self.series, self.changes, self.reference)
+
+    @cached_property
+    def pairs(self) -> dict[int, list[PairedComparison]]:
+        """Training size → the pairs of these methods, judged there by the rule of the main comparison.
+
+        Each size but that of the main runs is a family of its own.
+        """
+        sizes = sorted({size for own in self.series for size in own.points} - {self.reference})
+        at_sizes = {size: {own.method: own.correct[size] for own in self.tuned if size in own.points} for size in sizes}
+        return {size: pairs for size, correct in at_sizes.items() if (pairs := judge(correct).pairs)}
+
+    @cached_property
+    def baselines(self) -> dict[str, dict[int, pd.DataFrame]]:
+        """Baseline that fine-tunes nothing → size → booleans (one row, test texts)."""
+        return at_each_size(self.results, self.series)
+
+    @cached_property
+    def over_baselines(self) -> dict[tuple[str, int, str], Contrast]:
+        """(method, size, baseline) → what the method gains on the baseline; corrected over all."""
+        return against_baselines(self.tuned, self.baselines, judge_experiment(self.results).margin)
+
+
+@cache  # the exhibit, the title page and the advice ask for it
+def size_axis(results: ExperimentRuns, judge: Judge) -> SizeAxis | None:
+    """What is known of the training size, at the learning rates that `judge` chooses; None where there is one size."""
+    series, sizes = read_axis(results, "max_train", judge), _sizes(results)
+    return SizeAxis(results, series, sizes[0]) if series and sizes else None
+
+
+def size_regime(results: ExperimentRuns, best: str) -> str:
+    """Whether the lead of `best`, an adapter method, holds at other training sizes: sentences, or empty.
+
+    `best` leads by all seeds of the main runs. The axis has the seeds that all sizes share, and by these another method
+    may lead.
+    """
+    axis = size_axis(results, validation_likelihood)
+    if not axis or not axis.led:
+        return ""
+    adapters = {
+        size: [pair for pair in differing(pairs) if CEILING.name not in (pair.first, pair.second)]
+        for size, pairs in axis.pairs.items()
+    }
+    return say.in_finding(axis.led, best, {size: pairs for size, pairs in adapters.items() if pairs}).strip()
+
+
+def _size_verdicts(axis: SizeAxis) -> dict[str, Judged]:
+    """What is judged of the training size, by its label.
+
+    These are the changes of differences, and at each size every method against the baselines and the other methods.
+    """
+    of_pairs = {(pair.first, size, pair.second): pair for size, pairs in axis.pairs.items() for pair in pairs}
+    over_baselines = labelled(axis.over_baselines, say.baseline_label)
+    return _size_changes(axis) | over_baselines | labelled(of_pairs, say.baseline_label)
+
+
+def _size_changes(axis: SizeAxis) -> dict[str, Judged]:
+    return labelled(axis.changes, say.change_label, axis.reference)
+
+
+def _beside_baselines(axis: SizeAxis, best: dict[str, Any]) -> dict[str, Any]:
+    """The baselines of one size beside the methods, as a row of a table; `best` has the highest mean of them."""
+    verdicts: dict[str, list[str]] = {}
+    for (method, size, _), contrast in axis.over_baselines.items():
+        if size == best["value"]:
+            verdicts.setdefault(title_of(method), []).append(contrast.verdict)
+    above = [name for name, own in verdicts.items() if {*own} == {"above"}]
+    below = [name for name, own in verdicts.items() if "below" in own]
+    return {
+        "Texts": best["value"],
+        "Baseline with the highest mean": title_of(best["method"]),
+        "Accuracy (%) [95%]": with_ends(best["estimate"], best["low"], best["high"]),
+        "More accurate than each baseline": ", ".join(above) or "none",
+        "Less accurate than one": ", ".join(below) or "none",
+    }
+
+
+def _other_rates(
+    results: ExperimentRuns, series: list[Series], reference: int
+) -> dict[int, list[tuple[str, float, list[float]]]]:
+    """Size → the methods with another learning rate there than at the `reference`: the rate, and those tried."""
+    found: dict[int, list[tuple[str, float, list[float]]]] = {}
+    for own in series:
+        rates = {size: rate_of(runs) for size, runs in own.points.items()}
+        for size, rate in rates.items():
+            if rate != rates.get(reference, rate):
+                tried = tried_rates(results, own.points[size][0].config)
+                found.setdefault(size, []).append((own.method, rate, tried))
+    return dict(sorted(found.items()))
+
+
+def _sizes(results: ExperimentRuns) -> list[int]:
+    """Numbers of training texts of the main runs."""
+    return [*dict.fromkeys(run.result.data.sizes["train"] for run in results.mains)]
+
+
+def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, reference: Any) -> pd.DataFrame:
+    correct = {own.method: own.correct for own in series}
+
+    def difference(first: str, second: str, value: Any) -> str:
+        return signed_points(float(less(correct[first][value], correct[second][value]).to_numpy().mean()))
+
+    rows = (
+        {
+            "Pair": f"{title_of(first)} − {title_of(second)}",
+            f"With {least:,}": difference(first, second, least),
+            f"With {reference:,}": difference(first, second, reference),
+            "Change [95%]": signed_interval(change.difference),
+            "p (Holm)": p_in_words(change.p_holm),
+        }
+        for (first, second), change in shown.items()
+    )
+    return pd.DataFrame(rows)
