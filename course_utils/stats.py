@@ -348,13 +348,13 @@ class Judged:
 
 
 def judge_differences(
-    differences: Mapping[Any, np.ndarray], shared: SeedVariance | None, margin: float
+    differences: Mapping[Any, np.ndarray], shared: Mapping[Any, SeedVariance], margin: float
 ) -> dict[Any, dict[str, Any]]:
     """Key → the fields of `Judged`, of a family of `differences`, each (seeds, sentences).
 
-    `shared` is the variance between seeds that the differences have in common; None where each has only its own.
+    `shared` maps a key to the variance between seeds that it has in common with others; the rest have only their own.
     """
-    errors = {key: standard_error(values, shared) for key, values in differences.items()}
+    errors = {key: standard_error(values, shared.get(key)) for key, values in differences.items()}
     estimates = {key: float(values.mean()) for key, values in differences.items()}
     p_values = holm([min(1.0, 2 * error.beyond(abs(estimates[key]))) for key, error in errors.items()])
     equivalence = holm([error.beyond(margin - abs(estimates[key])) for key, error in errors.items()])
@@ -441,7 +441,7 @@ def _judge_pairs(
     of_methods = np.array([correct[name].mean(axis=1).var() for name in names])
     of_pairs = np.array([values.mean(axis=1).var(ddof=1) for values in differences.values()])
     shared = _shared_variance(of_pairs, of_methods, min(map(len, differences.values())))
-    judged = judge_differences(differences, shared, margin)
+    judged = judge_differences(differences, dict.fromkeys(differences, shared), margin)
     return [PairedComparison(first=pair[0], second=pair[1], **found) for pair, found in judged.items()]
 
 

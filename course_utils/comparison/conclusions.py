@@ -177,16 +177,22 @@ class SeedsApart(NamedTuple):
     method: str
     spread: float  # standard deviation of the means of its seeds
     next: float  # that of the method with the next largest
+    hidden: list[PairedComparison]  # the differences that are shown only where this method is left out
 
 
 def seeds_apart(scores: Mapping[str, pd.DataFrame]) -> SeedsApart | None:
     """The method of `scores` (seeds, texts) whose seeds lie more than `OUTLYING` times as far apart as any other's."""
-    spread = {name: float(own.mean(axis=1).std()) for name, own in scores.items() if len(own) >= MINIMUM_SEEDS}
+    enough = {name: own for name, own in scores.items() if len(own) >= MINIMUM_SEEDS}
+    spread = {name: float(own.mean(axis=1).std()) for name, own in enough.items()}
     if len(spread) < 2:
         return None
     method, following = sorted(spread, key=spread.__getitem__, reverse=True)[:2]
-    far = spread[method] > OUTLYING * spread[following]
-    return SeedsApart(method, spread[method], spread[following]) if far else None
+    if spread[method] <= OUTLYING * spread[following]:
+        return None
+    shown = {(pair.first, pair.second) for pair in compare_pairs(enough, margin=0.0) if pair.differs}
+    without = compare_pairs({name: own for name, own in enough.items() if name != method}, margin=0.0)
+    hidden = [pair for pair in without if pair.differs and (pair.first, pair.second) not in shown]
+    return SeedsApart(method, spread[method], spread[following], hidden)
 
 
 def unsized(pair: Judged) -> str:

@@ -94,7 +94,7 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
         for name in adapters
         if CEILING.name in correct[of]
     }
-    moved = contrasts(changes)
+    moved = contrasts(changes, alike=lambda key: key[0])
     judged = judge_experiment(results)
     in_domain = [pair for pair in judged.pairs if FLOOR.name not in (pair.first, pair.second)]
     return [

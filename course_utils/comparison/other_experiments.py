@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from course_utils.comparison.conclusions import judge_experiment
+from course_utils.comparison.conclusions import differing, judge_experiment, seeds_apart
 from course_utils.comparison.language import bits_of_runs, interval_of, judge_bits
 from course_utils.comparison.learning_rates import on_edge, search_trials, trial_differences
 from course_utils.comparison.tables import ExperimentRuns
@@ -53,6 +55,8 @@ class Conclusions(BaseModel):
     pairs: list[PairedComparison]
     on_edge: list[str] = []  # methods whose best rate in the search lies on the edge of its grid
     trials_differ: str = ""  # in which settings a trial of the search differs from a main run
+    apart: str = ""  # a method whose seeds lie so far apart that they widen all intervals
+    hidden: list[tuple[str, str]] = []  # the pairs of which a difference is shown only without it, the better first
 
 
 def conclude(results: ExperimentRuns) -> Conclusions:
@@ -63,7 +67,7 @@ def conclude(results: ExperimentRuns) -> Conclusions:
         name: Interval(*rows.loc[name, ["accuracy", "accuracy_low", "accuracy_high"]])
         for name in [*judged.baselines, *judged.adapters]
     }
-    return _concluded(results, "accuracy", judged.margin, scores, judged.pairs)
+    return _concluded(results, "accuracy", judged.margin, scores, judged.pairs, results.predictions.correct)
 
 
 def conclude_of_language(results: ExperimentRuns) -> Conclusions:
@@ -73,13 +77,19 @@ def conclude_of_language(results: ExperimentRuns) -> Conclusions:
     margin, pairs = judge_bits(saved)
     compared = {name for pair in pairs for name in (pair.first, pair.second)}
     scores = {name: interval_of(shares) for name, shares in saved.items() if name in compared}
-    return _concluded(results, "bits per byte", margin, scores, pairs)
+    return _concluded(results, "bits per byte", margin, scores, pairs, saved)
 
 
 def _concluded(
-    results: ExperimentRuns, unit: Unit, margin: float, scores: dict[str, Interval], pairs: list[PairedComparison]
+    results: ExperimentRuns,
+    unit: Unit,
+    margin: float,
+    scores: dict[str, Interval],
+    pairs: list[PairedComparison],
+    of_texts: Mapping[str, pd.DataFrame],
 ) -> Conclusions:
-    experiment, run = results.experiment, results.runs[0].result
+    """The conclusions from the `scores` of methods, made from those `of_texts` (seeds, texts)."""
+    experiment, run, apart = results.experiment, results.runs[0].result, seeds_apart(of_texts)
     return Conclusions(
         experiment=experiment.name,
         title=experiment.profile.title,
@@ -100,6 +110,8 @@ def _concluded(
         pairs=pairs,
         on_edge=on_edge(search_trials(results)),
         trials_differ=trial_differences(experiment),
+        apart=apart.method if apart else "",
+        hidden=[(pair.first, pair.second) for pair in differing(apart.hidden)] if apart else [],
     )
 
 

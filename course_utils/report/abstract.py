@@ -10,7 +10,7 @@ from course_utils.comparison.domains import read_domains
 from course_utils.comparison.other_experiments import Conclusions, conclude, disagreements, others
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.report.choice import ON_TEXTS, Unbeaten, choices, in_words, unbeaten
+from course_utils.report.choice import ON_TEXTS, Row, choices, in_words, unbeaten
 from course_utils.report.display import TEMPLATES
 from course_utils.report.rates import rate_regime, understated
 from course_utils.report.training_size import size_regime
@@ -44,8 +44,10 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     data = [run.result.data for run in results.of(best)]
     domains = read_domains(results)[1:] if results.runs else []
     found = unbeaten(results, judged) if results.runs else None
+    rows = choices(results, found) if found else []
     ours = conclude(results) if results.runs else None
-    unconfirmed, besides = elsewhere(ours, others(results)) if ours else ({}, {})
+    theirs = others(results) if ours else []
+    unconfirmed, besides = elsewhere(ours, theirs) if ours else ({}, {})
     return {
         "results": results,
         "experiment": experiment,
@@ -62,13 +64,15 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "above_majority": above_majority(results) if results.runs else {},
         "against_full": judged.against(best, [CEILING.name]),
         "found": found,
-        "advice": _advice(results, found) if found else {False: {}, True: {}},
+        "advice": _advice(rows),
+        "left_out": [*dict.fromkeys(name for row in rows for name in row.left_out)],
         "not_better": [domain.title for domain in domains if domain.not_beaten],
         "trained_on": data[0].sizes["train"] if data else 0,
         "regime": [size_regime(results, best), rate_regime(results, best)] if len(judged.adapters) > 1 else [],
         "understated": understated(results) if results.runs else [],
         "differing": differing(judged.pairs),
         "unconfirmed": unconfirmed,
+        "hidden": [(own, pair) for own in theirs for pair in _hidden(own, ours)] if ours else [],
         "shown_elsewhere": besides,
         "searched": ours,
         "minimum_seeds": MINIMUM_SEEDS,
@@ -76,13 +80,19 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     }
 
 
-def _advice(results: ExperimentRuns, found: Unbeaten) -> dict[bool, dict[str, list[str]]]:
+def _advice(rows: list[Row]) -> dict[bool, dict[str, list[str]]]:
     """What to take → the needs for which "Which one, when" says so; under True, rows of the adapter methods alone."""
     advice: dict[bool, dict[str, list[str]]] = {False: {}, True: {}}
-    for row in choices(results, found):
+    for row in rows:
         needs = advice[row.of_adapters].setdefault(in_words(row), [])
         needs.append(in_sentence(row.need.removeprefix(ON_TEXTS)))
     return advice
+
+
+def _hidden(theirs: Conclusions, ours: Conclusions) -> list[tuple[str, str]]:
+    """The differences shown here that another experiment shows only without the method whose seeds lie far apart."""
+    shown = {(pair.first, pair.second) for pair in differing(ours.pairs)}
+    return [pair for pair in theirs.hidden if pair in shown]
 
 
 def elsewhere(

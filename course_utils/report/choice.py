@@ -19,6 +19,7 @@ from course_utils.comparison.conclusions import (
 )
 from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above, processors
 from course_utils.comparison.domains import Domain, forgetting_table, read_domains
+from course_utils.comparison.learning_rates import on_edge, search_trials, trial_differences
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
@@ -48,6 +49,7 @@ class Row(NamedTuple):
     why: str
     otherwise: str = NOT_SHOWN  # what a table says where it takes none
     of_adapters: bool = False  # whether it chooses among the adapter methods alone
+    left_out: tuple[str, ...] = ()  # methods with a better figure that are shown to be less accurate than the best
 
 
 class Unbeaten(NamedTuple):
@@ -61,6 +63,7 @@ class Unbeaten(NamedTuple):
     lost: dict[str, PairedComparison]  # method → the best less it, where a difference is shown
     not_compared: list[str]  # the methods that have too few seeds, or share too few with the best
     names: list[str]  # of these methods, the more accurate first
+    pairs: list[PairedComparison]  # of all methods with enough seeds
 
 
 def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
@@ -78,7 +81,7 @@ def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
     lost = {pair.second: pair for pair in compared if pair.above}
     kept = [name for name in order.index if name in known and (not others or name not in lost)]
     not_compared = [name for name in results.experiment.methods if name not in known]
-    return Unbeaten(best, others, lost, not_compared, kept)
+    return Unbeaten(best, others, lost, not_compared, kept, judged.pairs)
 
 
 def which_when(results: ExperimentRuns) -> None:
@@ -98,7 +101,14 @@ def which_when(results: ExperimentRuns) -> None:
     caption = say.choices_table(found, any(row.need.startswith(FEW_TEXTS) for row in rows))
     show_table(pd.DataFrame(cells, columns=["What counts", "Take", "Because"]), caption)
     show_markdown(
-        say.limits_text(results.experiment, results.runs[0].result, understated(results), main_by_accuracy(results))
+        say.limits_text(
+            results.experiment,
+            results.runs[0].result,
+            understated(results),
+            main_by_accuracy(results),
+            on_edge(search_trials(results)),
+            trial_differences(results.experiment),
+        )
     )
 
 
@@ -241,11 +251,23 @@ def _with_losses(row: Row, found: Unbeaten, better: dict[str, str]) -> Row:
         for name in row.take
         if name in found.lost
     ]
-    left_out = [f"{named(name)} ({better[name]})" for name in found.lost if name in better]
+    left_out = tuple(name for name in found.lost if name in better)
     why = f"{row.why}; shown to be less accurate: {and_joined(lost)}" if lost else row.why
     if left_out:
-        why += f"; better in this and left out, as shown to be less accurate: {and_joined(left_out)}"
-    return row._replace(why=why)
+        told = [f"{named(name)} ({better[name]}{_beside(name, row.take, found.pairs)})" for name in left_out]
+        why += f"; better in this and left out, as shown to be less accurate than {named(found.best)}: "
+        why += and_joined(told)
+    return row._replace(why=why, left_out=left_out)
+
+
+def _beside(name: str, taken: list[str], pairs: list[PairedComparison]) -> str:
+    """What is shown of the accuracy of `name` beside that of the methods `taken`, within brackets."""
+    open_ = [pair for pair in against(pairs, name) if pair.second in taken and not pair.differs]
+    told = [
+        (relation, [pair.second for pair in open_ if pair.equivalent == alike])
+        for relation, alike in (("equivalent to", True), ("not shown to differ from", False))
+    ]
+    return "".join(f"; in accuracy {relation} {_listed(names)}" for relation, names in told if names)
 
 
 say: Any = template(TEMPLATES / "choice.md.jinja", OF_CONTRASTS).module

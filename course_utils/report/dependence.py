@@ -70,7 +70,7 @@ def placements(results: ExperimentRuns) -> None:
             {"First against second": label[:1].upper() + label[1:]} | judged_cells(contrast)
             for label, contrast in judged.items()
         ]
-        show_table(pd.DataFrame(rows), say.placements_table(judged))
+        show_table(pd.DataFrame(rows), say.placements_table(judged, table["tried"].map(len).nunique() > 1))
     sizes = size_axis(results, validation_likelihood)
     among = sizes.pairs.get(series[0].training_texts, []) if sizes else []
     behind = [pair for pair in against(among, CEILING.name) if pair.second in before]

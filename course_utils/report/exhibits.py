@@ -225,6 +225,7 @@ def across(results: ExperimentRuns) -> None:
     pairs = shown_across(experiments)
     show_markdown(say.across_shown(*sole_leaders(experiments), pairs, _undivided(pairs)))
     show_markdown(say.across_searches(experiments))
+    show_markdown(say.across_hidden(experiments))
     compared = [(other, *disagreements(ours, other)) for other in theirs]
     apart = [
         {"Experiment": other.experiment, "Pair": f"{title_of(one.first)} − {title_of(one.second)}"}

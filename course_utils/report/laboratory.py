@@ -59,15 +59,15 @@ def panel(measure: Callable[[float], float], values: Iterable[float], setting: s
         "the figure measures the accuracy again at the value that you choose.",
         f"A line over {setting}: " + ", ".join(f"{value:g} {share:.0%}" for value, share in found.items()) + ".",
     )
-    low, high = wilson_interval(round(texts * found.max()), texts)
+    interval = [round(end, 2) for end in wilson_interval(round(texts * found.max()), texts)]
     at_top, inside = (
         and_joined([f"{value:g}" for value in found.index[chosen]] or ["none"])
-        for chosen in (found == found.max(), found.between(low, high) & (found < found.max()))
+        for chosen in (found == found.max(), found.round(2).between(*interval) & (found < found.max()))
     )
     show_markdown(
-        f"The highest share is {found.max():.0%}, at {at_top}. On {texts} texts, its 95% interval is {low:.0%} to"
-        f" {high:.0%}. Other values with a share inside this interval: {inside}. The order of such points can be luck;"
-        " no difference between two points of the curve is tested."
+        f"The highest share is {found.max():.0%}, at {at_top}. On {texts} texts, its 95% interval is {interval[0]:.0%}"
+        f" to {interval[1]:.0%}. Other values with a share inside this interval: {inside}. The order of such points can"
+        " be luck; no difference between two points of the curve is tested."
     )
 
     def answer(value: float) -> None:

@@ -63,6 +63,7 @@ def read_found(results: ExperimentRuns) -> dict[str, Any]:
         "apart": seeds_apart(shares),
         "few": [name for name, own in shares.items() if len(own) < MINIMUM_SEEDS],
         "missing": sum(run.config.study == "main" for run in results.missing),
+        "trials": results.experiment.profile.search.seeds if results.experiment.profile.search else 0,
     }
 
 
@@ -75,7 +76,7 @@ def language_chapter(results: ExperimentRuns, folder: Path) -> str:
 def language_front(results: ExperimentRuns) -> dict[str, str]:
     """The finding on the title page, and the abstract."""
     found = read_found(results)
-    return {"finding": say.best_text(found["best"]), "abstract": say.abstract_text(found)}
+    return {"finding": say.finding_text(found), "abstract": say.abstract_text(found)}
 
 
 def language_comparison(results: ExperimentRuns) -> str:

@@ -98,12 +98,12 @@ def show_beside_package(run, losses, given):
     right, theirs = given == labels, scores_of(tested).argmax(axis=1) == labels
     one_right, n = int((right != theirs).sum()), len(labels)
     usual, apart = 1.96 * one_right**0.5, abs(int(right.sum()) - int(theirs.sum()))
-    verdict = "This is more than that." if apart > usual else "This is not more than that."
+    verdict = "which is more" if apart > usual else "which is not more"
     show_markdown(
         f"On {n:,} texts of the set *{run.result.data.titles['test']}* our model is right on {right.sum():,} "
         f"({right.mean():.1%}), the package's run on {theirs.sum():,} ({theirs.mean():.1%}). On {one_right:,} texts "
         "exactly one of the two is right. If chance alone decided which one, the two numbers of right answers would "
-        f"lie up to {usual:.0f} apart in 95 of 100 cases. They lie {apart} apart. {verdict} This range counts the luck "
+        f"lie up to {usual:.0f} apart in 95 of 100 cases. They lie {apart} apart, {verdict}. The range counts the luck "
         "of the texts alone. Two trainings with other dropout masks differ as two seeds do, and may lie farther apart."
     )
 

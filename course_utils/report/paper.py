@@ -104,6 +104,7 @@ def _facts(results: ExperimentRuns, exhibits: dict[str, dict[str, list[str]]]) -
         "figure": partial(_placed, exhibits, "figure"),
         "table": partial(_placed, exhibits, "table"),
         "text": lambda name, number=0: (exhibits[name]["text"] or [""])[number],
+        "texts": lambda name: exhibits[name]["text"],
         "has": lambda name, kind: bool(exhibits[name][kind]),
         "citation": citation,
         "cited": cited,
