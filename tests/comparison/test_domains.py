@@ -31,6 +31,14 @@ def test_a_difference_across_sets_has_the_error_of_two_independent_means():
     assert contrasts({"": both})[""].standard_error.value == pytest.approx(expected, rel=0.01)
 
 
+def test_seeds_that_lie_far_apart_on_one_set_hide_nothing_on_another():
+    quiet, wide = answers(0.6, 900, 2) - answers(0.5, 900, 3), answers(0.6, 900, 4)
+    wide = wide + pd.DataFrame([0.3, 0.0, -0.3]).to_numpy()
+    values = {("quiet", ADAPTER): quiet, ("wide", ADAPTER): wide}
+    together, apart = contrasts(values), contrasts(values, alike=lambda key: key[0])
+    assert [found["quiet", ADAPTER].verdict for found in (together, apart)] == ["open", "above"]
+
+
 @pytest.fixture
 def results(runs_in):
     return finished(dict.fromkeys(METHODS, 0.7))

@@ -12,7 +12,14 @@ from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
 from course_utils.comparison import tables
-from course_utils.comparison.conclusions import cut_down, experiment_verdicts, judge, p_in_words, verdicts
+from course_utils.comparison.conclusions import (
+    cut_down,
+    experiment_verdicts,
+    judge,
+    p_in_words,
+    seeds_apart,
+    verdicts,
+)
 from course_utils.comparison.tables import (
     COLUMNS,
     accuracy_in_per_cent,
@@ -278,6 +285,15 @@ def test_a_method_whose_seeds_lie_far_apart_is_named():
     told = "The seeds of full fine-tuning lie farthest apart: the standard deviation of their accuracies is 0.5 points"
     assert any(sentence.startswith(told) and "at most 0.2 for" in sentence for sentence in verdicts(correct))
     assert not any("farthest apart" in sentence for sentence in verdicts(correct | {FULL: seeds(3)}))
+
+
+def test_a_difference_that_the_seeds_of_another_method_hide_is_named():
+    correct = {ADAPTER: answers(0.83, seed=1), GATED: answers(0.80, seed=2), FULL: answers(0.84, seed=3, apart=0.06)}
+    (pair,) = seeds_apart(correct).hidden
+    assert {pair.first, pair.second} == {ADAPTER, GATED} and not judge(correct).pairs[0].differs
+    assert any("shows 1 difference more: LoRA − Sparse LoRA" in sentence for sentence in verdicts(correct))
+    near = correct | {GATED: answers(0.83, seed=2)}
+    assert any("shows no difference that it does not show with it" in sentence for sentence in verdicts(near))
 
 
 def test_the_code_of_most_runs_is_one_that_runs_have():
