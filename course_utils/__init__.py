@@ -9,6 +9,10 @@ __version__ = "2.0.0"
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 os.environ.setdefault("LRU_CACHE_CAPACITY", "16")  # in bf16, PyTorch itself keeps 1,024 more kernels and their memory
 
+# What goes wrong with the hub or a file is said in one sentence, and not by the libraries before it.
+os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+os.environ.setdefault("DATASETS_VERBOSITY", "critical")
+
 # Nothing here is compiled, and bitsandbytes would import torch's compiler: two seconds and 45 MB of every process.
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 

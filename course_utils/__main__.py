@@ -82,6 +82,7 @@ def _command(arguments: list[str]) -> int | None:
         stop = "" if said.endswith((".", "?")) else "."
         raise CourseError(f"{said}{stop} {command} --help lists the options.") from None
     except typer.Abort:
+        print()  # ends the line of the question
         said = "nothing was done; the options that --help lists answer them without a question"
         raise CourseError(f"{arguments[0]}: not every question was answered; {said}.") from None
     if status == INTERRUPTED:  # what typer makes of Ctrl-C
@@ -172,8 +173,9 @@ def predict(
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the answers to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --to jsonl.")] = False,
     tokens: Annotated[
-        int, typer.Option(min=1, max=1024, help="Maximum number of tokens that a language model writes.")
-    ] = 32,
+        int | None,
+        typer.Option(min=1, max=1024, help="Maximum number of tokens that a language model writes; 32 if not given."),
+    ] = None,
 ) -> None:
     """Classify texts with a trained run, or continue them with a language model; one after -- may begin with a dash."""
     from course_utils.runs import read_run
@@ -187,10 +189,12 @@ def predict(
     prediction.check_usable(trained)
     form = prediction.form_of("jsonl" if as_json else to, output, file)
     texts = prediction.read_texts(trained, text or [], file, (column, pair_column), pair)
+    if trained.task.has_head and tokens:
+        raise CourseError(f"{trained.name} classifies texts and writes none; leave --tokens out.")
     if trained.task.has_head:
         answers = prediction.classify(trained, texts)
     else:
-        answers = prediction.continue_texts(trained, texts, tokens)
+        answers = prediction.continue_texts(trained, texts, tokens or 32)
     _write(prediction.FORMS[form](answers), output)
 
 
@@ -372,12 +376,29 @@ def _that_is_there(asked: typer.CallbackParam, value: str) -> str:
 def new_report(
     data: Annotated[
         str,
-        typer.Option(prompt="The data (embedded, hub:OWNER/NAME, a file or a folder)", callback=_that_is_there),
+        typer.Option(
+            prompt="The data (embedded, hub:OWNER/NAME, a file or a folder)",
+            callback=_that_is_there,
+            help="embedded, hub:OWNER/NAME, a file or a folder; asked for if not given.",
+        ),
     ],
     base_model: Annotated[
-        str, typer.Option(prompt="The base model (embedded, a hub id or a folder)", callback=_that_is_there)
+        str,
+        typer.Option(
+            prompt="The base model (embedded, a hub id or a folder)",
+            callback=_that_is_there,
+            help="embedded, a hub id or a folder; asked for if not given.",
+        ),
     ] = "embedded",
-    minutes: Annotated[float, typer.Option(prompt="How many minutes may the workflow take", min=1, max=1_000_000)] = 30,
+    minutes: Annotated[
+        float,
+        typer.Option(
+            prompt="How many minutes may the workflow take",
+            min=1,
+            max=1_000_000,
+            help="Minutes that the workflow may take on this machine; asked for if not given.",
+        ),
+    ] = 30,
     name: Annotated[str | None, typer.Option(help="The profile's name; by default the name of the data.")] = None,
     overrides: Overrides = [],
 ) -> None:

@@ -153,7 +153,29 @@ class SharedSettings(BaseModel):
                 raise CourseError(
                     f"truncation: task={self.task} reads a text from its beginning; leave truncation out."
                 )
+        named = [name for name in (self.text_column, self.text_pair_column, self.label_column) if name]
+        if twice := next((name for name in named if named.count(name) > 1), None):
+            raise CourseError(
+                f"text_column, text_pair_column, label_column: {twice!r} is named for two of them; name another column"
+                " for one."
+            )
+        if not self.base.is_embedded:
+            self._check_base()
         task().check(self.base)
+
+    def _check_base(self) -> None:
+        """Raise CourseError where the base model is not there or is no encoder or decoder of texts."""
+        try:
+            config = self.base.config()
+        except CourseError as error:
+            if self.base.is_local:
+                raise
+            raise CourseError(f"{error} A folder {self.base_model} is not there either.") from None
+        if config.is_encoder_decoder or not hasattr(config, "vocab_size"):
+            raise CourseError(
+                f"base_model={self.base_model}: a model of the type {config.model_type} is neither an encoder nor a"
+                " decoder of texts; type another base model, or base_model=embedded."
+            )
 
     def files(self) -> list[Path]:
         """The reader's own files that are read: a change to one means that runs must be made again."""
@@ -177,6 +199,11 @@ class SharedSettings(BaseModel):
                 f"batch_size: {self.batch_size} cannot be shared out equally among {processes()} processes and"
                 f" gradient_accumulation={self.gradient_accumulation} parts; type -p"
                 f" batch_size={together * ceil(self.batch_size / together)}, or other numbers of processes and parts."
+            )
+        if self.warmup_steps >= (steps := self.epochs * ceil(size / self.batch_size)):
+            raise CourseError(
+                f"warmup_steps: {self.warmup_steps:g} is not less than the {steps} steps of a run; type fewer, or a"
+                " share of all steps such as -p warmup_steps=0.06."
             )
         if not TASKS[self.task].has_head and "text_pair" in data.sets["train"]:
             raise CourseError(

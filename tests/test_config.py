@@ -129,3 +129,14 @@ def test_a_misspelt_setting_of_a_profile_is_named_with_its_file(tmp_path, monkey
 def test_words_of_other_programs_get_a_hint(typed, here):
     with pytest.raises(CourseError, match=f"no setting '{typed}'; its name here is {here}"):
         load_experiment("smoke", {typed: "1"})
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"warmup_steps": 500}, "is not less than the 7 steps of a run; type fewer, or a share"),
+    ({"warmup_steps": 1.5, "max_train": 16}, "is not less than the 1 steps"),
+    ({"data": "texts.csv", "text_column": "a", "label_column": "a"}, "'a' is named for two of them"),
+    ({"data": "texts.csv", "text_column": "a", "text_pair_column": "b", "label_column": "b"}, "'b' is named for two"),
+])  # fmt: skip
+def test_settings_that_contradict_the_data_or_each_other_are_refused(settings, said):
+    with pytest.raises(CourseError, match=said):
+        load_experiment("smoke", settings).shared.load_data()

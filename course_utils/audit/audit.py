@@ -68,6 +68,8 @@ def _lacking(card: Card, found: set[str]) -> Iterator[Finding]:
     }
     for what, names in lacking.items():
         said = f"The card lacks {', '.join(names)}." if names else "None that a reader expects is missing."
+        if what == "Metadata" and card.damaged:
+            said += f" Its metadata cannot be read: {card.damaged}."
         yield Finding(what, MISSING if names else HOLDS, said, "completeness")
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from course_utils.audit.knowledge import SETS, WORDS, DataSet, is_label, normal
 from course_utils.errors import CourseError
-from course_utils.text import one_line
+from course_utils.text import first_line, one_line
 
 LARGEST = 2_000_000  # bytes of a text that could be a card
 
@@ -55,6 +54,7 @@ class Card:
     path: Path
     data: Any
     text: str
+    damaged: str = ""  # why the metadata cannot be read
     headings: list[str] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
 
@@ -103,14 +103,16 @@ def read_card(path: Path) -> Card:
     from huggingface_hub import ModelCardData
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-    text, data = _text_of(path), ModelCardData()
+    text, data, damaged = _text_of(path), ModelCardData(), ""
     if block := REGEX_YAML_BLOCK.match(text):
         text = text[block.end() :]
-        with suppress(Exception):  # a stranger's metadata may be damaged in any way; the text can be read without it
+        try:
             data = ModelCardData(**(yaml.safe_load(block[2]) or {}), ignore_metadata_errors=True)
+        except Exception as error:  # a stranger's metadata may be damaged in any way; the text can be read without it
+            damaged = one_line(first_line(error))[:100]
     for pattern, instead in HTML.items():
         text = re.sub(pattern, instead, text, flags=re.S | re.I)
-    card = Card(path, data, text)
+    card = Card(path, data, text, damaged)
     _take_apart(card)
     card.statements.extend(map(_of_result, data.get("eval_results") or []))
     return card
@@ -145,6 +147,7 @@ HTML = {
     r"<br\s*/?>|</(p|li|h\d|div)>": "\n",
     r"<[^>\n]{1,200}>": "",
 }
+LABELLED = re.compile(r"\s*[:：]\s*|\s+=\s+(?![^(]*\))")  # between a label and its value, but not in brackets
 PROSE = {
     "Trainable parameters": r"(?P<value>[\d.,]+\s?(?:[KMB]\b|million)?) (?:trainable|trained) param",
     "Rank": r"(?:\br|\brank)\s?(?:=|of|:)?\s?(?P<value>\d{1,4})\b(?=.*\balpha)",
@@ -191,7 +194,7 @@ def _of_line(line: str, heading: str) -> list[Statement]:
     """The labelled values of a line, or else the figures that its sentence gives."""
     found = []
     for part in re.sub(r"\*\*|__", "", line).split("||"):
-        label, value = (re.split(r"\s*[:：]\s*|\s+=\s+", part.lstrip("-*+• >").strip(), maxsplit=1) + [""])[:2]
+        label, value = ([*LABELLED.split(part.lstrip("-*+• >").strip(), maxsplit=1), ""])[:2]
         if value and len(label) <= 60 and not label.startswith("http"):
             found += [Statement(*pair, heading) for pair in _pairs(label.replace("`", ""), value)]
     prose = [(label, match["value"]) for label, p in PROSE.items() for match in re.finditer(p, line, re.I)]

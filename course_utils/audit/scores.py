@@ -217,6 +217,8 @@ def _by_matrix(score: Score, others: list[Score]) -> Known | None:
 def _accuracy(score: Score, _: list[Score], evidence: Evidence) -> Known:
     """The shares nearest to the score that a whole number of right answers gives."""
     share, sizes = score.number, score.sizes
+    if not share.is_percent and share.value < 0.02 and re.match(r"1[.,]\d", share.printed):  # 1.5: 150% or 1.5%
+        return Known(remark="The card does not say whether this is a share or a percentage.")
     if share.value > 1:
         return Known([("an accuracy is at most one", (0, 1))], proof=share.is_percent)
     if score.is_mean:

@@ -26,7 +26,7 @@ from course_utils.inputs.columns import (
 )
 from course_utils.inputs.tables import READERS, read_table
 from course_utils.runs import Run, is_unchanged, load_model
-from course_utils.text import one_line
+from course_utils.text import counted, one_line
 from course_utils.training.card import command
 from course_utils.training.evaluation import predict_as_trained
 from course_utils.training.trainer import somebody_watches
@@ -121,6 +121,8 @@ def _check_fit(
     if typed and file:
         raise CourseError("--file and texts exclude each other; type one of them.")
     for text in typed:
+        if not text.strip():
+            raise CourseError("a text is empty; type a text, or leave it out.")
         if os.path.isfile(text):
             raise CourseError(f"{text} is a file; type --file {text} to classify what is in it.")
     if any(columns) and not is_table:
@@ -143,8 +145,11 @@ def _lines(file: Path | None) -> list[str]:
     place, remedy = (file, "type the name of a text file") if typed_file else ("standard input", "pipe a text in UTF-8")
     with explained(f"{place} cannot be read as lines of UTF-8", remedy, (OSError, ValueError)):
         lines = (typed_file.read_text("utf-8-sig") if typed_file else sys.stdin.read()).split("\n")
-    if not (texts := [line for line in lines if line.strip()]):
+    texts, empty = ([line for line in lines if bool(line.strip()) == filled] for filled in (True, False))
+    if not texts:
         raise CourseError("there is no text; type a text, type --file FILE, or pipe one text a line.")
+    if between := len(empty) - (lines[-1] == ""):  # what ends the last line is none
+        print(f"note: left out of {place}: {counted(between, 'empty line')}", file=sys.stderr)
     return texts
 
 
@@ -228,5 +233,7 @@ def form_of(wanted: str | None, output: Path | None, file: Path | None) -> str:
     check_output(output)
     if file is not None and output.resolve() == file.resolve():
         raise CourseError(f"--output {output}: the texts are read from there; type another name.")
-    ending = output.suffix[1:].lower()
-    return wanted or (ending if ending in FORMS else "text")
+    form = {"": "text", ".txt": "text", ".csv": "csv", ".jsonl": "jsonl"}.get(output.suffix.lower())
+    if not (wanted or form):
+        raise CourseError(f"--output {output}: a form of this ending is not known; type .csv, .jsonl or .txt, or --to.")
+    return wanted or form or "text"

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from course_utils.code_identity import from_records
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError, explained
+from course_utils.host import usable_cores
 from course_utils.inputs.sources import Files, Hub, find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
 from course_utils.paths import relative_to_project, runs_folder, write_whole
 from course_utils.tasks import TASKS
 from course_utils.text import and_joined, counted, duration, one_line
-from course_utils.workflow.estimates import expected_memory, expected_seconds
+from course_utils.workflow.estimates import expected_memory, expected_seconds, expected_total
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,9 +94,9 @@ def check_inputs(experiment: Experiment) -> dict:
             _said_of_base(experiment, model, tokenizer),
             _said_of_speed(shared, model),
             *_said_of_data(data, task),
-            *_said_of_limits(shared, data),
+            *_said_of_limits(experiment, data),
             _said_of_texts(shared, tokens, unknown, "text_pair" in sample),
-            *([] if from_records() else [_said_of_costs(experiment)]),
+            *([] if from_records() else [_said_of_costs(experiment, len(data.sets["train"]))]),
         ],
     }
 
@@ -186,13 +187,21 @@ def _said_of_data(data: Data, task: Task) -> list[str]:
     ]
 
 
-def _said_of_limits(config: RunConfig, data: Data) -> list[str]:
-    """Which settings limit the sets, where the texts are the reader's own."""
+def _said_of_limits(experiment: Experiment, data: Data) -> list[str]:
+    """Which settings limit the sets, and which studies of fewer texts have as many, where the texts are one's own."""
+    config = experiment.shared
     limits = {f"max_{name}": len(data.sets[name]) for name in ("train", "validation", "test")}
     reached = [f"{name}={size}" for name, size in limits.items() if getattr(config, name) == size]
-    if not reached or not isinstance(config.source, Files | Hub):
+    if not isinstance(config.source, Files | Hub):
         return []
-    return [f"note: {and_joined(reached)} may leave texts out; -p {reached[0].partition('=')[0]}=none takes all texts"]
+    said, texts = [], len(data.sets["train"])
+    if reached:
+        name = reached[0].partition("=")[0]
+        said.append(f"note: {and_joined(reached)} may leave texts out; -p {name}=none takes all texts")
+    sizes = {name: study.settings.get("max_train") or 0 for name, study in experiment.studies.items()}
+    if alike := [name for name, most in sizes.items() if most >= texts]:
+        said.append(f"note: with {counted(texts, 'training text')}, {and_joined(alike)} has as many as the main runs")
+    return said
 
 
 def _said_of_texts(config: RunConfig, tokens: list[list[int]], unknown: float, pairs: bool) -> str:
@@ -209,13 +218,16 @@ def _said_of_texts(config: RunConfig, tokens: list[list[int]], unknown: float, p
     )
 
 
-def _said_of_costs(experiment: Experiment) -> str:
+def _said_of_costs(experiment: Experiment, texts: int) -> str:
     configs = [experiment.config(method) for method in experiment.methods]
     memory = [expected_memory(config) / 1000 for config in configs]
-    seconds = [expected_seconds(config) for config in configs]
+    seconds = [expected_seconds(config, texts) for config in configs]
+    total = ""
+    if isinstance(experiment.shared.source, Files | Hub):
+        total = f"; with nothing done yet roughly {duration(expected_total(experiment, usable_cores(), texts))} in all"
     return (
         f"a run takes roughly {min(memory):.1f} to {max(memory):.1f} GB of memory, and {duration(min(seconds))} to"
-        f" {duration(max(seconds))}"
+        f" {duration(max(seconds))}{total}"
     )
 
 

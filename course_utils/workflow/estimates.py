@@ -23,9 +23,10 @@ OF_A_VECTOR, OF_A_PAIR = 10, 2.2
 VOCABULARY = 50_000  # tokens to which a language model gives a logit; the embedded decoder has 49,152
 
 
-def expected_seconds(config: RunConfig) -> float:
-    """Rough duration of a run, in seconds."""
-    examples = min(config.max_train or SST2_SIZE, 7_000 if config.data.startswith("embedded") else SST2_SIZE)
+def expected_seconds(config: RunConfig, texts: int | None = None) -> float:
+    """Rough duration of a run, in seconds; of so many training `texts`, where these were counted."""
+    most = texts or (7_000 if config.data.startswith("embedded") else SST2_SIZE)
+    examples = min(config.max_train or most, most)
     step = 0.16 * METHODS[config.method].relative_cost * _in_layers(config.base.shape) / _in_layers(MEASURED_WITH)
     start_and_evaluation = 20
     steps = config.epochs * ceil(examples / config.batch_size)
@@ -49,9 +50,9 @@ def seconds_of_chapters(experiment: Experiment) -> dict[str, float]:
     return {rule: _times_as_long() * spent for rule, spent in seconds.items()}
 
 
-def expected_total(experiment: Experiment, cores: int) -> float:
-    """Rough duration, in seconds, of the whole workflow with nothing done before."""
-    training = sum(expected_seconds(config) for config in experiment.configs()) / at_once(cores)
+def expected_total(experiment: Experiment, cores: int, texts: int | None = None) -> float:
+    """Rough duration, in seconds, of the whole workflow with nothing done before; `texts` as in `expected_seconds`."""
+    training = sum(expected_seconds(config, texts) for config in experiment.configs()) / at_once(cores)
     of = seconds_of_chapters(experiment)
     side_by_side = (of["measure"] + of["notebook"] * len(notebook_names(experiment.methods))) / cores
     return training + side_by_side + OTHER_SECONDS * 3

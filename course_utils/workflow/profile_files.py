@@ -12,6 +12,7 @@ from course_utils.config import Experiment, Profile, load_experiment
 from course_utils.errors import CourseError
 from course_utils.host import usable_cores
 from course_utils.text import counted, duration
+from course_utils.workflow.check import check_inputs
 from course_utils.workflow.estimates import expected_total
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -45,9 +46,7 @@ def new_profile(name: str, overrides: dict[str, str], minutes: float) -> tuple[P
             f" {typed} afterwards."
         )
     usual = load_experiment("quick", {"max_train": "none"} | overrides)
-    if not usual.shared.base.is_local:
-        usual.shared.base.config()  # a model that the hub does not have is named now, not after hours
-    texts = len(usual.shared.load_data().sets["train"])
+    texts = check_inputs(usual)["data"]["sizes"]["train"]  # what would fail in hours is named now
     sizes = [texts, *(size for size in NUMBERS_OF_TEXTS if size < texts)]
     for size in sizes:
         for seeds, rates in PLANS:
@@ -59,7 +58,7 @@ def new_profile(name: str, overrides: dict[str, str], minutes: float) -> tuple[P
                 return file, load_experiment(name)
     raise CourseError(
         f"minutes: {minutes:g} is too short; {counted(PLANS[-1][0], 'seed')} with {sizes[-1]:,} texts take roughly"
-        f" {duration(needed)} on this machine."
+        f" {duration(needed)} on this machine; type --minutes {ceil(needed / 60)} or more."
     )
 
 
@@ -76,7 +75,7 @@ def _profile(name: str, usual: Experiment, seeds: int, rates: int, size: int, mi
     methods = {method: usual.settings_of(method)[1] for method in usual.methods}
     profile: dict[str, Any] = {
         "title": name,
-        "description": f"{size:,} training texts, {counted(seeds, 'seed')}, for {minutes:g} minutes.",
+        "description": f"{size:,} training texts, {counted(seeds, 'seed')}, for {minutes:,.10g} minutes.",
         "disk_gb": usual.profile.disk_gb,
         "seeds": seeds,
         "settings": shared | {"max_train": size},

@@ -213,6 +213,9 @@ ROWS = "| {} | {} | Accuracy |\n|---|---|---|\n| {} | {} | {} |"
         (ROWS.format("Epoch", "Step", "1", "2", "0.5"), []),
         (ROWS.format("Model", "Rank", "Full fine-tuning", "-", "0.5555"), []),
         ("Accuracy: 85.46 ± 0.58 (5 seeds)", [UNCHECKED]),
+        ("Accuracy: 1.5 on SST-2 validation", [UNCHECKED]),  # a share or a percentage, for all that is said
+        ("Accuracy: 1.000 on SST-2 validation", [HOLDS]),
+        ("- Accuracy of 0.5003 on SST-2 validation (n = 872)", [REFUTED]),
         ("Test accuracy: 0.9220\nTest F1: 0.9999", [HOLDS, REFUTED]),
         ("Test accuracy: 0.9220\nTest F1: 0.9220", [HOLDS, HOLDS]),
         ("Eval loss: 2.0\nEval perplexity: 7.389", [HOLDS]),

@@ -101,7 +101,9 @@ def test_predict_takes_texts_as_people_have_them(three, place, capsys, monkeypat
 
     (place / "texts.txt").write_text("eins\n\nzwei\x1b[31m\n", encoding="utf-8")
     assert main(["predict", adapter, "--file", str(place / "texts.txt")]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert "texts.txt: 1 empty line" in said.err
     assert len(lines) == 2 and "\x1b" not in lines[1]
     monkeypatch.setattr("sys.stdin", io.StringIO("drei\nvier\n"))
     assert main(["predict", adapter]) == 0
@@ -172,6 +174,9 @@ def test_what_predict_writes_is_shown_as_text_and_whole_or_not_there(three, caps
         ([*words[:3], str(tmp_path / "gap.csv")], "gap.csv, line 3: there is no text"),
         ([*words[:2], "--column", "Satz", "eins"], "name columns of a table"),
         ([*words, "--json", "--to", "csv"], "exclude each other"),
+        ([*words, "--output", str(tmp_path / "out.xlsx")], "type .csv, .jsonl or .txt, or --to"),
+        ([*words[:2], " "], "a text is empty"),
+        ([*words[:2], "--tokens", "5", "eins"], "leave --tokens out"),
         ([*words[:2], "\ud800"], "is not UTF-8"),
     ):
         assert main(wrong) == 2
