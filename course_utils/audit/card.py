@@ -147,7 +147,7 @@ HTML = {
     r"<br\s*/?>|</(p|li|h\d|div)>": "\n",
     r"<[^>\n]{1,200}>": "",
 }
-LABELLED = re.compile(r"\s*[:：]\s*|\s+=\s+(?![^(]*\))")  # between a label and its value, but not in brackets
+FROM_LABEL = re.compile(r"\s*[:：]\s*|\s+=\s+(?![^(]*\))")  # between a label and its value, but not in brackets
 PROSE = {
     "Trainable parameters": r"(?P<value>[\d.,]+\s?(?:[KMB]\b|million)?) (?:trainable|trained) param",
     "Rank": r"(?:\br|\brank)\s?(?:=|of|:)?\s?(?P<value>\d{1,4})\b(?=.*\balpha)",
@@ -194,7 +194,7 @@ def _of_line(line: str, heading: str) -> list[Statement]:
     """The labelled values of a line, or else the figures that its sentence gives."""
     found = []
     for part in re.sub(r"\*\*|__", "", line).split("||"):
-        label, value = ([*LABELLED.split(part.lstrip("-*+• >").strip(), maxsplit=1), ""])[:2]
+        label, value = ([*FROM_LABEL.split(part.lstrip("-*+• >").strip(), maxsplit=1), ""])[:2]
         if value and len(label) <= 60 and not label.startswith("http"):
             found += [Statement(*pair, heading) for pair in _pairs(label.replace("`", ""), value)]
     prose = [(label, match["value"]) for label, p in PROSE.items() for match in re.finditer(p, line, re.I)]
