@@ -267,7 +267,8 @@ def _beside(name: str, taken: list[str], pairs: list[PairedComparison]) -> str:
         (relation, [pair.second for pair in open_ if pair.equivalent == alike])
         for relation, alike in (("equivalent to", True), ("not shown to differ from", False))
     ]
-    return "".join(f"; in accuracy {relation} {_listed(names)}" for relation, names in told if names)
+    said = [f"{relation} {_listed(names)}" for relation, names in told if names]
+    return f"; in accuracy {and_joined(said)}" if said else ""
 
 
 say: Any = template(TEMPLATES / "choice.md.jinja", OF_CONTRASTS).module
