@@ -33,7 +33,15 @@ from course_utils.report import plots
 from course_utils.report.criteria import rate_of, show_by_accuracy, show_other_rates, tried_rates
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
 from course_utils.report.training_size import size_axis
-from course_utils.report.verdicts import accuracy_cell, alt_text, held, judged_cells, labelled, show_one_value
+from course_utils.report.verdicts import (
+    accuracy_cell,
+    alt_text,
+    held,
+    judged_cells,
+    labelled,
+    show_one_value,
+    with_margin,
+)
 from course_utils.stats import Judged
 from course_utils.text import and_joined, template
 
@@ -154,7 +162,8 @@ def ranks(results: ExperimentRuns) -> None:
     show_figure(figure, say.ranks_figure(laws[0], agree, len(others), line), alt_text(table, line))
     if found:
         rows = [{"Law of the scale": law, "Rank": rank} | judged_cells(found[law, rank]) for law, rank in found]
-        show_table(pd.DataFrame(rows), say.ranks_table(laws[0], found, usual))
+        caption = say.ranks_table(laws[0], found, usual)
+        show_table(pd.DataFrame(rows), with_margin(caption, results, {own.method for own in laws}))
     rates = {_law_title(own): chosen for own in laws if (chosen := _chosen_rates(results, own))}
     show_markdown(say.ranks_text(rates))
     if {*at_usual} == {laws[0].beside}:
@@ -233,4 +242,4 @@ def four_bits(results: ExperimentRuns) -> None:
         | judged_cells(judged[own.method])
         for own in series
     ]
-    show_table(pd.DataFrame(rows), say.four_bits_table(series[0], judged))
+    show_table(pd.DataFrame(rows), with_margin(say.four_bits_table(series[0], judged), results, judged))

@@ -286,7 +286,7 @@ def quantisation_levels(values: np.ndarray, levels: np.ndarray, title: str) -> F
     axis.hist(values, bins=np.linspace(-1, 1, 81), density=True, color="#0072b2", alpha=0.7, label="weights")
     for index, level in enumerate(levels):
         axis.axvline(level, color="black", lw=1, label="levels" if index == 0 else None)
-    axis.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

@@ -3,13 +3,13 @@
 The words are those of templates/verdicts.md.jinja: each comparative one has a branch for each outcome.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pandas as pd
 
 from course_utils.comparison.axes import accuracy_with_ends
-from course_utils.comparison.conclusions import OF_CONTRASTS, p_in_words
+from course_utils.comparison.conclusions import OF_CONTRASTS, p_in_words, seeds_apart
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.report.display import TEMPLATES, show_markdown, with_ends
 from course_utils.stats import Judged
@@ -25,6 +25,12 @@ def judged_cells(contrast: Judged | None) -> dict[str, str]:
         p = p_in_words(contrast.p_holm) if contrast.judged else "–"
         found = (signed_interval(contrast.difference), p, say.verdict_in_table(contrast).strip())
     return dict(zip(("Difference [95%]", "p (Holm)", "Verdict"), found, strict=True))
+
+
+def with_margin(caption: str, results: ExperimentRuns, methods: Collection[str]) -> str:
+    """The `caption` of a table of `methods`, and whose seeds make the margin wide where none of these does."""
+    apart = seeds_apart(results.predictions.correct)
+    return caption if not apart or apart.method in methods else f"{caption.strip()} {say.margin_text(apart).strip()}"
 
 
 def accuracy_cell(correct: pd.DataFrame) -> str:

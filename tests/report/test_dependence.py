@@ -53,6 +53,16 @@ def test_each_law_of_the_scale_is_a_line_and_each_rank_a_whole_number(runs_in, s
     assert sorted(table["Rank"]) == [1, 1, 1, 2, 2, 2, 16, 16, 16] and "other adapter methods" not in caption
 
 
+@pytest.mark.parametrize("step", [0.0, 0.05])
+def test_a_table_says_whose_seeds_make_the_margin_wide_if_not_those_of_its_methods(runs_in, shown, step):
+    dependence.ranks(
+        made(["rank"], lambda config: 0.7 + step * config.seed * (config.method == FULL), methods=[FULL, ADAPTER])
+    )
+    *_, table, caption, _ = shown
+    told = "full fine-tuning, which is not in this table, lie farthest apart and make the margin as wide"
+    assert "Rank" in table and (told in caption) == (step > 0)
+
+
 def test_of_one_seed_nothing_is_concluded(runs_in, shown):
     rates.head_rates(
         made(
