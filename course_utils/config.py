@@ -27,7 +27,7 @@ from course_utils.code_identity import from_records
 from course_utils.errors import CourseError
 from course_utils.host import has_bf16, processes
 from course_utils.inputs.columns import Columns
-from course_utils.inputs.sources import SOURCES, Source, find_source
+from course_utils.inputs.sources import SOURCES, Files, Hub, Source, find_source
 from course_utils.methods import FLOOR, METHODS
 from course_utils.methods.base import Names, Settings
 from course_utils.paths import PROJECT, find_path, find_typed, named_from_project, relative_to_project
@@ -133,6 +133,11 @@ class SharedSettings(BaseModel):
         labelled = TASKS[self.task].has_head
         columns = Columns(self.text_column, self.text_pair_column, self.label_column, self.class_names, labelled)
         return find_source(self.data, columns)
+
+    @property
+    def has_own_texts(self) -> bool:
+        """Whether the texts come from files of the reader's own or from the hub, so that their number is not known."""
+        return isinstance(self.source, Files | Hub)
 
     def load_task(self) -> Task:
         """What is learned, with the classes of the source; the source is read if it does not name them."""

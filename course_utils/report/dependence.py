@@ -36,10 +36,10 @@ from course_utils.report.training_size import size_axis
 from course_utils.report.verdicts import (
     accuracy_cell,
     alt_text,
-    held,
     judged_cells,
     labelled,
     show_one_value,
+    values_of_mains,
     with_margin,
 )
 from course_utils.stats import Judged
@@ -55,7 +55,7 @@ def placements(results: ExperimentRuns) -> None:
     """Adapters on query and value and on all linear layers, beside full fine-tuning of the same and of everything."""
     series, moved, _, before = chosen = read_placements(results)
     if not series:
-        values = [_layers(value) for value in held(results, "target_modules")]
+        values = [_layers(value) for value in values_of_mains(results, "target_modules")]
         show_one_value(results, "choice of adapted layers", values, "target_modules", "trained_modules")
         return
     table = accuracy_table(series)
@@ -146,7 +146,7 @@ def ranks(results: ExperimentRuns) -> None:
     laws = _laws(results)
     if not laws:
         if not read_axis(results, "rank"):  # else those of other gates are told there
-            show_one_value(results, "rank", held(results, "rank"), "rank")
+            show_one_value(results, "rank", values_of_mains(results, "rank"), "rank")
         return
     table = pd.concat([accuracy_table([own]).assign(series=_law_title(own)) for own in laws])
     others = _at_one_rank(results, laws[0])

@@ -25,7 +25,7 @@ from course_utils.methods import METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import show_other_rates
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
-from course_utils.report.verdicts import accuracy_cell, held, judged_cells, show_one_value
+from course_utils.report.verdicts import accuracy_cell, judged_cells, show_one_value, values_of_mains
 from course_utils.runs import Run
 from course_utils.text import template
 
@@ -36,7 +36,7 @@ def against_size(results: ExperimentRuns) -> None:
     """Accuracy against effective size: gates at several strengths, and simpler ways to a smaller adapter."""
     found = sparsity.ways_to_less(results)
     if found is None:
-        show_one_value(results, "strength of the gates", held(results, "sparsity"), "sparsity")
+        show_one_value(results, "strength of the gates", values_of_mains(results, "sparsity"), "sparsity")
         return
     gated, points = found
     line = best_baseline(results, gated)

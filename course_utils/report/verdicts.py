@@ -55,7 +55,7 @@ def show_one_value(results: ExperimentRuns, title: str, values: list[Any], *fact
     show_markdown(say.one_value_text(title, values, planned))
 
 
-def held(results: ExperimentRuns, setting: str) -> list[Any]:
+def values_of_mains(results: ExperimentRuns, setting: str) -> list[Any]:
     """The values that the main runs have of a setting that some methods have."""
     settings = (results.experiment.config(name).settings for name in results.experiment.methods)
     return [*dict.fromkeys(getattr(own, setting) for own in settings if hasattr(own, setting))]

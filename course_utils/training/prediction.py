@@ -233,7 +233,8 @@ def form_of(wanted: str | None, output: Path | None, file: Path | None) -> str:
     check_output(output)
     if file is not None and output.resolve() == file.resolve():
         raise CourseError(f"--output {output}: the texts are read from there; type another name.")
-    form = {"": "text", ".txt": "text", ".csv": "csv", ".jsonl": "jsonl"}.get(output.suffix.lower())
-    if not (wanted or form):
+    ending = output.suffix[1:].lower()
+    form = wanted or ("text" if ending in ("", "txt") else ending)
+    if form not in FORMS:
         raise CourseError(f"--output {output}: a form of this ending is not known; type .csv, .jsonl or .txt, or --to.")
-    return wanted or form or "text"
+    return form

@@ -9,7 +9,7 @@ from course_utils.code_identity import from_records
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError, explained
 from course_utils.host import usable_cores
-from course_utils.inputs.sources import Files, Hub, find_source
+from course_utils.inputs.sources import find_source
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
 from course_utils.paths import relative_to_project, runs_folder, write_whole
@@ -192,7 +192,7 @@ def _said_of_limits(experiment: Experiment, data: Data) -> list[str]:
     config = experiment.shared
     limits = {f"max_{name}": len(data.sets[name]) for name in ("train", "validation", "test")}
     reached = [f"{name}={size}" for name, size in limits.items() if getattr(config, name) == size]
-    if not isinstance(config.source, Files | Hub):
+    if not config.has_own_texts:
         return []
     said, texts = [], len(data.sets["train"])
     if reached:
@@ -200,7 +200,8 @@ def _said_of_limits(experiment: Experiment, data: Data) -> list[str]:
         said.append(f"note: {and_joined(reached)} may leave texts out; -p {name}=none takes all texts")
     sizes = {name: study.settings.get("max_train") or 0 for name, study in experiment.studies.items()}
     if alike := [name for name, most in sizes.items() if most >= texts]:
-        said.append(f"note: with {counted(texts, 'training text')}, {and_joined(alike)} has as many as the main runs")
+        have = "has" if len(alike) == 1 else "have"
+        said.append(f"note: {and_joined(alike)} {have} as many training texts as the main runs, {texts:,}")
     return said
 
 
@@ -223,7 +224,7 @@ def _said_of_costs(experiment: Experiment, texts: int) -> str:
     memory = [expected_memory(config) / 1000 for config in configs]
     seconds = [expected_seconds(config, texts) for config in configs]
     total = ""
-    if isinstance(experiment.shared.source, Files | Hub):
+    if experiment.shared.has_own_texts:
         total = f"; with nothing done yet roughly {duration(expected_total(experiment, usable_cores(), texts))} in all"
     return (
         f"a run takes roughly {min(memory):.1f} to {max(memory):.1f} GB of memory, and {duration(min(seconds))} to"

@@ -19,7 +19,6 @@ from course_utils.code_identity import from_records
 from course_utils.config import Experiment, load_experiment, parse_overrides
 from course_utils.errors import CourseError, check_writable
 from course_utils.host import at_once, has_bf16, has_gpu, locked, memory_mib, number_in, runs_a_gpu, usable_cores
-from course_utils.inputs.sources import Files, Hub
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
 from course_utils.report.fonts import NOT_PRINTED
@@ -112,7 +111,7 @@ def announce(experiment: Experiment, cores: int) -> None:
     on = counted(gpus, "GPU") if gpus else counted(cores, "core") + ("" if has_bf16() else ", without units for bf16")
     methods = counted(len(experiment.methods), "method")
     takes = f"; with nothing done yet roughly {duration(expected_total(experiment, cores))} on {on}"
-    if isinstance(experiment.shared.source, Files | Hub):  # of so many texts as are counted first
+    if experiment.shared.has_own_texts:  # of so many texts as are counted first
         takes = f" on {on}; how long they take is said when the texts are counted"
     print(f"  {runs} of {methods}{takes}", flush=True)
 
