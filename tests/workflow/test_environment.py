@@ -113,6 +113,19 @@ def checkout(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture(scope="module")
+def with_pip(tmp_path_factory):
+    """A function that gives a checkout the environment that older locks have left: one with pip alone."""
+    made = tmp_path_factory.mktemp("older") / ".venv"
+    subprocess.run([sys.executable, "-I", "-m", "venv", made], check=True)
+
+    def give(checkout):
+        venv = shutil.copytree(made, checkout / ".venv", symlinks=True)
+        (venv / "set-up").write_text(f"older {venv}\n")
+
+    return give
+
+
 def start(checkout, *options, **variables):
     command = [checkout / "run_all.sh", *options]
     return subprocess.run(
@@ -144,7 +157,8 @@ def test_a_start_makes_the_environment_and_finishes_one_that_was_half_made_or_mo
     assert str(moved) in (moved / ".venv" / "bin" / "pip").read_text()
 
 
-def test_without_uv_pip_installs_and_a_second_start_waits_for_the_first(checkout, tmp_path):
+def test_without_uv_pip_installs_and_a_second_start_waits_for_the_first(checkout, with_pip, tmp_path):
+    with_pip(checkout)
     next((tmp_path / "wheels").glob("uv-*")).unlink()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     both = [subprocess.Popen([checkout / "run_all.sh"], **pipes) for _ in range(2)]
@@ -154,9 +168,11 @@ def test_without_uv_pip_installs_and_a_second_start_waits_for_the_first(checkout
 
 
 @pytest.mark.parametrize("broken", ["hash", "index", "python", "venv"])
-def test_what_cannot_be_set_up_is_said_in_one_sentence(checkout, tmp_path, broken):
+def test_what_cannot_be_set_up_is_said_in_one_sentence(checkout, with_pip, tmp_path, broken):
     command = [sys.executable, "-c", "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"]
     lock, variables = checkout / "requirements.lock", {}
+    if broken in ("hash", "index"):
+        with_pip(checkout)
     if broken == "hash":
         lock.write_text(re.sub("sha256:.{9}", "sha256:000000000", lock.read_text()))
     elif broken == "index":
@@ -186,9 +202,10 @@ def test_an_environment_that_set_up_did_not_make_is_left_alone(checkout, tmp_pat
     assert os.listdir(checkout / ".venv") == ["bin"]
 
 
-def test_uv_from_the_index_installs_with_what_pip_is_set_to(checkout, monkeypatch):
+def test_uv_from_the_index_installs_with_what_pip_is_set_to(checkout, with_pip, monkeypatch):
     if not shutil.which("uv", path=Path(sys.executable).parent):
         pytest.skip("set-up had no uv here")
+    with_pip(checkout)
     shutil.copy(PROJECT / "installer.lock", checkout)
     monkeypatch.delenv("PIP_CONFIG_FILE")
     monkeypatch.setenv("PIP_FIND_LINKS", str(checkout.parent / "wheels"))
