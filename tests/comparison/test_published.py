@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import runpy
 import subprocess
 import sys
 
@@ -165,11 +166,29 @@ def test_the_workflow_goes_on_from_records(experiment, monkeypatch):
     assert published.restore_runs(experiment) == restored[:1] and lost.is_file()
 
 
+@pytest.fixture
+def printed_by(monkeypatch, capsys):
+    """A function that runs a script of docs/ on folders in this process: its exit status, and what it prints."""
+    monkeypatch.syspath_prepend(PROJECT / "docs")
+
+    def run(name, *folders):
+        monkeypatch.setattr("sys.argv", [name, *map(str, folders)])
+        try:
+            runpy.run_path(str(PROJECT / "docs" / name), run_name="__main__")
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return status, capsys.readouterr().out
+
+    return run
+
+
 @pytest.mark.slow
-def test_the_script_recomputes_the_main_table(experiment, monkeypatch):
+def test_the_script_recomputes_the_main_table(experiment, monkeypatch, printed_by):
     publish(experiment, monkeypatch)
     write_comparison(read_runs(experiment))
-    script = [sys.executable, PROJECT / "docs" / "recompute.py", reports_folder() / experiment.name]
+    report = reports_folder() / experiment.name
+    script = [sys.executable, PROJECT / "docs" / "recompute.py", report]
     done = subprocess.run(script, capture_output=True, text=True, check=True)
     again = read_runs(experiment)
     summary = summary_table(again).set_index("method")
@@ -182,18 +201,19 @@ def test_the_script_recomputes_the_main_table(experiment, monkeypatch):
         line = f"{pair.first} - {pair.second} {' '.join(f'{value:+.2f}' for value in values)} {pair.p_holm:.4f}"
         assert line in squeezed(done.stdout)
     assert "agrees with comparison.csv: 12 of 12" in done.stdout
-    fitted = subprocess.run([*script[:2], PROJECT / "reports" / "full"], capture_output=True, text=True, check=True)
-    for row in pd.read_csv(PROJECT / "reports" / "full" / "baselines.csv").query("baseline != 'majority'").itertuples():
-        assert f"{row.baseline} 1 {100 * row.test_accuracy:.2f} " in squeezed(fitted.stdout)
+    full = PROJECT / "reports" / "full"
+    status, fitted = printed_by("recompute.py", full)
+    assert status == 0
+    for row in pd.read_csv(full / "baselines.csv").query("baseline != 'majority'").itertuples():
+        assert f"{row.baseline} 1 {100 * row.test_accuracy:.2f} " in squeezed(fitted)
     assert len(script[1].read_text(encoding="utf-8").splitlines()) <= 100  # to be read whole by who doubts the table
-    beside = [sys.executable, script[1].with_name("another_machine.py"), script[2], script[2] / "records"]
-    itself = subprocess.run(beside, capture_output=True, text=True, check=True).stdout
+    _, itself = printed_by("another_machine.py", report, report / "records")
     for method in ACCURACY:
         assert re.search(rf"{method} 3 (\S+) \1 \+0.000 \+0.000 \+0.000 100.000", squeezed(itself))
 
-    path = reports_folder() / experiment.name / "comparison.csv"
+    path = report / "comparison.csv"
     path.write_text(path.read_text().replace("0.87", "0.88"))
-    assert subprocess.run(script, capture_output=True).returncode == 1
+    assert printed_by("recompute.py", report)[0] == 1
 
 
 def squeezed(text):
@@ -210,11 +230,10 @@ def squeezed(text):
     ],
 )
 def test_what_is_said_of_runs_on_another_machine_is_what_the_script_finds(
-    folder, methods, seeds, most_points, equal, between_seeds
+    folder, methods, seeds, most_points, equal, between_seeds, printed_by
 ):
     elsewhere = PROJECT / "reports" / folder
-    script = [sys.executable, PROJECT / "docs" / "another_machine.py", elsewhere.parent, elsewhere]
-    printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    _, printed = printed_by("another_machine.py", elsewhere.parent, elsewhere)
     told = (PROJECT / "docs" / "scale_out.md").read_text(encoding="utf-8").replace("−", "-")
     rows = [line.split() for line in printed.splitlines()[1:] if "left out" not in line]
     assert len(rows) == methods
