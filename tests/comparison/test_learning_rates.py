@@ -23,16 +23,26 @@ from course_utils.paths import PROJECT
 from course_utils.text import in_sentence
 
 
-@pytest.fixture
-def trials(runs_in):
-    """The trials of `full`, of which each method's third rate is the best, and HiRA's last."""
-    experiment = load_experiment("full", {"precision": "fp32"})
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """An experiment, and a folder with its trials: each method's third rate is the best, and HiRA's last."""
+    experiment, folder = load_experiment("full", {"precision": "fp32"}), tmp_path_factory.mktemp("trials")
     grids = experiment.profile.search.rates
-    for config in experiment.configs():
-        if not config.final:
-            position = grids[config.method].index(config.settings.learning_rate)
-            best = len(grids[config.method]) - 1 if config.method == MULTIPLIED else 2
-            write_run(config, 0.8 - 0.1 * abs(position - best), set_name="validation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_RUNS", str(folder))
+        for config in experiment.configs():
+            if not config.final:
+                position = grids[config.method].index(config.settings.learning_rate)
+                best = len(grids[config.method]) - 1 if config.method == MULTIPLIED else 2
+                write_run(config, 0.8 - 0.1 * abs(position - best), set_name="validation")
+    return experiment, folder
+
+
+@pytest.fixture
+def trials(written, monkeypatch):
+    """The experiment of these trials, and their table."""
+    experiment, folder = written
+    monkeypatch.setenv("COURSE_RUNS", str(folder))
     return experiment, search_trials(read_runs(experiment))
 
 
