@@ -97,11 +97,6 @@ def case(request, tiny, batch, precision):
     return Case(request.param, tiny, batch, precision)
 
 
-@pytest.fixture(params=[*ADAPTERS, *HYBRIDS])
-def adapter(request, tiny, batch, precision):
-    return Case(request.param, tiny, batch, precision)
-
-
 def test_adapting_changes_nothing_before_training(case):
     case.assert_close(case.logits(case.adapted()), case.logits(case.reference()))
 
@@ -122,32 +117,26 @@ def test_only_the_listed_parameters_train_and_evaluations_between_steps_stop_non
     assert count.trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def test_saved_and_loaded_and_merged_give_the_same_logits(case, tmp_path):
+def test_saved_and_loaded_and_merged_give_the_same_logits_and_delta_weight_is_what_merging_adds(case, tmp_path):
     model = case.train(case.adapted())
     expected = case.logits(model)
-    case.method.save(case.method.finish(model), tmp_path)
+    case.method.save(model := case.method.finish(model), tmp_path)
     case.assert_close(case.logits(case.method.load(case.load_base(), tmp_path)), expected)
     merged = case.method.load_merged(case.load_base(), tmp_path)
     case.assert_close(case.logits(merged), expected)
     assert not hasattr(merged, "peft_config")
-    if not case.method.is_baseline:  # with nothing of ours
-        plain = PeftModel.from_pretrained(case.load_base(), tmp_path / "adapter")
-        case.assert_close(case.logits(plain), expected)
-
-
-def test_delta_weight_is_what_merging_adds(adapter, tmp_path):
-    model = adapter.method.finish(adapter.train(adapter.adapted()))
-    adapter.method.save(model, tmp_path)
-    merged = adapter.method.load_merged(adapter.load_base(), tmp_path)
-    deltas = adapter.method.delta_weights(model)
+    if case.method.is_baseline:
+        return
+    plain = PeftModel.from_pretrained(case.load_base(), tmp_path / "adapter")  # with nothing of ours
+    case.assert_close(case.logits(plain), expected)
+    deltas, start = case.method.delta_weights(model), case.reference()
     assert len(deltas) == LAYERS
-    start = adapter.reference()
     for layer, (frozen, delta) in deltas.items():
         assert delta.norm() > 0
-        added = merged.get_submodule(layer).weight - start.get_submodule(layer).weight
-        torch.testing.assert_close(added, delta, atol=1e-5, rtol=0)
-        within = 1e-5 if adapter.precision == "fp32" else 1e-2  # where frozen matrices may be kept in bf16
-        torch.testing.assert_close(frozen, start.get_submodule(layer).weight, atol=within, rtol=within)
+        before = start.get_submodule(layer).weight
+        torch.testing.assert_close(merged.get_submodule(layer).weight - before, delta, atol=1e-5, rtol=0)
+        within = 1e-5 if case.precision == "fp32" else 1e-2  # where frozen matrices may be kept in bf16
+        torch.testing.assert_close(frozen, before, atol=within, rtol=within)
 
 
 def test_the_speed_up_changes_neither_logits_nor_gradients(case):
