@@ -493,10 +493,17 @@ def unbranched(node):
             yield from unbranched(child)
 
 
-@pytest.mark.parametrize("path", [*TEMPLATES.glob("*.md.jinja"), VERDICTS], ids=lambda path: path.name)
-def test_a_comparative_word_stands_in_a_branch(path):
-    source = path.read_text("utf-8").replace("not shown to be less accurate", "")  # says what is not said
-    assert not [text for text in unbranched(Environment().parse(source)) if COMPARATIVE.search(text)]
+def comparatives(source):
+    """The texts of a template that stand in no branch and compare."""
+    return [text for text in unbranched(Environment().parse(source)) if COMPARATIVE.search(text)]
+
+
+def test_a_comparative_word_stands_in_a_branch():
+    sources = {path.name: path.read_text("utf-8") for path in [*TEMPLATES.glob("*.md.jinja"), VERDICTS]}
+    says_what_is_not_said = "not shown to be less accurate"
+    found = {name: comparatives(source.replace(says_what_is_not_said, "")) for name, source in sources.items()}
+    assert len(found) > 10 and not {name: texts for name, texts in found.items() if texts}
+    assert comparatives("A is better{% if b %} lower{% endif %}") == ["A is better"]
 
 
 @pytest.mark.slow
@@ -515,8 +522,3 @@ def test_two_experiments_of_opposite_outcomes_share_no_comparison(results, shown
     assert min(map(len, said)) > 3
     ties = r"(HiRA is equivalent to full fine-tuning|QLoRA is equivalent to head only) within [\d.]+ points\."
     assert [sentence for sentence in said[0] & said[1] if not re.fullmatch(ties, sentence)] == []  # they tie in both
-
-
-def test_a_fixed_comparative_is_caught():
-    caught = unbranched(Environment().parse("A is better{% if b %} lower{% endif %}"))
-    assert [text for text in caught if COMPARATIVE.search(text)] == ["A is better"]
