@@ -48,9 +48,8 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
-@pytest.mark.parametrize("name", ["data", "train"])
-def test_every_format_is_read(tmp_path, write, name):
-    write(tmp_path / name)
+def test_every_format_is_read(tmp_path, write):
+    write(tmp_path / "data")
     data = load_data(str(tmp_path))
     read = {
         " ".join(text.split()): data.class_names[label]

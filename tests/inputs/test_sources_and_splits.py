@@ -117,18 +117,18 @@ def test_duplicates_and_contradictions_go(folder):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("file", "content", "message"),
     [
-        (b"", "is empty"),
-        (b"words,label\ngood,1\n", "column holds the text .* one of 'words,label'"),
-        (b"sentence\tfoo\tbar\ngood\t1\t2\n", "column holds the label .* 'sentence', 'foo' and 'bar'"),
-        (b"sentence\tlabel\ngood\t-1\nbad\t-1\n", "every label is -1"),
-        (b"sentence\tlabel\ngood\t1\ncr\xe8me\t0\n", "line 3: this is not UTF-8"),
-        ("sentence\tlabel\ngood\t1\n".encode("utf-16"), "line 1: this is not UTF-8"),
-        (b"sentence\tlabel\n:)\t1\n:(\t0\n", "would hold 0 of 0 texts"),
+        ("train.tsv", b"", "is empty"),
+        ("dev.tsv", b"words,label\ngood,1\n", "column holds the text .* one of 'words,label'"),
+        ("train.tsv", b"sentence\tfoo\tbar\ngood\t1\t2\n", "column holds the label .* 'sentence', 'foo' and 'bar'"),
+        ("dev.tsv", b"sentence\tlabel\ngood\t-1\nbad\t-1\n", "every label is -1"),
+        ("train.tsv", b"sentence\tlabel\ngood\t1\ncr\xe8me\t0\n", "line 3: this is not UTF-8"),
+        ("dev.tsv", "sentence\tlabel\ngood\t1\n".encode("utf-16"), "line 1: this is not UTF-8"),
+        ("train.tsv", b"sentence\tlabel\n:)\t1\n:(\t0\n", "would hold 0 of 0 texts"),
+        ("dev.tsv", b"sentence\tlabel\n:)\t1\n:(\t0\n", "would hold 0 of 0 texts"),
     ],
 )
-@pytest.mark.parametrize("file", ["train.tsv", "dev.tsv"])
 def test_bad_files_are_refused(folder, file, content, message):
     (folder / file).write_bytes(content)
     with pytest.raises(CourseError, match=message):
