@@ -17,6 +17,7 @@ from whole_project import finish, marked, start, steps
 from course_utils.__main__ import main
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
+from course_utils.inputs import sources
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
 from course_utils.text import duration
@@ -227,7 +228,8 @@ def test_changed_files_of_the_readers_own_are_noticed(tmp_path):
     assert load_experiment("smoke").config(ADAPTER).files() == []
 
 
-def test_doctor_names_what_a_profile_lacks():
+def test_doctor_names_what_a_profile_lacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "PROJECT", tmp_path)  # where no copy of the data lies
     small = {"memory": 1.0, "disk": 0.1, "hub": False}
     replication = load_experiment("sst2", {"base_model": "distilbert-base-uncased"})
     assert doctor.obstacles(replication, memory=512.0, disk=900.0, hub=True) == []
