@@ -171,8 +171,14 @@ def edit_accuracy(path):
     path.write_text(json.dumps(record))
 
 
+def misspell(path):
+    """Write a name of the record in another way."""
+    path.write_text(path.read_text().replace('"accuracy"', '"acuracy"'))
+
+
 DAMAGE = {
     "edited": ("result.json", edit_accuracy, "result.json was changed after the run wrote it"),
+    "misspelt": ("result.json", misspell, "result.json is damaged"),
     "truncated": ("result.json", lambda path: os.truncate(path, 1_000), "result.json is damaged"),
     "adapter": ("adapter/adapter_model.safetensors", flip_a_byte, "a file is not what the run recorded"),
     "predictions": ("predictions.parquet", flip_a_byte, "a file is not what the run recorded"),
