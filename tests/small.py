@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from pandas import DataFrame
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     DistilBertConfig,
@@ -13,6 +14,7 @@ from transformers import (
 )
 
 from course_utils.inputs.bases import Base
+from course_utils.inputs.splits import normalise
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.tasks.classification import Classification
 
@@ -43,6 +45,11 @@ def random_base(folder: Path, **sizes: float) -> Base:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes(Path(EMBEDDED.location, name).read_bytes())
     return Base(str(folder))
+
+
+def keys(frame: DataFrame) -> set[str]:
+    """The texts of `frame`, as they are told apart."""
+    return set(frame.text.map(normalise))
 
 
 def flip_a_byte(path: Path) -> None:

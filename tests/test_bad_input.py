@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from small import ADAPTER, GATED, MULTIPLIED, SENTIMENT
+from small import ADAPTER, GATED, MULTIPLIED, SENTIMENT, keys
 
 from course_utils import config, runs
 from course_utils.__main__ import command_names, main
@@ -27,7 +27,7 @@ from course_utils.config import RunConfig, explain_validation, load_experiment, 
 from course_utils.errors import CourseError
 from course_utils.inputs import bases, embedded, sources
 from course_utils.inputs.bases import Base
-from course_utils.inputs.splits import load_data, normalise
+from course_utils.inputs.splits import load_data
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
 from course_utils.paths import PROJECT
@@ -404,10 +404,6 @@ def folder_of(files: dict[str, bytes | None]):
             place = Path(folder, name)
             place.mkdir() if content is None else place.write_bytes(content)
         yield Path(folder)
-
-
-def keys(frame) -> set[str]:
-    return set(frame.text.map(normalise))
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import random
 
 import pandas
 import pytest
-from small import EMBEDDED, SENTIMENT
+from small import EMBEDDED, SENTIMENT, keys
 
 from course_utils.errors import CourseError
 from course_utils.inputs import sources
@@ -38,10 +38,6 @@ def folder(tmp_path):
     write_tsv(tmp_path / "dev.tsv", [(f"evaluation sentence{n} .", n % 2) for n in range(10)])
     write_tsv(tmp_path / "test.tsv", [(n, "unlabelled") for n in range(5)], header="index\tsentence")
     return tmp_path
-
-
-def keys(frame):
-    return set(frame.text.map(normalise))
 
 
 def assert_disjoint(sets):

@@ -52,6 +52,13 @@ def base(request, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _beside_the_notebooks(monkeypatch):
+    """As in JupyterLab, code runs in the folder of the notebooks; what it displays is seen by nobody."""
+    monkeypatch.chdir(PROJECT / "notebooks")
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
+
+
 def run_cells(name, experiment, whole=False):
     """Run every cell of the chapter `name` as `experiment` wants it, or as it is; a failure names its cell."""
     notebook, names = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), {}
@@ -63,26 +70,20 @@ def run_cells(name, experiment, whole=False):
     return names
 
 
-def test_a_reader_who_runs_every_cell_of_the_data_chapter_gets_to_its_end(monkeypatch):
+def test_a_reader_who_runs_every_cell_of_the_data_chapter_gets_to_its_end():
     """JupyterLab, unlike the workflow, leaves no cell out that is tagged for other data."""
-    monkeypatch.chdir(PROJECT / "notebooks")
-    monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
     assert 0.5 < run_cells("01_data", load_experiment("smoke", {"data": "embedded-5"}), whole=True)["human"] < 1
 
 
 @pytest.mark.parametrize(("base", "name"), PAIRS, indirect=["base"])
-def test_a_chapter_holds_for_a_base_of_another_width_and_kind(base, name, tmp_path_factory, monkeypatch):
+def test_a_chapter_holds_for_a_base_of_another_width_and_kind(base, name, monkeypatch):
     monkeypatch.setenv("COURSE_RUNS", str(base.parent / f"runs of {base.name}"))
-    monkeypatch.chdir(PROJECT / "notebooks")
-    monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
     run_cells(name, load_experiment("smoke", FEW | {"base_model": str(base)}))
 
 
 @pytest.mark.parametrize("base", ["gpt2"], indirect=True)
 def test_the_chapter_of_mistakes_holds_for_a_rare_class_and_texts_that_begin_alike(base, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
-    monkeypatch.chdir(PROJECT / "notebooks")
-    monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
     labels = ["spam" if n % 20 == 0 else "usual" for n in range(160)]
     rows = {"text": [f"the text {n} is {label}" for n, label in enumerate(labels)], "label": labels}
     pd.DataFrame(rows).to_csv(tmp_path / "texts.csv", index=False)
