@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,9 @@ class Card:
     path: Path
     data: Any
     text: str
-    damaged: str = ""  # why the metadata cannot be read
-    headings: list[str] = field(default_factory=list)
-    statements: list[Statement] = field(default_factory=list)
+    damaged: str  # why the metadata cannot be read; empty where they can
+    headings: list[str]
+    statements: list[Statement]
 
     def stated(self, name: str, even_nothing: bool = False) -> list[Statement]:
         """The statements under a label for `name`, outside tables; "N/A" counts only with `even_nothing`."""
@@ -112,10 +112,8 @@ def read_card(path: Path) -> Card:
             damaged = one_line(first_line(error))[:100]
     for pattern, instead in HTML.items():
         text = re.sub(pattern, instead, text, flags=re.S | re.I)
-    card = Card(path, data, text, damaged)
-    _take_apart(card)
-    card.statements.extend(map(_of_result, data.get("eval_results") or []))
-    return card
+    headings, statements = _taken_apart(text)
+    return Card(path, data, text, damaged, headings, [*statements, *map(_of_result, data.get("eval_results") or [])])
 
 
 def _text_of(path: Path) -> str:
@@ -156,15 +154,15 @@ PROSE = {
 }
 
 
-def _take_apart(card: Card) -> None:
-    """Add the headings and statements of the card's text to it."""
-    heading, in_code = "", False
+def _taken_apart(text: str) -> tuple[list[str], list[Statement]]:
+    """The headings and the statements of a card's text."""
+    headings, statements, heading, in_code = [], [], "", False
     header: list[str] = []
-    for line in map(one_line, card.text.splitlines()):
+    for line in map(one_line, text.splitlines()):
         if line.startswith("|"):
             cells = [cell.strip("*_ ") for cell in line.strip("|").split("|")]
             if header and set("".join(cells)) - set(":- "):
-                card.statements.extend(_of_row(header, cells, heading))
+                statements += _of_row(header, cells, heading)
             header = header or cells
             continue
         header = []
@@ -174,9 +172,10 @@ def _take_apart(card: Card) -> None:
             continue
         elif line.startswith("#") and not in_code:
             heading = line.lstrip("# ")
-            card.headings.append(heading)
+            headings.append(heading)
         elif not is_label("versions", normal(heading)):
-            card.statements.extend(_of_line(line, heading))
+            statements += _of_line(line, heading)
+    return headings, statements
 
 
 def _of_row(header: list[str], cells: list[str], heading: str) -> list[Statement]:
