@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ class Statement:
     shown: str
     value: str
     heading: str = ""
-    row: dict[str, str] | None = None  # normalised column → cell; None outside tables
+    row: dict[str, str] = field(default_factory=dict)  # normalised column → cell; empty outside tables
     source: str = "text"  # or "prose", a figure in a sentence; or "metadata"
 
     @cached_property
@@ -32,12 +32,12 @@ class Statement:
     @property
     def of(self) -> str:
         """What the statement's row is about: the first cell."""
-        return next(iter((self.row or {}).values()), "")
+        return next(iter(self.row.values()), "")
 
     @property
     def context(self) -> str:
         """Label, value and row: the words that say what this number is of."""
-        return " | ".join([self.shown, self.value, *(self.row or {}).values()])
+        return " | ".join([self.shown, self.value, *self.row.values()])
 
     @property
     def claim(self) -> str:

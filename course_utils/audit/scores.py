@@ -76,9 +76,8 @@ class Score:
     @property
     def stated_size(self) -> int | None:
         """The number of examples that the card states for this very score."""
-        row = (self.statement.row or {}).items()
         where = f"{self.statement.shown} {self.statement.value} {self.statement.heading}"
-        printed = [cell for column, cell in row if is_label("examples", column)]
+        printed = [cell for column, cell in self.statement.row.items() if is_label("examples", column)]
         counted = [match for match in COUNTED.finditer(where) if not NOT_SCORED.search(where[: match.start()])]
         printed += [part for match in counted for part in match.groups()[1:] if part]
         counts = [number.value for part in printed for number in numbers(part, True)]
@@ -123,7 +122,7 @@ def scores(evidence: Evidence) -> list[Score]:
 
 def _is_own(statement: Statement, evidence: Evidence) -> bool | None:
     """Whether a score is this adapter's: False where only its method is named, None where it is another model's."""
-    if not WORDS["models"].search(next(iter(statement.row or {}), "")) or WORDS["ours"].search(statement.of):
+    if not WORDS["models"].search(next(iter(statement.row), "")) or WORDS["ours"].search(statement.of):
         return True
     named = knowledge.methods_named(statement.of)
     return False if evidence.adapter and len(named) == 1 and evidence.adapter.is_of(named[0]) else None
