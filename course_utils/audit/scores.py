@@ -113,8 +113,7 @@ def scores(evidence: Evidence) -> list[Score]:
         metric = "difference" if is_label("difference", label) else TITLES.get(label) or knowledge.metric_of(label)
         own = _is_own(statement, evidence)
         other = own is None or WORDS["other_accuracy"].search(label)
-        elsewhere = is_label("versions", knowledge.normal(statement.heading)) and statement.source == "text"
-        if metric and not other and not elsewhere and begins_with_number(statement.value):
+        if metric and not other and begins_with_number(statement.value):
             score = Score(statement, metric, evidence.card, bool(own))
             found += [score] if metric == "difference" or not score.number.is_aside else []
     return found
