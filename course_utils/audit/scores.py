@@ -10,7 +10,7 @@ from itertools import product
 from math import exp, inf
 
 from course_utils.audit import knowledge
-from course_utils.audit.adapter import recorded
+from course_utils.audit.adapter import Recorded, recorded
 from course_utils.audit.card import Card, Statement
 from course_utils.audit.evidence import Evidence
 from course_utils.audit.findings import REFUTED, UNCHECKED, Finding, Known
@@ -176,14 +176,15 @@ def _by_predictions(score: Score, predicted: dict[str, dict[str, Interval]]) -> 
     return number, Known([(said, value)])
 
 
-def _by_record(score: Score, records: dict[tuple[str, str], dict[float, str]]) -> Known | None:
+def _by_record(score: Score, records: Recorded) -> Known | None:
     """The values that Trainer recorded of this metric and split."""
-    of_metric = [
-        of for (split, metric), of in records.items() if metric == score.metric and score.split in (split, None)
+    values = [
+        (f"{name}, beside the card, holds {value:.6g}", value)
+        for (split, metric), found in records.items()
+        if metric == score.metric and score.split in (split, None)
+        for value, name in found.items()
     ]
-    known = Known(
-        [(f"{name}, beside the card, holds {value:.6g}", value) for of in of_metric for value, name in of.items()]
-    )
+    known = Known(values)
     proof = score.split and not score.number.about and not score.is_mean
     return known if known.values and (proof or known.fitted_by(score.number)) else None
 
@@ -204,9 +205,8 @@ def _by_matrix(score: Score, others: list[Score]) -> Known | None:
     classes, right, n = len(cells[True]), sum(cells[True]), sum(map(sum, cells.values()))
     is_whole = classes > 1 and len(cells[False]) == classes**2 - classes and n
     only = score.metric == "accuracy" and sum(other.metric == "accuracy" for other in others) == 1
-    return (
-        Known([(f"the confusion matrix has {right:,.0f} right of {n:,.0f}", right / n)]) if is_whole and only else None
-    )
+    said = f"the confusion matrix has {right:,.0f} right of {n:,.0f}"
+    return Known([(said, right / n)]) if is_whole and only else None
 
 
 # ---------------------------------------------------------------- what a score can be at all
@@ -248,9 +248,8 @@ def _f1(score: Score, others: list[Score], evidence: Evidence) -> Known:
     classes = {known.classes for known in score.sets} or {evidence.adapter.classes if evidence.adapter else None}
     if classes != {2}:
         return Known(remark="The card does not state how many answers each class got." + (f" {said}" if same else ""))
-    largest = (
-        2 * (share + unit) / (1 + share + unit)
-    )  # all right answers in one class: F1 = 2·right / (2·right + wrong)
+    # all right answers in one class: F1 = 2·right / (2·right + wrong)
+    largest = 2 * (share + unit) / (1 + share + unit)
     bound = f"at the accuracy beside it, an F1 of two classes is at most {largest:.4f}"
     return Known([(bound, (0, largest))], proof=not accuracy.number.about, remark=said if same else "")
 
