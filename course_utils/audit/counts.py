@@ -120,7 +120,7 @@ def peft_config(adapter: dict[str, Any], task: str) -> Any:
 
     kind = KINDS[PeftType(adapter["peft_type"])]
     neutral = {name: None if value == "" else value for name, value in KNOWLEDGE["peft"]["neutral"].items()}
-    changed = adapter | {name: neutral[name] for name in neutral.keys() & adapter} | {"inference_mode": False}
+    changed = adapter | {name: neutral[name] for name in neutral.keys() & adapter}
     changed |= {"task_type": task if task != "MASKED_LM" else None, "base_model_name_or_path": None}
     ours = kind.__dataclass_fields__.keys() - {"peft_type", "auto_mapping"}
     return kind(**{name: value for name, value in changed.items() if name in ours})
