@@ -68,7 +68,7 @@ class Base:
 
     def _heads(self, adapter: dict[str, Any], task: str | None) -> list[str]:
         """The heads of a task, likeliest first: "feature extraction" is PEFT's name for a task that is not given."""
-        if task and task in HEADS and task != "FEATURE_EXTRACTION":
+        if task in HEADS and task != "FEATURE_EXTRACTION":
             return [task]
         unlabelled = task == "FEATURE_EXTRACTION" and not adapter.get("modules_to_save")
         writes = not self.sized(adapter, "MASKED_LM")  # an architecture without this head generates text
