@@ -142,8 +142,8 @@ def _setting(name: str, statement: Statement, adapter: Adapter, card: Card) -> t
         return _stored_type(statement, adapter, name == "adapter_dtype")
     values = [v for field in FIELDS.get(name, (name,)) if (v := adapter.config.get(field)) is not None]
     if name == "rank":
-        values += (adapter.config.get("rank_pattern") or {}).values()
-        values = values if card.is_varying or adapter.config.get("rank_pattern") else adapter.ranks or values
+        pattern = adapter.config.get("rank_pattern") or {}
+        values = [*values, *pattern.values()] if card.is_varying or pattern else adapter.ranks or values
     plain = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if not plain:
         exact = [str(value).lower() for value in values if isinstance(value, str | bool)]
