@@ -122,8 +122,8 @@ def rehearse(config: RunConfig, task, tokenizer: PreTrainedTokenizerBase, frame)
 
 def _check_tokens(config: RunConfig, tokenizer, model: nn.Module, tokens: list[list[int]]) -> float:
     """The share of unknown tokens; CourseError where there are too many, or some that the model has no row for."""
-    ids = [token for text in tokens for token in text if token not in tokenizer.all_special_ids]
-    ids += [token for text in tokens for token in text if token == tokenizer.unk_token_id]
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    ids = [token for text in tokens for token in text if token not in special]
     unknown = ids.count(tokenizer.unk_token_id) / len(ids) if ids else 1.0
     if unknown > MOST_UNKNOWN:
         raise CourseError(
