@@ -174,13 +174,12 @@ def _said_of_data(data: Data, task: Task) -> list[str]:
     sets = [f"{len(frame):,} {data.titles[name]}" for name, frame in data.sets.items()]
     left_out = [f"{reason}: {n:,}" for reason, n in data.removed.items()]
     rare = [name for name, label in zip(classes, task.labels, strict=True) if counts.get(label, 0) < FEW_OF_A_CLASS]
-    named = ", ".join(rare if len(rare) <= 10 else [*rare[:9], f"{len(rare) - 9} more"])
+    shown, named = (", ".join(of if len(of) <= 10 else [*of[:9], f"{len(of) - 9} more"]) for of in (classes, rare))
     notes = [f"note: classes with few texts, which may be missing from a set: {named}"] if rare else []
     if any(f"column {name!r}" in line for line in data.understood for name in task.labels.values()):
         notes.append("note: a column is named like a class; if the file has no header, give it one")
-    shown = classes if len(classes) <= 10 else [*classes[:9], f"{len(classes) - 9} more"]
     return [
-        *([f"classes in training: {', '.join(shown)}"] if task.has_head else ["labels are not read"]),
+        f"classes in training: {shown}" if task.has_head else "labels are not read",
         f"sets: {', '.join(sets)}" + (f"; left out: {'; '.join(left_out)}" if left_out else ""),
         *data.understood,
         *notes,
