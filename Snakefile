@@ -36,10 +36,9 @@ PAPER = [REPORT / "paper.pdf"] if read_settings()["paper"] and "06_comparison" i
 # What an earlier report had and this one has not.
 OUTDATED = [REPORT / "notebooks" / f"{name}.ipynb" for name in notebook_names([*METHODS]) if name not in NOTEBOOKS]
 OUTDATED += [] if PAPER else [REPORT / "paper.pdf"]
-BASELINES = [] if RECORDS or not EXPERIMENT.classifies else [RUNS / "baselines.parquet"]
-MEASURED = [] if RECORDS or not EXPERIMENT.classifies else [RUNS / "measured.json"]
+BESIDE = [] if RECORDS or not EXPERIMENT.classifies else [RUNS / "baselines.parquet", RUNS / "measured.json"]
 if "runs" in WITHOUT:
-    BASELINES, MEASURED = ([path for path in paths if path.exists()] for paths in (BASELINES, MEASURED))
+    BESIDE = [path for path in BESIDE if path.exists()]
 LOGS = f"logs/{EXPERIMENT.name}"
 PYTHON = f"{shlex.quote(sys.executable)} -m"
 OPTIONS = shlex.join(options_of(EXPERIMENT.profile_name, OVERRIDES))
@@ -58,7 +57,7 @@ def results_for(notebook):
     """Runs that a notebook reads: those of its method, all where it compares them, else none."""
     if subject(notebook) in METHODS:
         return [path for path, run in CONFIGS.items() if run.method == subject(notebook)]
-    return [*CONFIGS, *BASELINES, *MEASURED] if subject(notebook) == "comparison" else []
+    return [*CONFIGS, *BESIDE] if subject(notebook) == "comparison" else []
 
 
 wildcard_constraints:
@@ -205,7 +204,7 @@ rule report:
     input:
         "reports/report.toml",
         expand(REPORT / "notebooks" / "{notebook}.ipynb", notebook=NOTEBOOKS),
-        [*CONFIGS, *BASELINES],
+        [*CONFIGS, *BESIDE],
         RECORDS,
     output:
         REPORT / "report.html",
