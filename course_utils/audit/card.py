@@ -20,7 +20,7 @@ class Statement:
 
     shown: str
     value: str
-    heading: str = ""
+    heading: str
     row: dict[str, str] = field(default_factory=dict)  # normalised column → cell; empty outside tables
     source: str = "text"  # or "prose", a figure in a sentence; or "metadata"
 

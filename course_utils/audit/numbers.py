@@ -27,10 +27,10 @@ class Number:
 
     value: float
     unit: float
-    printed: str = ""
-    about: bool = False  # "about 66M" and "60 to 70M" are no exact claims
-    before: str = ""
-    after: str = ""
+    printed: str
+    about: bool  # "about 66M" and "60 to 70M" are no exact claims
+    before: str
+    after: str
 
     def fits(self, value: float | tuple[float, float]) -> bool:
         """Whether `value`, or one of a range (low, high), is this number when rounded or cut off at its digits."""

@@ -44,7 +44,7 @@ class Score:
     statement: Statement
     metric: str
     card: Card
-    is_own: bool = True  # whether the card says that it is this adapter's
+    is_own: bool  # whether the card says that it is this adapter's
 
     @cached_property
     def number(self) -> Number:

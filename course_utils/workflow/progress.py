@@ -78,9 +78,9 @@ class Progress:
         return {self.rules[job] for job in self.failed}
 
     @property
-    def failed_chapters(self) -> list[str]:
+    def failed_chapters(self) -> set[str]:
         """Names of the notebooks that failed."""
-        return sorted(self.titles[job].rpartition(" ")[2] for job in self.failed if self.rules[job] == "notebook")
+        return {self.titles[job].rpartition(" ")[2] for job in self.failed if self.rules[job] == "notebook"}
 
     def reason(self, log: Path) -> str:
         """Why not everything was made; only Snakemake's own `log` holds what happened before its first event."""

@@ -121,7 +121,7 @@ def follow(
     experiment: Experiment,
     cores: int,
     dry_run: bool,
-    elsewhere: bool = False,
+    elsewhere: bool,
     without: frozenset[str] = frozenset(),
 ) -> int:
     """Run Snakemake, show its progress, and say at the end where everything is; `elsewhere`: on a cluster.
@@ -157,7 +157,7 @@ def follow(
         return 2
     if status:
         runs_failed = any(rule.startswith(("train_", "baselines", "measure")) for rule in progress.failed_rules)
-        chapters = sorted({*progress.failed_chapters} - without)
+        chapters = sorted(progress.failed_chapters - without)
         if more := ["runs"] * (runs_failed and "runs" not in without) + chapters:
             named = and_joined(["the runs that failed" if name == "runs" else name for name in more])
             print(f"Going on to a report without {named}.", flush=True)
