@@ -66,10 +66,6 @@ wildcard_constraints:
     notebook=r"[^/]+",
 
 
-localrules:
-    all,
-
-
 rule all:
     input:
         REPORT / "report.html",
