@@ -119,7 +119,7 @@ def share_findings(evidence: Evidence) -> Iterator[Finding]:
     """Verdicts on the share of trained parameters, by the card's own counts and the recomputed ones."""
     right, trainable = evidence.right, evidence.trainable
     stated = [number.value for number in trainable]
-    known_parts = [float(part) for part in right.trained] if right else []
+    known_parts = list(right.trained) if right else []
     wholes = [number.value for number in evidence.totals] + (list(right.totals) if right else [])
     labelled, beside = _stated_shares(evidence.card)
     for number in labelled + beside:
