@@ -21,24 +21,23 @@ RUNS = Path(relative_to_project(runs_folder()))
 REPORT = Path(relative_to_project(reports_folder())) / EXPERIMENT.name
 RECORDS = [REPORT / "records" / "SHA256SUMS"] if config.get("from_records") else []  # instead of the runs
 CONFIGS = {} if RECORDS else {RUNS / run.path / "result.json": run for run in EXPERIMENT.configs()}
+RUNS /= EXPERIMENT.name
+BESIDE = [] if RECORDS or not EXPERIMENT.classifies else [RUNS / "baselines.parquet", RUNS / "measured.json"]
 # Of language models, the report is written without notebooks.
 NOTEBOOKS = notebook_names(EXPERIMENT.methods) if EXPERIMENT.classifies else []
 WITHOUT = config.get("without", "").split(",")  # after failures: chapters, and "runs" for those that are missing
 if "runs" in WITHOUT:
     CONFIGS = {path: run for path, run in CONFIGS.items() if path.exists()}
+    BESIDE = [path for path in BESIDE if path.exists()]
     shown = {run.method for run in CONFIGS.values() if (run.study, run.seed) == ("main", 0)}  # what a chapter trains
     NOTEBOOKS = [name for name in NOTEBOOKS if subject(name) not in METHODS or subject(name) in shown]
 NOTEBOOKS = [name for name in NOTEBOOKS if name not in WITHOUT]
 
-RUNS /= EXPERIMENT.name
 GALLERY = [REPORT / "gallery.html"] if EXPERIMENT.classifies else []
 PAPER = [REPORT / "paper.pdf"] if read_settings()["paper"] and "06_comparison" in NOTEBOOKS else []
 # What an earlier report had and this one has not.
 OUTDATED = [REPORT / "notebooks" / f"{name}.ipynb" for name in notebook_names([*METHODS]) if name not in NOTEBOOKS]
 OUTDATED += [] if PAPER else [REPORT / "paper.pdf"]
-BESIDE = [] if RECORDS or not EXPERIMENT.classifies else [RUNS / "baselines.parquet", RUNS / "measured.json"]
-if "runs" in WITHOUT:
-    BESIDE = [path for path in BESIDE if path.exists()]
 LOGS = f"logs/{EXPERIMENT.name}"
 PYTHON = f"{shlex.quote(sys.executable)} -m"
 OPTIONS = shlex.join(options_of(EXPERIMENT.profile_name, OVERRIDES))
