@@ -23,11 +23,9 @@ from course_utils.tasks.classification import METRICS
 from course_utils.text import one_line
 
 COUNT, NOUNS = r"([\d.,]*\d)", knowledge.LABELS["examples"].pattern
-STATED = "stated examples"  # a set of which a card says the size alone
 NOT_SCORED = re.compile(r"\b(?:(?:train|fine-?tun)(?:ed|ing) (?:on|with)(?: the)?|(?:batch(?:es)?|steps?) of) $", re.I)
-OTHER = (
-    "training|on|of|in|for|from|with|at|per|class(?:es)?|labels?|points?|epochs?|seeds?"  # what a number is of instead
-)
+# What a number is of instead.
+OTHER = "training|on|of|in|for|from|with|at|per|class(?:es)?|labels?|points?|epochs?|seeds?"
 COUNTED = re.compile(
     rf"{COUNT}\s*/\s*{COUNT}|\bn\s?=\s?{COUNT}"
     rf"|{COUNT}\s+(?:(?!(?:{OTHER})\b)[A-Za-z][\w-]*\s+){{0,3}}?(?:{NOUNS})\b(?!\s*(?:/|per\b|fewer\b|more\b))",
@@ -85,11 +83,11 @@ class Score:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Set → number of examples that the score may be of."""
+        """What examples the score may be of, in the words after their number → that number."""
         if self.stated_size:
-            return {STATED: self.stated_size}
+            return {"stated examples": self.stated_size}
         sets = [known for known in self.sets if not known.tokens]
-        return {f"{known.names[0]}'s {split}": n for known in sets for split, n in known.sizes_of(None).items()}
+        return {f"of {known.names[0]}'s {split}": n for known in sets for split, n in known.sizes_of(None).items()}
 
     @property
     def is_of_known_size(self) -> bool:
@@ -227,11 +225,10 @@ def _accuracy(score: Score, _: list[Score], evidence: Evidence) -> Known:
     if not sizes:
         return Known(remark="The card does not say on how many examples of which known set.")
     values = []
-    for name, n in sizes.items():
+    for of, n in sizes.items():
         near = {round((share.value + step * share.unit) * n) for step in (-0.5, 0, 0.5, 1)}  # rounded, or cut off
         right = min(near, key=lambda k: (not share.fits(k / n), abs(k / n - share.value)))
         low, high = wilson_interval(right, n)
-        of = name if name == STATED else f"of {name}"
         said = f"{right:,} of the {n:,} {of} are {right / n:.5f} (95% interval {low:.3f} to {high:.3f})"
         values.append((said, right / n))
     return Known(values, proof=score.is_of_known_size)
