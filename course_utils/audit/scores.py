@@ -82,14 +82,6 @@ class Score:
         return next((round(n) for n in counts if n > 1 and n == round(n)), None)
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """What examples the score may be of, in the words after their number → that number."""
-        if self.stated_size:
-            return {"stated examples": self.stated_size}
-        sets = [known for known in self.sets if not known.tokens]
-        return {f"of {known.names[0]}'s {split}": n for known in sets for split, n in known.sizes_of(None).items()}
-
-    @property
     def is_of_known_size(self) -> bool:
         """Whether the card states the examples, or set and split, beside the number, and no split of its own."""
         named = self.named_sets and split_of(self.statement.context) in ("eval", "test")
@@ -212,7 +204,7 @@ def _by_matrix(score: Score, others: list[Score]) -> Known | None:
 
 def _accuracy(score: Score, _: list[Score], evidence: Evidence) -> Known:
     """The shares nearest to the score that a whole number of right answers gives."""
-    share, sizes = score.number, score.sizes
+    share = score.number
     if not share.is_percent and share.value < 0.02 and re.match(r"1[.,]\d", share.printed):  # 1.5: 150% or 1.5%
         return Known(remark="The card does not say whether this is a share or a percentage.")
     if share.value > 1:
@@ -222,6 +214,10 @@ def _accuracy(score: Score, _: list[Score], evidence: Evidence) -> Known:
     by_the_token = evidence.adapter and evidence.adapter.task in BY_THE_TOKEN
     if by_the_token or any(known.tokens for known in score.sets):
         return Known(remark="The accuracy may count tokens, whose number the card does not state.")
+    if score.stated_size:
+        sizes = {"stated examples": score.stated_size}
+    else:
+        sizes = {f"of {one.names[0]}'s {split}": n for one in score.sets for split, n in one.sizes_of(None).items()}
     if not sizes:
         return Known(remark="The card does not say on how many examples of which known set.")
     values = []
