@@ -55,8 +55,7 @@ def _is_base(name: str, evidence: Evidence) -> bool | None:
         return bool({base.config for base in named} & {base.config for base in of_adapter})
     if own and _are_of_different_families(_words(name), _words(own)):
         return None if _describes(name, own) else False
-    if named and evidence.file and evidence.file.trained:
-        file = evidence.file
+    if named and (file := evidence.file) and file.trained:
         fitting = (c for base in named for c in base.counts(file.config, file.task, file.classes))
         return None if any(counts.trainable == file.trained for counts in fitting) else False
     return None
