@@ -18,7 +18,6 @@ from course_utils.text import and_joined, counted, duration, one_line
 from course_utils.workflow.estimates import expected_memory, expected_seconds, expected_total
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
@@ -188,15 +187,14 @@ def _said_of_data(data: Data, task: Task) -> list[str]:
 
 def _said_of_limits(experiment: Experiment, data: Data) -> list[str]:
     """Which settings limit the sets, and which studies of fewer texts have as many, where the texts are one's own."""
-    config = experiment.shared
-    limits = {f"max_{name}": len(data.sets[name]) for name in ("train", "validation", "test")}
-    reached = [f"{name}={size}" for name, size in limits.items() if getattr(config, name) == size]
+    config, texts = experiment.shared, len(data.sets["train"])
     if not config.has_own_texts:
         return []
-    said, texts = [], len(data.sets["train"])
-    if reached:
-        name = reached[0].partition("=")[0]
-        said.append(f"note: {and_joined(reached)} may leave texts out; -p {name}=none takes all texts")
+    said = []
+    limits = {f"max_{name}": len(data.sets[name]) for name in ("train", "validation", "test")}
+    if reached := [name for name, size in limits.items() if getattr(config, name) == size]:
+        named = and_joined([f"{name}={limits[name]}" for name in reached])
+        said.append(f"note: {named} may leave texts out; -p {reached[0]}=none takes all texts")
     sizes = {name: study.settings.get("max_train") or 0 for name, study in experiment.studies.items()}
     if alike := [name for name, most in sizes.items() if most >= texts]:
         have = "has" if len(alike) == 1 else "have"
@@ -209,7 +207,7 @@ def _said_of_texts(config: RunConfig, tokens: list[list[int]], unknown: float, p
 
     from course_utils.tasks.classification import kept_of_longer
 
-    lengths: np.ndarray = np.array([len(text) for text in tokens])
+    lengths = np.array([len(text) for text in tokens])
     cut = (lengths > config.max_length).mean()
     kept = f" ({kept_of_longer(config.truncation, pairs)})" if cut else ""
     return (
