@@ -39,40 +39,43 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     """What the two templates say, by name."""
     experiment, judged = results.experiment, judge_experiment(results)
     best, summary = judged.best, results.by_method
-    trained = summary["parameters_trainable"].dropna()
-    share = trained.get(best, 0) / trained.get(CEILING.name, inf)
-    data = [run.result.data for run in results.of(best)]
-    domains = read_domains(results)[1:] if results.runs else []
-    found = unbeaten(results, judged) if results.runs else None
-    rows = choices(results, found) if found else []
-    ours = conclude(results) if results.runs else None
-    theirs = others(results) if ours else []
-    unconfirmed, besides = elsewhere(ours, theirs) if ours else ({}, {})
-    return {
+    facts: dict[str, Any] = {
         "results": results,
         "experiment": experiment,
         "adapters": [name for name in experiment.methods if not METHODS[name].is_baseline],
         "baselines": [name for name in experiment.methods if METHODS[name].is_baseline],
-        "judged": judged,
         "best": best,
         "rows": summary.dropna(subset="accuracy").to_dict("index"),
-        "trained": trained,
         "full": CEILING.name,
         "head": FLOOR.name,
+    }
+    if not best:  # no adapter method ran, and the templates say no more
+        return facts
+    trained = summary["parameters_trainable"].dropna()
+    share = trained[best] / trained.get(CEILING.name, inf)
+    found, ours, theirs = unbeaten(results, judged), conclude(results), others(results)
+    rows = choices(results, found) if found else []
+    shown = differing(judged.pairs)
+    unconfirmed, besides = elsewhere(ours, theirs)
+    by_name = {(pair.first, pair.second) for pair in shown}
+    return facts | {
+        "judged": judged,
+        "trained": trained,
         "share_of_full": f"{share:.1%}" if share else "",
         "bought": bought(results),
-        "above_majority": above_majority(results) if results.runs else {},
+        "above_majority": above_majority(results),
         "against_full": judged.against(best, [CEILING.name]),
         "found": found,
         "advice": _advice(rows),
         "left_out": [*dict.fromkeys(name for row in rows for name in row.left_out)],
-        "not_better": [domain.title for domain in domains if domain.not_beaten],
-        "trained_on": data[0].sizes["train"] if data else 0,
+        "not_better": [domain.title for domain in read_domains(results)[1:] if domain.not_beaten],
+        "trained_on": results.of(best)[0].result.data.sizes["train"],
         "regime": [size_regime(results, best), rate_regime(results, best)] if len(judged.adapters) > 1 else [],
-        "understated": understated(results) if results.runs else [],
-        "differing": differing(judged.pairs),
+        "understated": understated(results),
+        "differing": shown,
         "unconfirmed": unconfirmed,
-        "hidden": [(own, pair) for own in theirs for pair in _hidden(own, ours)] if ours else [],
+        # shown here, and by another experiment only without the method whose seeds lie far apart
+        "hidden": [(other, pair) for other in theirs for pair in other.hidden if pair in by_name],
         "shown_elsewhere": besides,
         "searched": ours,
         "minimum_seeds": MINIMUM_SEEDS,
@@ -87,12 +90,6 @@ def _advice(rows: list[Row]) -> dict[bool, dict[str, list[str]]]:
         needs = advice[row.of_adapters].setdefault(in_words(row), [])
         needs.append(in_sentence(row.need.removeprefix(ON_TEXTS)))
     return advice
-
-
-def _hidden(theirs: Conclusions, ours: Conclusions) -> list[tuple[str, str]]:
-    """The differences shown here that another experiment shows only without the method whose seeds lie far apart."""
-    shown = {(pair.first, pair.second) for pair in differing(ours.pairs)}
-    return [pair for pair in theirs.hidden if pair in shown]
 
 
 def elsewhere(
