@@ -139,7 +139,8 @@ def test_what_accuracy_would_choose_is_said_with_the_leaders_and_the_verdicts_th
     assert said.endswith("At these rates the same adapter methods have the highest means.")
     one = frame(0.1)
     judged = contrasts({"the change of one difference": one, "Full fine-tuning against another": one})
-    said = criteria.say.by_accuracy(chosen, training_size.say.with_size, True, judged, ["the change of one difference"])
+    changes = ["the change of one difference"]
+    said = criteria.say.by_accuracy(chosen, training_size.say.with_size, True, judged, changes, None, None)
     assert re.search(
         r"be another: the change of one difference \(.*, a change is shown\); full fine-tuning .*, more acc", said
     )
@@ -382,7 +383,7 @@ def test_the_interaction_is_a_difference_of_differences(results):
     found = leaders(series, changes, 3_500)
     assert found.best == {500: ADAPTER, 1_500: ADAPTER, 3_500: MULTIPLIED, 7_000: MULTIPLIED}
     assert found.turns[500].difference.estimate == pytest.approx(0.3)
-    told, other = (training_size.say.in_finding(found, best) for best in (MULTIPLIED, ADAPTER))
+    told, other = (training_size.say.in_finding(found, best, {}) for best in (MULTIPLIED, ADAPTER))
     assert "has the highest mean, " in told and "all training sizes share" not in told
     assert "On seeds 0, 1 and 2, which all training sizes share, " in other
     assert f" and {METHODS[MULTIPLIED].title} with 3,500 and 7,000 texts, and a difference" in other
