@@ -65,8 +65,8 @@ def placements(results: ExperimentRuns) -> None:
     usual = {CEILING.name: EVERYTHING}
     table["value"] = [_layers(row.value, usual.get(row.method, QUERY_AND_VALUE)) for row in table.itertuples()]
     table["series"] = table["method"].map(title_of)
-    order = {name: place for place, name in enumerate([*LAYERS.values(), EVERYTHING])}
-    table = table.sort_values("value", key=lambda values: values.map(order).fillna(1), kind="stable")
+    order = [*LAYERS.values(), EVERYTHING]
+    table = table.sort_values("value", key=lambda values: values.map(order.index), kind="stable")
     line, xlabel = best_baseline(results, series[0]), "layers that are adapted or trained"
     figure = plots.accuracy_by_factor(table, say.placements_title(moved), xlabel, line)
     show_figure(figure, say.placements_figure(series[0], line), alt_text(table, line))
@@ -148,10 +148,9 @@ def ranks(results: ExperimentRuns) -> None:
         if not read_axis(results, "rank"):  # else those of other gates are told there
             show_one_value(results, "rank", values_of_mains(results, "rank"), "rank")
         return
-    table = pd.concat([accuracy_table([own]).assign(series=_law_title(own)) for own in laws])
-    others = _at_one_rank(results, laws[0])
-    if len(others):  # an empty frame has no whole numbers, and ranks would become 1.0 and 2.0
-        table = pd.concat([table, others])
+    at_one_rank = _at_one_rank(results, laws[0])
+    named = [(_law_title(own), own) for own in laws] + [(title_of(own.method), own) for own in at_one_rank]
+    table = pd.concat([accuracy_table([own]).assign(series=title) for title, own in named])
     table = table.sort_values("value", kind="stable")
     usual = _rank(results.experiment.config(laws[0].method, study=laws[0].beside))
     found = _from_usual_rank(results, laws, usual)
@@ -159,7 +158,7 @@ def ranks(results: ExperimentRuns) -> None:
     agree = len(at_usual) == len(laws) > 1 == len({*at_usual})
     line = best_baseline(results, laws[0])
     figure = plots.accuracy_by_factor(table, say.ranks_title(found, usual), "rank", line)
-    show_figure(figure, say.ranks_figure(laws[0], agree, len(others), line), alt_text(table, line))
+    show_figure(figure, say.ranks_figure(laws[0], agree, len(at_one_rank), line), alt_text(table, line))
     if found:
         rows = [{"Law of the scale": law, "Rank": rank} | judged_cells(found[law, rank]) for law, rank in found]
         caption = say.ranks_table(laws[0], found, usual)
@@ -216,13 +215,11 @@ def _law(series: Series) -> str:
     return "s = α/r, α by rank" if "alpha" in series.varies else "s = α/r"
 
 
-def _at_one_rank(results: ExperimentRuns, law: Series) -> pd.DataFrame:
-    """The other adapters of the study beside a law of the rank, as rows of an `accuracy_table`, each `at_best_rate`."""
+def _at_one_rank(results: ExperimentRuns, law: Series) -> list[Series]:
+    """The other adapters of the study beside a law of the rank, each `at_best_rate` and so a series of one point."""
     runs = {name: at_best_rate(results, name, law.beside) for name in results.experiment.methods if name != law.method}
     adapters = {name: own for name, own in runs.items() if own and not METHODS[name].is_baseline}
-    points = [Series(name, law.beside, (), {_rank(own[0].config): own}) for name, own in adapters.items()]
-    table = accuracy_table(points)
-    return table.assign(series=[title_of(name) for name in adapters])
+    return [Series(name, law.beside, (), {_rank(own[0].config): own}) for name, own in adapters.items()]
 
 
 def four_bits(results: ExperimentRuns) -> None:
