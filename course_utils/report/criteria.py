@@ -81,15 +81,11 @@ def unlike(found: Mapping[str, Judged], others: Mapping[str, Judged]) -> dict[st
     Of the same runs the verdict may be another, too, since contrasts are corrected together; these are left out.
     """
 
-    def verdict(contrast: Judged) -> tuple[str, bool, bool]:
-        return contrast.verdict, contrast.equivalent, contrast.within_margin
+    def differ(own: Judged, other: Judged) -> bool:
+        one, another = ((each.verdict, each.equivalent, each.within_margin) for each in (own, other))
+        return own.difference.estimate != other.difference.estimate and one != another
 
-    pairs = {label: (found[label], other) for label, other in others.items() if label in found}
-    return {
-        label: other
-        for label, (own, other) in pairs.items()
-        if own.difference.estimate != other.difference.estimate and verdict(own) != verdict(other)
-    }
+    return {label: other for label, other in others.items() if label in found and differ(found[label], other)}
 
 
 def show_other_rates(results: ExperimentRuns, method: str, study: str) -> None:
