@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 APPENDIX = "Appendix: how these results were made"
 ORIGINS = "Where the figures and sentences come from"
 # The title is the page's only first-level heading.
-AS_PAGE = ["--template=page.html", "--css=page.css", "--embed-resources", "--mathml", "--toc", "--toc-depth=3"]
+AS_PAGE = ["--template=page.html", "--embed-resources", "--mathml", "--toc", "--toc-depth=3"]
 AS_PAGE += ["--number-sections", "--shift-heading-level-by=1"]
 AGAIN = (
     "The word *source* beside a figure, a table or a computed sentence leads to one of these lines. A line names the"
