@@ -68,12 +68,11 @@ class Unbeaten(NamedTuple):
 
 def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
     """The best and the unbeaten of the methods that train more than a head; None without two that have enough seeds."""
-    summary = results.summary.set_index("method")
     paired = dict.fromkeys(name for pair in judged.pairs for name in (pair.first, pair.second))
     names = [name for name in paired if name != FLOOR.name]
     if len(names) < 2:
         return None
-    order = summary.loc[names, "accuracy"].astype(float).sort_values(ascending=False, kind="stable")
+    order = results.by_method.loc[names, "accuracy"].astype(float).sort_values(ascending=False, kind="stable")
     best = str(order.index[0])
     compared = judged.against(best, names)
     others = [pair for pair in compared if not pair.above]
@@ -158,10 +157,10 @@ def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
     as_good = not_shown_above(costs.drop(columns=[name for name in least if name != lowest]), lowest)
     if (why := _no_times(results, names)) and cost == "train_seconds":
         return Row(COSTS[cost], [], why)
-    why = f"{column.title}: {column.over_seeds} {typical[lowest]:{column.form}} for {_listed(least)}"
+    figures = {name: f"{figure:{column.form}}" for name, figure in of_all.items()}
+    why = f"{column.title}: {column.over_seeds} {figures[lowest]} for {_listed(least)}"
     if found.best not in least:
-        why += f", {typical[found.best]:{column.form}} for {named(found.best)}"
-    figures = {name: f"{of_all[name]:{column.form}}" for name in of_all.index}
+        why += f", {figures[found.best]} for {named(found.best)}"
     row = _row(COSTS[cost], least, as_good, {name: figures[name] for name in names}, why, "need more")
     return _with_losses(row, found, {name: figures[name] for name in of_all.index[of_all < typical.min()]})
 
