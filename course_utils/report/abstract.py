@@ -1,7 +1,6 @@
 """The finding on the report's title page and its abstract, computed from the runs of an experiment."""
 
 from collections import defaultdict
-from functools import lru_cache
 from math import inf
 from typing import Any
 
@@ -34,7 +33,6 @@ def _filled(name: str, results: ExperimentRuns) -> str:
     return "\n\n".join(filter(None, map(one_line, filled.split("¶"))))
 
 
-@lru_cache(maxsize=1)  # finding and abstract are asked for one after the other
 def _facts(results: ExperimentRuns) -> dict[str, Any]:
     """What the two templates say, by name."""
     experiment, judged = results.experiment, judge_experiment(results)

@@ -1,6 +1,5 @@
 """The report of an experiment on language models: one chapter, made from its runs; the notebooks classify texts."""
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ say: Any = template(
 ).make_module({"minimum_seeds": MINIMUM_SEEDS})
 
 
-@lru_cache(maxsize=4)  # the chapter and the front ask for it
 def read_found(results: ExperimentRuns) -> dict[str, Any]:
     """What the words on the main runs of `results` are made of, by name; CourseError where there is no run yet."""
     shares = bits_of_runs(results)

@@ -1,7 +1,6 @@
 """What changes at other learning rates: those of a method, and one that the head has of its own."""
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -36,7 +35,6 @@ class RateStudy:
     changes: dict[str, Contrast]  # method → its accuracy in this study less that in the runs beside
 
 
-@cache  # the exhibit and the advice ask for them
 def rate_studies(results: ExperimentRuns) -> list[RateStudy]:
     """Every finished study of another learning rate, beside the main runs or beside those of a training size."""
     axis, margin, found = read_axis(results, RATE), judge_experiment(results).margin, []
@@ -76,7 +74,6 @@ def understated(results: ExperimentRuns) -> list[str]:
     return [*dict.fromkeys(name for study in studies for name in of_verdict(study.changes, "above"))]
 
 
-@cache  # the title page and the advice ask for it
 def main_by_accuracy(results: ExperimentRuns) -> ByAccuracy | None:
     """`by_accuracy` of the first study of other rates than the main runs' with enough seeds; None without one."""
     return next((by_accuracy(results, study.series) for study in rate_studies(results) if _judged(study)), None)
