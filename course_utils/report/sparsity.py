@@ -82,14 +82,14 @@ def show_against_size(
     openings = say.compared(control.title).strip().splitlines()
     rows = [
         {f"{method.title} against": opening}
-        | {f"strength {strength:g}": say.marked(contrast).strip() for strength, contrast in contrasts.items()}
+        | {f"strength {strength:g}": say.marked(contrast) for strength, contrast in contrasts.items()}
         for opening, contrasts in zip(openings, (gates, *cuts), strict=True)
         if contrasts
     ]
     if rows:
         show_table(pd.DataFrame(rows).fillna(""), say.sparsities_table(method.title, margin))
     if pruned:
-        show_markdown(say.pruned_text(control.title, pruned).strip())
+        show_markdown(say.pruned_text(control.title, pruned))
 
 
 def other_gates(results: ExperimentRuns) -> None:
@@ -108,12 +108,12 @@ def other_gates(results: ExperimentRuns) -> None:
     alike = first.method, first.beside, first.seeds
     series = {factor: own for factor, own in series.items() if (own.method, own.beside, own.seeds) == alike}
     usual = {factor: own.usual for factor, own in series.items()}
-    settings = {say.usual_gates(usual).strip(): first.points[first.usual]}
+    settings = {say.usual_gates(usual): first.points[first.usual]}
     changes = {}
     for factor, own in series.items():
         for value, runs in own.points.items():
             if value != own.usual:
-                label = say.gates(factor, value).strip()
+                label = say.gates(factor, value)
                 settings[label] = runs
                 changes[label] = own.change(value)
     judged = contrasts(changes, judge_experiment(results).margin)

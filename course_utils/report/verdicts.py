@@ -41,7 +41,7 @@ def accuracy_cell(correct: pd.DataFrame) -> str:
 def labelled(judged: Mapping[Any, Judged], label: Callable[..., str], *known: Any) -> dict[str, Judged]:
     """`judged` by what `label` says of each key, whose parts are told one by one, and of what is `known`."""
     told = {key: key if isinstance(key, tuple) else (key,) for key in judged}
-    return {label(*told[key], *known).strip(): contrast for key, contrast in judged.items()}
+    return {label(*told[key], *known): contrast for key, contrast in judged.items()}
 
 
 def alt_text(table: pd.DataFrame, line: dict[str, Any] | None = None) -> str:
