@@ -5,14 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from course_utils.comparison.axes import (
-    RATE,
-    Contrast,
-    Series,
-    contrasts,
-    of_verdict,
-    read_axis,
-)
+from course_utils.comparison.axes import RATE, Contrast, Series, contrasts, of_verdict, read_axis
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment
 from course_utils.comparison.tables import ExperimentRuns
