@@ -67,7 +67,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "advice": _advice(rows),
         "left_out": [*dict.fromkeys(name for row in rows for name in row.left_out)],
         "not_better": [domain.title for domain in read_domains(results)[1:] if domain.not_beaten],
-        "trained_on": results.of(best)[0].result.data.sizes["train"],
+        "data": results.of(best)[0].result.data,
         "regime": [size_regime(results, best), rate_regime(results, best)] if len(judged.adapters) > 1 else [],
         "understated": understated(results),
         "differing": shown,
