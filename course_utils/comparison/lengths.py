@@ -60,14 +60,8 @@ def read_lengths(results: ExperimentRuns) -> Lengths | None:
     if not differ_enough(lengths):
         return None
     quarter = quarters_of(lengths)
-    of_quarter = lengths.groupby(quarter)
-    quarters = pd.DataFrame(
-        {
-            "texts": of_quarter.size(),
-            "low": of_quarter.min(),
-            "high": of_quarter.max(),
-            "cut": (lengths > config.max_length).groupby(quarter).mean(),
-        }
+    quarters = lengths.groupby(quarter).agg(
+        texts="size", low="min", high="max", cut=lambda tokens: (tokens > config.max_length).mean()
     )
     parts = {
         name: [frame.loc[:, (quarter[frame.columns] == place).to_numpy()] for place in quarters.index]
