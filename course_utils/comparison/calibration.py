@@ -7,8 +7,6 @@ from scipy.special import softmax
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.tasks.classification import METRICS, calibration_bins, score, scores_of
 
-STAGES = ("before", "after")
-
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature T for which `logits` (n, classes) / T have the smallest NLL against `labels` (n,).
@@ -32,19 +30,17 @@ def scaled_predictions(results: ExperimentRuns) -> pd.DataFrame:
     temperature (1 before), example_id, label, scores.
     """
     parts = []
-    for run in results.runs:
-        if run.config.study == "main":
-            predictions = run.predictions()
-            scores = scores_of(predictions)
-            # Less those of the first class, as published records keep them: both then give the same bits.
-            predictions["scores"] = list(scores - scores[:, :1])
-            validation = predictions[predictions["set"] == "validation"]
-            fitted = fit_temperature(scores_of(validation), validation["label"].to_numpy())
-            for stage, temperature in zip(STAGES, (1.0, fitted), strict=True):
-                part = predictions[predictions["set"] == "test"].drop(columns="set")
-                part["scores"] = list(scores_of(part) / temperature)
-                about = {"method": run.config.method, "seed": run.config.seed, "stage": stage}
-                parts.append(part.assign(**about, temperature=temperature))
+    for run in results.mains:
+        predictions = run.predictions()
+        scores = scores_of(predictions)
+        # Less those of the first class, as published records keep them: both then give the same bits.
+        predictions["scores"] = list(scores - scores[:, :1])
+        validation = predictions[predictions["set"] == "validation"]
+        test = predictions[predictions["set"] == "test"].drop(columns="set")
+        fitted = fit_temperature(scores_of(validation), validation["label"].to_numpy())
+        for stage, temperature in (("before", 1.0), ("after", fitted)):
+            about = {"method": run.config.method, "seed": run.config.seed, "stage": stage, "temperature": temperature}
+            parts.append(test.assign(scores=list(scores_of(test) / temperature), **about))
     return pd.concat(parts, ignore_index=True)
 
 
