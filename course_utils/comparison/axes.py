@@ -229,12 +229,9 @@ def less_across_texts(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """
     seeds = one.index.intersection(other.index)
     one, other = one.loc[seeds].astype(float), other.loc[seeds].astype(float)
-    size, means = one.shape[1] + other.shape[1], (one.to_numpy().mean(), other.to_numpy().mean())
-    parts = [
-        sign * size / frame.shape[1] * (frame - mean)
-        for frame, mean, sign in ((one, means[0], 1), (other, means[1], -1))
-    ]
-    return pd.concat(parts, axis=1) + (means[0] - means[1])
+    size, mean, other_mean = one.shape[1] + other.shape[1], one.to_numpy().mean(), other.to_numpy().mean()
+    parts = size / one.shape[1] * (one - mean), -size / other.shape[1] * (other - other_mean)
+    return pd.concat(parts, axis=1) + (mean - other_mean)
 
 
 def accuracy_table(series: Iterable[Series]) -> pd.DataFrame:
