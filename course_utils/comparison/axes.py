@@ -236,11 +236,11 @@ def less_across_texts(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 
 def accuracy_table(series: Iterable[Series]) -> pd.DataFrame:
     """Columns method, value, estimate, low, high (accuracy in %, 95% interval): one row per point."""
-    rows = []
-    for own in series:
-        for value, frame in own.correct.items():
-            rows.append({"method": own.method, "value": value} | accuracy_with_ends(frame))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {"method": own.method, "value": value} | accuracy_with_ends(frame)
+        for own in series
+        for value, frame in own.correct.items()
+    )
 
 
 def accuracy_with_ends(correct: pd.DataFrame) -> dict[str, float]:
