@@ -515,6 +515,5 @@ def ranks(correct: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     answers = np.stack([frame.loc[seeds, next(iter(correct.values())).columns] for frame in correct.values()])
     means = CrossedBootstrap.draw(*answers.shape[1:]).means(answers)  # (methods, replicates)
     order = (-means).argsort(axis=0, kind="stable")
-    places = range(1, len(means) + 1)
-    shares = [[(order[place - 1] == method).mean() for place in places] for method in range(len(means))]
-    return pd.DataFrame(shares, index=[*correct], columns=[*places])
+    shares = [(order == method).mean(axis=1) for method in range(len(means))]  # each (ranks,)
+    return pd.DataFrame(shares, index=[*correct], columns=range(1, len(means) + 1))
