@@ -64,7 +64,7 @@ class Domain:
     def below(self) -> dict[str, list[str]]:
         """Baseline → the adapter methods that are shown to be less accurate than it."""
         found: dict[str, list[str]] = {}
-        for pair in (pair for pair in self.over_baselines if pair.differs and not pair.above):
+        for pair in (pair for pair in self.over_baselines if pair.verdict == "below"):
             found.setdefault(pair.second, []).append(pair.first)
         return found
 

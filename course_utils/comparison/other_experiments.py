@@ -181,8 +181,8 @@ def shown_across(experiments: list[Conclusions]) -> list[Shown]:
                 verdicts.setdefault((pair.first, pair.second), {})[own.experiment] = pair
     found = []
     for (first, second), judged in verdicts.items():
-        above = [name for name, pair in judged.items() if pair.differs and pair.above]
-        below = [name for name, pair in judged.items() if pair.differs and not pair.above]
+        above = [name for name, pair in judged.items() if pair.verdict == "above"]
+        below = [name for name, pair in judged.items() if pair.verdict == "below"]
         if len(above) < len(below):
             first, second, above, below = second, first, below, above
         if len(judged) > 1:
