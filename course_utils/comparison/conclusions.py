@@ -166,8 +166,7 @@ def bought(results: ExperimentRuns) -> list[Bought]:
 
 def bought_sentences(results: ExperimentRuns) -> list[str]:
     """What `bought` says of the cost and the gain of fine-tuning, on one line; no line where it is empty."""
-    filters = OF_CONTRASTS | {"in_points": difference_in_points}
-    text = template(Path(__file__).with_name("bought.txt.jinja"), filters).render(bought=bought(results))
+    text = template(Path(__file__).with_name("bought.txt.jinja"), OF_CONTRASTS).render(bought=bought(results))
     return [line for line in text.splitlines() if line]
 
 
@@ -210,8 +209,7 @@ def verdicts(
     seeds is left out of every conclusion, and a sentence says so.
     """
     judged = judge(correct, by_raters)
-    filters: dict[str, Any] = {"in_points": difference_in_points, "unsized": unsized}
-    filters |= {"sight": _sight, "typical": _typical, "titled": lambda name: METHODS[name].title}
+    filters = OF_CONTRASTS | {"sight": _sight, "typical": _typical}
     text = template(Path(__file__).with_name("verdicts.txt.jinja"), filters).render(
         judged=judged,
         missing=missing,
@@ -254,6 +252,12 @@ def named(name: str) -> str:
     return "the majority class" if name == MAJORITY.name else in_sentence(title_of(name))
 
 
+def in_points(pair: PairedComparison) -> str:
+    """The difference of a pair with its simultaneous interval: "+1.4 points, 95% interval +0.6 to +2.1"."""
+    estimate, low, high = map(signed_points, (pair.difference.estimate, *pair.difference.ends))
+    return f"{estimate} points, 95% interval {low} to {high}"
+
+
 # The filters of templates that speak of contrasts.
 OF_CONTRASTS: dict[str, Callable[..., Any]] = {
     "titled": title_of,
@@ -261,13 +265,8 @@ OF_CONTRASTS: dict[str, Callable[..., Any]] = {
     "p_in_words": p_in_words,
     "of_verdict": of_verdict,
     "unsized": unsized,
+    "in_points": in_points,
 }
-
-
-def difference_in_points(pair: PairedComparison) -> str:
-    """The difference of a pair with its simultaneous interval: "+1.4 points, 95% interval +0.6 to +2.1"."""
-    estimate, low, high = map(signed_points, (pair.difference.estimate, *pair.difference.ends))
-    return f"{estimate} points, 95% interval {low} to {high}"
 
 
 def _typical(shares: list[float], unit: str, digits: int = 0) -> str:
