@@ -210,9 +210,7 @@ def read_runs(experiment: Experiment) -> ExperimentRuns:
     studies = experiment.all_studies
     inputs = {study: [_inputs(run) for run in runs if run.config.study == study] for study in studies}
     usual = {study: Counter(of_study).most_common(1)[0][0] for study, of_study in inputs.items() if of_study}
-    code = None  # that most of the runs were made with
-    if keeps_old_runs() or from_records():
-        code = _code_of_most(runs)
+    code = _code_of_most(runs) if keeps_old_runs() or from_records() else None
     used = []
     for run in runs:
         if _inputs(run) != usual[run.config.study]:
