@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations, combinations_with_replacement, pairwise
 
 import numpy as np
 import pandas as pd
@@ -102,7 +102,7 @@ def accuracy_by_rating(
     seeds). Bins without a sentence are left out.
     """
     sentences = sentences.set_index("example_id").loc[predictions.labels.index]
-    ends = [f"{low:g} to {high:g}" for low, high in zip(RATING_BINS, RATING_BINS[1:], strict=False)]
+    ends = [f"{low:g} to {high:g}" for low, high in pairwise(RATING_BINS)]
     names = [*ends, f"{RATING_BINS[-1]:g} or more"]
     strength = pd.cut(sentences["mean_rating"].abs(), [*RATING_BINS, np.inf], right=False, labels=names)
     rows = []
