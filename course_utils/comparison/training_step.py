@@ -94,20 +94,15 @@ def step_table(results: ExperimentRuns) -> pd.DataFrame:
     step (ms). Gradients and moments are of all numbers that the first run trained, in 32 bits, those that its method
     dropped at the end included; the step is the runs' median.
     """
-    counted = work_by_method(results)
-    trained = {run.config.method: count_parameters(model_in_training(run.config)) for run in results.first_of_each()}
-    summary = results.summary.set_index("method")
-    rows = {
-        name: counted[name]
-        | {
-            "weights": summary.loc[name, "bytes_base_model"],
-            "gradients": 4 * trained[name].trainable,
-            "moments": 4 * MOMENTS * trained[name].trainable,
-            "step": summary.loc[name, "step_ms_median"],
-        }
-        for name in counted
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").astype(float).rename_axis("method")
+    models = {run.config.method: model_in_training(run.config) for run in results.first_of_each()}
+    trained = pd.Series({name: count_parameters(model).trainable for name, model in models.items()})
+    table = pd.DataFrame.from_dict(work_by_method(results), orient="index").rename_axis("method")
+    return table.assign(
+        weights=results.by_method["bytes_base_model"],
+        gradients=4 * trained,
+        moments=4 * MOMENTS * trained,
+        step=results.by_method["step_ms_median"],
+    ).astype(float)
 
 
 # ---------------------------------------------------------------- time
