@@ -84,7 +84,7 @@ OF_CLASSES = {name: metric for name, metric in METRICS.items() if metric.over_se
 ENDS = {"estimate": "", "low": "_low", "high": "_high"}  # of an interval → how its column ends
 SUMMARY_COLUMNS = [
     *("method", "title", "seeds", "seeds_planned", "n"),
-    *(f"{name}{end}" for name in OF_CLASSES for end in ("", "_low", "_high")),
+    *(f"{name}{end}" for name in OF_CLASSES for end in ENDS.values()),
     *("learning_rate", *OVER_SEEDS),
 ]
 # For the set that the literature reports: (title, accuracy, F1, number of sentences).
