@@ -158,7 +158,7 @@ def bought(results: ExperimentRuns) -> list[Bought]:
     Empty where no such method has enough seeds.
     """
     tuned = dict.fromkeys(pair.first for pair in over_baselines(results) if pair.first != FLOOR.name)
-    correct, seconds = results.predictions.correct, results.summary.set_index("method")["train_seconds"]
+    correct, seconds = results.predictions.correct, results.by_method["train_seconds"]
     best = max(tuned, key=lambda name: correct[name].to_numpy().mean(), default="")
     pairs = [pair for pair in over_baselines(results) if pair.first == best]
     return [Bought(pair, seconds[best], seconds[pair.second]) for pair in pairs]

@@ -62,7 +62,7 @@ class Conclusions(BaseModel):
 def conclude(results: ExperimentRuns) -> Conclusions:
     """The conclusions of an experiment's main runs on its test set; methods and pairs with enough seeds only."""
     judged = judge_experiment(results)
-    rows = results.summary.set_index("method")
+    rows = results.by_method
     scores = {
         name: Interval(*rows.loc[name, ["accuracy", "accuracy_low", "accuracy_high"]])
         for name in [*judged.baselines, *judged.adapters]
