@@ -341,13 +341,10 @@ def best_baseline(results: ExperimentRuns, series: Series) -> dict[str, Any] | N
     return max(rows, key=lambda row: row["estimate"], default=None)
 
 
-def at_each_size(results: ExperimentRuns, series: list[Series]) -> dict[str, dict[Any, pd.DataFrame]]:
-    """Baseline → training size → booleans (one row, test texts), at the sizes of `series`."""
-    found: dict[str, dict[Any, pd.DataFrame]] = {}
-    for size in sorted({size for own in series for size in own.points}):
-        for name, right in with_texts(results, size, series[0].texts).items():
-            found.setdefault(name, {})[size] = right
-    return found
+def at_each_size(results: ExperimentRuns, series: list[Series]) -> dict[Any, dict[str, pd.DataFrame]]:
+    """Training size → baseline → booleans (one row, test texts), at the sizes of `series`."""
+    sizes = sorted({size for own in series for size in own.points})
+    return {size: with_texts(results, size, series[0].texts) for size in sizes}
 
 
 def with_texts(results: ExperimentRuns, size: int, texts: pd.Index) -> dict[str, pd.DataFrame]:
@@ -366,14 +363,13 @@ def with_texts(results: ExperimentRuns, size: int, texts: pd.Index) -> dict[str,
 
 
 def against_baselines(
-    series: list[Series], baselines: dict[str, dict[Any, pd.DataFrame]], margin: float
+    series: list[Series], baselines: dict[Any, dict[str, pd.DataFrame]], margin: float
 ) -> dict[tuple[str, Any, str], Contrast]:
     """(method, size, baseline) → the method's accuracy less the baseline's with as many texts; corrected over all."""
     values = {}
     for own in series:
         for size, correct in own.correct.items():
-            for name, of_sizes in baselines.items():
-                if size in of_sizes:
-                    same = pd.concat([of_sizes[size]] * len(correct)).set_axis(correct.index)
-                    values[own.method, size, name] = less(correct, same)
+            for name, right in baselines[size].items():
+                same = pd.concat([right] * len(correct)).set_axis(correct.index)
+                values[own.method, size, name] = less(correct, same)
     return contrasts(values, margin, alike=lambda key: key[1])

@@ -185,8 +185,8 @@ def _for_few_texts(results: ExperimentRuns) -> Row | None:
     accuracy = {own.method: float(own.correct[least].to_numpy().mean()) for own in tried}
     need, best, judged = f"{FEW_TEXTS} ({least:,})", axis.led.best[least], axis.over_baselines
     right = {
-        name: float(of_sizes[least].to_numpy().mean())
-        for name, of_sizes in axis.baselines.items()
+        name: float(correct.to_numpy().mean())
+        for name, correct in axis.baselines[least].items()
         if not any(judged[method, least, name].verdict == "above" for method in accuracy)
     }
     if right and all(contrast.judged for contrast in judged.values()):

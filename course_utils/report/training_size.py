@@ -49,8 +49,8 @@ def accuracy_by_size(results: ExperimentRuns) -> None:
     series, reference, changes = axis.series, axis.reference, axis.changes
     fitted = pd.DataFrame(
         {"method": name, "value": size} | accuracy_with_ends(correct)
-        for name, of_sizes in axis.baselines.items()
-        for size, correct in of_sizes.items()
+        for size, of_size in axis.baselines.items()
+        for name, correct in of_size.items()
     )
     table = pd.concat([accuracy_table(series), fitted]).sort_values("value", kind="stable")
     table["series"] = table["method"].map(title_of)
@@ -112,8 +112,8 @@ class SizeAxis:
         return {size: pairs for size, correct in at_sizes.items() if (pairs := judge(correct).pairs)}
 
     @cached_property
-    def baselines(self) -> dict[str, dict[int, pd.DataFrame]]:
-        """Baseline that fine-tunes nothing → size → booleans (one row, test texts)."""
+    def baselines(self) -> dict[int, dict[str, pd.DataFrame]]:
+        """Size → baseline that fine-tunes nothing → booleans (one row, test texts)."""
         return at_each_size(self.results, self.series)
 
     @cached_property
