@@ -139,7 +139,7 @@ class Bought:
     seconds_of_baseline: float
 
 
-@cache  # the sentences, the abstract and the advice ask for both
+@cache  # the sentences, the abstract and the advice ask for it
 def over_baselines(results: ExperimentRuns) -> list[PairedComparison]:
     """Every method with enough seeds against every fitted baseline on the test texts, as one family.
 
@@ -151,7 +151,6 @@ def over_baselines(results: ExperimentRuns) -> list[PairedComparison]:
     return compare_with_fixed(enough, fitted)
 
 
-@cache
 def bought(results: ExperimentRuns) -> list[Bought]:
     """The most accurate method that trains more than a head, against every fitted baseline: of `over_baselines`.
 
