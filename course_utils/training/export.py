@@ -147,7 +147,7 @@ def _write_readme(run: Run, form: str, folder: Path) -> None:
 
 def _rendered(name: str, run: Run, form: str, place: str = ".") -> str:
     """The template `name` about an export of `run` in this form, which lies at `place`."""
-    base, names = run.config.base, run.task.labels
+    base = run.config.base
     # A folder is called by its name alone, without its path.
     facts = Facts(code_span(Path(base.name).name)) if base.is_local and not base.is_embedded else base.facts
     return template(Path(__file__).with_name(name)).render(
@@ -159,9 +159,9 @@ def _rendered(name: str, run: Run, form: str, place: str = ".") -> str:
         base=facts,
         hub_id=None if base.is_local else base.name,
         revision=run.result.base_model.revision,  # the hub's newest commit may be another
-        labels=names,
-        id2label=f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in names.items())}}}",
-        skipped=head_modules(base.without_weights(run.task)) if run.in_four_bits else [],
+        class_names=run.task.class_names,
+        id2label=f"{{{', '.join(f'{label}: {json.dumps(name)}' for label, name in run.task.labels.items())}}}",
+        head_modules=head_modules(base.without_weights(run.task)) if run.in_four_bits else [],
         pairs=run.result.data.pairs,
         accuracies=[
             f"{METRICS['accuracy'].exact(of_set.accuracy)} on {of_set.n:,} texts, {run.result.data.titles[name]}"
