@@ -18,7 +18,7 @@ def layer_facts(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> pd.Data
     are kept in 16 bits, because more bits would not change a share of a subspace by 0.001.
     """
     columns = ["layer", "relative_norm", "rank", "effective_rank", "singular_values", "directions"]
-    return pd.DataFrame(map(_facts, deltas, *zip(*deltas.values(), strict=True)) if deltas else (), columns=columns)
+    return pd.DataFrame([_facts(layer, *weights) for layer, weights in deltas.items()], columns=columns)
 
 
 def _facts(layer: str, frozen: torch.Tensor, delta: torch.Tensor) -> tuple:
