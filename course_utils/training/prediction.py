@@ -92,9 +92,7 @@ def continue_texts(run: Run, texts: pd.DataFrame, tokens: int) -> pd.DataFrame:
 # ---------------------------------------------------------------- what is asked
 
 
-def read_texts(
-    run: Run, typed: list[str], file: Path | None = None, columns: Named = (None, None), pair: str | None = None
-) -> pd.DataFrame:
+def read_texts(run: Run, typed: list[str], file: Path | None, columns: Named, pair: str | None) -> pd.DataFrame:
     """The texts for `run`: what was `typed`, the rows of a table, the lines of another `file`, or of what is piped.
 
     Columns text and, for a run on pairs, text_pair: `pair` for every text, or a column of the table. `columns` names
@@ -115,9 +113,7 @@ def read_texts(
     return texts.reset_index(drop=True)
 
 
-def _check_fit(
-    run: Run, typed: list[str], file: Path | None, columns: tuple[str | None, ...], pair: str | None, is_table: bool
-) -> None:
+def _check_fit(run: Run, typed: list[str], file: Path | None, columns: Named, pair: str | None, is_table: bool) -> None:
     if typed and file:
         raise CourseError("--file and texts exclude each other; type one of them.")
     for text in typed:
@@ -145,10 +141,10 @@ def _lines(file: Path | None) -> list[str]:
     place, remedy = (file, "type the name of a text file") if typed_file else ("standard input", "pipe a text in UTF-8")
     with explained(f"{place} cannot be read as lines of UTF-8", remedy, (OSError, ValueError)):
         lines = (typed_file.read_text("utf-8-sig") if typed_file else sys.stdin.read()).split("\n")
-    texts, empty = ([line for line in lines if bool(line.strip()) == filled] for filled in (True, False))
+    texts = [line for line in lines if line.strip()]
     if not texts:
         raise CourseError("there is no text; type a text, type --file FILE, or pipe one text a line.")
-    if between := len(empty) - (lines[-1] == ""):  # what ends the last line is none
+    if between := len(lines) - len(texts) - (lines[-1] == ""):  # what ends the last line is none
         print(f"note: left out of {place}: {counted(between, 'empty line')}", file=sys.stderr)
     return texts
 
