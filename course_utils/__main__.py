@@ -473,7 +473,7 @@ def push(
     export.check_pushable(trained, repo)
     if yes:
         print(f"Pushed: {export.push(trained, repo, private)}\n\nThis code loads the adapter:\n")
-        print(export.loading_code(trained, "adapter", repo))
+        print(export.loading_code(trained, repo))
         return
     print(f"Would write to {repo}, a {trained.method.title} adapter of {trained.config.base_model}:")
     folder = trained.folder / "adapter"

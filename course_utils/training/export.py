@@ -42,9 +42,9 @@ def write_exports(run: Run, folders: dict[str, Path]) -> None:
             WRITERS[form](run, model, unfinished)
 
 
-def loading_code(run: Run, form: str, place: str) -> str:
-    """Python that loads an export of `run` in this form from `place`, a folder or a name on the hub, and uses it."""
-    return _rendered("loading.py.jinja", run, form, place).rstrip()
+def loading_code(run: Run, repo: str) -> str:
+    """Python that loads the adapter of `run` from `repo` on the hub, and uses it."""
+    return _rendered("loading.py.jinja", run, "adapter", repo).rstrip()
 
 
 def _check(run: Run, folders: dict[str, Path]) -> None:
@@ -198,7 +198,7 @@ def check_pushable(run: Run, repo: str) -> None:
     check_usable(run)
 
 
-def push(run: Run, repo: str, private: bool = False) -> str:
+def push(run: Run, repo: str, private: bool) -> str:
     """Write the adapter of a pushable `run` and its card to `repo` on the hub, as one commit; returns its address.
 
     The repository is made if there is none; `private` concerns a new one. The token is the one of HF_TOKEN, or of
@@ -216,11 +216,7 @@ def push(run: Run, repo: str, private: bool = False) -> str:
     try:
         repo = api.create_repo(repo, private=private or None, exist_ok=True).repo_id
         message = f"{run.method.title} adapter, seed {run.config.seed}"
-        return api.upload_folder(
-            repo_id=repo,
-            folder_path=run.folder / "adapter",
-            commit_message=message,
-        ).commit_url
+        return api.upload_folder(repo_id=repo, folder_path=run.folder / "adapter", commit_message=message).commit_url
     except Exception as error:  # httpx, the hub's client and its reading of answers raise all kinds
         raise CourseError(
             f"{repo} was not written, for the hub at {constants.ENDPOINT} {_reason(error)}; nothing is lost, and the"
