@@ -42,15 +42,13 @@ def write_card(run: Run, experiment: Experiment | None = None, compared: dict[st
     `experiment` is the experiment of the run, if known; `compared` is the run's row of the comparison, title → printed
     value, if it is known.
     """
-    from huggingface_hub import ModelCard
-
     intervals = run_intervals(run)
     form = "card.md.jinja" if run.task.has_head else "card_without_head.md.jinja"
     body = template(Path(__file__).with_name(form)).render(
         _values(run), intervals=intervals, command=command(run.config, experiment), compared=compared
     )
     new = run.folder / "adapter" / ".README.md.new"
-    ModelCard(f"---\n{metadata(run.result, intervals).to_yaml()}\n---\n\n{body}\n").save(new)
+    new.write_text(f"---\n{metadata(run.result, intervals).to_yaml()}\n---\n\n{body}\n", encoding="utf-8")
     new.replace(run.folder / CARD)
     for name, text in eval_results(run.result, intervals).items():
         (run.folder / "adapter" / name).parent.mkdir(exist_ok=True)
