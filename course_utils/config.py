@@ -608,14 +608,6 @@ def options_of(profile: str, overrides: dict[str, Any]) -> list[str]:
     return ["--profile", profile, *(word for pair in pairs for word in ("-p", pair))]
 
 
-def setting_names(methods: list[str] | None = None) -> list[str]:
-    """Every name that `-p` takes, without the forms for one method."""
-    names = list(SharedSettings.model_fields)
-    for method in methods or METHODS:
-        names += [n for n in METHODS[method].Settings.model_fields if n not in names]
-    return names
-
-
 def _takers(name: str, methods: list[str]) -> list[str]:
     if name == "methods" or name in SharedSettings.model_fields:
         return ["every run"]
@@ -637,9 +629,10 @@ def _typed(name: str, value: Any, methods: list[str]) -> Any:
             raise CourseError(f"{unknown}; its name here is {known}.")
         if owner in own:
             raise CourseError(f"{unknown}{_nearest(name, own[owner])}; {owner} has {', '.join(own[owner])}.")
-        shared = [*setting_names(methods), "seeds", "methods", "track"]
+        of_any = [field for method in methods for field in METHODS[method].Settings.model_fields]
+        plain = [*SharedSettings.model_fields, *dict.fromkeys(of_any), "seeds", "methods", "track"]
         raise CourseError(
-            f"{unknown}{_nearest(name, [*shared, *sum(own.values(), [])])}; the settings are {', '.join(shared)}"
+            f"{unknown}{_nearest(name, [*plain, *sum(own.values(), [])])}; the settings are {', '.join(plain)}"
             " (METHOD.NAME sets it for one method)."
         )
     model = SharedSettings if takers == ["every run"] else METHODS[takers[0]].Settings

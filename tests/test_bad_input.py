@@ -23,7 +23,7 @@ from course_utils import config, runs
 from course_utils.__main__ import command_names, main
 from course_utils.comparison import baselines
 from course_utils.comparison import tables as comparison
-from course_utils.config import RunConfig, explain_validation, load_experiment, setting_names
+from course_utils.config import RunConfig, SharedSettings, explain_validation, load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs import bases, embedded, sources
 from course_utils.inputs.bases import Base
@@ -62,7 +62,9 @@ USUAL = st.sampled_from([1, 2, 4, 8, "2", "4", "0.5", 0.25, "1e-3", "embedded", 
 VALUES = USUAL | st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=5
 )
-KNOWN = [*setting_names(), "seeds", "methods", *(f"{m}.{s}" for m in METHODS for s in METHODS[m].Settings.model_fields)]
+OF_METHODS = [(m, s) for m in METHODS for s in METHODS[m].Settings.model_fields]
+KNOWN = [*SharedSettings.model_fields, *dict.fromkeys(s for _, s in OF_METHODS), "seeds", "methods"]
+KNOWN += [f"{m}.{s}" for m, s in OF_METHODS]
 MISTYPED = st.builds(
     lambda name, at, letter: name[: at % len(name)] + letter + name[at % len(name) + 1 :],
     st.sampled_from(KNOWN), st.integers(0, 99), st.sampled_from(["", "x", ".", " ", "_", "é"]),
