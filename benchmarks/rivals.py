@@ -26,12 +26,9 @@ SCRIPTS: dict[str, dict] = {  # what the plain script is told beside its setting
     "grouped by length": GROUPED,
     "bf16 and grouped": BF16 | GROUPED,
     COMPILED: BF16 | GROUPED | {"torch_compile": True},
+    WITH_GRAPHS: BF16 | GROUPED | {"torch_compile": True, "torch_compile_mode": "reduce-overhead"},  # on a GPU
     "bf16, grouped, with oneTBB": BF16 | GROUPED,
     "bf16, grouped, with mimalloc": BF16 | GROUPED,
-}
-RIVALS = [*SCRIPTS, OURS]
-ON_A_GPU = {
-    WITH_GRAPHS: BF16 | GROUPED | {"torch_compile": True, "torch_compile_mode": "reduce-overhead"},
 }
 ALLOCATORS = {  # the end of a rival's name → its package in the index, and the library there
     "oneTBB": ("tbb", Path(sys.prefix, "lib", "libtbbmalloc_proxy.so.2")),
@@ -78,7 +75,7 @@ def turn(rival: str, method: str, overrides: dict) -> dict[str, float]:
             map_large_blocks()
             trainer = short_training(config, data, Path(folder), steps)
         else:
-            trainer = plain_trainer(config, data, folder, logging_steps=steps, **(SCRIPTS | ON_A_GPU)[rival])
+            trainer = plain_trainer(config, data, folder, logging_steps=steps, **SCRIPTS[rival])
             trainer.add_callback(StepTimes())
         trainer.train()
     times = [t for entry in trainer.state.log_history for t in entry.get("step_ms", [])]

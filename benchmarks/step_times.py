@@ -12,7 +12,7 @@ from torch.nn.functional import dropout
 from benchmarks import shapes
 from benchmarks.contenders import SCRIPT, compare_steps, contender
 from benchmarks.parts import memory_by_part, shares_by_part
-from benchmarks.rivals import OURS, RIVALS, measure
+from benchmarks.rivals import OURS, SCRIPTS, WITH_GRAPHS, measure
 from benchmarks.tables import ADAPTERS, ENVIRONMENT, SST2, has_sst2, table, title
 from course_utils.comparison.training_step import PARTS
 from course_utils.inputs import nf4
@@ -72,10 +72,10 @@ def rivals() -> str:
 
 
 def _rivals(method: str, overrides: dict, turns: int) -> str:
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in RIVALS}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in (*SCRIPTS, OURS) if name != WITH_GRAPHS}
     failed: dict[str, str] = {}
     for _ in range(turns):
-        for name in (name for name in RIVALS if name not in failed):
+        for name in (name for name in found if name not in failed):
             one = measure(name, method, overrides, ENVIRONMENT)
             if isinstance(one, str):
                 failed[name] = one
