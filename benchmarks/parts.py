@@ -25,9 +25,9 @@ def kernels_by_part(name: str, overrides: dict, steps: int) -> dict[str, float]:
     return {part: spent[part] / 1000 / steps for part in PARTS}
 
 
-def memory_by_part(name: str, overrides: dict | None = None) -> dict[str, float]:
+def memory_by_part(name: str, overrides: dict) -> dict[str, float]:
     """Part → MB, after a step of the method `name` on its first batch: temporary tensors are not counted."""
-    *_, trainer = contender(name, overrides or {}, 2)()
+    *_, trainer = contender(name, overrides, 2)()
     model, optimizer = trainer.model, trainer.optimizer.optimizer
     weights = [*model.parameters(), *model.buffers()]
     states = [getattr(weight, "quant_state", None) for weight in model.parameters()]

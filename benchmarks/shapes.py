@@ -64,8 +64,8 @@ def written(shape: PreTrainedConfig, tokenizer: bool = False) -> Iterator[str]:
         yield folder
 
 
-def step_of(method: str, folder: str, tokens: int, batch: int = 16, steps: int = 5, **overrides) -> dict:
-    """The step of `method` on the base in `folder`, for `batch` × `tokens` random tokens.
+def step_of(method: str, folder: str, tokens: int, steps: int = 5, **overrides) -> dict:
+    """The step of `method` on the base in `folder`, for 16 texts of `tokens` random tokens.
 
     ms, its median; parameters, those of the base; and on a GPU peak_mb, the most memory that the steps take there.
     """
@@ -77,8 +77,8 @@ def step_of(method: str, folder: str, tokens: int, batch: int = 16, steps: int =
     base = METHODS[method].load_base(config.base, config.load_task(), config.precision, config.settings)
     model = adapted_model(config, base).to(DEVICE).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
-    inputs = torch.randint(5, 1000, (batch, tokens), device=DEVICE)
-    labels = torch.randint(2, (batch,), device=DEVICE)
+    inputs = torch.randint(5, 1000, (16, tokens), device=DEVICE)
+    labels = torch.randint(2, (16,), device=DEVICE)
     times = []
     free_gpu()
     for _ in range(steps + 1):  # the first warms up

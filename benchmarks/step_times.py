@@ -106,7 +106,7 @@ def parts() -> str:
         for part in PARTS
     ]
     times.append({"part": "**a step**"} | {title(name): f"{found[name].milliseconds:.0f} ms" for name in shown})
-    kept = {name: memory_by_part(name) for name in shown}
+    kept = {name: memory_by_part(name, {}) for name in shown}
     sizes = [
         {"part": part} | {title(name): f"{kept[name][part]:.1f} MB" for name in shown} for part in kept[PLAIN.name]
     ]

@@ -131,6 +131,5 @@ def _write_again(run: Run, seed: int) -> None:
     config = run.config.model_copy(update={"seed": seed})
     record = run.result.model_copy(update={"config": config}).model_dump(mode="json")
     folder = runs_folder() / config.path
-    shutil.copytree(run.folder, folder, copy_function=os.symlink)
-    (folder / "result.json").unlink()
+    shutil.copytree(run.folder, folder, copy_function=os.symlink, ignore=shutil.ignore_patterns("result.json"))
     (folder / "result.json").write_text(json.dumps(record | {"checksum": checksum_of(record)}), encoding="utf-8")
