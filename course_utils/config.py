@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializeAsAny,
+    TypeAdapter,
     ValidationError,
     field_validator,
 )
@@ -67,6 +68,7 @@ def _shared_setting(value: str) -> str:
 MethodName = Annotated[str, AfterValidator(_known_method)]
 MethodOrDefault = Annotated[str, AfterValidator(lambda name: name if name == "default" else _known_method(name))]
 SharedName = Annotated[str, AfterValidator(_shared_setting)]
+SeedCount = Annotated[int, Field(ge=1, le=1000)]
 
 
 class SharedSettings(BaseModel):
@@ -341,7 +343,7 @@ class Profile(BaseModel):
     title: str
     description: str
     disk_gb: float = Field(gt=0)
-    seeds: int = Field(ge=1, le=1000)
+    seeds: SeedCount
     settings: dict[SharedName, Any]
     methods: dict[MethodOrDefault, dict[str, Any]] = Field(min_length=1)  # default is for those that are not named
     found_by: dict[MethodName, str] = {}  # method → fingerprint of the trial that found its learning rate
@@ -683,11 +685,8 @@ def _method_names(value: Any) -> list[str]:
 
 
 def _seed_count(value: Any) -> int | None:
-    if value is None:
-        return None
     try:
-        checked: Any = Profile.__pydantic_validator__.validate_assignment(Profile.model_construct(), "seeds", value)
-        return checked.seeds
+        return TypeAdapter(SeedCount | None).validate_python(value)
     except ValidationError:
         raise CourseError(
             f"seeds: {_shown(value)} is no number of seeds; type a whole number from 1 to 1000."
