@@ -104,8 +104,8 @@ def learning_rates(results: ExperimentRuns) -> None:
     best = trials[trials["best"]].eval("per_cent = 100 * accuracy")
     figure = plots.search_curves(trials, say.learning_rates_title(best["learning_rate"]))
     show_figure(figure, say.learning_rates_figure(results.experiment.profile.search), say.learning_rates_alt(best))
-    table = search_table(trials).rename(index=title_of).rename_axis("Method").reset_index()
-    shown = table[["Method"]].assign(**{"Best rate": table["rate"].map("{:g}".format)})
+    table = search_table(trials).rename(index=title_of).rename_axis("Method")
+    shown = pd.DataFrame({"Best rate": table["rate"].map("{:g}".format)})
     for title, name in (("Next lower", "below"), ("Best", "at"), ("Next higher", "above")):
         pairs = zip(table[f"nll_{name}"], table[name], strict=True)
         shown[title] = [f"{nll:.4f} ({accuracy:.1f})" if accuracy == accuracy else "–" for nll, accuracy in pairs]
@@ -138,7 +138,7 @@ def confusions(results: ExperimentRuns) -> None:
     best = summary.loc[summary["accuracy"].where(summary["seeds"] > 0).idxmax(), "method"]
     names = [one_line(name)[:24] for name in results.runs[0].task.class_names]
     shares = tables.confusion_matrix(results.predictions, best, len(names))
-    wrong = shares.where(~np.eye(len(names), dtype=bool)).stack()
+    wrong = _of_two(shares)
     true, said = wrong.idxmax()
     never = [name for name, share in zip(names, shares.max(), strict=True) if share == 0]
     facts = {"best": title_of(best), "true": names[true], "said": names[said], "share": wrong.max(), "never": never}
@@ -177,7 +177,7 @@ def conclusions(results: ExperimentRuns) -> None:
         places := ranks({name: results.predictions.correct[name] for name in judged.adapters})
     ):
         shown = (100 * places).rename(index=title_of, columns="Rank {}".format).rename_axis("Method")
-        show_table(shown.reset_index(), say.ranks_table(), dict.fromkeys(shown, "{:.0f}"))
+        show_table(shown, say.ranks_table(), dict.fromkeys(shown, "{:.0f}"))
         show_markdown(say.ranks_text(places[1].sort_values(ascending=False, kind="stable")))
     if judged.pairs:
         compared = {name for pair in judged.pairs for name in (pair.first, pair.second)}
@@ -192,19 +192,19 @@ def conclusions(results: ExperimentRuns) -> None:
     if len(gains):
         wide = gains.pivot(index="method", columns="baseline", values="gain")
         shown = wide.loc[gains["method"].unique(), gains["baseline"].unique()].rename_axis(index="Method", columns=None)
-        show_table(shown.reset_index(), say.over_baselines_table(len(gains)))
+        show_table(shown, say.over_baselines_table(len(gains)))
 
 
 def calibrations(results: ExperimentRuns) -> None:
     """Likelihood and calibration before and after temperature scaling."""
     scaled = calibration.scaled_predictions(results)
     wide = calibration.calibration_table(scaled).pivot(index="method", columns="stage").loc[_in_order]
-    shown = pd.DataFrame({"Method": wide.index.map(title_of)}, index=wide.index)
+    shown = pd.DataFrame(index=wide.index)
     for name, metric in METRICS.items():
         if name not in tables.OF_CLASSES:  # which no temperature changes
             shown[metric.heading] = wide[name].map(metric.short)[["before", "after"]].agg(" → ".join, axis=1)
     shown["Temperature"] = wide["temperature"]["after"].map("{:.2f}".format)
-    show_table(shown.reset_index(drop=True), say.calibrations_table())
+    show_table(shown.rename(index=title_of).rename_axis("Method"), say.calibrations_table())
     figure = plots.reliability_diagram(calibration.reliability(scaled), "Accuracy against confidence of each method")
     show_figure(figure, say.calibrations_figure(), say.calibrations_alt(wide["ece"]))
     show_markdown(say.calibrations_text(wide["ece"]))
@@ -512,7 +512,7 @@ def _show_parts(found: dict[str, Any]) -> None:
     whole = pd.concat([spent, step.to_frame("these steps").T]).map("{:,.0f}".format)
     if joules := found.get("joules"):  # records of earlier versions lack them
         whole.loc["energy of a step (J)"] = [f"{joules[name]:,.1f}" if name in joules else "–" for name in whole]
-    shown = whole.rename(columns=title_of).rename_axis("Part (ms)").reset_index()
+    shown = whole.rename(columns=title_of).rename_axis("Part (ms)")
     show_table(shown, say.parts_table(PROFILED, found["processor"], joules))
     if {PLAIN.name, CEILING.name} <= {*spent}:
         own, full = spent[PLAIN.name], spent[CEILING.name]

@@ -138,7 +138,7 @@ def test_what_fine_tuning_buys_is_the_paired_difference_of_its_best_method(exper
     gains = next(
         word for word in shown if isinstance(word, pd.DataFrame) and "Less TF-IDF and logistic regression" in word
     )
-    for name, cell in gains.set_index("Method")["Less TF-IDF and logistic regression"].items():
+    for name, cell in gains["Less TF-IDF and logistic regression"].items():
         (pair,) = (pair for pair in judged.values() if METHODS[pair.first].title == name)
         assert cell == signed_interval(pair.difference) + "*" * pair.differs
 
