@@ -53,7 +53,7 @@ from course_utils.comparison.weights import has_updates, method_deltas, subspace
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
-from course_utils.report.verdicts import judged_cells
+from course_utils.report.verdicts import alt_text, judged_cells
 from course_utils.stats import DIFFERENCES, MINIMUM_SEEDS, Interval, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
 from course_utils.text import (
@@ -337,8 +337,8 @@ def lengths(results: ExperimentRuns) -> None:
     table["value"] = [f"{own.low:,} to {own.high:,}" for own in found.quarters.loc[table["quarter"]].itertuples()]
     figure = plots.accuracy_by_factor(table, say.lengths_title(found), "tokens of a text before it is cut")
     kept = kept_of_longer(config.truncation, results.runs[0].result.data.pairs)
-    by_method = {name: rows.set_index("value")["estimate"] for name, rows in table.groupby("series", sort=False)}
-    show_figure(figure, say.lengths_figure(found.quarters, config.max_length, kept), say.lengths_alt(by_method))
+    alt = alt_text(table.assign(value=table["value"] + " tokens"))
+    show_figure(figure, say.lengths_figure(found.quarters, config.max_length, kept), alt)
     show_markdown(say.lengths_text(found))
 
 
