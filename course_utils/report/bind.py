@@ -58,7 +58,7 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
         chapters, front = _chapters_and_front(results, folder, scratch)
         appendix = f"# {APPENDIX}\n\n{checklist(results)}"
         everything = json.dumps([chapters, settings, front, appendix], ensure_ascii=False, default=str)
-        if said := fonts.said_of(fonts.without_form(everything)):
+        if said := fonts.said_of(everything):
             print(said)
             appendix += f"\n## Characters\n\n{escape_markdown(said)}\n"
         chapters["appendix"] = parse_markdown(appendix)

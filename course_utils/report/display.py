@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
-from course_utils.report.fonts import fit, said_of, without_form
+from course_utils.report.fonts import fit, said_of
 from course_utils.text import code_block, escape_markdown, one_line, template
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def show_figure(figure: Figure, caption: str, alt: str) -> None:
         alt=alt,
     )
     _show_caption("Figure", caption)
-    if said := said_of(without_form(written)):
+    if said := said_of(written):
         show_markdown(escape_markdown(said))
 
 

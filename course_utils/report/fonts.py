@@ -55,11 +55,6 @@ def fit(figure: Figure) -> bool:
     return bool(others)
 
 
-def without_form(text: str) -> list[str]:
-    """The visible characters of `text` that no font has a form for, each once, by code point."""
-    return [character for character in map(chr, sorted(_missing(text))) if not _is_invisible(character)]
-
-
 def printable(text: str) -> str:
     """`text` with a replacement character for each visible character that no font has; invisible ones are removed."""
     return text.translate({each: None if _is_invisible(chr(each)) else "\ufffd" for each in _missing(text)})
@@ -70,8 +65,9 @@ def _missing(text: str) -> set[int]:
     return {ord(character) for character in text} - frozenset().union(*_characters().values()) - {ord("\n")}
 
 
-def said_of(characters: list[str]) -> str:
-    """A sentence that names `characters`, which no font has a form for; empty if there are none."""
+def said_of(text: str) -> str:
+    """A sentence that names the visible characters of `text` that no font has a form for; empty if there are none."""
+    characters = [character for character in map(chr, sorted(_missing(text))) if not _is_invisible(character)]
     if not characters:
         return ""
     names = [f"U+{ord(each):04X} {unicodedata.name(each, '')}".strip() for each in characters[:NAMED]]

@@ -48,7 +48,7 @@ def pdf_of(markdown, scratch):
 
 @pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS)
 def test_any_script_is_printed_in_prose_in_bold_and_in_code(tmp_path, text):
-    assert not fonts.without_form(text) and set(fonts.printable(text)) == set(text)
+    assert not fonts.said_of(text) and set(fonts.printable(text)) == set(text)
     pdf = pdf_of(f"# T\n\n{text} *{text}* **{text}** `{text}`\n\n```\n{text}\n```", tmp_path)
     # PDF/UA forbids a character without a form; the font of last resort would have passed with a box for each.
     assert b"Libertinus" in pdf and b"LastResort" not in pdf
@@ -78,7 +78,7 @@ def test_every_character_of_the_fonts_can_be_set(tmp_path):
 def test_what_cannot_be_printed_is_said_once_in_the_report_and_at_the_terminal(reports, monkeypatch, capsys):  # noqa: F811
     write(reports, "05_hira", f"# T\n\nA {HIEROGLYPH} and {HIEROGLYPH}, 你好 and a \u200djoiner.")
     html, pdf = bind_in(monkeypatch, reports)
-    sentence = fonts.said_of([HIEROGLYPH])
+    sentence = fonts.said_of(HIEROGLYPH)
     assert "1 character of the data" in sentence and "U+13000 EGYPTIAN HIEROGLYPH A001" in sentence
     assert capsys.readouterr().out == sentence + "\n"
     text = " ".join(re.sub("<[^>]+>", " ", html.read_text("utf-8")).split())
@@ -89,7 +89,8 @@ def test_what_cannot_be_printed_is_said_once_in_the_report_and_at_the_terminal(r
 
 
 def test_a_long_list_is_cut():
-    assert fonts.said_of([chr(code) for code in range(0x13000, 0x13064)]).count("HIEROGLYPH") == fonts.NAMED
+    text = "".join(map(chr, range(0x13000, 0x13064)))
+    assert fonts.said_of(text).count("HIEROGLYPH") == fonts.NAMED
 
 
 def test_figures_print_any_script_and_say_what_they_cannot(monkeypatch):
