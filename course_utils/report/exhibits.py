@@ -479,7 +479,6 @@ def _fronts(results: ExperimentRuns, trained: pd.DataFrame, times: pd.DataFrame)
 def arithmetic(results: ExperimentRuns) -> None:
     """What a training step computes and keeps, beside full fine-tuning: why an adapter saves less than one expects."""
     table, batch = step_table(results), results.experiment.shared.batch_size
-    whole = table.loc[CEILING.name] if CEILING.name in table.index else None
     shown = pd.DataFrame(
         {
             "Method": table.index.map(title_of),
@@ -494,10 +493,10 @@ def arithmetic(results: ExperimentRuns) -> None:
     )
     shown = shown.reset_index(drop=True).replace("nan", "not counted")
     show_table(shown, say.arithmetic_table(TOKENS, batch))
-    if whole is not None and PLAIN.name in table.index and table["forward"].notna().all():
+    if {PLAIN.name, CEILING.name} <= {*table.index} and table["forward"].notna().all():
         steps = [[run.result.timing.step_ms_median for run in results.of(of.name)] for of in (PLAIN, CEILING)]
         uneven = is_uneven(mean_loads(results)[[PLAIN.name, CEILING.name]])
-        rows, several = (table.loc[PLAIN.name], whole), len(processors(results.mains)) > 1
+        rows, several = (table.loc[PLAIN.name], table.loc[CEILING.name]), len(processors(results.mains)) > 1
         show_markdown(say.arithmetic_text(*rows, PLAIN.title, CEILING.title, batch, *steps, several, uneven))
     _show_parts(time_by_part(results))
 
