@@ -9,15 +9,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from course_utils.comparison.agreement import test_sentences
 from course_utils.comparison.tables import COLUMNS, ExperimentRuns, describe_columns
 from course_utils.methods import METHODS
 from course_utils.paths import reports_folder, write_whole
 from course_utils.report.display import TEMPLATES
+from course_utils.stats import error_over_seeds
 from course_utils.text import one_line, template
 
 COLUMNS_AT_FIRST = [  # the reader can choose the others
@@ -69,9 +68,9 @@ def points(runs: pd.DataFrame) -> list[dict[str, Any]]:
         for name in measured:
             column = rows[name].dropna().to_numpy(float)
             if len(column):
-                half = stats.sem(column) * stats.t.ppf(0.975, len(column) - 1) if len(column) > 1 else None
+                half = error_over_seeds(column).half_width(0.95) if len(column) > 1 else None
                 mean = float(column.mean())
-                values[name] = [mean, *([None, None] if half is None else [mean - float(half), mean + float(half)])]
+                values[name] = [mean, *([None, None] if half is None else [mean - half, mean + half])]
         of = METHODS[str(method)]
         found.append({"study": study, "method": of.title, "marker": of.marker, "seeds": len(rows), "values": values})
     return found
@@ -93,6 +92,6 @@ def missed_sentences(results: ExperimentRuns) -> pd.DataFrame:
 def _cell(value: Any) -> str:
     if pd.isna(value):
         return ""
-    if isinstance(value, float | np.floating):
+    if isinstance(value, float):
         return f"{value:.6g}"
     return one_line(str(value))
