@@ -190,7 +190,7 @@ def byte_bars(parts: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def intervals(table: pd.DataFrame, title: str, xlabel: str, reference: float | None = None) -> Figure:
+def intervals(table: pd.DataFrame, title: str, xlabel: str, reference: float | None) -> Figure:
     """One point with its interval per row of `table`; its columns are method, estimate, low, high.
 
     `method` is a name. A dashed line goes through the `reference`.
@@ -231,7 +231,7 @@ def cost_scatter(
     columns: dict[str, str],
     draws: dict[str, pd.DataFrame],
     title: str,
-    baseline: Mapping[str, Any] | None = None,
+    baseline: Mapping[str, Any] | None,
 ) -> Figure:
     """Accuracy (%) against each cost, both with intervals: `columns` maps a column of `table` to its axis label.
 
@@ -373,9 +373,7 @@ def _level(axis, baseline: Mapping[str, Any] | None) -> None:
         axis.axhline(baseline["estimate"], color=own.color, lw=1, ls="--", label=own.title)
 
 
-def accuracy_by_numbers(
-    table: pd.DataFrame, title: str, xlabel: str, baseline: Mapping[str, Any] | None = None
-) -> Figure:
+def accuracy_by_numbers(table: pd.DataFrame, title: str, xlabel: str, baseline: Mapping[str, Any] | None) -> Figure:
     """Accuracy (%) with its interval against a size: columns series, method, numbers, estimate, low, high.
 
     A dashed line and a band are the `baseline`, as in `accuracy_by_factor`.
