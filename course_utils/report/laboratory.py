@@ -97,7 +97,7 @@ def classify(text: str, runs: list[Run]) -> pd.DataFrame:
         probabilities = softmax(logits[0])
         label = run.task.class_names[probabilities.argmax()]
         rows.append({"method": run.method.title, "label": label, "probability": float(probabilities.max())})
-    return pd.DataFrame(rows, columns=["method", "label", "probability"])
+    return pd.DataFrame(rows)
 
 
 @cache
