@@ -240,11 +240,10 @@ def _markdown(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes]]
 
 
 def _printed(text: str) -> str:
-    """What a cell printed, as a terminal shows it in the end: no colours, nothing overwritten."""
+    """What a cell printed, without colours; CoalesceStreamsPreprocessor has left out what was overwritten."""
     from nbconvert.filters import strip_ansi
 
-    lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in strip_ansi(text).split("\n")]
-    return code_block("\n".join(lines).rstrip(), "output")
+    return code_block(strip_ansi(text).rstrip(), "output")
 
 
 def _shown(name: str, output: NotebookNode, cell: NotebookNode) -> str:
