@@ -412,12 +412,13 @@ def costs(results: ExperimentRuns) -> None:
     trained["unmerged"] = [beside.get(name, merged).estimate for name in trained["method"]]
     seconds = {name: [run.result.timing.train_seconds for run in results.of(name)] for name in summary["method"]}
     apart = {title_of(name): own for name, own in seconds.items() if max(own) > FAR_APART * min(own)}
+    loads = mean_loads(results).rename(index=title_of)
     told = [
         say.unmerged_text([name for name, own in beside.items() if own.estimate < merged.estimate]),
         _fronts(results, trained, times),
         *[say.earlier_code_text()] * bool(results.of(summary["method"].iloc[0])[0].changed_code),
         *([say.processors_text(found)] if len(found := processors(results.mains)) > 1 else []),
-        say.loads_text(mean_loads(results).rename(index=title_of), is_uneven(mean_loads(results)), apart),
+        say.loads_text(loads, is_uneven(loads), apart),
     ]
     by_method = summary.set_index("method")
     if PLAIN.name in by_method.index:
