@@ -75,7 +75,7 @@ class States(nn.Module):
 
     def __init__(self, base: nn.Module):
         super().__init__()
-        self.base, self.config = base, SimpleNamespace(num_labels=2 * base.config.hidden_size)
+        self.base = base
 
     def forward(self, attention_mask: torch.Tensor, **tokens: torch.Tensor) -> SimpleNamespace:
         states = self.base(attention_mask=attention_mask, **tokens).last_hidden_state.float()  # (texts, tokens, width)
