@@ -38,7 +38,6 @@ FACTORS_OF = {  # function → the factors whose studies it reads
     "rates.without_dropout": ("dropout",),
     "choice.which_when": ("max_train", "learning_rate"),
 }
-OF_GATED = ("sparsity.other_gates",)  # that read studies of gated methods alone
 AT_BEST_RATE = ("dependence.placements", "dependence.ranks", "sparsity.against_size")  # that read other rates as well
 
 
@@ -81,9 +80,8 @@ def resolve(links: list[dict]) -> list[Origin]:
 
 def entry(origin: Origin, experiment: Experiment) -> str:
     """What the page says of `origin`, Markdown."""
-    called = f"{REPORT}{origin.function}" if origin.function else ""
     place = f"cell {origin.cell} of {code_span(f'notebooks/{origin.chapter}.ipynb')}"
-    shown = f"{code_span(called)}, called in {place}" if called else f"The code of {place}"
+    shown = f"{code_span(REPORT + origin.function)}, called in {place}" if origin.function else f"The code of {place}"
     return f"{shown}. {_reads(origin, experiment)}"
 
 
@@ -100,7 +98,7 @@ def _reads(origin: Origin, experiment: Experiment) -> str:
         return f"Runs of {and_joined([*map(code_span, studies)])}." if studies else "No run."
     factors = FACTORS_OF.get(origin.function, ())
     axis = [name for name, study in experiment.studies.items() if {*study.varies[:1]} & {*factors}]
-    if origin.function in OF_GATED:
+    if origin.function == "sparsity.other_gates":  # which reads studies of gated methods alone
         axis = [name for name in axis if any(METHODS[own].picture.gated for own in experiment.studies[name].methods)]
     studies = [*dict.fromkeys(experiment.studies[name].beside for name in axis)]
     if origin.function in AT_BEST_RATE:
