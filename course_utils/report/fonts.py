@@ -27,7 +27,7 @@ def folders() -> list[Path]:
     return [Path(matplotlib.get_data_path()) / "fonts" / "ttf", *packages]
 
 
-def families(text: str = "") -> list[str]:
+def families(text: str) -> list[str]:
     """Families that together have every character that can be printed, best first; Han as `text` writes it."""
     han = "Noto Sans CJK JP" if any(ord(character) in KANA for character in text) else "Noto Sans CJK SC"
     return [*(name for name in _characters() if "CJK" not in name), han]

@@ -58,7 +58,7 @@ def test_any_script_is_printed_in_prose_in_bold_and_in_code(tmp_path, text):
 def test_signs_of_hindi_join():
     def widths(*texts):
         measured = ", ".join(f'measure(text(font: others, "{text}")).width.pt()' for text in texts)
-        source = f"#let others = {tuple(fonts.families())}\n".replace("'", '"')
+        source = f"#let others = {tuple(fonts.families(''))}\n".replace("'", '"')
         source += f"#context [#metadata(({measured})) <w>]"
         return json.loads(typst.query(source.encode(), "<w>", field="value", one=True, font_paths=fonts.folders()))
 
