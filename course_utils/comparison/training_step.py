@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 from collections import Counter
@@ -179,6 +180,7 @@ def shares(train: Callable[[], Any]) -> dict[str, float]:
 
 def time_spent(train: Callable[[], Any], measure: str, *activities: ProfilerActivity) -> Counter[str]:
     """Part → microseconds, the sum of this `measure` of its operations in a profile of `train`."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler prints when it starts and stops
     with ExitStack() as marks:
         for place, function, mark in (
             (speed, "dropout_mask", "course.dropout"),

@@ -97,12 +97,13 @@ def test_energy_is_counted_over_the_end_of_a_counter_and_of_processors_alone(cou
 
 
 @pytest.mark.slow
-def test_parts_are_found_where_a_method_has_them(runs_in, tiny, counter):
+def test_parts_are_found_where_a_method_has_them(runs_in, tiny, counter, capfd):
     experiment = load_experiment("smoke", FEW | {"base_model": tiny.name})
     firsts = [SimpleNamespace(config=experiment.config(name)) for name in (HEAD, FULL, ADAPTER, QUANTISED)]
     counter(0, of=1)
     measured = time_by_part.__wrapped__(SimpleNamespace(first_of_each=lambda: firsts))
     found = measured["ms"]
+    assert "profiler" not in capfd.readouterr().err  # what it prints would stand in a chapter
     assert measured["joules"] == {}  # the counter stands still
     for own in found.values():
         assert [*own] == [*PARTS] and all(ms >= 0 for ms in own.values()) and own[ATTENTION] > 0
