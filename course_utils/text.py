@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,16 @@ def signed_points(difference: float) -> str:
     return "0.0"
 
 
+def rounded_up(number: float, digits: int) -> str:
+    """`number` with so many digits, never less than it: what lies within it lies within the printed number."""
+    return f"{ceil(round(number * 10**digits, 6)) / 10**digits:.{digits}f}"
+
+
+def margin_points(margin: float) -> str:
+    """A margin of equivalence in points: "1.42 points"."""
+    return f"{rounded_up(100 * margin, 2)} points"
+
+
 def signed_interval(interval: Any) -> str:
     """A difference of accuracies in points, an `Interval` of `stats`: "+1.4 [+0.6, +2.1]"."""
     return "{} [{}, {}]".format(*map(signed_points, (interval.estimate, *interval.ends)))
@@ -90,8 +101,9 @@ def template(path: Path, filters: dict[str, Callable] | None = None) -> Template
     environment = Environment(
         loader=FileSystemLoader(path.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    own = (and_joined, code_span, counted, escape_markdown, in_sentence, signed_interval, signed_points)
-    environment.filters |= {function.__name__: function for function in own} | (filters or {})
+    words = (and_joined, code_span, counted, escape_markdown, in_sentence)
+    numbers = (margin_points, rounded_up, signed_interval, signed_points)
+    environment.filters |= {function.__name__: function for function in (*words, *numbers)} | (filters or {})
     return environment.get_template(path.name)
 
 

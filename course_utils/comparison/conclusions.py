@@ -33,7 +33,7 @@ from course_utils.stats import (
     family_wise_error,
     shared_seeds,
 )
-from course_utils.text import counted, in_sentence, signed_points, template
+from course_utils.text import counted, in_sentence, margin_points, signed_points, template
 
 SIMULATED_SEEDS = (3, 5)
 OUTLYING = 2.0  # times the standard deviation of the seeds of any other method
@@ -169,16 +169,45 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
     return [line for line in text.splitlines() if line]
 
 
+class OneLess(NamedTuple):
+    """What the rule shows of the other methods where one is left out, and does not show with it."""
+
+    left_out: str
+    differing: list[PairedComparison]
+    equivalent: list[PairedComparison]  # pairs of adapter methods, within `margin`
+    margin: float  # of the other methods
+    lost: list[PairedComparison]  # the differences that it shows with it alone
+
+
+def one_less(scores: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Iterator[OneLess]:
+    """Judge the methods of `scores` (seeds, texts) again without each of them; `by_raters` as in `judge`."""
+    enough = {name: own for name, own in scores.items() if len(own) >= MINIMUM_SEEDS}
+    whole = {(pair.first, pair.second): pair for pair in compare_pairs(enough, equivalence_margin(enough, by_raters))}
+    for method in enough:
+        rest = {name: own for name, own in enough.items() if name != method}
+        margin = equivalence_margin(rest, by_raters)
+        both = [(pair, whole[pair.first, pair.second]) for pair in compare_pairs(rest, margin)]
+        adapters = {name for name in rest if not METHODS[name].is_baseline}
+        alike = [pair for pair, before in both if pair.equivalent and not before.equivalent]
+        yield OneLess(
+            method,
+            [pair for pair, before in both if pair.differs and not before.differs],
+            [pair for pair in alike if {pair.first, pair.second} <= adapters],
+            margin,
+            [before for pair, before in both if before.differs and not pair.differs],
+        )
+
+
 class SeedsApart(NamedTuple):
-    """A method whose seeds lie far apart, so that they widen the intervals of all pairs."""
+    """A method whose seeds lie far apart, so that they widen the intervals of all pairs, and the margin."""
 
     method: str
     spread: float  # standard deviation of the means of its seeds
     next: float  # that of the method with the next largest
-    hidden: list[PairedComparison]  # the differences that are shown only where this method is left out
+    without: OneLess
 
 
-def seeds_apart(scores: Mapping[str, pd.DataFrame]) -> SeedsApart | None:
+def seeds_apart(scores: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> SeedsApart | None:
     """The method of `scores` (seeds, texts) whose seeds lie more than `OUTLYING` times as far apart as any other's."""
     enough = {name: own for name, own in scores.items() if len(own) >= MINIMUM_SEEDS}
     spread = {name: float(own.mean(axis=1).std()) for name, own in enough.items()}
@@ -187,10 +216,8 @@ def seeds_apart(scores: Mapping[str, pd.DataFrame]) -> SeedsApart | None:
     method, following = sorted(spread, key=spread.__getitem__, reverse=True)[:2]
     if spread[method] <= OUTLYING * spread[following]:
         return None
-    shown = {(pair.first, pair.second) for pair in compare_pairs(enough, margin=0.0) if pair.differs}
-    without = compare_pairs({name: own for name, own in enough.items() if name != method}, margin=0.0)
-    hidden = [pair for pair in without if pair.differs and (pair.first, pair.second) not in shown]
-    return SeedsApart(method, spread[method], spread[following], hidden)
+    without = next(found for found in one_less(scores, by_raters) if found.left_out == method)
+    return SeedsApart(method, spread[method], spread[following], without)
 
 
 def unsized(pair: Judged) -> str:
@@ -219,8 +246,8 @@ def verdicts(
             if judged.pairs
         ],
         minimum_seeds=MINIMUM_SEEDS,
-        margin=f"{100 * judged.margin:.1f} points",
-        apart=seeds_apart(correct),
+        margin=margin_points(judged.margin),
+        apart=seeds_apart(correct, by_raters),
         errors=error_rates({name: frame for name, frame in correct.items() if name not in judged.few}),
         level=SIGNIFICANCE,
     )

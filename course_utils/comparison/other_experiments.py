@@ -111,7 +111,7 @@ def _concluded(
         on_edge=on_edge(search_trials(results)),
         trials_differ=trial_differences(experiment),
         apart=apart.method if apart else "",
-        hidden=[(pair.first, pair.second) for pair in differing(apart.hidden)] if apart else [],
+        hidden=[(pair.first, pair.second) for pair in differing(apart.without.differing)] if apart else [],
     )
 
 

@@ -14,7 +14,7 @@ from course_utils.report.display import TEMPLATES
 from course_utils.report.rates import rate_regime, understated
 from course_utils.report.training_size import size_regime
 from course_utils.stats import MINIMUM_SEEDS, PairedComparison
-from course_utils.text import in_sentence, one_line, template
+from course_utils.text import in_sentence, margin_points, one_line, template
 
 
 def finding(results: ExperimentRuns) -> str:
@@ -77,7 +77,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "shown_elsewhere": besides,
         "searched": ours,
         "minimum_seeds": MINIMUM_SEEDS,
-        "within": f"within {100 * judged.margin:.1f} points",
+        "within": f"within {margin_points(judged.margin)}",
     }
 
 

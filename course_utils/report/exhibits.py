@@ -20,6 +20,7 @@ from course_utils.comparison.conclusions import (
     experiment_verdicts,
     judge_experiment,
     named,
+    one_less,
     over_baselines,
     p_in_words,
 )
@@ -183,6 +184,8 @@ def conclusions(results: ExperimentRuns) -> None:
         compared = {name for pair in judged.pairs for name in (pair.first, pair.second)}
         correct = {name: own for name, own in results.predictions.correct.items() if name in compared}
         show_markdown(say.cuts_text(judged.pairs, cut_down(correct), len(shared_seeds(correct))))
+        if len(correct) > 2:
+            show_markdown(say.one_less_text([*one_less(correct, agreement.variance_by_raters(results))]))
     _show_sentences(experiment_verdicts(results))
     gains = pd.DataFrame(
         {"method": title_of(pair.first), "baseline": f"Less {named(pair.second)}"}
