@@ -26,7 +26,7 @@ from course_utils.stats import (
 
 @dataclass(frozen=True)
 class Domain:
-    """What the methods do on one evaluation set; `pairs` are of all methods but the floor, with enough seeds.
+    """What the methods do on one evaluation set; `pairs` are those of `judge`, less those of the floor.
 
     `moved` maps an adapter method to how the lead of full fine-tuning over it changes from the test set to this set,
     judged among the changes of all sets; for the test set `moved` is empty. `over_baselines` compares the adapter
@@ -82,7 +82,7 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
         return []
     predictions = {of: read_predictions(results, of=of) for of in titles}
     correct = {
-        of: {name: own for name, own in found.correct.items() if name != FLOOR.name and len(own) >= MINIMUM_SEEDS}
+        of: {name: own for name, own in found.correct.items() if len(own) >= MINIMUM_SEEDS}
         for of, found in predictions.items()
     }
     adapters = [name for name in correct["test"] if not METHODS[name].is_baseline]
@@ -96,18 +96,29 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
     }
     moved = contrasts(changes, alike=lambda key: key[0])
     judged = judge_experiment(results)
-    in_domain = [pair for pair in judged.pairs if FLOOR.name not in (pair.first, pair.second)]
+    pairs = {of: judged.pairs if of == "test" else compare_pairs(correct[of], judged.margin) for of in titles}
     return [
         Domain(
             title,
             {name: float(correct[of][name].to_numpy().mean()) for name in adapters},
-            in_domain if of == "test" else compare_pairs(correct[of], judged.margin),
+            [pair for pair in pairs[of] if FLOOR.name not in (pair.first, pair.second)],
             {name: found for (at, name), found in moved.items() if at == of},
             {name: float(answers.mean()) for name, answers in predictions[of].correct_baselines.items()},
             compare_with_fixed({name: correct[of][name] for name in adapters}, predictions[of].correct_baselines),
         )
         for of, title in titles.items()
     ]
+
+
+def never_named(results: ExperimentRuns) -> tuple[list[str], dict[str, float]]:
+    """The classes that no main run names on any set; and title of a set → the share of its texts that have them."""
+    titles, names = evaluation_sets(results), results.runs[0].task.class_names
+    predictions = {of: read_predictions(results, of=of) for of in titles}
+    named = {label for found in predictions.values() for own in found.predicted.values() for label in np.unique(own)}
+    left = [label for label in range(len(names)) if label not in named]
+    return [names[label] for label in left], {
+        title: float(predictions[of].labels.isin(left).mean()) for of, title in titles.items()
+    }
 
 
 def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:

@@ -97,6 +97,7 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
         at_edge if edge else "No best rate lies on the edge of its grid.",
         _cliff(trials, best) if "accuracy" in trials else "",
         _undecided(trials),
+        _by_accuracy(trials, best) if "accuracy" in trials else "",
         f"A trial differs from a main run in {differences}." if differences else "",
         "The search varies the learning rate alone." + _not_searched(experiment),
         f"The main runs do not use every winner: {'; '.join(other)}." if other else "",
@@ -170,6 +171,16 @@ def _undecided(trials: pd.DataFrame) -> str:
         if len(rates) > 1:
             said.append(f"{in_sentence(METHODS[name].title)} ({and_joined([f'{rate:g}' for rate in rates])})")
     return f"Single seeds of the search would choose different rates for {and_joined(said)}." if said else ""
+
+
+def _by_accuracy(trials: pd.DataFrame, best: pd.Series) -> str:
+    """The rates that validation accuracy would choose where these are not the `best`; equal ones go by likelihood."""
+    said = []
+    for name, rate in best.items():
+        own = trials[trials["method"] == name].sort_values(["accuracy", "nll"], ascending=[False, True])
+        if (other := own["learning_rate"].iloc[0]) != rate:
+            said.append(f"{in_sentence(METHODS[str(name)].title)} {other:g}")
+    return f"Judged by accuracy, the search would choose other rates: {', '.join(said)}." if said else ""
 
 
 def trial_differences(experiment: Experiment) -> str:

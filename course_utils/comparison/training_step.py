@@ -88,6 +88,23 @@ def work_by_method(results: ExperimentRuns) -> dict[str, dict[str, float]]:
     return {run.config.method: work_of_a_text(run.config) for run in results.first_of_each()}
 
 
+def dropout_of(config: RunConfig) -> float:
+    """The dropout of a run's adapter; 0 where its method has none."""
+    return getattr(config.settings, "dropout", 0.0)
+
+
+def activations_without_dropout(results: ExperimentRuns) -> dict[str, float]:
+    """Adapter → the activations of `work_of_a_text` without dropout; empty where all adapters have the same dropout."""
+    adapters = [run.config for run in results.first_of_each() if not run.method.is_baseline]
+    if len({*map(dropout_of, adapters)}) < 2:
+        return {}
+    found = {}
+    for config in adapters:
+        settings = config.settings.model_copy(update={"dropout": 0.0} if dropout_of(config) else {})
+        found[config.method] = work_of_a_text(config.model_copy(update={"settings": settings}))["activations"]
+    return found
+
+
 def step_table(results: ExperimentRuns) -> pd.DataFrame:
     """One row per method with runs: what a step computes and keeps.
 

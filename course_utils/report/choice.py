@@ -21,6 +21,7 @@ from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above
 from course_utils.comparison.domains import Domain, forgetting_table, read_domains
 from course_utils.comparison.learning_rates import on_edge, search_trials, trial_differences
 from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.training_step import dropout_of
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.report.rates import main_by_accuracy, understated
@@ -162,7 +163,19 @@ def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
     if found.best not in least:
         why += f", {figures[found.best]} for {named(found.best)}"
     row = _row(COSTS[cost], least, as_good, {name: figures[name] for name in names}, why, "need more")
+    if cost == "peak_memory_bytes" and (reason := _no_dropout(results, row.take, names)):
+        return Row(COSTS[cost], [], f"{row.why}; {reason}")
     return _with_losses(row, found, {name: figures[name] for name in of_all.index[of_all < typical.min()]})
+
+
+def _no_dropout(results: ExperimentRuns, taken: list[str], names: list[str]) -> str:
+    """Why the methods `taken` need less memory than others of `names` for a dropout that they lack; empty if not so."""
+    dropout = {name: dropout_of(results.experiment.config(name)) for name in names if not METHODS[name].is_baseline}
+    without = [name for name in taken if dropout.get(name) == 0]
+    if not without or not any(dropout[name] for name in dropout if name not in taken):
+        return ""
+    have = "has" if len(without) == 1 else "have"
+    return f"{_listed(without)} {have} no dropout, others have, and a difference in memory may come from this"
 
 
 def _no_times(results: ExperimentRuns, names: list[str]) -> str:

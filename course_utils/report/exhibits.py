@@ -36,7 +36,7 @@ from course_utils.comparison.costs import (
     processors,
     times_of_first_runs,
 )
-from course_utils.comparison.domains import forgetting_table, read_domains
+from course_utils.comparison.domains import forgetting_table, never_named, read_domains
 from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
 from course_utils.comparison.lengths import APART, read_lengths
 from course_utils.comparison.other_experiments import (
@@ -49,7 +49,14 @@ from course_utils.comparison.other_experiments import (
     sole_leaders,
 )
 from course_utils.comparison.tables import ExperimentRuns
-from course_utils.comparison.training_step import PROFILED, TOKENS, step_table, time_by_part
+from course_utils.comparison.training_step import (
+    PROFILED,
+    TOKENS,
+    activations_without_dropout,
+    dropout_of,
+    step_table,
+    time_by_part,
+)
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
@@ -141,8 +148,13 @@ def confusions(results: ExperimentRuns) -> None:
     shares = tables.confusion_matrix(results.predictions, best, len(names))
     wrong = _of_two(shares)
     true, said = wrong.idxmax()
-    never = [name for name, share in zip(names, shares.max(), strict=True) if share == 0]
-    facts = {"best": title_of(best), "true": names[true], "said": names[said], "share": wrong.max(), "never": never}
+    named = {label for frame in results.predictions.predicted.values() for label in np.unique(frame)}
+    never, by_none = (
+        [name for label, name in enumerate(names) if label not in said_by]
+        for said_by in (np.flatnonzero(shares.max()), named)
+    )
+    facts = {"best": title_of(best), "true": names[true], "said": names[said], "share": wrong.max()}
+    facts |= {"never": never, "by_none": by_none}
     if len(names) <= MOST_CLASSES_SHOWN:
         figure = plots.confusion_map(
             shares.set_axis(names, axis=0).set_axis(names, axis=1), say.confusions_title(facts)
@@ -279,6 +291,9 @@ def other_domains(results: ExperimentRuns) -> None:
     figure = plots.accuracy_by_set(by_set, say.other_domains_title(drop))
     show_figure(figure, say.other_domains_figure(), say.other_domains_alt(drop))
     show_markdown(say.other_domains_text(drop))
+    classes, shares = never_named(results)
+    if classes:
+        show_markdown(say.never_named_text(classes, shares))
     if domains := read_domains(results):
         show_markdown(say.domains_text(domains, CEILING))
 
@@ -313,7 +328,7 @@ def agreements(results: ExperimentRuns) -> None:
     others = _of_two(kappa)
     if len(others):  # none, where one method is finished
         first, second = map(title_of, others.idxmax())
-        alone = (others.round(2) == others.max().round(2)).sum() == 1
+        alone = (others.round(2) == others.max().round(2)).sum() == 2  # each pair stands on both sides of the diagonal
         title = f"{first} and {second} agree most" if alone else "Several pairs of methods agree most"
         figure = plots.overlap_map(kappa, title, "Cohen's kappa")
         show_figure(figure, say.kappa_figure(), say.kappa_alt(others))
@@ -356,7 +371,8 @@ def human_ceiling(results: ExperimentRuns) -> None:
     person = table[table["method"] == agreement.HUMAN].set_index("rating")["accuracy"]
     figure = plots.accuracy_by_rating(table, say.human_ceiling_title(person))
     show_figure(figure, say.human_ceiling_figure(), say.human_ceiling_alt(person))
-    show_markdown(say.human_ceiling_text(person, agreement.human_ceiling(sentences, judged_as)))
+    halves = any(0.5 in agreement.rater_agreement(ratings, judged_as) for ratings in sentences["ratings"])
+    show_markdown(say.human_ceiling_text(person, agreement.human_ceiling(sentences, judged_as), halves))
 
 
 def weight_changes(results: ExperimentRuns) -> None:
@@ -371,11 +387,12 @@ def weight_changes(results: ExperimentRuns) -> None:
         return
     sizes, ranks = (table.groupby("method")[column].mean() for column in ("relative norm", "effective rank"))
     farthest, widest = title_of(sizes.idxmax()), title_of(ranks.idxmax())
+    of_seed = f" (seed {', '.join(map(str, sorted({run.config.seed for run in runs.values()})))})"
     figure = plots.method_layers(
-        table, "relative norm", f"{farthest} changes the weights most on average", "‖ΔW‖ / ‖W₀‖"
+        table, "relative norm", f"{farthest} changes the weights most on average{of_seed}", "‖ΔW‖ / ‖W₀‖"
     )
     show_figure(figure, say.sizes_figure(table["layer"].nunique()), say.sizes_alt(sizes))
-    title = f"{widest} has the highest effective rank on average"
+    title = f"{widest} has the highest effective rank on average{of_seed}"
     figure = plots.method_layers(table, "effective rank", title, "effective rank of ΔW")
     show_figure(figure, say.ranks_figure(table["layer"].nunique()), say.ranks_alt(ranks))
 
@@ -501,7 +518,12 @@ def arithmetic(results: ExperimentRuns) -> None:
         steps = [[run.result.timing.step_ms_median for run in results.of(of.name)] for of in (PLAIN, CEILING)]
         uneven = is_uneven(mean_loads(results)[[PLAIN.name, CEILING.name]])
         rows, several = (table.loc[PLAIN.name], table.loc[CEILING.name]), len(processors(results.mains)) > 1
-        show_markdown(say.arithmetic_text(*rows, PLAIN.title, CEILING.title, batch, *steps, several, uneven))
+        apart = max(max(own) / min(own) for own in steps)
+        doubts = several, uneven, apart if apart > FAR_APART else 0
+        show_markdown(say.arithmetic_text(*rows, PLAIN.title, CEILING.title, batch, *steps, *doubts))
+    if table["activations"].notna().all() and (alike := activations_without_dropout(results)):
+        without = [run.config.method for run in results.first_of_each() if not dropout_of(run.config)]
+        show_markdown(say.dropout_text([name for name in without if name in alike], table["activations"], alike, batch))
     _show_parts(time_by_part(results))
 
 
