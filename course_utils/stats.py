@@ -85,10 +85,10 @@ def standard_error(values: np.ndarray, shared: SeedVariance | None = None) -> St
     """Standard error of the mean of `values` (seeds, sentences), both of which are samples.
 
     In a two-way layout with random effects, the variance of the mean has two parts: the variance that the sentences'
-    means show, and what the seeds' means show beyond the residual that both contain. The degrees of freedom are
-    Satterthwaite's: few where seeds decide, many where sentences decide. With one seed, sentences are the only sample.
-    A `shared` variance between seeds gives its degrees of freedom, and its value where that is larger than the
-    variance of the values themselves.
+    means show, and what the seeds' means show beyond the residual that both contain. The degrees of freedom follow
+    Satterthwaite, less the residual's term: few where seeds decide, many where sentences decide. With one seed,
+    sentences are the only sample. A `shared` variance between seeds gives its degrees of freedom, and its value where
+    that is larger than the variance of the values themselves.
     """
     seeds, sentences = values.shape
     of_seeds, of_sentences = values.mean(axis=1, keepdims=True), values.mean(axis=0)

@@ -170,10 +170,10 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
 
 
 class OneLess(NamedTuple):
-    """What the rule shows of the other methods where one is left out, and does not show with it."""
+    """What the rule shows of the other methods where one is left out."""
 
     left_out: str
-    differing: list[PairedComparison]
+    differing: list[PairedComparison]  # that it does not show with it
     equivalent: list[PairedComparison]  # pairs of adapter methods, within `margin`
     margin: float  # of the other methods
     lost: list[PairedComparison]  # the differences that it shows with it alone
@@ -188,11 +188,10 @@ def one_less(scores: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Iter
         margin = equivalence_margin(rest, by_raters)
         both = [(pair, whole[pair.first, pair.second]) for pair in compare_pairs(rest, margin)]
         adapters = {name for name in rest if not METHODS[name].is_baseline}
-        alike = [pair for pair, before in both if pair.equivalent and not before.equivalent]
         yield OneLess(
             method,
             [pair for pair, before in both if pair.differs and not before.differs],
-            [pair for pair in alike if {pair.first, pair.second} <= adapters],
+            [pair for pair, _ in both if pair.equivalent and {pair.first, pair.second} <= adapters],
             margin,
             [before for pair, before in both if before.differs and not pair.differs],
         )

@@ -16,6 +16,7 @@ from course_utils.comparison.conclusions import (
     cut_down,
     experiment_verdicts,
     judge,
+    one_less,
     p_in_words,
     seeds_apart,
     verdicts,
@@ -33,7 +34,7 @@ from course_utils.comparison.tables import (
 from course_utils.config import load_experiment
 from course_utils.report import abstract, choice, exhibits
 from course_utils.stats import compare_pairs
-from course_utils.text import signed_points
+from course_utils.text import margin_points, signed_points
 
 ACCURACY = {HEAD: 0.7, FULL: 0.9, ADAPTER: 0.85, GATED: 0.84, QUANTISED: 0.85, MULTIPLIED: 0.8}
 
@@ -289,11 +290,26 @@ def test_a_method_whose_seeds_lie_far_apart_is_named():
 
 def test_a_difference_that_the_seeds_of_another_method_hide_is_named():
     correct = {ADAPTER: answers(0.83, seed=1), GATED: answers(0.80, seed=2), FULL: answers(0.84, seed=3, apart=0.06)}
-    (pair,) = seeds_apart(correct).hidden
+    (pair,) = seeds_apart(correct).without.differing
     assert {pair.first, pair.second} == {ADAPTER, GATED} and not judge(correct).pairs[0].differs
     assert any("shows 1 difference more: LoRA − Sparse LoRA" in sentence for sentence in verdicts(correct))
-    near = correct | {GATED: answers(0.83, seed=2)}
+    assert {found.left_out: len(found.differing) for found in one_less(correct)} == {ADAPTER: 0, GATED: 0, FULL: 1}
+    near = correct | {name: answers(0.83, sentences=8_000, seed=seed) for seed, name in enumerate((ADAPTER, GATED))}
+    near[FULL] = answers(0.84, sentences=8_000, seed=3, apart=0.06)
     assert any("shows no difference that it does not show with it" in sentence for sentence in verdicts(near))
+    (without,) = (found for found in one_less(near) if found.left_out == FULL)
+    assert [(pair.first, pair.second) for pair in without.equivalent] == [(ADAPTER, GATED)]
+    assert without.margin < judge(near).margin / 5
+
+
+def test_what_is_equivalent_is_so_within_the_printed_margin():
+    assert [margin_points(margin) for margin in (0.022391, 0.0224, 0.01)] == [
+        "2.24 points",
+        "2.24 points",
+        "1.00 points",
+    ]
+    for margin in np.random.default_rng(0).uniform(0.001, 0.1, 100):
+        assert 0 <= float(margin_points(margin).split()[0]) - 100 * margin < 0.01
 
 
 def test_the_code_of_most_runs_is_one_that_runs_have():

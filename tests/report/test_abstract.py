@@ -62,7 +62,7 @@ def test_a_clear_winner(made):
     assert "learn from 1,000 texts and are judged on 200 texts of the set *movie test*" in paragraph
     assert "90.0% [8" in paragraph and "full fine-tuning has 95.0% [" in paragraph
     assert "stores 1.5% as many parameters as full fine-tuning, its head included;" in paragraph
-    assert "5 are significantly different and 1 is equivalent within 1.6 points (Sparse LoRA and QLoRA)" in paragraph
+    assert "5 are significantly different and 1 is equivalent within 1.64 points (Sparse LoRA and QLoRA)" in paragraph
     assert re.search(r"from which LoRA differs by −5.0 \[[^]]+\] points \(significant\)", paragraph)
     assert (
         "are shown to be worse than full fine-tuning. No choice is shown for “bytes to store for each task" in paragraph
@@ -75,12 +75,12 @@ def test_a_tie_has_no_winner(made):
     tie = CLEAR | {QUANTISED: 0.9, FULL: 0.9, MULTIPLIED: 0.88}
     sentence, paragraph = said(made(tie))
     assert (
-        "significantly above Sparse LoRA, equivalent within 1.6 points to QLoRA and not shown to be better than HiRA"
+        "significantly above Sparse LoRA, equivalent within 1.64 points to QLoRA and not shown to be better than HiRA"
         in sentence
     )
-    assert sentence.endswith("and is equivalent to it within 1.6 points.")
-    assert "1 is equivalent within 1.6 points (LoRA and QLoRA) and 2 are inconclusive" in paragraph
-    assert re.search(r"from which LoRA differs by 0.0 \[[^]]+\] points \(equivalent within 1.6 points\)", paragraph)
+    assert sentence.endswith("and is equivalent to it within 1.64 points.")
+    assert "1 is equivalent within 1.64 points (LoRA and QLoRA) and 2 are inconclusive" in paragraph
+    assert re.search(r"from which LoRA differs by 0.0 \[[^]]+\] points \(equivalent within 1.64 points\)", paragraph)
 
 
 def test_a_difference_that_may_be_chance_is_called_so(made):

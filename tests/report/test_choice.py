@@ -31,6 +31,16 @@ def test_the_cheapest_of_those_that_are_not_shown_to_be_worse_is_chosen(runs_in,
     assert "cannot choose between these methods" in text and "1,000 of them in training" in limits
 
 
+def test_memory_that_a_missing_dropout_saves_chooses_no_method(runs_in, shown):
+    results = finished({FULL: 0.9, ADAPTER: 0.9, MULTIPLIED: 0.9})
+    for run in results.runs:  # the methods that have a dropout keep its masks
+        if run.config.method != MULTIPLIED:
+            object.__setattr__(run.result.memory, "peak_bytes", 2 * run.result.memory.peak_bytes)
+    choice.which_when(results)
+    row = shown[1].set_index("What counts").loc["Memory in training"]
+    assert row["Take"] == "not shown" and "HiRA has no dropout" in row["Because"]
+
+
 def test_where_every_other_method_is_worse_the_cheapest_is_named_with_what_it_loses(runs_in, shown):
     results = finished({FULL: 0.9, ADAPTER: 0.7, GATED: 0.6})
     for run in results.of(ADAPTER):
