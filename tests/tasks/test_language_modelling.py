@@ -39,7 +39,7 @@ from course_utils.tasks.language_modelling import (
     change_in_bits,
     perplexity,
 )
-from course_utils.text import in_sentence
+from course_utils.text import in_sentence, rounded_up
 from course_utils.training.evaluation import predict
 from course_utils.training.train import train
 
@@ -247,7 +247,7 @@ def test_the_comparison_is_paired_and_its_margin_is_that_of_seeds(experiment, ru
     said = language_comparison(results)
     best, other = METHODS[ADAPTER].title, METHODS[FULL].title
     assert f"{best} has the lowest mean of bits per byte. Its mean is shown to be below those of {other}." in said
-    assert f"margin of equivalence is {margin:.4f}" in said and "## Forgetting" in said
+    assert f"margin of equivalence is {rounded_up(margin, 4)}" in said and "## Forgetting" in said
     assert f"{other} and {best} need more bits than before on tweets" in said
 
 
