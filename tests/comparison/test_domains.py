@@ -1,5 +1,7 @@
 """Other domains: the same rule there, changes of a lead between sets of other texts, and what was forgotten."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,6 +93,18 @@ def test_no_method_is_taken_where_a_baseline_is_not_beaten_and_none_of_two_that_
     assert ("No adapter method is shown to be more accurate than the majority class" in text) == (taken == "none")
     assert ("LoRA and Sparse LoRA are shown to be less accurate than the majority" in text) == (of_baseline == 0.9)
     assert ("LoRA and Sparse LoRA are shown to be more accurate than every" in text) == (of_baseline == 0.6)
+
+
+def test_classes_that_no_run_names_on_any_set_are_told_with_their_share_of_each(monkeypatch):
+    answers = {"test": ([[0, 1, 1, 1]], [0, 1, 2, 2]), "tweets": ([[1, 1]], [1, 3])}
+    found = {
+        of: SimpleNamespace(predicted={ADAPTER: pd.DataFrame(said)}, labels=pd.Series(labels))
+        for of, (said, labels) in answers.items()
+    }
+    monkeypatch.setattr(domains, "read_predictions", lambda _, of: found[of])
+    monkeypatch.setattr(domains, "evaluation_sets", lambda _: {"test": "movies", "tweets": "tweets"})
+    results = SimpleNamespace(runs=[SimpleNamespace(task=SimpleNamespace(class_names=[*"abcd"]))])
+    assert domains.never_named(results) == (["c", "d"], {"movies": 0.5, "tweets": 0.5})
 
 
 def test_what_was_forgotten_is_the_fall_of_the_share_of_own_neighbours(results):

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made_up import write_run
+from made_up import finished, write_run
 from sklearn.metrics import confusion_matrix as of_scikit_learn
-from small import ADAPTER, FULL, GATED
+from small import ADAPTER, FULL, GATED, QUANTISED
 
 from course_utils.comparison.tables import ExperimentRuns, Predictions, confusion_matrix, read_runs
 from course_utils.config import load_experiment
@@ -83,3 +83,19 @@ def test_the_most_frequent_mistake_is_named_where_there_is_one(shown, runs_in, a
     *figure, text = shown
     assert len(figure) == 3 and ("makes no mistake" in text) == (accuracy == 1.0)
     assert accuracy == 1.0 or "25.0% of the texts" in text
+
+
+def test_the_pair_that_agrees_most_is_named_where_it_is_one(shown, runs_in, monkeypatch):
+    results, titles, draw = finished({FULL: 0.8, ADAPTER: 0.8, QUANTISED: 0.7}), [], exhibits.plots.overlap_map
+
+    def drawn(square, title, *more):
+        titles.append(title)
+        return draw(square, title, *more)
+
+    monkeypatch.setattr(exhibits.plots, "overlap_map", drawn)
+    monkeypatch.setattr(exhibits.agreement, "missed_by_all", lambda *_: pd.DataFrame())
+    for other in (0.7, 0.9):
+        square = pd.DataFrame([[1, 0.9, other], [0.9, 1, 0.5], [other, 0.5, 1]], *[[FULL, ADAPTER, QUANTISED]] * 2)
+        monkeypatch.setattr(exhibits.agreement, "cohens_kappa", lambda _, square=square: square)
+        exhibits.agreements(results)
+    assert titles == ["Full fine-tuning and LoRA agree most", "Several pairs of methods agree most"]
