@@ -43,6 +43,10 @@ def answers(random, accuracy, seeds=5, sentences=400, shared=0.8):
     return np.where(random.random((seeds, sentences)) < shared, difficulty, own) < accuracy
 
 
+def test_wilson_interval_of_the_published_card():
+    assert wilson_interval(804, 872) == pytest.approx((0.902, 0.938), abs=5e-4)
+
+
 def test_bootstrap_is_the_plain_one_drawn_sentence_by_sentence(random):
     values = answers(random, 0.8, seeds=4, sentences=60)
     bootstrap = CrossedBootstrap.draw(4, 60, replicates=3_000)

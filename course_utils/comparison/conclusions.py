@@ -179,11 +179,16 @@ class OneLess(NamedTuple):
     lost: list[PairedComparison]  # the differences that it shows with it alone
 
 
-def one_less(scores: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Iterator[OneLess]:
-    """Judge the methods of `scores` (seeds, texts) again without each of them; `by_raters` as in `judge`."""
+def one_less(
+    scores: Mapping[str, pd.DataFrame], by_raters: float = 0.0, among: Iterable[str] | None = None
+) -> Iterator[OneLess]:
+    """Judge the methods of `scores` (seeds, texts) again without each `among` them, or without each of all.
+
+    `by_raters` is as in `judge`.
+    """
     enough = {name: own for name, own in scores.items() if len(own) >= MINIMUM_SEEDS}
     whole = {(pair.first, pair.second): pair for pair in compare_pairs(enough, equivalence_margin(enough, by_raters))}
-    for method in enough:
+    for method in among or enough:
         rest = {name: own for name, own in enough.items() if name != method}
         margin = equivalence_margin(rest, by_raters)
         both = [(pair, whole[pair.first, pair.second]) for pair in compare_pairs(rest, margin)]
@@ -215,8 +220,7 @@ def seeds_apart(scores: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> S
     method, following = sorted(spread, key=spread.__getitem__, reverse=True)[:2]
     if spread[method] <= OUTLYING * spread[following]:
         return None
-    without = next(found for found in one_less(scores, by_raters) if found.left_out == method)
-    return SeedsApart(method, spread[method], spread[following], without)
+    return SeedsApart(method, spread[method], spread[following], *one_less(scores, by_raters, [method]))
 
 
 def unsized(pair: Judged) -> str:

@@ -114,7 +114,7 @@ def never_named(results: ExperimentRuns) -> tuple[list[str], dict[str, float]]:
     """The classes that no main run names on any set; and title of a set → the share of its texts that have them."""
     titles, names = evaluation_sets(results), results.runs[0].task.class_names
     predictions = {of: read_predictions(results, of=of) for of in titles}
-    named = {label for found in predictions.values() for own in found.predicted.values() for label in np.unique(own)}
+    named = {label for found in predictions.values() for label in found.named}
     left = [label for label in range(len(names)) if label not in named]
     return [names[label] for label in left], {
         title: float(predictions[of].labels.isin(left).mean()) for of, title in titles.items()

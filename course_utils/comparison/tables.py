@@ -187,6 +187,11 @@ class Predictions:
         return {method: frame == self.labels for method, frame in self.predicted.items()}
 
     @property
+    def named(self) -> set[int]:
+        """The classes that a run of a method names, for any sentence."""
+        return {int(label) for frame in self.predicted.values() for label in np.unique(frame)}
+
+    @property
     def correct_baselines(self) -> dict[str, pd.Series]:
         """Baseline → booleans, one for each sentence."""
         return {name: frame.iloc[0] == self.labels for name, frame in self.baselines.items()}

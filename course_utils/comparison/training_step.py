@@ -98,11 +98,11 @@ def activations_without_dropout(results: ExperimentRuns) -> dict[str, float]:
     adapters = [run.config for run in results.first_of_each() if not run.method.is_baseline]
     if len({*map(dropout_of, adapters)}) < 2:
         return {}
-    found = {}
-    for config in adapters:
-        settings = config.settings.model_copy(update={"dropout": 0.0} if dropout_of(config) else {})
-        found[config.method] = work_of_a_text(config.model_copy(update={"settings": settings}))["activations"]
-    return found
+    found = {name: own["activations"] for name, own in work_by_method(results).items()}
+    for config in filter(dropout_of, adapters):
+        without = config.settings.model_copy(update={"dropout": 0.0})
+        found[config.method] = work_of_a_text(config.model_copy(update={"settings": without}))["activations"]
+    return {config.method: found[config.method] for config in adapters}
 
 
 def step_table(results: ExperimentRuns) -> pd.DataFrame:

@@ -148,10 +148,9 @@ def confusions(results: ExperimentRuns) -> None:
     shares = tables.confusion_matrix(results.predictions, best, len(names))
     wrong = _of_two(shares)
     true, said = wrong.idxmax()
-    named = {label for frame in results.predictions.predicted.values() for label in np.unique(frame)}
     never, by_none = (
         [name for label, name in enumerate(names) if label not in said_by]
-        for said_by in (np.flatnonzero(shares.max()), named)
+        for said_by in (np.flatnonzero(shares.max()), results.predictions.named)
     )
     facts = {"best": title_of(best), "true": names[true], "said": names[said], "share": wrong.max()}
     facts |= {"never": never, "by_none": by_none}

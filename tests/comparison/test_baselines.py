@@ -1,7 +1,5 @@
 """The baselines that fine-tune nothing: what they read, when they are computed again, and what beating them buys."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +11,7 @@ from course_utils import runs
 from course_utils.code_identity import FROM_RECORDS
 from course_utils.comparison import axes, baselines, tables
 from course_utils.comparison.conclusions import bought, bought_sentences, over_baselines
-from course_utils.config import RunConfig, load_experiment
+from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.report import abstract, choice, exhibits
 from course_utils.text import signed_interval
@@ -56,27 +54,16 @@ def test_words_and_letters_tell_classes_apart_in_any_script_and_in_pairs(texts, 
 
 @pytest.mark.slow
 def test_the_published_answers_at_a_training_size_are_found_again(monkeypatch):
-    """At the smallest size, to the first test texts; the others take the same way, and longer."""
+    """At the smallest size; the larger ones take the same way, and longer."""
     monkeypatch.setenv(FROM_RECORDS, "1")
     results = tables.read_runs(load_experiment("full"))
     published = axes.baselines_by_size(results)
-    texts = axes.read_axis(results, "max_train")[0].texts[:400]
     few = [run for run in results.runs if run.config.study in ("main", "size-500")]
-    for run in few:
-        run.__dict__["answers"] = run.answers[run.answers["example_id"].isin(texts)]
-    load_data = RunConfig.load_data
-
-    def with_few_to_test(config):
-        data = load_data(config)
-        test = data.sets["test"]
-        return replace(data, sets=data.sets | {"test": test[test["example_id"].isin(texts)]})
-
-    monkeypatch.setattr(RunConfig, "load_data", with_few_to_test)
     again = axes.baselines_by_size.__wrapped__(type(results)(results.experiment, few, []))
     assert [*again] == ["500"] and len(published) == 3
     for name, right in again["500"].items():
-        changed = sum(one != other for one, other in zip(right, published["500"][name], strict=False))
-        assert len(right) == 400 and changed <= 2, name  # another processor rounds otherwise
+        changed = sum(one != other for one, other in zip(right, published["500"][name], strict=True))
+        assert changed <= len(right) / 200, name  # another processor rounds otherwise
 
 
 def fit_by_hand(experiment, accuracy, data="d" * 64):

@@ -98,7 +98,7 @@ def test_no_method_is_taken_where_a_baseline_is_not_beaten_and_none_of_two_that_
 def test_classes_that_no_run_names_on_any_set_are_told_with_their_share_of_each(monkeypatch):
     answers = {"test": ([[0, 1, 1, 1]], [0, 1, 2, 2]), "tweets": ([[1, 1]], [1, 3])}
     found = {
-        of: SimpleNamespace(predicted={ADAPTER: pd.DataFrame(said)}, labels=pd.Series(labels))
+        of: Predictions(labels=pd.Series(labels), predicted={ADAPTER: pd.DataFrame(said)})
         for of, (said, labels) in answers.items()
     }
     monkeypatch.setattr(domains, "read_predictions", lambda _, of: found[of])

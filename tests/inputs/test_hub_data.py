@@ -100,37 +100,34 @@ def test_a_set_of_the_hub_is_read_at_a_commit_with_and_without_a_network(hub, re
     assert {name: len(texts) for name, texts in online["sets"].items()} == {"train": 36, "validation": 9, "test": 15}
 
     asked = len(hub.asked)
-    names = ("hub:someone/topics", f"hub:someone/topics@{OLDER}", "hub:someone/two/long")
-    offline, other, unknown = read(*names, HF_HUB_OFFLINE="1")
+    offline, other = read("hub:someone/topics", f"hub:someone/topics@{OLDER}", HF_HUB_OFFLINE="1")
     assert offline == online and len(hub.asked) == asked
     assert f"this machine has its commit {COMMIT}, not {OLDER}" in other["refused"]
-    assert_says_what_to_type(unknown, names[2])
 
     [pinned] = read(f"hub:someone/topics@{OLDER}")
     assert pinned["revision"] == OLDER
     assert all(text.startswith("old ") for texts in pinned["sets"].values() for text in texts)
 
 
-def assert_says_what_to_type(found, name):
-    assert f"data={name}: it could not be loaded from the hub" in found["refused"]
-    assert "type data=FILE, a folder of files, or data=embedded" in found["refused"] and "\n" not in found["refused"]
-
-
-def test_without_a_network_one_sentence_says_what_to_type(read):
-    [found] = read("hub:someone/topics", HF_ENDPOINT="http://127.0.0.1:9")
-    assert_says_what_to_type(found, "hub:someone/topics")
-
-
-def test_a_configuration_is_named_behind_the_set_and_what_the_hub_does_not_have_is_refused(read):
-    parts = ["", "/long", "/short", "/middle"]
-    names = [*(f"hub:someone/two{part}" for part in parts), "hub:someone/nothing", "hub:someone/topics@no-such-tag"]
-    several, long, short, unknown, *not_there = read(*names)
+def test_a_configuration_is_named_behind_the_set(read):
+    several, long, short, unknown = read(*(f"hub:someone/two{part}" for part in ("", "/long", "/short", "/middle")))
     assert "type hub:OWNER/NAME/CONFIGURATION, such as hub:someone/two/long" in several["refused"]
     assert {text.split()[0] for text in long["sets"]["train"]} == {"long"}
     assert {text.split()[0] for text in long["sets"]["test"]} == {"tested"}
     assert {text.split()[0] for text in short["sets"]["test"]} == {"short"}  # held out of train
     assert "'middle' not found" in unknown["refused"]
-    assert all("could not be loaded from the hub" in found["refused"] for found in not_there)
+
+
+@pytest.mark.parametrize("variables", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
+def test_without_a_network_one_sentence_says_what_to_type(read, variables):
+    [found] = read("hub:someone/topics", **variables)
+    assert "data=hub:someone/topics: it could not be loaded from the hub" in found["refused"]
+    assert "type data=FILE, a folder of files, or data=embedded" in found["refused"] and "\n" not in found["refused"]
+
+
+def test_what_the_hub_does_not_have_is_refused(read):
+    for found in read("hub:someone/nothing", "hub:someone/topics@no-such-tag"):
+        assert "could not be loaded from the hub" in found["refused"]
 
 
 def test_the_name_of_a_set():

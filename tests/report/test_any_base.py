@@ -70,9 +70,10 @@ def run_cells(name, experiment, whole=False):
     return names
 
 
-def test_a_reader_who_runs_every_cell_of_the_data_chapter_gets_to_its_end():
+@pytest.mark.parametrize("data", ["embedded", "embedded-5"])
+def test_a_reader_who_runs_every_cell_of_the_data_chapter_gets_to_its_end(data):
     """JupyterLab, unlike the workflow, leaves no cell out that is tagged for other data."""
-    assert 0.5 < run_cells("01_data", load_experiment("smoke", {"data": "embedded-5"}), whole=True)["human"] < 1
+    assert 0.5 < run_cells("01_data", load_experiment("smoke", {"data": data}), whole=True)["human"] < 1
 
 
 @pytest.mark.parametrize(("base", "name"), PAIRS, indirect=["base"])

@@ -73,7 +73,7 @@ def home(shared_hub, tmp_path_factory):
     with contextlib.ExitStack() as stack:
 
         def with_server(variables: dict[str, str]) -> dict[str, str]:
-            key = variables.get("HF_HUB_OFFLINE")  # which is read where it is imported
+            key = tuple(variables.get(name) for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE"))  # read where it is imported
             if key not in servers:
                 found = stack.enter_context(fork_server(variables))[SOCKET]
                 while not os.path.exists(found):
@@ -196,12 +196,15 @@ def test_a_damaged_file_from_the_hub_is_one_sentence(name, hub, command):
 
 
 def test_what_cannot_be_reached_is_one_sentence(command):
-    done = command(*training(), HTTP_PROXY="http://127.0.0.1:9", NO_PROXY="")  # where nobody listens
+    done = command(*training(), HF_ENDPOINT="http://127.0.0.1:9")
     print(done.stderr)
     assert done.returncode == 2 and f"base_model={BASE}" in done.stderr
     done = command(*training(), HF_HUB_OFFLINE="1")
     print(done.stderr)
     assert done.returncode == 2 and f"base_model={BASE}" in done.stderr
+    done = command("train", "--profile", "smoke", "--method", "head", "-p", "data=sst2", HF_HUB_OFFLINE="1")
+    print(done.stderr)
+    assert done.returncode == 2 and "data=sst2" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "step"), [(GATED, 5), (FULL, 8), (QUANTISED, 11)])
+@pytest.mark.parametrize(("method", "step"), [(GATED, 5), (GATED, 6), (FULL, 8), (QUANTISED, 11)])
 def test_a_killed_run_goes_on_to_the_same_numbers(small, method, step, killed_after, tmp_path, monkeypatch):
     config = small(method)
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "undisturbed"))
@@ -139,7 +139,7 @@ def test_what_a_run_leaves_is_found_and_not_made_again(small, runs_in):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("checkpoint_steps", [5, 100])
+@pytest.mark.parametrize("checkpoint_steps", [5, 7, 100])
 def test_history_and_timing_miss_no_step(small, runs_in, checkpoint_steps):
     run = train(small(HEAD, checkpoint_steps=checkpoint_steps))
     history = run.history()
