@@ -11,9 +11,10 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from course_utils.comparison.conclusions import differing, judge_experiment, seeds_apart
+from course_utils.comparison.conclusions import differing, judge_experiment
 from course_utils.comparison.language import bits_of_runs, interval_of, judge_bits
 from course_utils.comparison.learning_rates import on_edge, search_trials, trial_differences
+from course_utils.comparison.robustness import seeds_apart
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.errors import explained
 from course_utils.methods import FLOOR

@@ -16,11 +16,9 @@ from course_utils.comparison import agreement, calibration, controls, tables
 from course_utils.comparison.baselines import BASELINES, FITTED, title_of
 from course_utils.comparison.conclusions import (
     OF_CONTRASTS,
-    cut_down,
     experiment_verdicts,
     judge_experiment,
     named,
-    one_less,
     over_baselines,
     p_in_words,
 )
@@ -48,6 +46,7 @@ from course_utils.comparison.other_experiments import (
     shown_across,
     sole_leaders,
 )
+from course_utils.comparison.robustness import cut_down, one_less
 from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.training_step import (
     PROFILED,

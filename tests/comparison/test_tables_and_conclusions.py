@@ -12,15 +12,8 @@ from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
 from course_utils.comparison import tables
-from course_utils.comparison.conclusions import (
-    cut_down,
-    experiment_verdicts,
-    judge,
-    one_less,
-    p_in_words,
-    seeds_apart,
-    verdicts,
-)
+from course_utils.comparison.conclusions import experiment_verdicts, judge, p_in_words, verdicts
+from course_utils.comparison.robustness import cut_down, one_less, seeds_apart
 from course_utils.comparison.tables import (
     COLUMNS,
     accuracy_in_per_cent,

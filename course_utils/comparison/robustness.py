@@ -1,0 +1,112 @@
+"""What the conclusions depend on: one method that is left out, seeds that lie far apart, fewer seeds or texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from course_utils.methods import METHODS
+from course_utils.stats import MINIMUM_SEEDS, PairedComparison, compare_pairs, equivalence_margin, shared_seeds
+
+OUTLYING = 2.0  # times the standard deviation of the seeds of any other method
+CUTS = 10  # smaller experiments of each kind
+
+
+class OneLess(NamedTuple):
+    """What the rule shows of the other methods where one is left out."""
+
+    left_out: str
+    differing: list[PairedComparison]  # that it does not show with it
+    equivalent: list[PairedComparison]  # pairs of adapter methods, within `margin`
+    margin: float  # of the other methods
+    lost: list[PairedComparison]  # the differences that it shows with it alone
+
+
+def one_less(
+    scores: Mapping[str, pd.DataFrame], by_raters: float = 0.0, among: Iterable[str] | None = None
+) -> Iterator[OneLess]:
+    """Judge the methods of `scores` (seeds, texts) again without each `among` them, or without each of all.
+
+    `by_raters` is as in `judge`.
+    """
+    enough = {name: own for name, own in scores.items() if len(own) >= MINIMUM_SEEDS}
+    whole = {(pair.first, pair.second): pair for pair in compare_pairs(enough, equivalence_margin(enough, by_raters))}
+    for method in among or enough:
+        rest = {name: own for name, own in enough.items() if name != method}
+        margin = equivalence_margin(rest, by_raters)
+        both = [(pair, whole[pair.first, pair.second]) for pair in compare_pairs(rest, margin)]
+        adapters = {name for name in rest if not METHODS[name].is_baseline}
+        yield OneLess(
+            method,
+            [pair for pair, before in both if pair.differs and not before.differs],
+            [pair for pair, _ in both if pair.equivalent and {pair.first, pair.second} <= adapters],
+            margin,
+            [before for pair, before in both if before.differs and not pair.differs],
+        )
+
+
+class SeedsApart(NamedTuple):
+    """A method whose seeds lie far apart, so that they widen the intervals of all pairs, and the margin."""
+
+    method: str
+    spread: float  # standard deviation of the means of its seeds
+    next: float  # that of the method with the next largest
+    without: OneLess
+
+
+def seeds_apart(scores: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> SeedsApart | None:
+    """The method of `scores` (seeds, texts) whose seeds lie more than `OUTLYING` times as far apart as any other's."""
+    enough = {name: own for name, own in scores.items() if len(own) >= MINIMUM_SEEDS}
+    spread = {name: float(own.mean(axis=1).std()) for name, own in enough.items()}
+    if len(spread) < 2:
+        return None
+    method, following = sorted(spread, key=spread.__getitem__, reverse=True)[:2]
+    if spread[method] <= OUTLYING * spread[following]:
+        return None
+    return SeedsApart(method, spread[method], spread[following], *one_less(scores, by_raters, [method]))
+
+
+class SmallerExperiments(NamedTuple):
+    """What the cuts of an experiment show; their kinds are "seeds" and "texts"."""
+
+    seeds: int  # in a cut of that kind
+    number: Counter[str]  # kind → cuts
+    shown: dict[tuple[str, str], Counter[str]]  # pair → kind → cuts that show a difference
+    turned: int  # differences of a cut whose sign is not that of the difference in the whole
+
+
+def cut_down(correct: Mapping[str, pd.DataFrame]) -> SmallerExperiments:
+    """Judge every pair by the rule for the whole on half of the shared seeds, three at least, and on half of the texts.
+
+    `correct` maps a method to booleans (seeds, texts). All choices of seeds where there are no more than `CUTS`, else
+    so many random ones; random halves of the texts.
+    """
+    seeds = max(MINIMUM_SEEDS, (len(shared_seeds(correct)) + 1) // 2)
+    whole = {(pair.first, pair.second): pair for pair in compare_pairs(correct, margin=0.0)}
+    number, shown, turned = Counter[str](), {pair: Counter[str]() for pair in whole}, 0
+    for kind, cut in _cuts(correct, seeds):
+        number[kind] += 1
+        for pair in compare_pairs(cut, margin=0.0):
+            both = pair.first, pair.second
+            shown[both][kind] += pair.differs
+            turned += pair.differs and pair.difference.estimate * whole[both].difference.estimate < 0
+    return SmallerExperiments(seeds, number, shown, turned)
+
+
+def _cuts(correct: Mapping[str, pd.DataFrame], number: int) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:
+    """Kind and answers of every smaller experiment; `number` seeds are in one of fewer seeds."""
+    random, seeds, texts = np.random.default_rng(0), shared_seeds(correct), [*next(iter(correct.values())).columns]
+    if number < len(seeds):
+        some = (random.choice(seeds, number, replace=False) for _ in range(CUTS))
+        ways = combinations(seeds, number) if comb(len(seeds), number) <= CUTS else some
+        for way in ways:
+            yield "seeds", {name: own.loc[[*way]] for name, own in correct.items()}
+    for _ in range(CUTS):
+        half = random.permutation(texts)[: len(texts) // 2]
+        yield "texts", {name: own[half] for name, own in correct.items()}
