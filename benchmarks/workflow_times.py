@@ -15,7 +15,8 @@ from datetime import datetime
 from unittest.mock import patch
 
 from benchmarks.tables import table
-from course_utils.comparison.tables import read_runs, summary_table, write_comparison
+from course_utils.comparison.results import read_runs
+from course_utils.comparison.tables import summary_table, write_comparison
 from course_utils.config import load_experiment
 from course_utils.paths import PROJECT, runs_folder
 from course_utils.runs import Run, checksum_of, find_run

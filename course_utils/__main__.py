@@ -221,7 +221,7 @@ def compare(
     if output is not None:
         check_output(output)
 
-    from course_utils.comparison.tables import read_runs
+    from course_utils.comparison.results import read_runs
     from course_utils.report.language import language_comparison
 
     _write(language_comparison(read_runs(experiment)), output)
@@ -312,7 +312,8 @@ def report(
 
     from course_utils.comparison.other_experiments import write_conclusions
     from course_utils.comparison.published import publish_records
-    from course_utils.comparison.tables import read_runs, write_comparison
+    from course_utils.comparison.results import read_runs
+    from course_utils.comparison.tables import write_comparison
     from course_utils.report.bind import build_report, executed_notebooks, write_cards
     from course_utils.report.crate import write_crate
     from course_utils.report.gallery import write_gallery
@@ -432,7 +433,7 @@ def rates(
     experiment = load_experiment(profile, parse_overrides(overrides))
 
     from course_utils.comparison.learning_rates import search_sentences, search_trials, winners_as_toml
-    from course_utils.comparison.tables import read_runs
+    from course_utils.comparison.results import read_runs
     from course_utils.workflow.profile_files import with_rates
 
     trials = search_trials(read_runs(experiment))
@@ -520,8 +521,8 @@ def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:
     from course_utils.comparison.controls import quantised_base
     from course_utils.comparison.costs import memory_of_first_runs, times_of_first_runs
     from course_utils.comparison.published import MEASURED
+    from course_utils.comparison.results import read_runs
     from course_utils.comparison.sparsity import sized_ways
-    from course_utils.comparison.tables import read_runs
     from course_utils.comparison.training_step import time_by_part, work_by_method
 
     results = read_runs(load_experiment(profile, parse_overrides(overrides)))

@@ -6,7 +6,7 @@ import pandas as pd
 from course_utils import runs
 from course_utils.code_identity import code_of
 from course_utils.comparison.baselines import FROZEN
-from course_utils.comparison.tables import read_runs
+from course_utils.comparison.results import read_runs
 from course_utils.config import load_experiment
 from course_utils.tasks.classification import METRICS
 

@@ -22,7 +22,7 @@ from small import ADAPTER, GATED, MULTIPLIED, SENTIMENT, keys
 from course_utils import config, runs
 from course_utils.__main__ import command_names, main
 from course_utils.comparison import baselines
-from course_utils.comparison import tables as comparison
+from course_utils.comparison import results as comparison
 from course_utils.config import RunConfig, SharedSettings, explain_validation, load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs import bases, embedded, sources

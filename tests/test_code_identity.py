@@ -9,7 +9,7 @@ from small import ADAPTER, FEW, GATED, HEAD, MULTIPLIED
 
 from course_utils import code_identity, runs
 from course_utils.code_identity import KEEP_OLD_RUNS, code_of, differing, digest, training_code
-from course_utils.comparison.tables import read_runs
+from course_utils.comparison.results import read_runs
 from course_utils.config import load_experiment, profile_names
 from course_utils.paths import PROJECT
 from course_utils.runs import find_run

@@ -31,7 +31,8 @@ from small import ADAPTER, FEW, SENTIMENT
 from whole_project import SECRETS, copy_project, start
 
 from course_utils.__main__ import main
-from course_utils.comparison.tables import read_runs, write_comparison
+from course_utils.comparison.results import read_runs
+from course_utils.comparison.tables import write_comparison
 from course_utils.config import load_experiment, options_of
 from course_utils.errors import CourseError
 from course_utils.inputs import embedded

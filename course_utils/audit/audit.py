@@ -19,7 +19,7 @@ from course_utils.errors import CourseError
 from course_utils.runs import CARD
 
 if TYPE_CHECKING:
-    from course_utils.comparison.tables import ExperimentRuns
+    from course_utils.comparison.results import ExperimentRuns
 
 EXAMPLE_CARD = Path(__file__).with_name("example_card.md")
 METADATA = ("base_model", "library_name", "license", "language", "pipeline_tag", "tags", "datasets", "metrics")

@@ -7,7 +7,7 @@ from itertools import combinations, combinations_with_replacement, pairwise
 import numpy as np
 import pandas as pd
 
-from course_utils.comparison.tables import ExperimentRuns, Predictions
+from course_utils.comparison.results import ExperimentRuns, Predictions
 from course_utils.inputs.embedded import SENTENCES, embedded_sentences
 from course_utils.inputs.sources import CLEAR_RATING, side
 

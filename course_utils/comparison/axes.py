@@ -16,8 +16,8 @@ import pandas as pd
 
 from course_utils.comparison.baselines import FITTED, fitted
 from course_utils.comparison.measurements import measurement
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.strays import refuse_strays
-from course_utils.comparison.tables import ExperimentRuns
 from course_utils.config import Experiment, differing_settings
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS

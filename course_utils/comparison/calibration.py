@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.tasks.classification import METRICS, calibration_bins, score, scores_of
 
 

@@ -16,8 +16,9 @@ import pandas as pd
 from course_utils.comparison.agreement import variance_by_raters
 from course_utils.comparison.axes import of_verdict
 from course_utils.comparison.baselines import BASELINES, FITTED, MAJORITY, title_of
+from course_utils.comparison.results import ExperimentRuns, MissingRun
 from course_utils.comparison.robustness import seeds_apart
-from course_utils.comparison.tables import ExperimentRuns, MissingRun
+from course_utils.comparison.tables import by_method
 from course_utils.methods import FLOOR, METHODS
 from course_utils.stats import (
     DIFFERENCES,
@@ -121,7 +122,7 @@ def experiment_verdicts(results: ExperimentRuns) -> list[str]:
 
 def above_majority(results: ExperimentRuns) -> dict[str, float]:
     """Accuracy of the fitted baselines whose 95% interval on the test texts lies above the majority class."""
-    rows = results.by_method
+    rows = by_method(results)
     fitted = [name for name, baseline in BASELINES.items() if baseline in FITTED and name in rows.index]
     least = rows["accuracy"].get(MAJORITY.name)
     return {name: rows.loc[name, "accuracy"] for name in fitted if rows.loc[name, "accuracy_low"] > least}
@@ -154,7 +155,7 @@ def bought(results: ExperimentRuns) -> list[Bought]:
     Empty where no such method has enough seeds.
     """
     tuned = dict.fromkeys(pair.first for pair in over_baselines(results) if pair.first != FLOOR.name)
-    correct, seconds = results.predictions.correct, results.by_method["train_seconds"]
+    correct, seconds = results.predictions.correct, by_method(results)["train_seconds"]
     best = max(tuned, key=lambda name: correct[name].to_numpy().mean(), default="")
     pairs = [pair for pair in over_baselines(results) if pair.first == best]
     return [Bought(pair, seconds[best], seconds[pair.second]) for pair in pairs]

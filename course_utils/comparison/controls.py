@@ -13,7 +13,7 @@ from torch import nn
 from transformers import TrainerCallback, set_seed
 
 from course_utils.comparison.measurements import measurement
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
 from course_utils.config import RunConfig
 from course_utils.inputs.nf4 import as_out_in, dequantise, quantisation_error

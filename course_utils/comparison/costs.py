@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from course_utils.comparison.measurements import measurement
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
+from course_utils.comparison.tables import finished_runs
 from course_utils.config import RunConfig
 from course_utils.host import give_memory_back, has_gpu, map_large_blocks, memory_in_use, most_memory_since
 from course_utils.runs import Run, load_model
@@ -32,7 +33,7 @@ def cost_draws(results: ExperimentRuns, times: pd.DataFrame) -> dict[str, pd.Dat
     correct = results.predictions.correct
     if not (seeds := shared_seeds(correct)):
         return {}
-    runs = results.finished.set_index(["method", "seed"])
+    runs = finished_runs(results).set_index(["method", "seed"])
     turns = CrossedBootstrap.draw(1, len(times), random_seed=1).sentences
     bootstrap = CrossedBootstrap.draw(len(seeds), len(results.predictions.labels))
     draws: dict[str, dict[str, np.ndarray]] = {}

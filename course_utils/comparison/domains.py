@@ -11,7 +11,7 @@ import pandas as pd
 
 from course_utils.comparison.axes import Contrast, contrasts, less, less_across_texts
 from course_utils.comparison.conclusions import differing, judge_experiment
-from course_utils.comparison.tables import ExperimentRuns, evaluation_sets, read_predictions
+from course_utils.comparison.results import ExperimentRuns, evaluation_sets, read_predictions
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.stats import (
     MINIMUM_SEEDS,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from course_utils.comparison.conclusions import against, p_in_words
-from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
+from course_utils.comparison.results import ExperimentRuns, evaluation_sets
 from course_utils.methods import METHODS
 from course_utils.stats import (
     MINIMUM_SEEDS,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.config import Experiment, as_typed
 from course_utils.methods import METHODS
 from course_utils.tasks import TASKS

@@ -9,7 +9,7 @@ from itertools import combinations
 import pandas as pd
 
 from course_utils.comparison.axes import Contrast, accuracy_with_ends, contrasts, less, less_across_texts
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.config import RunConfig
 from course_utils.methods import FLOOR
 from course_utils.tasks.classification import Classification

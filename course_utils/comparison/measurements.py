@@ -18,7 +18,7 @@ from course_utils.paths import relative_to_project, runs_folder, write_whole
 from course_utils.text import hash_of_json
 
 if TYPE_CHECKING:
-    from course_utils.comparison.tables import ExperimentRuns
+    from course_utils.comparison.results import ExperimentRuns
 
 Measure = Callable[["ExperimentRuns"], Any]
 

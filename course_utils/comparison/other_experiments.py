@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from course_utils.comparison.conclusions import differing, judge_experiment
 from course_utils.comparison.language import bits_of_runs, interval_of, judge_bits
 from course_utils.comparison.learning_rates import on_edge, search_trials, trial_differences
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.robustness import seeds_apart
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.tables import by_method
 from course_utils.errors import explained
 from course_utils.methods import FLOOR
 from course_utils.paths import relative_to_project, reports_folder, write_whole
@@ -63,7 +64,7 @@ class Conclusions(BaseModel):
 def conclude(results: ExperimentRuns) -> Conclusions:
     """The conclusions of an experiment's main runs on its test set; methods and pairs with enough seeds only."""
     judged = judge_experiment(results)
-    rows = results.by_method
+    rows = by_method(results)
     scores = {
         name: Interval(*rows.loc[name, ["accuracy", "accuracy_low", "accuracy_high"]])
         for name in [*judged.baselines, *judged.adapters]

@@ -36,7 +36,7 @@ from course_utils.runs import (
 from course_utils.tasks.classification import scores_of
 
 if TYPE_CHECKING:
-    from course_utils.comparison.tables import ExperimentRuns
+    from course_utils.comparison.results import ExperimentRuns
 
 RUN_RECORDS = "records.jsonl.gz"  # a line a run: its result.json
 PREDICTIONS = "predictions.parquet"  # a row per evaluated text, a column per run and column of `_scores_of`

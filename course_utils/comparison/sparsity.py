@@ -11,8 +11,8 @@ import pandas as pd
 from course_utils.comparison import controls
 from course_utils.comparison.axes import Contrast, Series, answers, contrasts, less, read_axis
 from course_utils.comparison.measurements import measurement
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.strays import refuse_strays
-from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.weights import directions_needed, run_deltas
 from course_utils.methods import METHODS
 from course_utils.runs import Run, load_model

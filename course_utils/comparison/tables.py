@@ -1,29 +1,24 @@
-"""All runs of an experiment as tables; a run that is missing or damaged is listed with its reason."""
+"""All runs of an experiment as tables: a row for a run, a row for a method, and what their columns hold."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from course_utils.code_identity import from_records, keeps_old_runs
-from course_utils.comparison.baselines import BASELINES, MAJORITY, read_baselines
-from course_utils.comparison.published import PublishedRun, published_runs, run_name
-from course_utils.comparison.strays import refuse_strays
-from course_utils.config import Experiment, RunConfig, SharedSettings
-from course_utils.errors import CourseError
+from course_utils.comparison.baselines import BASELINES
+from course_utils.comparison.results import ExperimentRuns, Predictions, evaluation_sets, read_predictions
+from course_utils.config import SharedSettings
 from course_utils.inputs.splits import SST2_VALIDATION
 from course_utils.methods import METHODS
-from course_utils.paths import reports_folder, runs_folder, sha256_of, write_whole
-from course_utils.runs import Run, read_run
+from course_utils.paths import reports_folder, write_whole
+from course_utils.runs import Run
 from course_utils.stats import Interval, wilson_interval
 from course_utils.tasks.base import Metric
-from course_utils.tasks.classification import METRICS, metrics_of, scores_of
+from course_utils.tasks.classification import METRICS, metrics_of
 from course_utils.tasks.language_modelling import LANGUAGE_METRICS
 
 
@@ -97,206 +92,6 @@ PUBLISHED = {
 
 
 MOSTLY_ONE_CLASS = 2 / 3  # of the test texts; then F1 of one class alone may hide the other
-NO_RECORD = "no record"  # why a run is missing, among published ones
-
-
-@dataclass(frozen=True)
-class MissingRun:
-    """A run that the experiment wants and that cannot be used."""
-
-    config: RunConfig
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
-class ExperimentRuns:
-    """The usable runs of an experiment, in its order, and the others.
-
-    Raises CourseError where the runs of a study differ in more than method and seed: no exhibit can mix them.
-    """
-
-    experiment: Experiment
-    runs: list[Run]
-    missing: list[MissingRun]
-
-    def __post_init__(self) -> None:
-        for study in self.experiment.all_studies:
-            refuse_strays(run for run in self.runs if run.config.study == study)
-
-    def of(self, method: str, study: str = "main") -> list[Run]:
-        """Usable runs of `method`, one per seed."""
-        return [run for run in self.runs if (run.config.method, run.config.study) == (method, study)]
-
-    @property
-    def mains(self) -> list[Run]:
-        """Usable main runs of all methods."""
-        return [run for run in self.runs if run.config.study == "main"]
-
-    def first_of_each(self) -> list[Run]:
-        """The first main run of each method that has one."""
-        return [own[0] for name in self.experiment.methods if (own := self.of(name))]
-
-    @cached_property
-    def baselines(self) -> pd.DataFrame | None:
-        """What `make_baselines` computed for the experiment, None if nothing."""
-        return read_baselines(self.experiment)
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """`comparison_frame` of all runs."""
-        return comparison_frame(self)
-
-    @property
-    def finished(self) -> pd.DataFrame:
-        """The rows of `frame` that are usable main runs."""
-        return self.frame.query("study == 'main' and status == 'finished'")
-
-    @cached_property
-    def predictions(self) -> Predictions:
-        """`read_predictions` of the main runs on the test set."""
-        return read_predictions(self)
-
-    @cached_property
-    def summary(self) -> pd.DataFrame:
-        """`summary_table` of the main runs on the test set."""
-        return summary_table(self)
-
-    @property
-    def by_method(self) -> pd.DataFrame:
-        """The `summary` by the name of the method or baseline; of published figures, which share a name, the first."""
-        return self.summary.drop_duplicates("method").set_index("method")
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predicted classes that belong together: the same sentences, by method and seed.
-
-    `labels` is indexed by example_id; `predicted` maps a method to a frame of classes, one row per seed, one
-    column per sentence in the order of `labels`. Methods without a usable run are not in `predicted`. `baselines` maps
-    a name of `BASELINES` to such a frame of one row: that of the most frequent of `labels`, and those of the baselines
-    that were fitted to the same texts.
-    """
-
-    labels: pd.Series
-    predicted: dict[str, pd.DataFrame]
-    baselines: dict[str, pd.DataFrame] = field(default_factory=dict)
-
-    @property
-    def correct(self) -> dict[str, pd.DataFrame]:
-        """Method → frame of booleans, shaped as in `predicted`."""
-        return {method: frame == self.labels for method, frame in self.predicted.items()}
-
-    @property
-    def named(self) -> set[int]:
-        """The classes that a run of a method names, for any sentence."""
-        return {int(label) for frame in self.predicted.values() for label in np.unique(frame)}
-
-    @property
-    def correct_baselines(self) -> dict[str, pd.Series]:
-        """Baseline → booleans, one for each sentence."""
-        return {name: frame.iloc[0] == self.labels for name, frame in self.baselines.items()}
-
-
-def read_runs(experiment: Experiment) -> ExperimentRuns:
-    """All runs of `experiment`; one that cannot be used does not stop the others, and is listed with its reason.
-
-    A run that is missing, damaged, or of other settings, data or base model is not used. Nor is a run of other code
-    than today's, or than that of most runs where old runs are kept or records are read. So no mean is taken over runs
-    of different code.
-    Raises CourseError where published records are to be read that are missing or damaged.
-    """
-    if from_records():
-        published = published_runs(experiment)
-        found = [_find(config, published) for config in experiment.configs()]
-    else:
-        found = [_read(config) for config in experiment.configs()]
-    runs = [run for run in found if isinstance(run, Run)]
-    missing = [run for run in found if isinstance(run, MissingRun)]
-    studies = experiment.all_studies
-    inputs = {study: [_inputs(run) for run in runs if run.config.study == study] for study in studies}
-    usual = {study: Counter(of_study).most_common(1)[0][0] for study, of_study in inputs.items() if of_study}
-    code = _code_of_most(runs) if keeps_old_runs() or from_records() else None
-    used = []
-    for run in runs:
-        if _inputs(run) != usual[run.config.study]:
-            reason = "made from other data or another base model than the other runs"
-        elif changed := _other_code(run, code):
-            reason = f"made by other code ({', '.join(changed)})"
-        else:
-            used.append(run)
-            continue
-        missing.append(MissingRun(run.config, reason))
-    return ExperimentRuns(experiment, used, missing)
-
-
-def _code_of_most(runs: list[Run]) -> dict[str, str]:
-    """The code of the largest group of runs that agree on every module that two of them have in common."""
-    codes = Counter(frozenset(run.result.code.items()) for run in runs)
-    alike = {one: [other for other in codes if _agree(dict(one), dict(other))] for one in codes}
-    most = max(alike.values(), key=lambda group: sum(codes[each] for each in group), default=[])
-    return {name: value for each in sorted(most, key=codes.__getitem__) for name, value in each}
-
-
-def _agree(one: dict[str, str], other: dict[str, str]) -> bool:
-    return all(one[name] == other[name] for name in one.keys() & other.keys())
-
-
-def _other_code(run: Run, usual: dict[str, str] | None) -> list[str]:
-    """In what the code of `run` differs from `usual`, or from today's where that is None."""
-    if usual is None:
-        return run.changed_code
-    return [name for name, value in run.result.code.items() if value != usual.get(name)]
-
-
-def _read(config: RunConfig) -> Run | MissingRun:
-    folder = runs_folder() / config.path
-    if not folder.is_dir():
-        return MissingRun(config, "not run, or failed")
-    try:
-        run = read_run(folder)
-    except CourseError as error:
-        return MissingRun(config, f"damaged: {error}")
-    if run.config != config:
-        return MissingRun(config, "made with other settings")
-    if sha256_of(folder / "predictions.parquet") != run.result.files["predictions.parquet"]:
-        return MissingRun(config, "damaged: its predictions are not those that it recorded")
-    return run
-
-
-def _find(config: RunConfig, published: dict[str, PublishedRun]) -> Run | MissingRun:
-    if not (run := published.get(run_name(config))):
-        return MissingRun(config, NO_RECORD)
-    if run.config != config.model_copy(update={"precision": run.config.precision}):  # auto depends on the processor
-        return MissingRun(config, "made with other settings")
-    return run
-
-
-def _inputs(run: Run) -> tuple[str, str]:
-    return run.result.data.fingerprint, run.result.base_model.fingerprint
-
-
-def read_predictions(results: ExperimentRuns, study: str = "main", of: str = "test") -> Predictions:
-    """Predictions of every usable run of `study`, and of the baselines, on the set `of`, aligned on example_id."""
-    labels = pd.Series(dtype=int)
-    predicted: dict[str, dict[int, pd.Series]] = {}
-    for method in results.experiment.methods:
-        for run in results.of(method, study):
-            frame = run.answers[run.answers["set"] == of].set_index("example_id")
-            if len(frame):
-                labels = frame["label"]
-                predicted.setdefault(method, {})[run.config.seed] = frame["predicted"]
-    methods = {method: pd.DataFrame(seeds).T[labels.index] for method, seeds in predicted.items()}
-    return Predictions(labels, methods, _of_baselines(results, study, of, labels) if len(labels) else {})
-
-
-def _of_baselines(results: ExperimentRuns, study: str, of: str, labels: pd.Series) -> dict[str, pd.DataFrame]:
-    answers = {MAJORITY.name: pd.Series(labels.mode()[0], labels.index)}
-    fitted = results.baselines
-    inputs = next(_inputs(run) for run in results.runs if run.config.study == study)
-    if fitted is not None and (fitted.attrs["data"], fitted.attrs["base_model"]) == inputs:
-        for name, rows in fitted[fitted["set"] == of].groupby("baseline", sort=False):
-            answers[name] = pd.Series(scores_of(rows).argmax(axis=1), rows["example_id"])[labels.index]
-    return {name: predicted.to_frame().T for name, predicted in answers.items()}
 
 
 def confusion_matrix(predictions: Predictions, method: str, classes: int) -> pd.DataFrame:
@@ -311,6 +106,7 @@ def confusion_matrix(predictions: Predictions, method: str, classes: int) -> pd.
     return pd.DataFrame(counted(true, answers.to_numpy().ravel(), labels=range(classes), normalize="true"))
 
 
+@cache
 def comparison_frame(results: ExperimentRuns) -> pd.DataFrame:
     """One row per run, side studies and missing runs included; `describe_columns` says what each column holds."""
     finished = {run.config.path: run for run in results.runs}
@@ -347,6 +143,11 @@ def _measured(run: Run) -> dict:
     }
 
 
+def finished_runs(results: ExperimentRuns) -> pd.DataFrame:
+    """The rows of `comparison_frame` that are usable main runs."""
+    return comparison_frame(results).query("study == 'main' and status == 'finished'")
+
+
 def baseline_frame(results: ExperimentRuns) -> pd.DataFrame:
     """One row per baseline: its seconds, its penalty, and the metrics of its predicted classes on every set."""
     about = {"seconds": {}, "penalty": {}} if results.baselines is None else results.baselines.attrs
@@ -359,12 +160,6 @@ def baseline_frame(results: ExperimentRuns) -> pd.DataFrame:
             scores = _scores(answers.to_numpy(), predictions.labels.to_numpy(), _classes(results))
             row |= {f"{of}_{metric}": value for metric, value in scores.items() if metric in ("n", *METRICS)}
     return pd.DataFrame(rows.values(), columns=None if rows else [*OF_BASELINES])
-
-
-def evaluation_sets(results: ExperimentRuns) -> dict[str, str]:
-    """Name → title of the sets that the main runs were judged on, the test set first."""
-    main = [run.result for run in results.mains]
-    return {name: main[0].data.titles[name] for name in main[0].metrics if name != "validation"} if main else {}
 
 
 def _classes(results: ExperimentRuns) -> int:
@@ -394,7 +189,7 @@ def _description(column: str) -> str:
 def write_comparison(results: ExperimentRuns) -> Path:
     """Write comparison.csv, baselines.csv and the dictionary of each (…_columns.csv) into the report's folder."""
     folder = reports_folder() / results.experiment.name
-    frames = {"comparison": results.frame}
+    frames = {"comparison": comparison_frame(results)}
     if results.experiment.classifies:
         frames["baselines"] = baseline_frame(results)
     described = {f"{name}_columns": describe_columns(frame) for name, frame in frames.items()}
@@ -403,6 +198,7 @@ def write_comparison(results: ExperimentRuns) -> Path:
     return folder / "comparison.csv"
 
 
+@cache
 def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
     """One row per method, after the baselines that fine-tune nothing; a method without usable runs has an empty row.
 
@@ -413,14 +209,14 @@ def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
     """
     predictions = read_predictions(results, study)
     labels = predictions.labels.to_numpy()
-    frame = results.frame.query("study == @study")
-    by_method = frame.groupby("method", sort=False)
+    frame = comparison_frame(results).query("study == @study")
+    of_method = frame.groupby("method", sort=False)
     finished = frame[frame["status"] == "finished"].groupby("method")
     table = pd.DataFrame(
         {
-            "seeds": finished.size().reindex(by_method.groups, fill_value=0),
-            "seeds_planned": by_method.size(),
-            "learning_rate": by_method["learning_rate"].first(),
+            "seeds": finished.size().reindex(of_method.groups, fill_value=0),
+            "seeds_planned": of_method.size(),
+            "learning_rate": of_method["learning_rate"].first(),
         }
     ).join(finished.agg(OVER_SEEDS).astype(float))
     table.insert(0, "title", [METHODS[name].title for name in table.index])
@@ -439,6 +235,11 @@ def summary_table(results: ExperimentRuns, study: str = "main") -> pd.DataFrame:
         interval = {"accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}
         rows.append({"method": "published", "title": title, "n": n, "f1": f1} | interval)
     return pd.DataFrame(rows).reindex(columns=SUMMARY_COLUMNS)
+
+
+def by_method(results: ExperimentRuns) -> pd.DataFrame:
+    """The `summary_table` by the name of the method or baseline; of published figures the first."""
+    return summary_table(results).drop_duplicates("method").set_index("method")
 
 
 def _scores(predicted: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, float]:

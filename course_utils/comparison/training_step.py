@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Trainer
 
 from course_utils.comparison.measurements import measurement
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
+from course_utils.comparison.tables import by_method
 from course_utils.config import RunConfig
 from course_utils.host import has_gpu
 from course_utils.inputs.splits import Data
@@ -116,10 +117,10 @@ def step_table(results: ExperimentRuns) -> pd.DataFrame:
     trained = pd.Series({name: count_parameters(model).trainable for name, model in models.items()})
     table = pd.DataFrame.from_dict(work_by_method(results), orient="index").rename_axis("method")
     return table.assign(
-        weights=results.by_method["bytes_base_model"],
+        weights=by_method(results)["bytes_base_model"],
         gradients=4 * trained,
         moments=4 * MOMENTS * trained,
-        step=results.by_method["step_ms_median"],
+        step=by_method(results)["step_ms_median"],
     ).astype(float)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from course_utils.comparison.conclusions import OF_CONTRASTS, above_majority, bought, differing, judge_experiment
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.other_experiments import Conclusions, conclude, disagreements, others
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
+from course_utils.comparison.tables import by_method
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.choice import ON_TEXTS, Row, choices, in_words, unbeaten
 from course_utils.report.display import TEMPLATES
@@ -36,7 +37,7 @@ def _filled(name: str, results: ExperimentRuns) -> str:
 def _facts(results: ExperimentRuns) -> dict[str, Any]:
     """What the two templates say, by name."""
     experiment, judged = results.experiment, judge_experiment(results)
-    best, summary = judged.best, results.by_method
+    best, summary = judged.best, by_method(results)
     facts: dict[str, Any] = {
         "results": results,
         "experiment": experiment,

@@ -26,7 +26,7 @@ from course_utils.report.display import TEMPLATES
 from course_utils.text import and_joined, escape_markdown
 
 if TYPE_CHECKING:
-    from course_utils.comparison.tables import ExperimentRuns
+    from course_utils.comparison.results import ExperimentRuns
     from course_utils.config import Experiment
 
 APPENDIX = "Appendix: how these results were made"

@@ -8,7 +8,7 @@ import pandas as pd
 from course_utils import stats
 from course_utils.code_identity import from_records
 from course_utils.comparison.learning_rates import trial_differences
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.config import Experiment, command_of
 from course_utils.methods import FLOOR, METHODS
 from course_utils.paths import PROJECT, reports_folder

@@ -20,7 +20,7 @@ from course_utils.comparison.conclusions import (
 from course_utils.comparison.costs import is_uneven, mean_loads, not_shown_above, processors
 from course_utils.comparison.domains import Domain, forgetting_table, read_domains
 from course_utils.comparison.learning_rates import on_edge, search_trials, trial_differences
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.training_step import dropout_of
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
@@ -73,7 +73,7 @@ def unbeaten(results: ExperimentRuns, judged: Judgement) -> Unbeaten | None:
     names = [name for name in paired if name != FLOOR.name]
     if len(names) < 2:
         return None
-    order = results.by_method.loc[names, "accuracy"].astype(float).sort_values(ascending=False, kind="stable")
+    order = tables.by_method(results).loc[names, "accuracy"].astype(float).sort_values(ascending=False, kind="stable")
     best = str(order.index[0])
     compared = judged.against(best, names)
     others = [pair for pair in compared if not pair.above]
@@ -91,7 +91,7 @@ def which_when(results: ExperimentRuns) -> None:
     if found is None:
         show_markdown(say.nothing_text())
         return
-    summary = results.by_method
+    summary = tables.by_method(results)
     if summary.loc[found.best, "accuracy_low"] <= (least := summary.loc[MAJORITY.name, "accuracy"]):
         show_markdown(say.not_learned_text(found, least, above_majority(results)))
         return
@@ -149,7 +149,7 @@ def _listed(names: list[str]) -> str:
 
 def _for_cost(results: ExperimentRuns, found: Unbeaten, cost: str) -> Row:
     column, names = tables.COLUMNS[cost], found.names
-    costs = results.finished.pivot(index="seed", columns="method", values=cost)
+    costs = tables.finished_runs(results).pivot(index="seed", columns="method", values=cost)
     costs = costs[[*names, *(found.lost.keys() - {*names})]].astype(float) / column.unit
     of_all = costs.agg(column.over_seeds)
     costs, typical = costs[names], of_all[names]

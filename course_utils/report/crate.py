@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils import __version__
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.config import SharedSettings, as_typed, command_of
 from course_utils.paths import PROJECT, reports_folder, write_whole
 from course_utils.report.bind import read_settings

@@ -20,7 +20,7 @@ from course_utils.comparison.axes import (
     validation_likelihood,
 )
 from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.config import RunConfig
 from course_utils.methods import METHODS
 from course_utils.report.display import TEMPLATES, show_markdown

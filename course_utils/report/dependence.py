@@ -26,7 +26,7 @@ from course_utils.comparison.axes import (
 )
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, against, judge_experiment
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.config import RunConfig
 from course_utils.methods import CEILING, METHODS
 from course_utils.report import plots

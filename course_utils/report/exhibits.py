@@ -46,8 +46,8 @@ from course_utils.comparison.other_experiments import (
     shown_across,
     sole_leaders,
 )
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.robustness import cut_down, one_less
-from course_utils.comparison.tables import ExperimentRuns
 from course_utils.comparison.training_step import (
     PROFILED,
     TOKENS,
@@ -123,7 +123,7 @@ def learning_rates(results: ExperimentRuns) -> None:
 
 def accuracies(results: ExperimentRuns) -> None:
     """Accuracy and F1 with intervals, as a table and as a figure."""
-    summary, data = results.summary, results.runs[0].result.data
+    summary, data = tables.summary_table(results), results.runs[0].result.data
     table = tables.readable_summary(summary)
     table["Learning rate"] = summary["learning_rate"].map("{:g}".format, na_action="ignore")
     measures = [tables.OF_CLASSES[name] for name in tables.metrics_shown(summary)]
@@ -141,7 +141,7 @@ def accuracies(results: ExperimentRuns) -> None:
 
 def confusions(results: ExperimentRuns) -> None:
     """Which classes the most accurate method takes for which others."""
-    summary = results.summary
+    summary = tables.summary_table(results)
     best = summary.loc[summary["accuracy"].where(summary["seeds"] > 0).idxmax(), "method"]
     names = [one_line(name)[:24] for name in results.runs[0].task.class_names]
     shares = tables.confusion_matrix(results.predictions, best, len(names))
@@ -163,7 +163,7 @@ def confusions(results: ExperimentRuns) -> None:
 
 def accuracy_figure(results: ExperimentRuns) -> Figure:
     """Mean accuracy of every baseline and method with its interval: the figure that the README shows."""
-    ours = tables.accuracy_in_per_cent(results.summary)
+    ours = tables.accuracy_in_per_cent(tables.summary_table(results))
     best, full = ours.loc[ours["estimate"].idxmax()], ours[ours["method"] == CEILING.name]
     return plots.intervals(
         ours,
@@ -413,7 +413,7 @@ def quantised_base(results: ExperimentRuns) -> None:
 
 def costs(results: ExperimentRuns) -> None:
     """What the methods cost, and how often each is on a Pareto front."""
-    summary = results.summary[results.summary["seeds"] > 0]
+    summary = tables.summary_table(results).query("seeds > 0")
     times, memory = pd.DataFrame(times_of_first_runs(results)), memory_of_first_runs(results)
     table = tables.readable_summary(summary)
     sizes = ["Adapter (k)", "Head (k)", "Total (M)", "Adapter (MB)", "Head (MB)", "Base model (MB)"]
@@ -451,7 +451,7 @@ def costs(results: ExperimentRuns) -> None:
 
 def _over_runs(results: ExperimentRuns, methods: pd.Series) -> dict[str, list[str]]:
     """Costs of the `methods` as columns of a table: medians over the main runs, with their intervals where several."""
-    runs, epochs = results.finished.set_index("method"), results.experiment.shared.epochs
+    runs, epochs = tables.finished_runs(results).set_index("method"), results.experiment.shared.epochs
     costs = {
         "Step (ms)": runs["step_ms_median"],
         "Epoch (s)": runs["train_seconds"] / epochs,
@@ -482,7 +482,7 @@ def _fronts(results: ExperimentRuns, trained: pd.DataFrame, times: pd.DataFrame)
         "unmerged": "evaluation, not merged (ms)",
     }
     fitted = [baseline.name for baseline in FITTED]
-    rows = tables.accuracy_in_per_cent(results.summary).to_dict("records")
+    rows = tables.accuracy_in_per_cent(tables.summary_table(results)).to_dict("records")
     line = max((row for row in rows if row["method"] in fitted), key=lambda row: row["estimate"], default=None)
     figure = plots.cost_scatter(trained, axes, draws, "Accuracy against six costs", line)
     plain = [title_of(name) for name in trained["method"] if name not in times]

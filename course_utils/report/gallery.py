@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from course_utils.comparison.agreement import test_sentences
-from course_utils.comparison.tables import COLUMNS, ExperimentRuns, describe_columns
+from course_utils.comparison.results import ExperimentRuns
+from course_utils.comparison.tables import COLUMNS, comparison_frame, describe_columns
 from course_utils.methods import METHODS
 from course_utils.paths import reports_folder, write_whole
 from course_utils.report.display import TEMPLATES
@@ -40,7 +41,7 @@ MOST_MISSED = 300  # sentences in the table at most
 
 def write_gallery(results: ExperimentRuns) -> Path:
     """Write reports/<experiment>/gallery.html."""
-    runs = results.frame.loc[:, lambda frame: ~(frame.isna() | frame.eq("")).all()]
+    runs = comparison_frame(results).loc[:, lambda frame: ~(frame.isna() | frame.eq("")).all()]
     script = (TEMPLATES / "gallery.js").read_text("utf-8")
     page = template(TEMPLATES / "gallery.html.jinja", {"cell": _cell}).render(
         experiment=results.experiment,

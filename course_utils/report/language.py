@@ -11,8 +11,8 @@ from course_utils.comparison.conclusions import OF_CONTRASTS
 from course_utils.comparison.costs import is_uneven, mean_loads
 from course_utils.comparison.language import base_interval, bits_of_runs, interval_of, signed
 from course_utils.comparison.learning_rates import search_sentences, search_trials
+from course_utils.comparison.results import ExperimentRuns, evaluation_sets
 from course_utils.comparison.robustness import seeds_apart
-from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
 from course_utils.config import command_of
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS

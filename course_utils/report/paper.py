@@ -13,7 +13,7 @@ import nbformat
 
 from course_utils.comparison.baselines import BASELINES
 from course_utils.comparison.conclusions import judge_experiment
-from course_utils.comparison.tables import ExperimentRuns, evaluation_sets
+from course_utils.comparison.results import ExperimentRuns, evaluation_sets
 from course_utils.config import Experiment
 from course_utils.errors import CourseError
 from course_utils.methods import CEILING, FLOOR, METHODS

@@ -8,7 +8,7 @@ import pandas as pd
 from course_utils.comparison.axes import RATE, Contrast, Series, contrasts, of_verdict, read_axis
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.report.criteria import ByAccuracy, by_accuracy
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.report.verdicts import accuracy_cell, judged_cells, planned_for

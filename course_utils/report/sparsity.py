@@ -19,7 +19,7 @@ from course_utils.comparison.axes import (
     validation_likelihood,
 )
 from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
 from course_utils.methods import METHODS
 from course_utils.report import plots

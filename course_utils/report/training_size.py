@@ -28,7 +28,7 @@ from course_utils.comparison.axes import (
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge, judge_experiment, p_in_words
 from course_utils.comparison.costs import processors
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import rate_of, show_by_accuracy, tried_rates

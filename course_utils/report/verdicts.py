@@ -10,8 +10,8 @@ import pandas as pd
 
 from course_utils.comparison.axes import accuracy_with_ends
 from course_utils.comparison.conclusions import OF_CONTRASTS, p_in_words
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.robustness import seeds_apart
-from course_utils.comparison.tables import ExperimentRuns
 from course_utils.report.display import TEMPLATES, show_markdown, with_ends
 from course_utils.stats import Judged
 from course_utils.text import signed_interval, template

@@ -44,7 +44,7 @@ def check_records(experiment: Experiment) -> None:
     The others must be unchanged, of the experiment's settings and of the same code, with a main run of every method.
     """
     from course_utils.comparison.published import records_folder, run_name
-    from course_utils.comparison.tables import NO_RECORD, read_runs
+    from course_utils.comparison.results import NO_RECORD, read_runs
 
     folder, found = relative_to_project(records_folder(experiment)), read_runs(experiment)
     missing = found.missing

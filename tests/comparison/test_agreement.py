@@ -13,7 +13,7 @@ from course_utils.comparison.agreement import (
     rater_agreement,
     with_ratings,
 )
-from course_utils.comparison.tables import Predictions
+from course_utils.comparison.results import Predictions
 from course_utils.inputs.embedded import embedded_sentences
 from course_utils.inputs.sources import CLEAR_RATING, five_classes
 from course_utils.report import exhibits, plots

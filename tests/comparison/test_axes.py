@@ -25,7 +25,7 @@ from course_utils.comparison.axes import (
 )
 from course_utils.comparison.baselines import FROZEN
 from course_utils.comparison.conclusions import experiment_verdicts
-from course_utils.comparison.tables import read_runs
+from course_utils.comparison.results import read_runs
 from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS

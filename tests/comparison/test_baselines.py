@@ -11,6 +11,7 @@ from course_utils import runs
 from course_utils.code_identity import FROM_RECORDS
 from course_utils.comparison import axes, baselines, tables
 from course_utils.comparison.conclusions import bought, bought_sentences, over_baselines
+from course_utils.comparison.results import read_runs
 from course_utils.config import load_experiment
 from course_utils.methods import METHODS
 from course_utils.report import abstract, choice, exhibits
@@ -56,7 +57,7 @@ def test_words_and_letters_tell_classes_apart_in_any_script_and_in_pairs(texts, 
 def test_the_published_answers_at_a_training_size_are_found_again(monkeypatch):
     """At the smallest size; the larger ones take the same way, and longer."""
     monkeypatch.setenv(FROM_RECORDS, "1")
-    results = tables.read_runs(load_experiment("full"))
+    results = read_runs(load_experiment("full"))
     published = axes.baselines_by_size(results)
     few = [run for run in results.runs if run.config.study in ("main", "size-500")]
     again = axes.baselines_by_size.__wrapped__(type(results)(results.experiment, few, []))
@@ -76,7 +77,7 @@ def fit_by_hand(experiment, accuracy, data="d" * 64):
     known = {"seconds": {baselines.TF_IDF.name: 1.5}, "penalty": {baselines.TF_IDF.name: 10.0}}
     table.attrs = {"data": data, "base_model": "b" * 64} | known
     table.to_parquet(runs.runs_folder() / experiment.name / "baselines.parquet", index=False)
-    return tables.read_runs(experiment)
+    return read_runs(experiment)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from small import ADAPTER, MULTIPLIED, QUANTISED
 
 from course_utils.comparison.calibration import calibration_table, fit_temperature, reliability, scaled_predictions
-from course_utils.comparison.tables import ExperimentRuns
+from course_utils.comparison.results import ExperimentRuns
 from course_utils.report import plots
 
 

@@ -12,7 +12,7 @@ from course_utils import runs
 from course_utils.comparison import domains
 from course_utils.comparison.axes import contrasts, less_across_texts
 from course_utils.comparison.baselines import MAJORITY
-from course_utils.comparison.tables import Predictions
+from course_utils.comparison.results import Predictions
 from course_utils.methods import CEILING
 from course_utils.report import choice, exhibits
 from course_utils.training.forgetting import share_of_own

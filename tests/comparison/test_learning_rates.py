@@ -16,7 +16,7 @@ from course_utils.comparison.learning_rates import (
     trial_differences,
     winners_as_toml,
 )
-from course_utils.comparison.tables import read_runs
+from course_utils.comparison.results import read_runs
 from course_utils.config import PROFILES, load_experiment
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT

@@ -31,7 +31,8 @@ import numpy as np
 from huggingface_hub import ModelCard
 from made_up import write_run
 from safetensors.numpy import save_file
-from course_utils.comparison.tables import read_runs, readable_summary, summary_table, write_comparison
+from course_utils.comparison.tables import readable_summary, summary_table, write_comparison
+from course_utils.comparison.results import read_runs
 from course_utils.config import load_experiment
 from course_utils.training.card import write_card
 

@@ -16,7 +16,8 @@ from small import ADAPTER, FULL, GATED, HEAD, flip_a_byte
 from course_utils import runs
 from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS
 from course_utils.comparison import measurements, published
-from course_utils.comparison.tables import comparison_frame, read_runs, summary_table, write_comparison
+from course_utils.comparison.results import read_runs
+from course_utils.comparison.tables import comparison_frame, summary_table, write_comparison
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS

@@ -11,15 +11,14 @@ from made_up import SENTENCES, finished, write_run
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
-from course_utils.comparison import tables
+from course_utils.comparison import results as of_experiment
 from course_utils.comparison.conclusions import experiment_verdicts, judge, p_in_words, verdicts
+from course_utils.comparison.results import read_predictions, read_runs
 from course_utils.comparison.robustness import cut_down, one_less, seeds_apart
 from course_utils.comparison.tables import (
     COLUMNS,
     accuracy_in_per_cent,
     comparison_frame,
-    read_predictions,
-    read_runs,
     readable_summary,
     summary_table,
     write_comparison,
@@ -310,4 +309,4 @@ def test_the_code_of_most_runs_is_one_that_runs_have():
     first, second, third = ({"trainer": state, ADAPTER: own} for state, own in (("a", "x"), ("b", "y"), ("c", "y")))
     codes = [first] * 3 + [second] * 2 + [third] * 2
     runs = [SimpleNamespace(result=SimpleNamespace(code=code)) for code in [*codes, {"trainer": "a", MULTIPLIED: "z"}]]
-    assert tables._code_of_most(runs) == {"trainer": "a", ADAPTER: "x", MULTIPLIED: "z"}
+    assert of_experiment._code_of_most(runs) == {"trainer": "a", ADAPTER: "x", MULTIPLIED: "z"}

@@ -10,6 +10,7 @@ from small import FEW, SENTIMENT
 
 from course_utils.audit.audit import REFUTED, audit_card
 from course_utils.comparison import conclusions, tables
+from course_utils.comparison.results import read_runs
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.bases import head_modules, target_modules
@@ -66,7 +67,7 @@ def test_another_method_trains_and_is_compared(experiment, tiny):
     assert run.result.parameters.adapter == 4 * (64 + 8)
     plain = PeftModel.from_pretrained(tiny.load(SENTIMENT), run.folder / "adapter")
     assert plain.peft_config["default"].d_initial == 0.2
-    results = tables.read_runs(experiment)
+    results = read_runs(experiment)
     summary = tables.summary_table(results).set_index("method")
     assert summary.loc["vera", "seeds"] == 1 and summary.loc["lora", "seeds"] == 0
     assert any("VeRA (1 seed)" in sentence for sentence in conclusions.experiment_verdicts(results))

@@ -10,7 +10,7 @@ from made_up import finished
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
-from course_utils.comparison.tables import read_runs
+from course_utils.comparison.results import read_runs
 from course_utils.config import load_experiment
 from course_utils.paths import sha256_of
 from course_utils.report.abstract import abstract, finding

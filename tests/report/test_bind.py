@@ -22,7 +22,7 @@ from small import ADAPTER, HEAD, MULTIPLIED
 from test_display import AS_SHOWN, HOSTILE
 
 from course_utils.__main__ import main
-from course_utils.comparison.tables import ExperimentRuns, MissingRun
+from course_utils.comparison.results import ExperimentRuns, MissingRun
 from course_utils.config import RunConfig, load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs.splits import Data

@@ -9,7 +9,7 @@ from made_up import write_run
 from small import ADAPTER, MULTIPLIED
 
 from course_utils import runs
-from course_utils.comparison.tables import read_runs
+from course_utils.comparison.results import read_runs
 from course_utils.config import RunConfig, load_experiment
 from course_utils.inputs.splits import Data
 from course_utils.report import checklist

@@ -4,7 +4,7 @@ from made_up import finished, write_run
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils.comparison.conclusions import experiment_verdicts, judge_experiment
-from course_utils.comparison.tables import read_runs
+from course_utils.comparison.results import read_runs
 from course_utils.config import load_experiment
 from course_utils.report import choice
 

@@ -6,7 +6,8 @@ import pytest
 from made_up import write_run
 from small import ADAPTER
 
-from course_utils.comparison.tables import read_runs, write_comparison
+from course_utils.comparison.results import read_runs
+from course_utils.comparison.tables import write_comparison
 from course_utils.config import load_experiment
 from course_utils.report.crate import METADATA, WORKFLOW, write_crate
 

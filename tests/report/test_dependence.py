@@ -7,7 +7,7 @@ from made_up import write_axes
 from small import ADAPTER, FULL, HEAD, MULTIPLIED
 
 from course_utils.comparison.axes import validation_likelihood
-from course_utils.comparison.tables import ExperimentRuns, read_runs
+from course_utils.comparison.results import ExperimentRuns, read_runs
 from course_utils.config import load_experiment
 from course_utils.report import abstract, dependence, rates, training_size
 

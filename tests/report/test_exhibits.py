@@ -10,7 +10,8 @@ from made_up import finished, write_run
 from sklearn.metrics import confusion_matrix as of_scikit_learn
 from small import ADAPTER, FULL, GATED, QUANTISED
 
-from course_utils.comparison.tables import ExperimentRuns, Predictions, confusion_matrix, read_runs
+from course_utils.comparison.results import ExperimentRuns, Predictions, read_runs
+from course_utils.comparison.tables import confusion_matrix
 from course_utils.config import load_experiment
 from course_utils.report import exhibits
 from course_utils.training.updates import layer_facts

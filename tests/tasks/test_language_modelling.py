@@ -19,7 +19,8 @@ from course_utils.code_identity import code_of
 from course_utils.comparison.language import bits_of_runs, judge_bits
 from course_utils.comparison.other_experiments import conclude_of_language
 from course_utils.comparison.published import publish_records
-from course_utils.comparison.tables import read_runs, write_comparison
+from course_utils.comparison.results import read_runs
+from course_utils.comparison.tables import write_comparison
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.inputs import splits

@@ -18,7 +18,7 @@ from small import ADAPTER, ADAPTERS, EMBEDDED, FEW, QUANTISED, SENTIMENT
 from course_utils.audit import evidence
 from course_utils.audit.audit import REFUTED, audit_card
 from course_utils.audit.knowledge import DataSet
-from course_utils.comparison.tables import read_runs
+from course_utils.comparison.results import read_runs
 from course_utils.config import load_experiment, parse_overrides
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS

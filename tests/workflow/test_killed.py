@@ -23,7 +23,7 @@ from small import ADAPTER, GATED, HEAD, flip_a_byte
 from whole_project import marked, outcome, start
 
 from course_utils.__main__ import main
-from course_utils.comparison.tables import read_runs
+from course_utils.comparison.results import read_runs
 from course_utils.config import load_experiment
 from course_utils.runs import find_run, is_unchanged, read_run
 from course_utils.training import train
