@@ -4,7 +4,7 @@ import shlex
 import sys
 from math import ceil
 
-from course_utils.code_identity import code_digest, content, training_code
+from course_utils.code_identity import code_digest, content, reading_code, training_code
 from course_utils.config import load_experiment, options_of, parse_overrides
 from course_utils.host import number_in
 from course_utils.methods import METHODS
@@ -83,6 +83,7 @@ rule inputs:
     params:
         settings=SHARED.digest,
         content=content(Path("assets.lock"), *SHARED.files()),  # the reader's own, of any name
+        reading=reading_code(),
     log:
         f"{LOGS}/inputs.log",
     resources:

@@ -32,6 +32,8 @@ ROOMS = ("inputs", "tasks", "methods", "training")
 PASSED_THROUGH = ("config", "runs")  # followed but not hashed: what they hold is in the run's configuration
 # Modules that record and publish results, and the registries, which decide nothing about a single method or task.
 RECORDERS = {"training.card", "training.provenance", "training.updates", "methods", "tasks"}
+# Modules that read the data. What they give, every text and label of every set, is in a run's identity itself.
+READERS = {"inputs.columns", "inputs.sources", "inputs.splits", "inputs.tables"}
 
 
 def keeps_old_runs() -> bool:
@@ -71,8 +73,14 @@ def _hashes(modules: list[str], counts: Callable[[str], bool]) -> dict[str, str]
     return {_short(module): digest(_source(module)) for module in sorted(used)}
 
 
+def counted(code: dict[str, str]) -> dict[str, str]:
+    """What counts of a record's code; older records also name the modules that read the data."""
+    return {name: value for name, value in code.items() if name not in READERS}
+
+
 def differing(code: dict[str, str], other: dict[str, str]) -> list[str]:
     """Modules and packages in which two runs' code differs."""
+    code, other = counted(code), counted(other)
     return sorted(name for name in code.keys() | other.keys() if code.get(name) != other.get(name))
 
 
@@ -105,7 +113,7 @@ def imported_by(source: str) -> set[str]:
 
 def _counts(module: str) -> bool:
     name = _short(module)
-    return name.partition(".")[0] in (*ROOMS, *PASSED_THROUGH) and name not in RECORDERS
+    return name.partition(".")[0] in (*ROOMS, *PASSED_THROUGH) and name not in RECORDERS | READERS
 
 
 def _short(module: str) -> str:
@@ -132,11 +140,16 @@ def code_digest() -> str:
     return content(*(path for path in sorted((PROJECT / "course_utils").rglob("*")) if path.suffix in suffixes))
 
 
+def reading_code() -> str:
+    """Hash of the modules that read the data: the texts are looked at again when it changes."""
+    return hash_of_json({name: digest(_source(f"course_utils.{name}")) for name in sorted(READERS)})
+
+
 def training_code(config: RunConfig) -> str:
     """Hash of the code that the run of `config` depends on: today's, or, where old runs are kept, its record's."""
     record = runs_folder() / config.path / "result.json"
     kept = keeps_old_runs() and record.is_file()
-    code = json.loads(record.read_bytes()).get("code", {}) if kept else code_of(config.method, config.task)
+    code = counted(json.loads(record.read_bytes()).get("code", {})) if kept else code_of(config.method, config.task)
     return hash_of_json(code)
 
 

@@ -8,9 +8,10 @@ import pytest
 from small import ADAPTER, FEW, GATED, HEAD, MULTIPLIED
 
 from course_utils import code_identity, runs
-from course_utils.code_identity import KEEP_OLD_RUNS, code_of, differing, digest, training_code
+from course_utils.code_identity import KEEP_OLD_RUNS, code_of, differing, digest, reading_code, training_code
 from course_utils.comparison.results import read_runs
 from course_utils.config import load_experiment, profile_names
+from course_utils.inputs import sources
 from course_utils.paths import PROJECT
 from course_utils.runs import find_run
 from course_utils.text import hash_of_json
@@ -37,7 +38,8 @@ def change(project, file, old, new):
     [
         (f"methods/{ADAPTER}.py", "=settings.alpha", "=100 * settings.alpha", [f"methods.{ADAPTER}"]),
         ("training/trainer.py", "weight_decay=", "adam_beta1=0.8, weight_decay=", ["training.trainer"]),
-        ("inputs/splits.py", "HELD_OUT = 1_000", "HELD_OUT = 900", ["inputs.splits"]),
+        ("inputs/bases.py", "USUAL_SHAPE = ", "USUAL = USUAL_SHAPE = ", ["inputs.bases"]),
+        ("inputs/splits.py", "HELD_OUT = 1_000", "HELD_OUT = 900", []),  # the texts are in the fingerprint
         ("tasks/classification.py", "CALIBRATION_BINS = 15", "CALIBRATION_BINS = 10", ["tasks.classification"]),
         (f"methods/{ADAPTER}.py", "    def adapter_config", "    # a comment\n\n    def adapter_config", []),
         (f"methods/{ADAPTER}.py", '"""LoRA: a frozen', '"""Another docstring. LoRA: a frozen', []),
@@ -96,6 +98,25 @@ def test_other_code_makes_a_run_again_and_is_named(experiment, monkeypatch, caps
     again = train(config)
     assert "(peft, training.trainer)" in capsys.readouterr().out
     assert again.result.fingerprint != first.result.fingerprint and again.result.code == changed
+
+
+@pytest.mark.slow
+def test_other_code_that_reads_the_data_makes_a_run_again_where_it_reads_them_otherwise(experiment, monkeypatch):
+    config = experiment.config(HEAD)
+    first = train(config)
+    older = first.result.model_copy(update={"code": first.result.code | {"inputs.splits": "0" * 16}})
+    assert runs.Run(first.folder, older).changed_code == []
+    assert train(config).result == first.result
+    monkeypatch.setattr(sources, "CLEAR_RATING", 1.5)
+    again = train(config).result
+    assert again.data.fingerprint != first.result.data.fingerprint and again.code == first.result.code
+
+
+def test_the_workflow_looks_at_the_texts_again_when_they_are_read_by_other_code(project, monkeypatch):
+    here = reading_code()
+    change(project, "inputs/columns.py", "MOST_CLASSES = 100", "MOST_CLASSES = 99")
+    monkeypatch.setattr(code_identity, "PROJECT", project)
+    assert reading_code() != here
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from course_utils.code_identity import from_records, keeps_old_runs
+from course_utils.code_identity import counted, from_records, keeps_old_runs
 from course_utils.comparison.baselines import MAJORITY, read_baselines
 from course_utils.comparison.published import PublishedRun, published_runs, run_name
 from course_utils.comparison.strays import refuse_strays
@@ -133,7 +133,7 @@ def read_runs(experiment: Experiment) -> ExperimentRuns:
 
 def _code_of_most(runs: list[Run]) -> dict[str, str]:
     """The code of the largest group of runs that agree on every module that two of them have in common."""
-    codes = Counter(frozenset(run.result.code.items()) for run in runs)
+    codes = Counter(frozenset(counted(run.result.code).items()) for run in runs)
     alike = {one: [other for other in codes if _agree(dict(one), dict(other))] for one in codes}
     most = max(alike.values(), key=lambda group: sum(codes[each] for each in group), default=[])
     return {name: value for each in sorted(most, key=codes.__getitem__) for name, value in each}
@@ -147,7 +147,7 @@ def _other_code(run: Run, usual: dict[str, str] | None) -> list[str]:
     """In what the code of `run` differs from `usual`, or from today's where that is None."""
     if usual is None:
         return run.changed_code
-    return [name for name, value in run.result.code.items() if value != usual.get(name)]
+    return [name for name, value in counted(run.result.code).items() if value != usual.get(name)]
 
 
 def _read(config: RunConfig) -> Run | MissingRun:

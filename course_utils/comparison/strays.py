@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from course_utils.code_identity import counted
 from course_utils.config import SharedSettings, differing_settings
 from course_utils.errors import CourseError
 from course_utils.runs import Run
@@ -19,7 +20,7 @@ def differences(run: Run, other: Run) -> list[str]:
     same_data = one.data.fingerprint == two.data.fingerprint
     if "max_train" in settings:
         same_data = _beside_training(run) == _beside_training(other)
-    code = [name for name in one.code.keys() & two.code.keys() if one.code[name] != two.code[name]]
+    code = [name for name in counted(one.code).keys() & two.code.keys() if one.code[name] != two.code[name]]
     return [
         *(name for name in settings if run.config.method == other.config.method or name in SharedSettings.model_fields),
         *(["the data"] if not same_data else []),
