@@ -522,14 +522,14 @@ def measure(profile: Profile = "quick", overrides: Overrides = []) -> None:
     from course_utils.comparison.costs import memory_of_first_runs, times_of_first_runs
     from course_utils.comparison.published import MEASURED
     from course_utils.comparison.results import read_runs
-    from course_utils.comparison.sparsity import sized_ways
+    from course_utils.comparison.sparsity import sized_ways, stored_ways
     from course_utils.comparison.training_step import time_by_part, work_by_method
 
     results = read_runs(load_experiment(profile, parse_overrides(overrides)))
     # Memory first, before another step loads a model: freed memory is not all given back, and would be used again.
     memory_of_first_runs(results)
-    found = audits_of_runs, times_of_first_runs, sized_ways, baselines_by_size, quantised_base, work_by_method
-    for find in (*found, time_by_part):
+    found = audits_of_runs, times_of_first_runs, sized_ways, stored_ways, baselines_by_size, quantised_base
+    for find in (*found, work_by_method, time_by_part):
         find(results)
     (runs_folder() / results.experiment.name / MEASURED).touch()  # nothing in it is older than the runs
 

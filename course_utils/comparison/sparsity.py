@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ TRAINED_ON = 0.25  # share of its steps for which a run is trained on after a cu
 GATED, WHOLE, OTHER_RANK, CUT, CUT_TRAINED, BY_LOT, ENTRIES, GRADUALLY = WAYS = (
     "gates", "whole", "other rank", "cut", "cut and trained on", "by lot", "entries", "entries, gradually"
 )  # fmt: skip
+CUT_STORED, BY_LOT_STORED = "cut to the stored size", "by lot, of the stored size"
 GATES, PRUNINGS = (GATED,), (ENTRIES, GRADUALLY)
 
 
@@ -55,27 +57,48 @@ def ways_to_less(results: ExperimentRuns) -> tuple[Series, list[Sized]] | None:
     """The gated method over its strengths and its rivals, of the same seeds; None without a study of the strength.
 
     A finished adapter of the gated method's control is cut to the effective size of each gated run of its seed: by the
-    singular values of ΔW, with and without training on, and by lot. Its entries are pruned by magnitude, at once and
-    during further training. The control of another rank is trained with the scale of the main runs. Raises CourseError
-    where the runs differ in anything else.
+    singular values of ΔW, with and without training on, and by lot; without training on also to as many ranks as the
+    gated run stores. Its entries are pruned by magnitude, at once and during further training. The control of another
+    rank is trained with the scale of the main runs. Raises CourseError where the runs differ in anything else.
     """
     if (found := sized_ways(results)) is None:
         return None
     gated = read_axis(results, "sparsity")[0]
-    return gated, [Sized.read(point, gated.texts) for point in found]
+    return gated, [Sized.read(point, gated.texts) for point in [*found, *stored_ways(results)]]
+
+
+def _with_control(results: ExperimentRuns) -> tuple[Series, dict[int, Run]] | None:
+    """The gated method over its strengths, and seed → its control's whole run; None where one is missing."""
+    gated = next(iter(read_axis(results, "sparsity")), None)
+    if gated is None:
+        return None
+    plain = {run.config.seed: run for run in results.of(METHODS[gated.method].control or "", gated.beside)}
+    whole = {seed: plain[seed] for seed in gated.seeds if seed in plain}
+    return (gated, whole) if whole else None
+
+
+@partial(measurement, optional=True)  # which older records lack
+def stored_ways(results: ExperimentRuns) -> list[dict[str, Any]]:
+    """The points of `ways_to_less` at the size that gated runs store."""
+    if (found := _with_control(results)) is None:
+        return []
+    gated, whole = found
+    test = controls.FinalSet(next(iter(whole.values())).config)
+    points = [
+        _cut(way, strength, [(run, whole[run.config.seed]) for run in runs if run.config.seed in whole], test)
+        for strength, runs in gated.points.items()
+        for way in (CUT_STORED, BY_LOT_STORED)
+    ]
+    return [point.kept(gated.texts) for point in points]
 
 
 @measurement
 def sized_ways(results: ExperimentRuns) -> list[dict[str, Any]] | None:
-    """The points of `ways_to_less`."""
-    gated = next(iter(read_axis(results, "sparsity")), None)
-    if gated is None:
+    """The other points of `ways_to_less`."""
+    if (found := _with_control(results)) is None:
         return None
-    control = METHODS[gated.method].control or ""
-    plain = {run.config.seed: run for run in results.of(control, gated.beside)}
-    whole = {seed: plain[seed] for seed in gated.seeds if seed in plain}
-    if not whole:
-        return None
+    gated, whole = found
+    control = METHODS[gated.method].control
     laws = [own for own in read_axis(results, "rank") if own.method == control and keeps_scale(own)]
     at_ranks = {rank: runs for own in laws for rank, runs in own.points.items() if runs[0].config.study != own.beside}
     groups = (*gated.points.values(), [*whole.values()], *at_ranks.values())
@@ -125,9 +148,9 @@ def _trained(way: str, setting: float, runs: list[Run]) -> Sized:
 def _cut(way: str, strength: float, pairs: list[tuple[Run, Run]], test: controls.FinalSet) -> Sized:
     rows, numbers = {}, []
     for gated, plain in pairs:
-        keep, size = _effective(gated)
+        keep, size = _stored(gated) if way in (CUT_STORED, BY_LOT_STORED) else _effective(gated)
         model = load_model(plain, merged=False)
-        if way == BY_LOT:
+        if way in (BY_LOT, BY_LOT_STORED):
             controls.keep_random_ranks(model, keep, gated.config.seed)
         else:
             controls.cut_directions(model, keep)
@@ -149,6 +172,11 @@ def _pruned(way: str, runs: list[Run], test: controls.FinalSet) -> Sized:
         rows[run.config.seed] = test.correct_of(model)
     numbers = np.mean([run.result.parameters.adapter for run in runs]) * (1 - PRUNED)
     return Sized(way, PRUNED, float(numbers), pd.DataFrame(rows).T)
+
+
+def _stored(run: Run) -> tuple[int, int]:
+    """Ranks that a gated run stores, over all layers, and their numbers."""
+    return sum(run.result.method["ranks"].values()), run.result.parameters.adapter
 
 
 def _effective(run: Run) -> tuple[int, int]:

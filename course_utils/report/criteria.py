@@ -21,6 +21,7 @@ from course_utils.comparison.axes import (
 )
 from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge
 from course_utils.comparison.results import ExperimentRuns
+from course_utils.comparison.robustness import OneLess, one_less
 from course_utils.config import RunConfig
 from course_utils.methods import METHODS
 from course_utils.report.display import TEMPLATES, show_markdown
@@ -88,10 +89,10 @@ def unlike(found: Mapping[str, Judged], others: Mapping[str, Judged]) -> dict[st
     return {label: other for label, other in others.items() if label in found and differ(found[label], other)}
 
 
-def show_other_rates(results: ExperimentRuns, method: str, study: str) -> None:
-    """Show what is known of `method` at other rates than that of `study`, beside which they were tried.
+def at_chosen_rates(results: ExperimentRuns, method: str, study: str) -> dict[float, tuple[list[str], list[Run]]]:
+    """Rate → who chooses it, and the runs at it: other rates than that of `study`, beside which `method` tried them.
 
-    A sentence for each rate that the likelihood or the accuracy of the validation texts chooses.
+    The likelihood and the accuracy of the validation texts choose.
     """
     found: dict[float, tuple[list[str], list[Run]]] = {}
     for by, title in (
@@ -101,7 +102,12 @@ def show_other_rates(results: ExperimentRuns, method: str, study: str) -> None:
         best = at_best_rate(results, method, study, by)
         if best and best[0].config.study != study:
             found.setdefault(rate_of(best), ([], best))[0].append(title)
-    for rate, (judges, best) in found.items():
+    return found
+
+
+def show_other_rates(results: ExperimentRuns, method: str, study: str) -> None:
+    """Show what is known of `method` `at_chosen_rates`, in a sentence for each."""
+    for rate, (judges, best) in at_chosen_rates(results, method, study).items():
         usual = results.experiment.config(method, study=study).settings.learning_rate
         accuracy = accuracy_with_ends(answers(best))["estimate"]
         show_markdown(say.other_rate(method, usual, rate, accuracy, judges))
@@ -112,7 +118,8 @@ class ByAccuracy(NamedTuple):
 
     Both are on `seeds`. `usual` and `chosen` are the adapter methods with the highest mean at the main runs' rates and
     at those so chosen; `contrast` is the second less the first at the rates so chosen, None where they are the same.
-    `shown` and `shown_usual` are the pairs that are shown to differ, the better method first, head only left out.
+    `shown` and `shown_usual` are the pairs that are shown to differ, the better method first, head only left out;
+    `less` is what is shown at the rates so chosen where one method is left out.
     """
 
     seeds: list[int]
@@ -121,6 +128,7 @@ class ByAccuracy(NamedTuple):
     contrast: Contrast | None
     shown: list[PairedComparison]
     shown_usual: list[PairedComparison]
+    less: list[OneLess]
 
     @property
     def same_pairs(self) -> bool:
@@ -144,4 +152,5 @@ def by_accuracy(results: ExperimentRuns, series: list[Series]) -> ByAccuracy | N
         return None
     before, after = (max(adapters, key=lambda name: own[name].to_numpy().mean()) for own in (usual, chosen))
     contrast = None if before == after else contrasts({after: less(chosen[after], chosen[before])})[after]
-    return ByAccuracy(seeds, before, after, contrast, *(differing(judge(own).pairs) for own in (chosen, usual)))
+    shown, shown_usual = (differing(judge(own).pairs) for own in (chosen, usual))
+    return ByAccuracy(seeds, before, after, contrast, shown, shown_usual, [*one_less(chosen)])

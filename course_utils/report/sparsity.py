@@ -3,6 +3,7 @@
 The words are those of templates/sparsity.md.jinja: each comparative one has a branch for each outcome.
 """
 
+from collections.abc import Collection
 from statistics import fmean
 from typing import Any
 
@@ -15,6 +16,7 @@ from course_utils.comparison.axes import (
     answers,
     best_baseline,
     contrasts,
+    less,
     read_axis,
     validation_likelihood,
 )
@@ -23,7 +25,7 @@ from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
 from course_utils.methods import METHODS
 from course_utils.report import plots
-from course_utils.report.criteria import show_other_rates
+from course_utils.report.criteria import at_chosen_rates, show_other_rates
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
 from course_utils.report.verdicts import accuracy_cell, judged_cells, show_one_value, values_of_mains
 from course_utils.runs import Run
@@ -40,10 +42,15 @@ def against_size(results: ExperimentRuns) -> None:
         return
     gated, points = found
     line = best_baseline(results, gated)
-    show_against_size(gated.method, points, gated.training_texts, judge_experiment(results).margin, line)
-    for name in (gated.method, METHODS[gated.method].control):
-        if name:
-            show_other_rates(results, name, gated.beside)
+    times = _stored_beside_effective(gated, points)
+    show_against_size(gated.method, points, gated.training_texts, judge_experiment(results).margin, line, times)
+    show_other_rates(results, gated.method, gated.beside)
+    if control := METHODS[gated.method].control:
+        show_other_rates(results, control, gated.beside)
+        for rate, (_, runs) in at_chosen_rates(results, control, gated.beside).items():
+            changes = {strength: less(correct, answers(runs)) for strength, correct in gated.correct.items()}
+            judged = contrasts(changes, judge_experiment(results).margin)
+            show_markdown(say.against_other_rate(METHODS[gated.method].title, METHODS[control].title, rate, judged))
     unlikely = {
         strength: fmean(run.result.metrics["validation"].nll for run in runs) for strength, runs in gated.points.items()
     }
@@ -56,10 +63,21 @@ def against_size(results: ExperimentRuns) -> None:
     show_figure(figure, say.survivors_figure(gated.seeds[0]), say.survivors_alt(left.sum()))
 
 
+def _stored_beside_effective(gated: Series, points: list[sparsity.Sized]) -> list[float]:
+    """How many times as many numbers a gated run stores as its effective size takes, a mean for each strength."""
+    stored = {strength: fmean(run.result.parameters.adapter for run in runs) for strength, runs in gated.points.items()}
+    return [stored[point.setting] / point.numbers for point in points if point.way == sparsity.GATED]
+
+
 def show_against_size(
-    gated: str, points: list[sparsity.Sized], texts: int, margin: float, line: dict[str, Any] | None = None
+    gated: str,
+    points: list[sparsity.Sized],
+    texts: int,
+    margin: float,
+    line: dict[str, Any] | None = None,
+    times: Collection[float] = (),
 ) -> None:
-    """The figure and the sentences of accuracy against effective size."""
+    """The figure and the sentences of accuracy against effective size, which gated runs store `times` over."""
     method = METHODS[gated]
     control = METHODS[method.control or ""]
     labels = say.ways(method.title, control.title).strip().splitlines()
@@ -68,18 +86,24 @@ def show_against_size(
         {"series": named[point.way], "numbers": point.numbers, **accuracy_with_ends(point.correct)}
         | {"method": gated if point.way == sparsity.GATED else control.name}
         for point in points
+        if point.way in named
     )
-    rivals = (sparsity.CUT, sparsity.CUT_TRAINED, sparsity.BY_LOT)
+    rivals = (
+        *(sparsity.CUT, sparsity.CUT_STORED, sparsity.CUT_TRAINED),
+        *(sparsity.BY_LOT, sparsity.BY_LOT_STORED),
+    )
     cuts = [sparsity.against_cut(points, way, margin) for way in rivals]
     gates, pruned = (sparsity.against_whole(points, ways, margin) for ways in (sparsity.GATES, sparsity.PRUNINGS))
-    title, xlabel = say.sparsities_title(cuts[0], method.title), "numbers that store it (k)"
+    at_effective, at_stored, *_ = cuts
+    title = say.sparsities_title(at_stored or at_effective, method.title, control.title, bool(at_stored))
+    xlabel = "numbers that store it (k)"
     figure = plots.accuracy_by_numbers(table, title, xlabel, line)
     show_figure(
         figure,
         say.sparsities_figure([*points[0].correct.index], texts, sparsity.TRAINED_ON, line),
         say.sparsities_alt(table.to_dict("records"), line),
     )
-    openings = say.compared(control.title).strip().splitlines()
+    openings = say.compared(method.title, control.title).strip().splitlines()
     rows = [
         {f"{method.title} against": opening}
         | {f"strength {strength:g}": say.marked(contrast) for strength, contrast in contrasts.items()}
@@ -87,7 +111,7 @@ def show_against_size(
         if contrasts
     ]
     if rows:
-        show_table(pd.DataFrame(rows).fillna(""), say.sparsities_table(method.title, margin))
+        show_table(pd.DataFrame(rows).fillna(""), say.sparsities_table(method.title, margin, times))
     if pruned:
         show_markdown(say.pruned_text(control.title, pruned))
 

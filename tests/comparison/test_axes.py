@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from jinja2 import Environment, nodes
 from made_up import make_up_baselines, write_axes, write_run
-from small import ADAPTER, FULL, GATED, MULTIPLIED
+from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED
 
 from course_utils import config as configuration
 from course_utils import runs
@@ -24,7 +24,7 @@ from course_utils.comparison.axes import (
     validation_likelihood,
 )
 from course_utils.comparison.baselines import FROZEN
-from course_utils.comparison.conclusions import experiment_verdicts
+from course_utils.comparison.conclusions import experiment_verdicts, judge
 from course_utils.comparison.results import read_runs
 from course_utils.config import PROFILES, load_experiment
 from course_utils.errors import CourseError
@@ -88,6 +88,9 @@ def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown, 
         "From 500 to 3,500 texts, the difference HiRA − LoRA changes by +30.0" in said
         and "the difference depends on" in said
     )
+    axis = training_size.size_axis(results, axes.validation_likelihood)
+    whole = judge({own.method: own.correct[500] for own in axis.series}).pairs  # head only is judged, and not told
+    assert axis.pairs[500] == [pair for pair in whole if HEAD not in (pair.first, pair.second)] != whole
     sentence = finding(results)
     assert sentence.startswith("Trained on 3,500 texts, HiRA has the highest mean accuracy")
     turn = "\n\nWith 500 and 1,500 texts LoRA has the highest mean, and the difference between the two is shown"
@@ -118,7 +121,7 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
         (f"LoRA on all linear layers {everything}", "0.0", "equivalent"),
     ):
         assert table.loc[label, "Difference [95%]"].startswith(start) and table.loc[label, "Verdict"] == verdict
-    assert "judges 10 pairs of methods with this number of training texts together" in said and re.search(
+    assert "judges all pairs of methods with this number of training texts together" in said and re.search(
         r"LoRA \+10.0 .* \(shown\);", said
     )
     shown.clear()
@@ -203,8 +206,8 @@ def test_the_likelier_of_two_rates_stands_for_a_placement_and_what_accuracy_woul
     """Of those beside, too, where they were trained at a second rate; the main runs keep the rate of the search."""
     for run in results.of(ADAPTER, "size-1500"):
         run.result.metrics["validation"] = run.result.metrics["validation"].model_copy(update={"nll": 0.9})
-    for judge, study in ((validation_likelihood, "size-1500-rates"), (validation_accuracy, "size-1500")):
-        (own,) = (series for series in read_axis(results, "target_modules", judge) if series.method == ADAPTER)
+    for by, study in ((validation_likelihood, "size-1500-rates"), (validation_accuracy, "size-1500")):
+        (own,) = (series for series in read_axis(results, "target_modules", by) if series.method == ADAPTER)
         assert {run.config.study for run in own.points[()]} == {study}
     dependence.placements(results)
     assert "would choose 0.001 for LoRA on query and value (test accuracy 80.0%)" in shown[-1]
@@ -462,18 +465,22 @@ def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
     points += [ways.Sized(ways.CUT, s, 1_000 * s, correct) for s in (1.0, 2.0)]
     points += [ways.Sized(ways.CUT_TRAINED, s, 1_000 * s, correct) for s in (1.0, 2.0)]
     points += [ways.Sized(ways.BY_LOT, s, 1_000 * s, worse) for s in (1.0, 2.0)]
+    points += [ways.Sized(ways.CUT_STORED, s, 2_000 * s, correct) for s in (1.0, 2.0)]
+    points += [ways.Sized(ways.BY_LOT_STORED, s, 2_000 * s, worse) for s in (1.0, 2.0)]
     points += [
         ways.Sized(ways.OTHER_RANK, 4, 9_000, correct),
         ways.Sized(ways.WHOLE, 0, 18_000, correct),
     ]
     points += [ways.Sized(way, 0.5, 9_000, worse) for way in (ways.ENTRIES, ways.GRADUALLY)]
-    sparsity.show_against_size(GATED, points, texts=3_500, margin=0.015)
+    sparsity.show_against_size(GATED, points, texts=3_500, margin=0.015, times=[2.0, 2.0])
     said = "\n".join(word for word in shown if isinstance(word, str))
-    assert "A cut of the same size is shown to be better than Sparse LoRA at 2 of 2" in shown[0].get_title(loc="left")
+    assert "A cut LoRA of as many ranks is shown to be better than Sparse LoRA at 2 of 2" in shown[0].get_title(
+        loc="left"
+    )
     (table,) = (word for word in shown if isinstance(word, pd.DataFrame))
     cells = table.set_index("Sparse LoRA against")["strength 1"]
-    assert [cell.partition(" ")[0] for cell in cells] == ["−10.0"] * 3 + ["0.0"]
-    assert [cell[-1] for cell in cells] == ["*", "*", "*", "≈"] and said.count("against LoRA whole: −10.0") == 2
+    assert [cell.partition(" ")[0] for cell in cells] == ["−10.0"] * 4 + ["0.0"] * 2
+    assert [cell[-1] for cell in cells] == ["*"] * 4 + ["≈"] * 2 and said.count("against LoRA whole: −10.0") == 2
 
 
 VERDICTS = PROJECT / "course_utils" / "comparison" / "verdicts.txt.jinja"
