@@ -12,6 +12,8 @@ if [ "${1:-}" = --fast ]; then
 fi
 "$python" -m ruff check .
 tests/types.sh
-# Side by side, a core each: torch would take all cores in every one of them.
+# Side by side: torch would take all cores in every one of them. Half as many again as cores, as tests wait for the
+# programs that they start.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "$python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope "$@"
+processes=$("$python" -c 'import os; print(min(len(os.sched_getaffinity(0)) * 3 // 2, 4))')
+exec "$python" -m pytest --numprocesses "$processes" --dist loadscope "$@"
