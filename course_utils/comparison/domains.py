@@ -11,7 +11,8 @@ import pandas as pd
 
 from course_utils.comparison.axes import Contrast, contrasts, less, less_across_texts
 from course_utils.comparison.conclusions import differing, judge_experiment
-from course_utils.comparison.results import ExperimentRuns, evaluation_sets, read_predictions
+from course_utils.comparison.results import ExperimentRuns, Predictions, evaluation_sets, read_predictions
+from course_utils.comparison.robustness import OneLess, one_less
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.stats import (
     MINIMUM_SEEDS,
@@ -81,10 +82,7 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
     if len(titles) < 2:
         return []
     predictions = {of: read_predictions(results, of=of) for of in titles}
-    correct = {
-        of: {name: own for name, own in found.correct.items() if len(own) >= MINIMUM_SEEDS}
-        for of, found in predictions.items()
-    }
+    correct = {of: _with_enough_seeds(found) for of, found in predictions.items()}
     adapters = [name for name in correct["test"] if not METHODS[name].is_baseline]
     if len(adapters) < 2:
         return []
@@ -108,6 +106,16 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
         )
         for of, title in titles.items()
     ]
+
+
+def _with_enough_seeds(predictions: Predictions) -> dict[str, pd.DataFrame]:
+    return {name: own for name, own in predictions.correct.items() if len(own) >= MINIMUM_SEEDS}
+
+
+def one_less_elsewhere(results: ExperimentRuns) -> dict[str, list[OneLess]]:
+    """Title of every set but the test set → `one_less` of the methods there."""
+    elsewhere = {of: title for of, title in evaluation_sets(results).items() if of != "test"}
+    return {title: [*one_less(_with_enough_seeds(read_predictions(results, of=of)))] for of, title in elsewhere.items()}
 
 
 def never_named(results: ExperimentRuns) -> tuple[list[str], dict[str, float]]:

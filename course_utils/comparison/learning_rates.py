@@ -1,7 +1,7 @@
 """The learning-rate search: what each trial reached on validation, which rate won, and whether the profile uses it."""
 
 from collections import Counter
-from math import comb
+from math import comb, inf
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,33 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
         f"The main runs do not use every winner: {'; '.join(other)}." if other else "",
     )
     return [sentence for sentence in sentences if sentence]
+
+
+def by_one_seed(trials: pd.DataFrame, runs: ExperimentRuns) -> str:
+    """The methods whose rate another seed might not choose, where a trial has one seed; empty without such a method.
+
+    At the chosen rate, a main run of theirs is worse on validation than the trial at another rate, by the first of the
+    metrics: less is better. Empty where a trial differs from a main run in more than its seeds.
+    """
+    if trial_differences(runs.experiment) or not all(len(of_seeds) == 1 for of_seeds in trials["of_seeds"]):
+        return ""
+    task, said = TASKS[runs.experiment.shared.task](), []
+    metric = task.searched_by[0]
+    title = in_sentence(task.metrics[metric].title)
+    for name in (name for name in METHODS if name in {*trials["method"]}):
+        tried = trials[trials["method"] == name]
+        chosen, others = tried[tried["best"]].iloc[0], tried[~tried["best"]]
+        mains = [run for run in runs.of(name) if run.config.settings.learning_rate == chosen["learning_rate"]]
+        worst = max((getattr(run.result.metrics["validation"], metric) for run in mains), default=-inf)
+        if len(others) and worst > (other := others.loc[others[metric].idxmin()])[metric]:
+            of_both = f"{title} {worst:.4f}, and {other[metric]:.4f} in the trial at {other['learning_rate']:g}"
+            said.append(f"{in_sentence(METHODS[name].title)} ({of_both})")
+    if not said:
+        return ""
+    another = (
+        "A trial has one seed. At the chosen rate, another seed is worse on validation than the trial at another rate"
+    )
+    return f"{another} for {and_joined(said)}. By that seed, the search might have chosen the other rate."
 
 
 def on_edge(trials: pd.DataFrame) -> list[str]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from course_utils.methods import METHODS
+from course_utils.methods import FLOOR, METHODS
 from course_utils.stats import MINIMUM_SEEDS, PairedComparison, compare_pairs, equivalence_margin, shared_seeds
 
 OUTLYING = 2.0  # times the standard deviation of the seeds of any other method
@@ -19,13 +19,15 @@ CUTS = 10  # smaller experiments of each kind
 
 
 class OneLess(NamedTuple):
-    """What the rule shows of the other methods where one is left out."""
+    """What the rule shows of the other methods where one is left out; pairs of head only are judged, and not told."""
 
     left_out: str
-    differing: list[PairedComparison]  # that it does not show with it
-    equivalent: list[PairedComparison]  # pairs of adapter methods, within `margin`
     margin: float  # of the other methods
+    differing: list[PairedComparison]  # that it does not show with it
     lost: list[PairedComparison]  # the differences that it shows with it alone
+    equivalent: list[PairedComparison]  # pairs of adapter methods, within `margin`
+    newly_equivalent: list[PairedComparison]  # of these, those that it does not show to be so with it
+    lost_equivalent: list[PairedComparison]  # those that it shows to be equivalent with it alone
 
 
 def one_less(
@@ -40,15 +42,23 @@ def one_less(
     for method in among or enough:
         rest = {name: own for name, own in enough.items() if name != method}
         margin = equivalence_margin(rest, by_raters)
-        both = [(pair, whole[pair.first, pair.second]) for pair in compare_pairs(rest, margin)]
+        judged = [(pair, whole[pair.first, pair.second]) for pair in compare_pairs(rest, margin)]
+        both = [(pair, before) for pair, before in judged if FLOOR.name not in (pair.first, pair.second)]
         adapters = {name for name in rest if not METHODS[name].is_baseline}
+        among_adapters = [(pair, before) for pair, before in both if {pair.first, pair.second} <= adapters]
         yield OneLess(
             method,
-            [pair for pair, before in both if pair.differs and not before.differs],
-            [pair for pair, _ in both if pair.equivalent and {pair.first, pair.second} <= adapters],
             margin,
-            [before for pair, before in both if before.differs and not pair.differs],
+            differing=[_better_first(pair) for pair, before in both if pair.differs and not before.differs],
+            lost=[_better_first(before) for pair, before in both if before.differs and not pair.differs],
+            equivalent=[pair for pair, _ in among_adapters if pair.equivalent],
+            newly_equivalent=[pair for pair, before in among_adapters if pair.equivalent and not before.equivalent],
+            lost_equivalent=[pair for pair, before in among_adapters if before.equivalent and not pair.equivalent],
         )
+
+
+def _better_first(pair: PairedComparison) -> PairedComparison:
+    return pair if pair.above else pair.swapped()
 
 
 class SeedsApart(NamedTuple):

@@ -108,6 +108,7 @@ def which_when(results: ExperimentRuns) -> None:
             main_by_accuracy(results),
             on_edge(search_trials(results)),
             trial_differences(results.experiment),
+            [*dict.fromkeys(name for row in rows for name in row.left_out)],
         )
     )
 

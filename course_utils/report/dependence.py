@@ -83,7 +83,7 @@ def placements(results: ExperimentRuns) -> None:
     among = sizes.pairs.get(series[0].training_texts, []) if sizes else []
     behind = [pair for pair in against(among, CEILING.name) if pair.second in before]
     if behind:
-        show_markdown(say.among_all_text(behind, len(among)))
+        show_markdown(say.among_all_text(behind))
     show_by_accuracy(series, others.series, say.on_layers, judged, by_accuracy)
 
 

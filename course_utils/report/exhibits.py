@@ -34,8 +34,8 @@ from course_utils.comparison.costs import (
     processors,
     times_of_first_runs,
 )
-from course_utils.comparison.domains import forgetting_table, never_named, read_domains
-from course_utils.comparison.learning_rates import search_sentences, search_table, search_trials
+from course_utils.comparison.domains import forgetting_table, never_named, one_less_elsewhere, read_domains
+from course_utils.comparison.learning_rates import by_one_seed, search_sentences, search_table, search_trials
 from course_utils.comparison.lengths import APART, read_lengths
 from course_utils.comparison.other_experiments import (
     Conclusions,
@@ -118,7 +118,7 @@ def learning_rates(results: ExperimentRuns) -> None:
         shown[title] = [f"{nll:.4f} ({accuracy:.1f})" if accuracy == accuracy else "–" for nll, accuracy in pairs]
     expected = table[[name for name in table if isinstance(name, int)]].rename(columns=str)
     show_table(shown.join(expected), say.search_table(), dict.fromkeys(expected, "{:.1f}"))
-    show_markdown("\n\n".join(search_sentences(trials, results.experiment)))
+    show_markdown("\n\n".join([*search_sentences(trials, results.experiment), by_one_seed(trials, results)]))
 
 
 def accuracies(results: ExperimentRuns) -> None:
@@ -293,7 +293,8 @@ def other_domains(results: ExperimentRuns) -> None:
     if classes:
         show_markdown(say.never_named_text(classes, shares))
     if domains := read_domains(results):
-        show_markdown(say.domains_text(domains, CEILING))
+        less = {say.on_set(title): found for title, found in one_less_elsewhere(results).items()}
+        show_markdown(say.domains_text(domains, CEILING, less))
 
 
 def forgetting(results: ExperimentRuns) -> None:

@@ -10,7 +10,7 @@ from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS
 from course_utils.comparison.costs import is_uneven, mean_loads
 from course_utils.comparison.language import base_interval, bits_of_runs, interval_of, signed
-from course_utils.comparison.learning_rates import search_sentences, search_trials
+from course_utils.comparison.learning_rates import by_one_seed, search_sentences, search_trials
 from course_utils.comparison.results import ExperimentRuns, evaluation_sets
 from course_utils.comparison.robustness import seeds_apart
 from course_utils.config import command_of
@@ -137,7 +137,8 @@ def _search(results: ExperimentRuns) -> str:
     seeds = counted(len(trials["of_seeds"].iloc[0]), "seed")
     caption = f"What {seeds} at each learning rate reached on the validation texts, which alone choose the rate."
     shown = TABLE.format(table=_as_markdown(table), caption=caption)
-    return "\n\n".join([heading, shown, " ".join(search_sentences(trials, results.experiment))])
+    said = [*search_sentences(trials, results.experiment), by_one_seed(trials, results)]
+    return "\n\n".join([heading, shown, " ".join(filter(None, said))])
 
 
 def _as_markdown(table: pd.DataFrame) -> str:

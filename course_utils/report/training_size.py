@@ -29,6 +29,7 @@ from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge, judge_experiment, p_in_words
 from course_utils.comparison.costs import processors
 from course_utils.comparison.results import ExperimentRuns
+from course_utils.comparison.robustness import one_less
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import rate_of, show_by_accuracy, tried_rates
@@ -66,7 +67,8 @@ def accuracy_by_size(results: ExperimentRuns) -> None:
     show_markdown(say.sizes_text(axis.led, shown, least, reference, rates, largest))
     if axis.pairs:
         shown_at = {size: (pairs, differing(pairs)) for size, pairs in axis.pairs.items()}
-        show_markdown(say.pairs_text(shown_at, series[0].seeds))
+        less = {say.at_size(size): [*one_less(axis.correct[size])] for size in axis.pairs}
+        show_markdown(say.pairs_text(shown_at, series[0].seeds, less))
     own, otherwise, moved = _size_verdicts(axis), _size_verdicts(others), _size_changes(axis)
     show_by_accuracy(series, others.series, say.with_size, own, otherwise, (axis.led, others.led), moved)
     if len(fitted):
@@ -102,14 +104,23 @@ class SizeAxis:
         return leaders(self.series, self.changes, self.reference)
 
     @cached_property
-    def pairs(self) -> dict[int, list[PairedComparison]]:
-        """Training size → the pairs of these methods, judged there by the rule of the main comparison.
-
-        Each size but that of the main runs is a family of its own.
-        """
+    def correct(self) -> dict[int, dict[str, pd.DataFrame]]:
+        """Training size, but that of the main runs → method → booleans (seeds, test texts)."""
         sizes = sorted({size for own in self.series for size in own.points} - {self.reference})
-        at_sizes = {size: {own.method: own.correct[size] for own in self.tuned if size in own.points} for size in sizes}
-        return {size: pairs for size, correct in at_sizes.items() if (pairs := judge(correct).pairs)}
+        return {size: {own.method: own.correct[size] for own in self.series if size in own.points} for size in sizes}
+
+    @cached_property
+    def pairs(self) -> dict[int, list[PairedComparison]]:
+        """Training size → its pairs of methods, judged by the rule of the main comparison, less those of the floor.
+
+        Each size is a family of its own.
+        """
+        judged = {size: judge(correct).pairs for size, correct in self.correct.items()}
+        tuned = {
+            size: [pair for pair in pairs if FLOOR.name not in (pair.first, pair.second)]
+            for size, pairs in judged.items()
+        }
+        return {size: pairs for size, pairs in tuned.items() if pairs}
 
     @cached_property
     def baselines(self) -> dict[int, dict[str, pd.DataFrame]]:

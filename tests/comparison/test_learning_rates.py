@@ -5,11 +5,12 @@ from itertools import combinations
 import pandas as pd
 import pytest
 from made_up import write_run
-from small import ADAPTER, FULL, MULTIPLIED
+from small import ADAPTER, FULL, MULTIPLIED, QUANTISED
 
 from course_utils import config as configuration
 from course_utils.code_identity import FROM_RECORDS
 from course_utils.comparison.learning_rates import (
+    by_one_seed,
     search_sentences,
     search_table,
     search_trials,
@@ -163,3 +164,15 @@ def test_a_search_of_language_models_is_judged_without_accuracies(monkeypatch):
     experiment = load_experiment("language")
     said = search_sentences(search_trials(read_runs(experiment)), experiment)
     assert said[0].startswith("The best rates on validation are: ") and not any("lost more" in line for line in said)
+
+
+def test_a_rate_that_another_seed_would_not_choose_is_named(monkeypatch):
+    monkeypatch.setenv(FROM_RECORDS, "1")
+    results = read_runs(load_experiment("language"))
+    trials, on_four_bits = search_trials(results), METHODS[QUANTISED]
+    tried = trials[trials["method"] == QUANTISED].set_index("learning_rate")["bits_per_byte"].drop(1e-2)
+    worst = max(run.result.metrics["validation"].bits_per_byte for run in results.of(QUANTISED))
+    told = f"{on_four_bits.title} (bits per byte {worst:.4f}, and {tried.min():.4f} in the trial at {tried.idxmin():g})"
+    assert worst > tried.min() and told in by_one_seed(trials, results)
+    two_seeds = trials.assign(of_seeds=[2 * of_seeds for of_seeds in trials["of_seeds"]])
+    assert by_one_seed(two_seeds, results) == ""  # single seeds of the search are compared there

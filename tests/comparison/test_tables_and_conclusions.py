@@ -294,6 +294,19 @@ def test_a_difference_that_the_seeds_of_another_method_hide_is_named():
     assert without.margin < judge(near).margin / 5
 
 
+def test_an_equivalence_that_another_method_s_seeds_make_is_named():
+    correct = {ADAPTER: answers(0.83, seed=1), GATED: answers(0.81, seed=2), FULL: answers(0.86, seed=3, apart=0.03)}
+    assert next(pair for pair in judge(correct).pairs if pair.second == GATED).equivalent
+    found = {one.left_out: one for one in one_less(correct)}
+    (lost,) = found[FULL].lost_equivalent
+    assert {lost.first, lost.second} == {ADAPTER, GATED} and not found[ADAPTER].lost_equivalent
+    said = exhibits.say.one_less_text([*found.values()])
+    assert "no longer shown to be equivalent: without full fine-tuning" in said
+    with_head = [*one_less(correct | {HEAD: answers(0.6, seed=4)})]
+    told = (pair for one in with_head for pair in (*one.differing, *one.lost, *one.equivalent, *one.lost_equivalent))
+    assert not any(HEAD in (pair.first, pair.second) for pair in told)
+
+
 def test_what_is_equivalent_is_so_within_the_printed_margin():
     assert [margin_points(margin) for margin in (0.022391, 0.0224, 0.01)] == [
         "2.24 points",
