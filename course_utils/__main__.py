@@ -130,6 +130,8 @@ def train(
 
     experiment = load_experiment(profile, parse_overrides(overrides))
     config = experiment.config(method, seed, study)
+    if config.threads > (cores := usable_cores()):
+        raise CourseError(f"threads: {config.threads} is more than the {cores} cores; type -p threads={cores} or less.")
     for name, takers in experiment.takers.items():
         if is_first_process() and takers != ["every run"] and method not in takers:
             print(f"-p {name} changes nothing here: it is a setting of {and_joined(takers)}.", file=sys.stderr)
@@ -361,8 +363,10 @@ def restore(
 
     restored, wanted = restore_runs(experiment), len(experiment.configs())
     again = command_of(experiment, *["--keep-old-runs"] * keep)
-    older = "" if keep or len(restored) == wanted else "; restore --keep-old-runs also takes runs that other code made"
-    print(f"Restored {len(restored)} of {counted(wanted, 'run')}; {again} makes every run that is missing{older}.")
+    print(f"Restored {len(restored)} of {counted(wanted, 'run')}; {again} makes every run that is missing.")
+    if len(restored) < wanted:
+        print("Left out: runs whose weights a chapter or the comparison reads, and those without a record of today's")
+        print("settings, data, base model and code" + ("." if keep else "; --keep-old-runs also takes other code."))
 
 
 def _that_is_there(asked: typer.CallbackParam, value: str) -> str:

@@ -160,6 +160,8 @@ class SharedSettings(BaseModel):
                 raise CourseError(
                     f"truncation: task={self.task} reads a text from its beginning; leave truncation out."
                 )
+        if twice := next((name for name in self.class_names if self.class_names.count(name) > 1), None):
+            raise CourseError(f"class_names: two classes are called {twice!r}; type a name of its own for each.")
         named = [name for name in (self.text_column, self.text_pair_column, self.label_column) if name]
         if twice := next((name for name in named if named.count(name) > 1), None):
             raise CourseError(
@@ -631,6 +633,10 @@ def _typed(name: str, value: Any, methods: list[str]) -> Any:
             raise CourseError(f"{unknown}; its name here is {known}.")
         if owner in own:
             raise CourseError(f"{unknown}{_nearest(name, own[owner])}; {owner} has {', '.join(own[owner])}.")
+        if owner in METHODS:
+            raise CourseError(
+                f"{name}: {owner} is not among the methods; type -p methods={','.join([*methods, owner])}."
+            )
         of_any = [field for method in methods for field in METHODS[method].Settings.model_fields]
         plain = [*SharedSettings.model_fields, *dict.fromkeys(of_any), "seeds", "methods", "track"]
         raise CourseError(

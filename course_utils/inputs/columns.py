@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from course_utils.errors import CourseError
+from course_utils.errors import CourseError, explained
 from course_utils.inputs.tables import CLASS_NAMES, UNDERSTOOD
 from course_utils.text import and_joined, is_class_name
 
@@ -80,20 +80,29 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
     for split, (file, table) in tables.items():
         chosen = _chosen(columns, list(table.columns), file, needs_label=split != "test")
         frame = _renamed(table, chosen, file)
-        if "label" not in frame or (len(frame) and set(frame.label) == {UNLABELLED}):
+        if "label" not in frame or (len(frame) and set(frame.label) <= {UNLABELLED, "", "?"}):
             if split != "test":
-                raise CourseError(f"{file}: every label is {UNLABELLED}, which means that there is none; bring labels")
+                raise CourseError(
+                    f"{file}: every label is {UNLABELLED}, ? or empty, which means that there is none; bring labels, or"
+                    " type -p label_column=NAME"
+                )
             understood.append(f"{file} has no labels and is left out")
             continue
         if split == "train":
             understood.append(table.attrs.get(UNDERSTOOD) or _said(chosen))
             names = table.attrs.get(CLASS_NAMES, {}).get(chosen["label"], ())
         frames[split] = (file, frame)
+    if len({"text_pair" in frame for _, frame in frames.values()}) > 1:
+        held = [
+            f"{file} holds {'pairs' if 'text_pair' in frame else 'single texts'}" for file, frame in frames.values()
+        ]
+        raise CourseError(f"{'; '.join(held)}; bring the same kind in every set")
     order, class_names = _classes(*frames["train"], names, columns.class_names)
     for name in class_names:
         if not is_class_name(name):
             raise CourseError(
-                f"{frames['train'][0]}: {name[:40]!r} cannot name a class; write one short line without `"
+                f"{frames['train'][0]}: {name[:40]!r} cannot name a class; write one line of at most {LONGEST_NUMBER}"
+                " characters, without ` and without control characters"
             )
     labelled = {split: _labelled(file, frame, order) for split, (file, frame) in frames.items()}
     return Texts(labelled, class_names, understood)
@@ -134,31 +143,39 @@ def _chosen(columns: Columns, names: list[str], file: str, needs_label: bool) ->
                 chosen[role] = found
             elif role != "label" or needs_label:
                 raise CourseError(f"{role}_column={wanted}: {file} has no such column; it has {listed(names)}")
-    if "label" not in chosen and (found := _first_of(LABEL_COLUMNS, names)):
+    if "label" not in chosen and (found := _first_of(LABEL_COLUMNS, _left(names, chosen))):
         chosen["label"] = found
     if "text" not in chosen and "text_pair" not in chosen:
         for pair in PAIR_COLUMNS:
-            text, text_pair = (column_named(name, names) for name in pair)
-            if text and text_pair:
-                return {"text": text, "text_pair": text_pair} | chosen
-    if "text" not in chosen and (found := _first_of(TEXT_COLUMNS, names)):
+            text, text_pair = (column_named(name, _left(names, chosen)) for name in pair)
+            if text and text_pair and "text" not in chosen:
+                chosen = {"text": text, "text_pair": text_pair} | chosen
+    if "text" not in chosen and (found := _first_of(TEXT_COLUMNS, _left(names, chosen))):
         chosen["text"] = found
-    if (
-        needs_label and len(names) == 2 and len(chosen) == 1 and {"text", "label"} & chosen.keys()
-    ):  # the column that is left has the role that is left
-        [missing], [other] = {"text", "label"} - chosen.keys(), set(names) - {*chosen.values()}
-        chosen[missing] = other
+    missing, others = {"text", "label"} - chosen.keys(), _left(names, chosen)
+    if needs_label and len(missing) == len(others) == 1:  # the column that is left has the role that is left
+        chosen[missing.pop()] = others.pop()
     for role in ("text", "label"):
         if role not in chosen and (role == "text" or needs_label):
             numbered = ANY_NUMBER.fullmatch("".join(names[1:2])) or len(" ".join(map(str, names))) > 200
             no_header = (
                 " The first line of the file must name the columns, and seems to be an example." if numbered else ""
             )
+            if len(names) == 1 and needs_label:
+                raise CourseError(
+                    f"{file}: it has the column {listed(names)} alone, and texts need labels; bring two columns, with a"
+                    " comma, a semicolon, a tab or | between them"
+                )
             raise CourseError(
                 f"{file}: which column holds the {role} is not clear, for there is no column {role};"
                 f" type -p {role}_column=NAME with one of {listed(names)}.{no_header}"
             )
     return chosen
+
+
+def _left(names: list[str], chosen: dict[str, str]) -> list[str]:
+    """The columns that have no role yet."""
+    return [name for name in names if name not in chosen.values()]
 
 
 def column_named(wanted: str, names: list[str]) -> str | None:
@@ -205,7 +222,14 @@ def stripped(column: pandas.Series, file: Path | str) -> pandas.Series:
                 f"{file}, {place}: the column {str(column.name)[:40]!r} holds a list or an object; write one text or"
                 " number a row, or name another column"
             )
-    return column.map(lambda value: "" if isna(value) else str(value).strip())
+        if isinstance(value, bytes):
+            with explained(f"{file}, {place}: bytes that are not UTF-8", "save texts as strings", UnicodeDecodeError):
+                value.decode()
+    return column.map(lambda value: "" if isna(value) else _as_text(value).strip())
+
+
+def _as_text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _word(label: str) -> str:
@@ -243,7 +267,7 @@ def _classes(
         return {word: label for label, word in enumerate(words)}, wanted
     raise CourseError(
         f"class_names: {', '.join(wanted)} do not name the {len(words)} labels of {file}, {listed(words)}; type one"
-        " name for each label"
+        " name for each label, with a comma between two, or call labels that hold a comma otherwise"
     )
 
 

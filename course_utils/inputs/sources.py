@@ -229,7 +229,7 @@ class Files(Source):
                 f" file ({', '.join(READERS)}), or a folder that holds train, dev and perhaps test as such files or as"
                 " folders of .txt files, one for each class"
             )
-        if place.is_file():
+        if not place.is_dir():
             if place.suffix.lower() not in READERS:
                 raise CourseError(
                     f"{setting}={self.name}: the ending {place.suffix or '(none)'} is not known; save the file as one"
@@ -320,7 +320,7 @@ EMBEDDED = Rated(
         citations=("hutto2014vader",),
         limits=(
             "Sentences whose mean rating by people is near zero are in none of the sets. On all sentences, unclear "
-            "ones included, the accuracy of the model would be lower.",
+            "ones included, the accuracy of the model would probably be lower.",
             "The model has no class for neutral sentences.",
         ),
         **OF_SENTIMENT,

@@ -108,14 +108,17 @@ def load_data(
     if also_evaluate is not None:
         if also_evaluate == origin.name:
             raise CourseError(f"also_evaluate={also_evaluate} is the training data itself; name another source or none")
-        other = _read(find_source(also_evaluate), "also_evaluate", {})
+        left_out_there: dict[str, int] = {}
+        other = _read(find_source(also_evaluate), "also_evaluate", left_out_there)
+        removed |= {f"also_evaluate, {reason}": n for reason, n in left_out_there.items()}
         held = ["pairs" if "text_pair" in one.evaluation else "single texts" for one in (other, own)]
         if held[0] != held[1]:
             raise CourseError(
                 f"also_evaluate={also_evaluate}: it holds {held[0]}, and the training data {held[1]}; name a source of"
                 f" {held[1]}"
             )
-        added = _with_classes(other, own.class_names, also_evaluate)
+        added, paired = _with_classes(other, own.class_names, also_evaluate)
+        own.understood += paired
         reason = f"overlap with {other.title}"
         train = _without(train, _overlap(train, added), removed, f"train, {reason}")
         validation = _without(validation, _overlap(validation, added), removed, f"validation, {reason}")
@@ -130,7 +133,8 @@ def load_data(
     )
     if missing := set(range(len(own.class_names))) - set(sets["train"].label):
         names = and_joined([repr(own.class_names[label]) for label in sorted(missing)])
-        raise CourseError(f"data={origin.name}: the training set would hold nothing of {names}; raise max_train")
+        remedy = "raise max_train" if len(sets["train"]) < len(train) else "bring more texts of it"
+        raise CourseError(f"data={origin.name}: the training set would hold nothing of {names}; {remedy}")
     others = set(pandas.concat([train, validation, *evaluation.values()]).key)
     domains = own.is_like.further
     further = {name: _distinct(own.is_like.read_further(name), name, removed) for name in domains}
@@ -195,20 +199,23 @@ def _read(source: Source, setting: str, removed: dict[str, int]) -> _Reading:
     return _Reading(pool, validation, evaluation, title, prefix, names, understood, is_like, texts.revision, spare)
 
 
-def _with_classes(other: _Reading, names: tuple[str, ...], source: str) -> pandas.DataFrame:
-    """The evaluation set of `other` with labels that are places in `names`."""
+def _with_classes(other: _Reading, names: tuple[str, ...], source: str) -> tuple[pandas.DataFrame, list[str]]:
+    """The evaluation set of `other` with labels that are places in `names`; and which numbers were taken for which."""
+    paired = []
     if sorted(other.class_names) == sorted(names):
         labels = [names.index(name) for name in other.class_names]
     elif len(other.class_names) == len(names) and any(
         all(name.isdigit() for name in classes) for classes in (names, other.class_names)
     ):
         labels = [*range(len(names))]  # numbers stand in for names
+        same = [f"{theirs!r} as {ours!r}" for theirs, ours in zip(other.class_names, names, strict=True)]
+        paired = [f"also_evaluate={source} reads {and_joined(same)}; class_names gives another order"]
     else:
         raise CourseError(
             f"also_evaluate={source}: its classes are {and_joined([*other.class_names])}, those of the training data"
             f" {and_joined([*names])}; name a source of the same classes"
         )
-    return other.evaluation.assign(label=other.evaluation.label.map(labels.__getitem__))
+    return other.evaluation.assign(label=other.evaluation.label.map(labels.__getitem__)), paired
 
 
 # ---------------------------------------------------------------- disjoint, stable sets
@@ -268,7 +275,9 @@ def _hold_out(pool: pandas.DataFrame, removed: dict[str, int]) -> tuple[pandas.D
     leaving = {part for text in held_out.text for part in _parts(text, keys)}
     held_out_keys = set(held_out.key)
     validation = pool[pool.key.map(held_out_keys.__contains__).astype(bool)].drop_duplicates("key")
-    train = _without(pool, leaving | held_out_keys, removed, "train, validation texts and their parts")
+    reason = "train, duplicates and parts of validation texts"
+    train = _without(pool, leaving | held_out_keys, removed, reason)
+    removed[reason] -= len(validation)
     return train, validation
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 CLASS_NAMES = "class_names"  # in a table's attrs: column → names of its classes, where the file says them
 UNDERSTOOD = "understood"  # in a table's attrs: how it was read, where that is not by columns
 UNLABELLED_FOLDER = "unsup"  # IMDB's folder of texts without a class
+NO_JSON = (ValueError, RecursionError)  # the second where lists lie in lists in lists
 LONGEST_FIELD = 2**30  # characters; Python's own limit is 131,072
 
 
@@ -71,12 +73,19 @@ def _read_text(path: Path) -> str:
 
 
 def _read_csv(path: Path) -> pandas.DataFrame:
-    header = (text := _read_text(path)).partition("\n")[0]
+    header, _, rest = (text := _read_text(path)).partition("\n")
+    if named := re.fullmatch("sep=(.)", header.strip(" "), re.IGNORECASE):  # how Excel is told the separator
+        return _table(path, *_fields(path, "\n" + rest, named[1], quoted=True))
     return _table(path, *_fields(path, text, max(",;\t|", key=header.count), quoted=True))
 
 
 def _read_tsv(path: Path) -> pandas.DataFrame:
-    text = _read_text(path)
+    header = (text := _read_text(path)).partition("\n")[0]
+    if "\t" not in header and ("," in header or ";" in header):
+        raise CourseError(
+            f"{path}: its name says that tabs separate the columns, and its first line holds none; name the file"
+            f" {path.stem}.csv"
+        )
     return _table(path, *_fields(path, text, "\t", quoted=_is_quoted(text)))
 
 
@@ -108,9 +117,12 @@ def _fields(path: Path, text: str, separator: str, quoted: bool) -> tuple[list[l
                 rows.append(row)
                 lines.append(reader.line_num)
     except csv.Error as error:
+        never_closed = "end of data" in str(error)
+        line = (lines[-1] if lines else 0) + 1 if never_closed else reader.line_num  # where the last row began
+        what = "a quote mark opens a field in this row and is never closed" if never_closed else str(error)
         raise CourseError(
-            f"{path}, line {reader.line_num}: {error}; put a field with a quote mark in it into quote marks, and"
-            " double the mark"
+            f"{path}, line {line}: {what}, where {separator!r} separates the columns; put a field with a quote mark in"
+            " it into quote marks, and double the mark"
         ) from error
     return rows, lines
 
@@ -124,8 +136,8 @@ def _table(path: Path, rows: list[list[str]], lines: list[int]) -> pandas.DataFr
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             raise CourseError(
-                f"{path}, line {line}: {len(row)} fields instead of {len(header)}; put one separator between two"
-                " fields, and none inside a text that is not in quote marks"
+                f"{path}, line {line}: {len(row)} fields instead of {len(header)}, as the first line has; put one"
+                " separator between two fields, and none inside a text that is not in quote marks"
             )
     if twice := next((name for name in header if header.count(name) > 1), None):
         raise CourseError(f"{path}: the first line names two columns {twice!r}; give each a name of its own")
@@ -136,12 +148,12 @@ def _read_json(path: Path) -> pandas.DataFrame:
     """A list of objects, or one object per line."""
     text = _read_text(path)
     if text.lstrip().startswith("["):
-        with explained(f"{path} is not valid JSON", "write a list of objects, or one object a line", ValueError):
+        with explained(f"{path} is not valid JSON", "write a list of objects, or one object a line", NO_JSON):
             return _objects(path, json.loads(text), "item")
     found, lines = [], []
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            with explained(f"{path}, line {number}: this is not valid JSON", "write one object a line", ValueError):
+            with explained(f"{path}, line {number}: this is not valid JSON", "write one object a line", NO_JSON):
                 found.append(json.loads(line))
             lines.append(number)
     return _objects(path, found, "line", lines)
@@ -154,17 +166,28 @@ def _objects(path: Path, values: list[Any], noun: str, numbers: list[int] | None
     for place, value in zip(places, values, strict=True):
         if not isinstance(value, dict):
             raise CourseError(f'{path}, {place}: this is no object; write {{"text": …, "label": …}}')
-    return pandas.DataFrame(values, index=places, dtype=object)
+    whole = [{_whole(name): _whole(own) for name, own in value.items()} for value in values]
+    return pandas.DataFrame(whole, index=places, dtype=object)
+
+
+def _whole(value: Any) -> Any:
+    """A text in which U+FFFD stands for half a character, such as an emoji that a program cut; else the value."""
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _read_parquet(path: Path) -> pandas.DataFrame:
     import datasets
+    import pyarrow.parquet
 
     with (
         tempfile.TemporaryDirectory() as cache,
         explained(f"{path} cannot be read as Parquet", "save it again as a Parquet file, or as CSV"),
     ):
         datasets.disable_progress_bars()
+        if not pyarrow.parquet.read_metadata(path).num_rows:
+            raise CourseError(f"{path} holds no row; every row is an example")
         return from_dataset(datasets.Dataset.from_parquet(str(path), keep_in_memory=True, cache_dir=cache))
 
 

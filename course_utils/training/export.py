@@ -65,7 +65,10 @@ def _check(run: Run, folders: dict[str, Path]) -> None:
         raise CourseError(f"{run.name} is a run of {run.method.title}, which has no adapter; type --merged FOLDER.")
     check_usable(run)
     if "onnx" in folders and not importlib.util.find_spec("onnxscript"):
-        raise CourseError("--onnx needs the package onnxscript, which is not installed; type pip install onnxscript.")
+        raise CourseError(
+            "--onnx needs the package onnxscript, which is not installed; type .venv/bin/python -m pip install"
+            " onnxscript."
+        )
 
 
 @contextmanager

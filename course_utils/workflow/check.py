@@ -9,10 +9,11 @@ from course_utils.code_identity import from_records
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError, explained
 from course_utils.host import usable_cores
-from course_utils.inputs.sources import find_source
+from course_utils.inputs.sources import Files, Source, find_source
+from course_utils.inputs.tables import READERS
 from course_utils.methods import METHODS
 from course_utils.methods.base import LowRankSettings
-from course_utils.paths import relative_to_project, runs_folder, write_whole
+from course_utils.paths import find_path, relative_to_project, runs_folder, write_whole
 from course_utils.tasks import TASKS
 from course_utils.text import and_joined, counted, duration, one_line
 from course_utils.workflow.estimates import expected_memory, expected_seconds, expected_total
@@ -92,7 +93,7 @@ def check_inputs(experiment: Experiment) -> dict:
         "understood": [
             _said_of_base(experiment, model, tokenizer),
             _said_of_speed(shared, model),
-            *_said_of_data(data, task),
+            *_said_of_data(data, task, shared.source),
             *_said_of_limits(experiment, data),
             _said_of_texts(shared, tokens, unknown, "text_pair" in sample),
             *([] if from_records() else [_said_of_costs(experiment, len(data.sets["train"]))]),
@@ -167,7 +168,7 @@ def _said_of_speed(config: RunConfig, model: nn.Module) -> str:
     return f"sped up: {'; '.join(tricks) if tricks else 'nothing; the code of the libraries runs unchanged'}"
 
 
-def _said_of_data(data: Data, task: Task) -> list[str]:
+def _said_of_data(data: Data, task: Task, source: Source) -> list[str]:
     counts = data.sets["train"].label.value_counts() if task.has_head else {}
     classes = [f"{one_line(name)} {counts.get(label, 0):,}" for label, name in task.labels.items()]
     sets = [f"{len(frame):,} {data.titles[name]}" for name, frame in data.sets.items()]
@@ -182,7 +183,19 @@ def _said_of_data(data: Data, task: Task) -> list[str]:
         f"sets: {', '.join(sets)}" + (f"; left out: {'; '.join(left_out)}" if left_out else ""),
         *data.understood,
         *notes,
+        *_said_of_other_files(source),
     ]
+
+
+def _said_of_other_files(source: Source) -> list[str]:
+    """Which tables in the folder of a reader's own data are not read."""
+    if not isinstance(source, Files) or not (place := find_path(source.name)) or not place.is_dir():
+        return []
+    read = {file if file.parent == place else file.parents[1] for file in source.files()}
+    tables = {file for file in place.iterdir() if file.suffix.lower() in READERS}
+    left = [one_line(file.name) for file in sorted(tables - read)]
+    shown = left if len(left) <= 10 else [*left[:9], f"{len(left) - 9} more"]
+    return [f"note: not read, as no name begins with train, dev or test: {', '.join(shown)}"] if left else []
 
 
 def _said_of_limits(experiment: Experiment, data: Data) -> list[str]:
@@ -191,7 +204,8 @@ def _said_of_limits(experiment: Experiment, data: Data) -> list[str]:
     if not config.has_own_texts:
         return []
     said = []
-    limits = {f"max_{name}": len(data.sets[name]) for name in ("train", "validation", "test")}
+    final = max(len(frame) for name, frame in data.sets.items() if name not in ("train", "validation", *data.further))
+    limits = {f"max_{name}": len(data.sets[name]) for name in ("train", "validation")} | {"max_test": final}
     if reached := [name for name, size in limits.items() if getattr(config, name) == size]:
         named = and_joined([f"{name}={limits[name]}" for name in reached])
         said.append(f"note: {named} may leave texts out; -p {reached[0]}=none takes all texts")

@@ -32,11 +32,21 @@ def write_parquet_with_names(path):
     datasets.Dataset.from_pandas(frame, features=features).to_parquet(path.with_suffix(".parquet"))
 
 
+def write_bytes(path):
+    table().map(str.encode).to_parquet(path.with_suffix(".parquet"))
+
+
+def write_for_excel(path):
+    path.with_suffix(".csv").write_text("sep=;\n" + table().to_csv(sep=";", index=False), "utf-8")
+
+
 FORMATS = {
     "GLUE's TSV": write_glue,
     "pandas' TSV": lambda path: table().to_csv(path.with_suffix(".tsv"), sep="\t", index=False),
     "CSV": lambda path: table().to_csv(path.with_suffix(".csv"), index=False),
     "CSV with semicolons and an index": lambda path: table().to_csv(path.with_suffix(".csv"), sep=";"),
+    "CSV that names its separator": write_for_excel,
+    "Parquet of bytes": write_bytes,
     "CSV of Windows": lambda path: table().to_csv(path.with_suffix(".csv"), encoding="utf-8-sig", lineterminator="\r\n"),  # noqa: E501
     "JSON lines": lambda path: table().to_json(path.with_suffix(".jsonl"), orient="records", lines=True),
     "JSON": lambda path: table().to_json(path.with_suffix(".json"), orient="records"),
@@ -112,6 +122,23 @@ def test_pairs_are_guessed(tmp_path):
     assert "text_pair" in load_data(str(tmp_path)).sets["test"]
 
 
+def test_the_column_that_is_left_beside_a_pair_holds_the_labels(tmp_path):
+    pairs = {
+        "premise": [f"It rains {n}." for n in range(40)],
+        "hypothesis": "It is wet.",
+        "verdict": ["no", "yes"] * 20,
+    }
+    pandas.DataFrame(pairs).to_csv(tmp_path / "train.csv", index=False)
+    assert load_data(str(tmp_path)).class_names == ("no", "yes")
+    pandas.DataFrame(pairs | {"id": range(40)}).to_csv(tmp_path / "train.csv", index=False)
+    with pytest.raises(CourseError, match="which column holds the label is not clear"):
+        load_data(str(tmp_path))
+    table([(f"text {n}", ["no", "yes"][n % 2]) for n in range(40)]).to_csv(tmp_path / "test.csv", index=False)
+    pandas.DataFrame(pairs).to_csv(tmp_path / "train.csv", index=False)
+    with pytest.raises(CourseError, match="holds (pairs|single texts); .* bring the same kind"):
+        load_data(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("labels", "names"),
     [
@@ -176,12 +203,22 @@ def test_also_evaluate_takes_classes_by_name(tmp_path):
         load_data("embedded", also_evaluate="embedded")
 
 
+def test_a_further_set_says_what_was_left_out_and_which_number_is_which_class(tmp_path):
+    table([(f"one {n}", ["fine", "fraud"][n % 2]) for n in range(40)]).to_csv(tmp_path / "own.csv")
+    table([(f"other {n % 30}", n % 30 % 2) for n in range(40)]).to_csv(tmp_path / "other.csv")
+    data = load_data(str(tmp_path / "own.csv"), also_evaluate=str(tmp_path / "other.csv"))
+    assert data.removed == {"also_evaluate, other texts, duplicates": 10}
+    assert "'0' as 'fine' and '1' as 'fraud'" in data.understood[-1]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("train.jsonl", '{"text": "a", "label": 1}\n{"text": \n', "line 2: this is not valid JSON"),
         ("train.json", '[{"text": "a"}, 3]', "item 2: this is no object"),
-        ("train.csv", 'text,label\n"open,1\n', "line"),
+        ("train.json", "[" * 100_000, "is not valid JSON"),
+        ("train.csv", 'text,label\na,1\n"open,1\nb,0\n', "line 3: a quote mark opens a field in this row"),
+        ("train.csv", "text:label\na:1\n", "the column 'text:label' alone, .* a comma, a semicolon, a tab or"),
         ("train.csv", "text,label\na,b,1\n", "line 2: 3 fields instead of 2"),
         ("train.parquet", "PAR1", "cannot be read as Parquet"),
         ("train.parquet", "version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
@@ -193,6 +230,13 @@ def test_damaged_files_are_refused(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(CourseError, match=message):
         load_data(str(tmp_path))
+
+
+def test_half_a_character_is_no_reason_to_stop(tmp_path):
+    lines = [json.dumps({"text": f"cut \ud83d {n}", "label": ("good\ud83d", "bad")[n % 2]}) for n in range(40)]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    data = load_data(str(tmp_path))
+    assert data.class_names == ("bad", "good\ufffd") and data.sets["train"].text.str.startswith("cut \ufffd ").all()
 
 
 def test_json_keeps_what_is_written(tmp_path):

@@ -116,7 +116,7 @@ def test_duplicates_and_contradictions_go(folder):
     ("file", "content", "message"),
     [
         ("train.tsv", b"", "is empty"),
-        ("dev.tsv", b"words,label\ngood,1\n", "column holds the text .* one of 'words,label'"),
+        ("dev.tsv", b"words,label\ngood,1\n", "first line holds none; name the file dev.csv"),
         ("train.tsv", b"sentence\tfoo\tbar\ngood\t1\t2\n", "column holds the label .* 'sentence', 'foo' and 'bar'"),
         ("dev.tsv", b"sentence\tlabel\ngood\t-1\nbad\t-1\n", "every label is -1"),
         ("train.tsv", b"sentence\tlabel\ngood\t1\ncr\xe8me\t0\n", "line 3: this is not UTF-8"),

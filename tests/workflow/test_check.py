@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pandas
 import pytest
@@ -137,6 +138,18 @@ def test_what_was_understood_is_said_and_kept(tmp_path, folder, runs_in):
     ):
         assert fact in said, fact
     assert understood(load_experiment("smoke", {"base_model": str(folder)})) == [] and "note:" not in said
+
+
+def test_files_that_are_not_read_and_cut_further_sets_are_noted(tmp_path, folder, runs_in):
+    rows = "text,label\n" + "".join(f"text {n} x,{n % 2}\n" for n in range(200))
+    for name in ("own/train.csv", "own/testset.csv", "own/notes.txt", "further.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(rows.replace("text ", f"{Path(name).stem} "))
+    said = "\n".join(
+        check(folder, data=str(tmp_path / "own"), also_evaluate=str(tmp_path / "further.csv"), max_test=45)
+    )
+    assert "not read, as no name begins with train, dev or test: testset.csv" in said and "notes.txt" not in said
+    assert "max_test=45 may leave texts out" in said
 
 
 def test_rare_classes_and_a_file_without_a_header_are_noted(tmp_path, folder, runs_in):
