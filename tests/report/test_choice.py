@@ -3,6 +3,7 @@
 from made_up import finished, write_run
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
+from course_utils.comparison import tables
 from course_utils.comparison.conclusions import experiment_verdicts, judge_experiment
 from course_utils.comparison.results import read_runs
 from course_utils.config import load_experiment
@@ -79,7 +80,8 @@ def test_times_of_runs_that_overlap_choose_no_method(runs_in, shown):
         object.__setattr__(run.result.timing, "train_seconds", seconds)
     for run, seconds in zip(results.of(FULL), (7.0, 8.1, 9.0), strict=True):  # less with each seed, though they overlap
         object.__setattr__(run.result.timing, "train_seconds", seconds)
-    vars(results).pop("summary"), vars(results).pop("frame")
+    tables.summary_table.cache_clear()
+    tables.comparison_frame.cache_clear()
     choice.which_when(results)
     assert shown[-3].set_index("What counts")["Take"]["Time to train"] == "Full fine-tuning"
     for run in results.of(ADAPTER):
