@@ -94,9 +94,7 @@ def show_against_size(
     )
     cuts = [sparsity.against_cut(points, way, margin) for way in rivals]
     gates, pruned = (sparsity.against_whole(points, ways, margin) for ways in (sparsity.GATES, sparsity.PRUNINGS))
-    at_effective, at_stored, *_ = cuts
-    title = say.sparsities_title(at_stored or at_effective, method.title, control.title, bool(at_stored))
-    xlabel = "numbers that store it (k)"
+    title, xlabel = say.sparsities_title(cuts[0], method.title, control.title), "numbers that store it (k)"
     figure = plots.accuracy_by_numbers(table, title, xlabel, line)
     show_figure(
         figure,

@@ -474,7 +474,7 @@ def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
     points += [ways.Sized(way, 0.5, 9_000, worse) for way in (ways.ENTRIES, ways.GRADUALLY)]
     sparsity.show_against_size(GATED, points, texts=3_500, margin=0.015, times=[2.0, 2.0])
     said = "\n".join(word for word in shown if isinstance(word, str))
-    assert "A cut LoRA of as many ranks is shown to be better than Sparse LoRA at 2 of 2" in shown[0].get_title(
+    assert "A cut LoRA of its effective size is shown to be better than Sparse LoRA at 2 of 2" in shown[0].get_title(
         loc="left"
     )
     (table,) = (word for word in shown if isinstance(word, pd.DataFrame))
