@@ -32,7 +32,8 @@ ROOMS = ("inputs", "tasks", "methods", "training")
 PASSED_THROUGH = ("config", "runs")  # followed but not hashed: what they hold is in the run's configuration
 # Modules that record and publish results, and the registries, which decide nothing about a single method or task.
 RECORDERS = {"training.card", "training.provenance", "training.updates", "methods", "tasks"}
-# Modules that read the data. What they give, every text and label of every set, is in a run's identity itself.
+# Modules that read the data. A record names them, too, but what counts is what they give: every text and label of every
+# set is in the fingerprint of the data.
 READERS = {"inputs.columns", "inputs.sources", "inputs.splits", "inputs.tables"}
 
 
@@ -74,8 +75,13 @@ def _hashes(modules: list[str], counts: Callable[[str], bool]) -> dict[str, str]
 
 
 def counted(code: dict[str, str]) -> dict[str, str]:
-    """What counts of a record's code; older records also name the modules that read the data."""
+    """What counts of a record's code: all but the modules that read the data."""
     return {name: value for name, value in code.items() if name not in READERS}
+
+
+def reads_as_now(code: dict[str, str]) -> bool:
+    """Whether the modules that read the data are those of a record's `code`, so that the texts need no second look."""
+    return all(code.get(name) == digest(_source(f"course_utils.{name}")) for name in READERS)
 
 
 def differing(code: dict[str, str], other: dict[str, str]) -> list[str]:
@@ -113,7 +119,7 @@ def imported_by(source: str) -> set[str]:
 
 def _counts(module: str) -> bool:
     name = _short(module)
-    return name.partition(".")[0] in (*ROOMS, *PASSED_THROUGH) and name not in RECORDERS | READERS
+    return name.partition(".")[0] in (*ROOMS, *PASSED_THROUGH) and name not in RECORDERS
 
 
 def _short(module: str) -> str:
@@ -149,7 +155,7 @@ def training_code(config: RunConfig) -> str:
     """Hash of the code that the run of `config` depends on: today's, or, where old runs are kept, its record's."""
     record = runs_folder() / config.path / "result.json"
     kept = keeps_old_runs() and record.is_file()
-    code = counted(json.loads(record.read_bytes()).get("code", {})) if kept else code_of(config.method, config.task)
+    code = json.loads(record.read_bytes()).get("code", {}) if kept else code_of(config.method, config.task)
     return hash_of_json(code)
 
 

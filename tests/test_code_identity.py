@@ -104,19 +104,24 @@ def test_other_code_makes_a_run_again_and_is_named(experiment, monkeypatch, caps
 def test_other_code_that_reads_the_data_makes_a_run_again_where_it_reads_them_otherwise(experiment, monkeypatch):
     config = experiment.config(HEAD)
     first = train(config)
-    older = first.result.model_copy(update={"code": first.result.code | {"inputs.splits": "0" * 16}})
-    assert runs.Run(first.folder, older).changed_code == []
+    monkeypatch.setattr(code_identity, "digest", lambda source: "0" * 16)  # of modules that read the data
+    assert not code_identity.reads_as_now(first.result.code) and read_runs(experiment).runs == [first]
     assert train(config).result == first.result
     monkeypatch.setattr(sources, "CLEAR_RATING", 1.5)
+    (missing, _) = read_runs(experiment).missing
+    assert missing.reason == "made from other texts than are read now"
     again = train(config).result
     assert again.data.fingerprint != first.result.data.fingerprint and again.code == first.result.code
 
 
-def test_the_workflow_looks_at_the_texts_again_when_they_are_read_by_other_code(project, monkeypatch):
-    here = reading_code()
+def test_the_workflow_looks_at_runs_again_when_texts_are_read_by_other_code(project, monkeypatch):
+    config, here = load_experiment("smoke").config(ADAPTER), reading_code()
+    looked_at, read_now = training_code(config), code_identity.reads_as_now(code_of(ADAPTER))
     change(project, "inputs/columns.py", "MOST_CLASSES = 100", "MOST_CLASSES = 99")
     monkeypatch.setattr(code_identity, "PROJECT", project)
-    assert reading_code() != here
+    monkeypatch.setattr(code_identity, "code_of", code_of.__wrapped__)
+    assert reading_code() != here and training_code(config) != looked_at
+    assert read_now and not code_identity.reads_as_now(code_of(ADAPTER))
 
 
 @pytest.mark.slow

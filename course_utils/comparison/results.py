@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from course_utils.code_identity import counted, from_records, keeps_old_runs
+from course_utils.code_identity import counted, from_records, keeps_old_runs, reads_as_now
 from course_utils.comparison.baselines import MAJORITY, read_baselines
 from course_utils.comparison.published import PublishedRun, published_runs, run_name
 from course_utils.comparison.strays import refuse_strays
@@ -19,6 +19,10 @@ from course_utils.paths import runs_folder, sha256_of
 from course_utils.runs import Run, read_run
 from course_utils.tasks.classification import scores_of
 
+OF_TEXTS = {
+    *("task", "data", "text_column", "text_pair_column", "label_column", "class_names", "also_evaluate"),
+    *("max_train", "max_validation", "max_test", "max_other"),
+}  # the settings that decide which texts are read
 NO_RECORD = "no record"  # why a run is missing, among published ones
 
 
@@ -111,7 +115,8 @@ def read_runs(experiment: Experiment) -> ExperimentRuns:
         published = published_runs(experiment)
         found = [_find(config, published) for config in experiment.configs()]
     else:
-        found = [_read(config) for config in experiment.configs()]
+        known: dict[str, str] = {}
+        found = [_read(config, known) for config in experiment.configs()]
     runs = [run for run in found if isinstance(run, Run)]
     missing = [run for run in found if isinstance(run, MissingRun)]
     studies = experiment.all_studies
@@ -150,7 +155,7 @@ def _other_code(run: Run, usual: dict[str, str] | None) -> list[str]:
     return [name for name, value in counted(run.result.code).items() if value != usual.get(name)]
 
 
-def _read(config: RunConfig) -> Run | MissingRun:
+def _read(config: RunConfig, known: dict[str, str]) -> Run | MissingRun:
     folder = runs_folder() / config.path
     if not folder.is_dir():
         return MissingRun(config, "not run, or failed")
@@ -160,9 +165,24 @@ def _read(config: RunConfig) -> Run | MissingRun:
         return MissingRun(config, f"damaged: {error}")
     if run.config != config:
         return MissingRun(config, "made with other settings")
+    if not (keeps_old_runs() or reads_as_now(run.result.code)) and (
+        _fingerprint_now(config, known) != run.result.data.fingerprint
+    ):
+        return MissingRun(config, "made from other texts than are read now")
     if sha256_of(folder / "predictions.parquet") != run.result.files["predictions.parquet"]:
         return MissingRun(config, "damaged: its predictions are not those that it recorded")
     return run
+
+
+def _fingerprint_now(config: RunConfig, known: dict[str, str]) -> str:
+    """The fingerprint of the texts of `config` as they are read now, "" where they cannot be; `known` keeps it."""
+    of = config.model_dump_json(include=OF_TEXTS)
+    if of not in known:
+        try:
+            known[of] = config.load_data().fingerprint
+        except CourseError:
+            known[of] = ""
+    return known[of]
 
 
 def _find(config: RunConfig, published: dict[str, PublishedRun]) -> Run | MissingRun:

@@ -30,7 +30,7 @@ def differences(run: Run, other: Run) -> list[str]:
 
 
 def _beside_training(run: Run) -> dict[str, Any]:
-    data = run.result.data.model_dump(exclude={"fingerprint"})
+    data = run.result.data.model_dump(exclude={"fingerprint", "titles"})  # a title says nothing of the texts
     return data | {"sizes": {name: size for name, size in data["sizes"].items() if name != "train"}}
 
 

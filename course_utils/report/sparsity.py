@@ -49,8 +49,8 @@ def against_size(results: ExperimentRuns) -> None:
         show_other_rates(results, control, gated.beside)
         for rate, (_, runs) in at_chosen_rates(results, control, gated.beside).items():
             changes = {strength: less(correct, answers(runs)) for strength, correct in gated.correct.items()}
-            judged = contrasts(changes, judge_experiment(results).margin)
-            show_markdown(say.against_other_rate(METHODS[gated.method].title, METHODS[control].title, rate, judged))
+            if judged := contrasts(changes, judge_experiment(results).margin):
+                show_markdown(say.against_other_rate(METHODS[gated.method].title, METHODS[control].title, rate, judged))
     unlikely = {
         strength: fmean(run.result.metrics["validation"].nll for run in runs) for strength, runs in gated.points.items()
     }
@@ -66,7 +66,8 @@ def against_size(results: ExperimentRuns) -> None:
 def _stored_beside_effective(gated: Series, points: list[sparsity.Sized]) -> list[float]:
     """How many times as many numbers a gated run stores as its effective size takes, a mean for each strength."""
     stored = {strength: fmean(run.result.parameters.adapter for run in runs) for strength, runs in gated.points.items()}
-    return [stored[point.setting] / point.numbers for point in points if point.way == sparsity.GATED]
+    gates = [point for point in points if point.way == sparsity.GATED and point.numbers]  # none: shut in every seed
+    return [stored[point.setting] / point.numbers for point in gates]
 
 
 def show_against_size(

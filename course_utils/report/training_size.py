@@ -68,7 +68,8 @@ def accuracy_by_size(results: ExperimentRuns) -> None:
     if axis.pairs:
         shown_at = {size: (pairs, differing(pairs)) for size, pairs in axis.pairs.items()}
         less = {say.at_size(size): [*one_less(axis.correct[size])] for size in axis.pairs}
-        show_markdown(say.pairs_text(shown_at, series[0].seeds, less))
+        with_head = any(FLOOR.name in correct for correct in axis.correct.values())
+        show_markdown(say.pairs_text(shown_at, series[0].seeds, with_head, less))
     own, otherwise, moved = _size_verdicts(axis), _size_verdicts(others), _size_changes(axis)
     show_by_accuracy(series, others.series, say.with_size, own, otherwise, (axis.led, others.led), moved)
     if len(fitted):
