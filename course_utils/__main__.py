@@ -365,8 +365,9 @@ def restore(
     again = command_of(experiment, *["--keep-old-runs"] * keep)
     print(f"Restored {len(restored)} of {counted(wanted, 'run')}; {again} makes every run that is missing.")
     if len(restored) < wanted:
-        print("Left out: runs whose weights a chapter or the comparison reads, and those without a record of today's")
-        print("settings, data, base model and code" + ("." if keep else "; --keep-old-runs also takes other code."))
+        print("Left out: runs that are there already, those whose weights a chapter or the comparison reads, and those")
+        print("without a record of today's settings, data, base model and code" + ("." if keep else ";"))
+        print("" if keep else "--keep-old-runs also takes those of other code.")
 
 
 def _that_is_there(asked: typer.CallbackParam, value: str) -> str:

@@ -73,12 +73,16 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
     """
     if not columns.labelled:
         return _without_labels(tables, columns)
-    frames, understood, names = {}, [], ()
+    frames, understood, names, label = {}, [], (), None
     if columns == Columns(class_names=columns.class_names) and "train" in tables:
         text, label = _by_values(tables["train"][1])
         columns = replace(columns, text=text, label=label)
-    for split, (file, table) in tables.items():
-        chosen = _chosen(columns, list(table.columns), file, needs_label=split != "test")
+    for split in sorted(tables, key=lambda split: split != "train"):
+        file, table = tables[split]
+        # What was the one column left in train may be of any name.
+        as_in_train = columns.label is None and label and column_named(label, list(table.columns))
+        own = replace(columns, label=label) if as_in_train else columns
+        chosen = _chosen(own, list(table.columns), file, needs_label=split != "test")
         frame = _renamed(table, chosen, file)
         if "label" not in frame or (len(frame) and set(frame.label) <= {UNLABELLED, "", "?"}):
             if split != "test":
@@ -91,6 +95,7 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
         if split == "train":
             understood.append(table.attrs.get(UNDERSTOOD) or _said(chosen))
             names = table.attrs.get(CLASS_NAMES, {}).get(chosen["label"], ())
+            label = chosen["label"]
         frames[split] = (file, frame)
     if len({"text_pair" in frame for _, frame in frames.values()}) > 1:
         held = [

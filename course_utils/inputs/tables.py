@@ -80,8 +80,9 @@ def _read_csv(path: Path) -> pandas.DataFrame:
 
 
 def _read_tsv(path: Path) -> pandas.DataFrame:
-    header = (text := _read_text(path)).partition("\n")[0]
-    if "\t" not in header and ("," in header or ";" in header):
+    text = _read_text(path)
+    lines = [line for line in text.split("\n") if line.strip()]
+    if "\t" not in text and any(len({line.count(mark) for line in lines}) == 1 and mark in lines[0] for mark in ",;"):
         raise CourseError(
             f"{path}: its name says that tabs separate the columns, and its first line holds none; name the file"
             f" {path.stem}.csv"
@@ -110,15 +111,16 @@ def _fields(path: Path, text: str, separator: str, quoted: bool) -> tuple[list[l
     reader = csv.reader(
         io.StringIO(text, newline=""), **options, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     )
-    rows, lines = [], []
+    rows, lines, last = [], [], 0
     try:
         for row in reader:
+            last = reader.line_num
             if row:
                 rows.append(row)
-                lines.append(reader.line_num)
+                lines.append(last)
     except csv.Error as error:
         never_closed = "end of data" in str(error)
-        line = (lines[-1] if lines else 0) + 1 if never_closed else reader.line_num  # where the last row began
+        line = last + 1 if never_closed else reader.line_num
         what = "a quote mark opens a field in this row and is never closed" if never_closed else str(error)
         raise CourseError(
             f"{path}, line {line}: {what}, where {separator!r} separates the columns; put a field with a quote mark in"

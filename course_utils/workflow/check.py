@@ -195,7 +195,7 @@ def _said_of_other_files(source: Source) -> list[str]:
     tables = {file for file in place.iterdir() if file.suffix.lower() in READERS}
     left = [one_line(file.name) for file in sorted(tables - read)]
     shown = left if len(left) <= 10 else [*left[:9], f"{len(left) - 9} more"]
-    return [f"note: not read, as no name begins with train, dev or test: {', '.join(shown)}"] if left else []
+    return [f"note: not read, as no name has train, dev or test as its first word: {', '.join(shown)}"] if left else []
 
 
 def _said_of_limits(experiment: Experiment, data: Data) -> list[str]:

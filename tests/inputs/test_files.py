@@ -133,6 +133,9 @@ def test_the_column_that_is_left_beside_a_pair_holds_the_labels(tmp_path):
     pandas.DataFrame(pairs | {"id": range(40)}).to_csv(tmp_path / "train.csv", index=False)
     with pytest.raises(CourseError, match="which column holds the label is not clear"):
         load_data(str(tmp_path))
+    for name, part in {"train": slice(30), "test": slice(30, 40)}.items():
+        pandas.DataFrame(pairs)[part].to_csv(tmp_path / f"{name}.csv", index=False)
+    assert len(load_data(str(tmp_path)).sets["test"]) == 10
     table([(f"text {n}", ["no", "yes"][n % 2]) for n in range(40)]).to_csv(tmp_path / "test.csv", index=False)
     pandas.DataFrame(pairs).to_csv(tmp_path / "train.csv", index=False)
     with pytest.raises(CourseError, match="holds (pairs|single texts); .* bring the same kind"):
@@ -217,7 +220,7 @@ def test_a_further_set_says_what_was_left_out_and_which_number_is_which_class(tm
         ("train.jsonl", '{"text": "a", "label": 1}\n{"text": \n', "line 2: this is not valid JSON"),
         ("train.json", '[{"text": "a"}, 3]', "item 2: this is no object"),
         ("train.json", "[" * 100_000, "is not valid JSON"),
-        ("train.csv", 'text,label\na,1\n"open,1\nb,0\n', "line 3: a quote mark opens a field in this row"),
+        ("train.csv", 'text,label\n\na,1\n\n"open,1\nb,0\n', "line 5: a quote mark opens a field in this row"),
         ("train.csv", "text:label\na:1\n", "the column 'text:label' alone, .* a comma, a semicolon, a tab or"),
         ("train.csv", "text,label\na,b,1\n", "line 2: 3 fields instead of 2"),
         ("train.parquet", "PAR1", "cannot be read as Parquet"),

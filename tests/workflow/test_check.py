@@ -148,7 +148,9 @@ def test_files_that_are_not_read_and_cut_further_sets_are_noted(tmp_path, folder
     said = "\n".join(
         check(folder, data=str(tmp_path / "own"), also_evaluate=str(tmp_path / "further.csv"), max_test=45)
     )
-    assert "not read, as no name begins with train, dev or test: testset.csv" in said and "notes.txt" not in said
+    assert (
+        "not read, as no name has train, dev or test as its first word: testset.csv" in said and "notes.txt" not in said
+    )
     assert "max_test=45 may leave texts out" in said
 
 
