@@ -121,9 +121,8 @@ def test_memory_is_foreseen_within_a_fifth(tmp_path, runs_in):
     assert foreseen == pytest.approx(peaks, rel=0.2)
 
 
-@pytest.mark.parametrize("profile", ["five", "sst2", "decoder", "language"])
+@pytest.mark.parametrize("profile", ["full", "five", "sst2", "decoder", "language"])
 def test_memory_of_the_published_runs_is_foreseen_within_a_fifth(profile, monkeypatch):
-    """Those of `full` are older than a change after which a run keeps fewer kernels, and took a third more."""
     monkeypatch.setattr(estimates, "has_bf16", lambda: True)  # as the processor that made them has
     runs = pandas.read_csv(PROJECT / "reports" / profile / "comparison.csv").query("study == 'main'")
     peaks = runs.groupby("method")["peak_memory_bytes"].max().drop(HEAD, errors="ignore") / 1e6  # keeps next to nothing
