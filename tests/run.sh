@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the environment if there is none, checks style and types, then runs the tests with pytest's options.
+# Makes the environment if there is none, checks style, and runs the tests with pytest's options while types are checked.
 # --fast, as the first word, leaves out every test that takes long: what to run between two edits.
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,9 +11,13 @@ if [ "${1:-}" = --fast ]; then
     set -- -m "not slow" "$@"
 fi
 "$python" -m ruff check .
-tests/types.sh
-# Side by side: torch would take all cores in every one of them. Half as many again as cores, as tests wait for the
-# programs that they start.
+tests/types.sh &
+types=$!
+# Side by side: torch would take all cores in every one of them. Twice as many as cores, as tests wait for the programs
+# that they start.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-processes=$("$python" -c 'import os; print(min(len(os.sched_getaffinity(0)) * 3 // 2, 4))')
-exec "$python" -m pytest --numprocesses "$processes" --dist loadscope "$@"
+processes=$("$python" -c 'import os; print(min(2 * len(os.sched_getaffinity(0)), 4))')
+status=0
+"$python" -m pytest --numprocesses "$processes" --dist loadscope "$@" || status=$?
+wait "$types" || status=$?
+exit "$status"
