@@ -14,7 +14,7 @@ SST2_SIZE = 67_349
 MEASURED_WITH = SHAPES["embedded"]  # what durations were measured with
 
 LIBRARIES = 535e6  # bytes of the imported libraries and of their code that a step reads: less in a fork, more otherwise
-OF_KERNELS = 120e6  # bytes of kernels that a processor needs for products in bf16 of texts of many lengths
+BESIDE_BF16 = 120e6  # bytes that runs in bf16 took beyond all this; other runs of the same code took nothing more
 FULL_PRECISION, HALF_PRECISION = 4, 2  # bytes of a number
 OF_AN_OPTIMISER = 12  # bytes of a trained number beside its weight: its gradient and AdamW's two averages
 OF_NF4 = 0.6  # bytes of a number in 4 bits, with the constants of its block and what is not in 4 bits
@@ -87,7 +87,7 @@ def expected_memory(config: RunConfig, processes: int = 1) -> int:
         kept *= shape.layers
     if not TASKS[config.task].has_head:
         kept += 2 * texts * tokens * VOCABULARY * FULL_PRECISION  # the logits and their gradient
-    return ceil((LIBRARIES + OF_KERNELS * in_half + weights + kept) / 1e6)
+    return ceil((LIBRARIES + BESIDE_BF16 * in_half + weights + kept) / 1e6)
 
 
 def memory_needed(experiment: Experiment) -> int:
