@@ -14,7 +14,7 @@ SST2_SIZE = 67_349
 MEASURED_WITH = SHAPES["embedded"]  # what durations were measured with
 
 LIBRARIES = 535e6  # bytes of the imported libraries and of their code that a step reads: less in a fork, more otherwise
-BESIDE_BF16 = 120e6  # bytes that runs in bf16 took beyond all this; other runs of the same code took nothing more
+BESIDE_BF16 = 120e6  # what small runs in bf16 took beyond all this: 90 to 230 MB, from machine to machine
 FULL_PRECISION, HALF_PRECISION = 4, 2  # bytes of a number
 OF_AN_OPTIMISER = 12  # bytes of a trained number beside its weight: its gradient and AdamW's two averages
 OF_NF4 = 0.6  # bytes of a number in 4 bits, with the constants of its block and what is not in 4 bits
