@@ -94,6 +94,11 @@ def signed_interval(interval: Any) -> str:
     return "{} [{}, {}]".format(*map(signed_points, (interval.estimate, *interval.ends)))
 
 
+def signed_number(interval: Any) -> str:
+    """A difference in bits per byte, or of another score, an `Interval`: "−0.0312 [−0.0401, −0.0224]"."""
+    return "{:+.4f} [{:+.4f}, {:+.4f}]".format(interval.estimate, *interval.ends).replace("-", "−")
+
+
 def template(path: Path, filters: dict[str, Callable] | None = None) -> Template:
     """The Jinja template at `path`; its filters are functions of this module for words and Markdown, and `filters`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -102,7 +107,7 @@ def template(path: Path, filters: dict[str, Callable] | None = None) -> Template
         loader=FileSystemLoader(path.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     words = (and_joined, code_span, counted, escape_markdown, in_sentence)
-    numbers = (margin_points, rounded_up, signed_interval, signed_points)
+    numbers = (margin_points, rounded_up, signed_interval, signed_number, signed_points)
     environment.filters |= {function.__name__: function for function in (*words, *numbers)} | (filters or {})
     return environment.get_template(path.name)
 

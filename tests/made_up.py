@@ -65,6 +65,7 @@ def write_run(config, accuracy, title="movie test", data="d" * 64, set_name="tes
     )
     # Runs need not hold their sentences in the same order.
     table = table.sample(frac=1, random_state=config.seed)
+    table = pd.concat([table, table.assign(set="validation")], ignore_index=True)
     with runs.held(config):
         folder = runs.workspace(config, "identity")
         table.to_parquet(folder / "predictions.parquet", index=False)

@@ -1,10 +1,12 @@
 """Calibration of predicted probabilities on a test set, before and after temperature scaling fitted on validation."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from course_utils.comparison.results import ExperimentRuns
+from course_utils.runs import Run
 from course_utils.tasks.classification import METRICS, calibration_bins, score, scores_of
 
 
@@ -23,14 +25,14 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def scaled_predictions(results: ExperimentRuns) -> pd.DataFrame:
-    """Test predictions of every usable main run, before and after its own temperature scaling.
+def scaled_predictions(runs: Iterable[Run]) -> pd.DataFrame:
+    """Test predictions of each of `runs`, before and after its own temperature scaling.
 
     Each run's temperature is fitted on its validation predictions. Columns: method, seed, stage (before, after),
     temperature (1 before), example_id, label, scores.
     """
     parts = []
-    for run in results.mains:
+    for run in runs:
         predictions = run.predictions()
         scores = scores_of(predictions)
         # Less those of the first class, as published records keep them: both then give the same bits.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from course_utils.comparison.axes import Contrast, contrasts, less, less_across_texts
 from course_utils.comparison.conclusions import differing, judge_experiment
-from course_utils.comparison.results import ExperimentRuns, Predictions, evaluation_sets, read_predictions
+from course_utils.comparison.results import ExperimentRuns, evaluation_sets, read_predictions
 from course_utils.comparison.robustness import OneLess, one_less
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.stats import (
@@ -56,10 +56,15 @@ class Domain:
         return {name: self.baselines[name] for name in sorted(left, key=lambda name: -self.baselines[name])}
 
     @property
+    def beaten(self) -> dict[str, list[str]]:
+        """Adapter method → the baselines that it is shown to be more accurate than."""
+        won = [(pair.first, pair.second) for pair in self.over_baselines if pair.above]
+        return {name: [baseline for first, baseline in won if first == name] for name in self.accuracy}
+
+    @property
     def beating(self) -> list[str]:
         """The adapter methods that are shown to be more accurate than every baseline."""
-        won = Counter(pair.first for pair in self.over_baselines if pair.above)
-        return [name for name in self.accuracy if won[name] == len(self.baselines)]
+        return [name for name, beaten in self.beaten.items() if len(beaten) == len(self.baselines)]
 
     @property
     def below(self) -> dict[str, list[str]]:
@@ -82,7 +87,10 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
     if len(titles) < 2:
         return []
     predictions = {of: read_predictions(results, of=of) for of in titles}
-    correct = {of: _with_enough_seeds(found) for of, found in predictions.items()}
+    correct = {
+        of: {name: own for name, own in found.correct.items() if len(own) >= MINIMUM_SEEDS}
+        for of, found in predictions.items()
+    }
     adapters = [name for name in correct["test"] if not METHODS[name].is_baseline]
     if len(adapters) < 2:
         return []
@@ -108,25 +116,32 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
     ]
 
 
-def _with_enough_seeds(predictions: Predictions) -> dict[str, pd.DataFrame]:
-    return {name: own for name, own in predictions.correct.items() if len(own) >= MINIMUM_SEEDS}
-
-
 def one_less_elsewhere(results: ExperimentRuns) -> dict[str, list[OneLess]]:
     """Title of every set but the test set → `one_less` of the methods there."""
     elsewhere = {of: title for of, title in evaluation_sets(results).items() if of != "test"}
-    return {title: [*one_less(_with_enough_seeds(read_predictions(results, of=of)))] for of, title in elsewhere.items()}
+    return {title: [*one_less(read_predictions(results, of=of).correct)] for of, title in elsewhere.items()}
 
 
-def never_named(results: ExperimentRuns) -> tuple[list[str], dict[str, float]]:
-    """The classes that no main run names on any set; and title of a set → the share of its texts that have them."""
+class NeverNamed(NamedTuple):
+    """The classes that no main run names on any set."""
+
+    classes: list[str]
+    shares: dict[str, float]  # title of a set → the share of its texts that have one of them
+    most_frequent: dict[str, str]  # title of a set → its most frequent class, where that is one of them
+
+
+def never_named(results: ExperimentRuns) -> NeverNamed:
+    """The classes that no main run names on any set, and where they occur."""
     titles, names = evaluation_sets(results), results.runs[0].task.class_names
     predictions = {of: read_predictions(results, of=of) for of in titles}
     named = {label for found in predictions.values() for label in found.named}
     left = [label for label in range(len(names)) if label not in named]
-    return [names[label] for label in left], {
-        title: float(predictions[of].labels.isin(left).mean()) for of, title in titles.items()
-    }
+    most = {title: int(predictions[of].labels.mode()[0]) for of, title in titles.items()}
+    return NeverNamed(
+        [names[label] for label in left],
+        {title: float(predictions[of].labels.isin(left).mean()) for of, title in titles.items()},
+        {title: names[label] for title, label in most.items() if label in left},
+    )
 
 
 def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:

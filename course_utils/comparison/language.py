@@ -20,7 +20,7 @@ from course_utils.stats import (
     equivalence_margin,
 )
 from course_utils.tasks.language_modelling import LANGUAGE_METRICS, bits_of_texts
-from course_utils.text import escape_markdown
+from course_utils.text import escape_markdown, signed_number
 
 BITS_PER_BYTE = LANGUAGE_METRICS["bits_per_byte"]
 IN_WORDS = {"above": "different", "below": "different", "equivalent": "equivalent", "open": "inconclusive"}  # verdicts
@@ -71,7 +71,7 @@ def language_summary(results: ExperimentRuns) -> pd.DataFrame:
                 METHODS[method].title,
                 str(len(runs)),
                 BITS_PER_BYTE.exact_interval(interval_of(shares)),
-                signed(interval_of(shares - before[method])),
+                signed_number(interval_of(shares - before[method])),
                 _perplexity([run.result.metrics for run in runs]),
                 f"{np.mean([run.result.parameters.trainable for run in runs]) / 1e3:,.1f}",
                 f"{np.mean([run.result.bytes.adapter for run in runs]) / 1e6:,.2f}",
@@ -97,7 +97,7 @@ def changes_elsewhere(results: ExperimentRuns) -> dict[str, dict[str, Interval]]
 def change_by_domain(results: ExperimentRuns) -> pd.DataFrame:
     """`changes_elsewhere` as they are printed: a row a method, a column a set."""
     return pd.DataFrame(
-        {"Method": METHODS[method].title} | {title: signed(change) for title, change in changes.items()}
+        {"Method": METHODS[method].title} | {title: signed_number(change) for title, change in changes.items()}
         for method, changes in changes_elsewhere(results).items()
     )
 
@@ -109,7 +109,7 @@ def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
             {
                 "First": METHODS[pair.first].title,
                 "Second": METHODS[pair.second].title,
-                "First − second": signed(pair.difference),
+                "First − second": signed_number(pair.difference),
                 "p (Holm)": p_in_words(pair.p_holm),
                 "Verdict": IN_WORDS[pair.verdict],
             }
@@ -134,12 +134,6 @@ def best_of(shares: Mapping[str, pd.DataFrame], pairs: list[PairedComparison]) -
     for pair in against(pairs, best):
         found[pair.verdict].append(pair.second)
     return Best(best, found)
-
-
-def signed(interval: Interval) -> str:
-    """A difference in bits per byte: "−0.0312 [−0.0401, −0.0224]"."""
-    low, high = interval.ends
-    return f"{interval.estimate:+.4f} [{low:+.4f}, {high:+.4f}]".replace("-", "−")
 
 
 def base_interval(results: ExperimentRuns) -> Interval:

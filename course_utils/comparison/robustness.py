@@ -24,7 +24,7 @@ class OneLess(NamedTuple):
     left_out: str
     margin: float  # of the other methods
     differing: list[PairedComparison]  # that it does not show with it
-    lost: list[PairedComparison]  # the differences that it shows with it alone
+    lost: list[PairedComparison]  # without it, the differences that it shows with it alone
     equivalent: list[PairedComparison]  # pairs of adapter methods, within `margin`
     newly_equivalent: list[PairedComparison]  # of these, those that it does not show to be so with it
     lost_equivalent: list[PairedComparison]  # those that it shows to be equivalent with it alone
@@ -49,16 +49,17 @@ def one_less(
         yield OneLess(
             method,
             margin,
-            differing=[_better_first(pair) for pair, before in both if pair.differs and not before.differs],
-            lost=[_better_first(before) for pair, before in both if before.differs and not pair.differs],
+            differing=[_first_as(pair, pair) for pair, before in both if pair.differs and not before.differs],
+            lost=[_first_as(before, pair) for pair, before in both if before.differs and not pair.differs],
             equivalent=[pair for pair, _ in among_adapters if pair.equivalent],
             newly_equivalent=[pair for pair, before in among_adapters if pair.equivalent and not before.equivalent],
             lost_equivalent=[pair for pair, before in among_adapters if before.equivalent and not pair.equivalent],
         )
 
 
-def _better_first(pair: PairedComparison) -> PairedComparison:
-    return pair if pair.above else pair.swapped()
+def _first_as(shown: PairedComparison, pair: PairedComparison) -> PairedComparison:
+    """`pair` of two methods with that first which is `shown` to be the better one."""
+    return pair if shown.above else pair.swapped()
 
 
 class SeedsApart(NamedTuple):
@@ -88,25 +89,29 @@ class SmallerExperiments(NamedTuple):
     seeds: int  # in a cut of that kind
     number: Counter[str]  # kind → cuts
     shown: dict[tuple[str, str], Counter[str]]  # pair → kind → cuts that show a difference
+    equivalent: dict[tuple[str, str], Counter[str]]  # pair → kind → cuts that show equivalence, within their own margin
     turned: int  # differences of a cut whose sign is not that of the difference in the whole
 
 
-def cut_down(correct: Mapping[str, pd.DataFrame]) -> SmallerExperiments:
+def cut_down(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> SmallerExperiments:
     """Judge every pair by the rule for the whole on half of the shared seeds, three at least, and on half of the texts.
 
     `correct` maps a method to booleans (seeds, texts). All choices of seeds where there are no more than `CUTS`, else
-    so many random ones; random halves of the texts.
+    so many random ones; random halves of the texts. `by_raters` is as in `judge`, for all texts.
     """
     seeds = max(MINIMUM_SEEDS, (len(shared_seeds(correct)) + 1) // 2)
     whole = {(pair.first, pair.second): pair for pair in compare_pairs(correct, margin=0.0)}
-    number, shown, turned = Counter[str](), {pair: Counter[str]() for pair in whole}, 0
+    number, turned = Counter[str](), 0
+    shown, equivalent = ({pair: Counter[str]() for pair in whole} for _ in range(2))
     for kind, cut in _cuts(correct, seeds):
         number[kind] += 1
-        for pair in compare_pairs(cut, margin=0.0):
+        margin = equivalence_margin(cut, by_raters * (2 if kind == "texts" else 1))
+        for pair in compare_pairs(cut, margin):
             both = pair.first, pair.second
             shown[both][kind] += pair.differs
+            equivalent[both][kind] += pair.equivalent
             turned += pair.differs and pair.difference.estimate * whole[both].difference.estimate < 0
-    return SmallerExperiments(seeds, number, shown, turned)
+    return SmallerExperiments(seeds, number, shown, equivalent, turned)
 
 
 def _cuts(correct: Mapping[str, pd.DataFrame], number: int) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:

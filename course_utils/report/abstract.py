@@ -1,18 +1,21 @@
 """The finding on the report's title page and its abstract, computed from the runs of an experiment."""
 
 from collections import defaultdict
+from collections.abc import Collection
+from functools import cache
 from math import inf
 from typing import Any
 
 from course_utils.comparison.conclusions import OF_CONTRASTS, above_majority, bought, differing, judge_experiment
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.other_experiments import Conclusions, conclude, disagreements, others
+from course_utils.comparison.other_scores import OtherScore, other_scores
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.tables import by_method
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.choice import ON_TEXTS, Row, choices, in_words, unbeaten
 from course_utils.report.display import TEMPLATES
-from course_utils.report.rates import rate_regime, understated
+from course_utils.report.rates import main_by_accuracy, rate_regime, understated
 from course_utils.report.training_size import size_regime
 from course_utils.stats import MINIMUM_SEEDS, PairedComparison
 from course_utils.text import in_sentence, margin_points, one_line, template
@@ -30,10 +33,11 @@ def abstract(results: ExperimentRuns) -> str:
 
 def _filled(name: str, results: ExperimentRuns) -> str:
     """The paragraphs of a template, in which ¶ stands between two of them."""
-    filled = template(TEMPLATES / name, OF_CONTRASTS).render(_facts(results))
+    filled = template(TEMPLATES / name, OF_CONTRASTS | {"among": _among}).render(_facts(results))
     return "\n\n".join(filter(None, map(one_line, filled.split("¶"))))
 
 
+@cache  # both templates ask for it
 def _facts(results: ExperimentRuns) -> dict[str, Any]:
     """What the two templates say, by name."""
     experiment, judged = results.experiment, judge_experiment(results)
@@ -56,6 +60,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
     rows = choices(results, found) if found else []
     shown = differing(judged.pairs)
     unconfirmed, besides = elsewhere(ours, theirs)
+    otherwise = main_by_accuracy(results)
     by_name = {(pair.first, pair.second) for pair in shown}
     return facts | {
         "judged": judged,
@@ -70,6 +75,9 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "not_better": [domain.title for domain in read_domains(results)[1:] if domain.not_beaten],
         "data": results.of(best)[0].result.data,
         "regime": [size_regime(results, best), rate_regime(results, best)] if len(judged.adapters) > 1 else [],
+        "scored": other_scores(results, results.mains),
+        "otherwise": otherwise,
+        "scored_otherwise": other_scores(results, otherwise.runs) if otherwise else [],
         "understated": understated(results),
         "differing": shown,
         "unconfirmed": unconfirmed,
@@ -80,6 +88,11 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "minimum_seeds": MINIMUM_SEEDS,
         "within": f"within {margin_points(judged.margin)}",
     }
+
+
+def _among(score: OtherScore, methods: Collection[str]) -> OtherScore:
+    """What `score` shows of pairs of `methods`, and accuracy does not."""
+    return score._replace(more=[pair for pair in score.more if {pair.first, pair.second} <= {*methods}], lost=[])
 
 
 def _advice(rows: list[Row]) -> dict[bool, dict[str, list[str]]]:

@@ -1,6 +1,7 @@
 """Which method to choose for which need, by the runs of an experiment."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -198,39 +199,52 @@ def _for_few_texts(results: ExperimentRuns) -> Row | None:
     tried = [own for own in axis.series if not METHODS[own.method].is_baseline and least in own.correct]
     accuracy = {own.method: float(own.correct[least].to_numpy().mean()) for own in tried}
     need, best, judged = f"{FEW_TEXTS} ({least:,})", axis.led.best[least], axis.over_baselines
-    right = {
-        name: float(correct.to_numpy().mean())
-        for name, correct in axis.baselines[least].items()
-        if not any(judged[method, least, name].verdict == "above" for method in accuracy)
+    right = {name: float(correct.to_numpy().mean()) for name, correct in axis.baselines[least].items()}
+    beaten = {
+        method: [name for name in right if judged[method, least, name].verdict == "above"]
+        for method in accuracy
+        if all(contrast.judged for contrast in judged.values())
     }
-    if right and all(contrast.judged for contrast in judged.values()):
-        name = max(right, key=right.__getitem__)
-        return _none(need, name, right[name], best, accuracy)
-    return _most_accurate(need, axis.pairs.get(least, []), best, accuracy)
+    return _most_accurate(need, axis.pairs.get(least, []), best, accuracy, right, beaten)
 
 
 def _for_domain(domain: Domain) -> Row:
     need, best = f"{ON_TEXTS}{domain.title}", max(domain.accuracy, key=lambda name: domain.accuracy[name])
-    if domain.not_beaten:
-        return _none(need, *next(iter(domain.not_beaten.items())), best, domain.accuracy)
-    return _most_accurate(need, domain.pairs, best, domain.accuracy)
+    return _most_accurate(need, domain.pairs, best, domain.accuracy, domain.baselines, domain.beaten)
 
 
-def _none(need: str, baseline: str, right: float, best: str, accuracy: dict[str, float]) -> Row:
-    """The row that takes no adapter method, since none is shown to beat the `baseline`; `best` has the highest mean."""
-    why = f"no adapter method is shown to be more accurate than {named(baseline)} ({100 * right:.1f}%)"
-    why += f"; highest mean: {named(best)}, {100 * accuracy[best]:.1f}%"
-    return Row(need, [], why, "none", of_adapters=True)
+def _most_accurate(
+    need: str,
+    pairs: list[PairedComparison],
+    best: str,
+    accuracy: dict[str, float],
+    baselines: dict[str, float],
+    beaten: dict[str, list[str]],
+) -> Row:
+    """The row of the adapter methods with these accuracies, of which `best` leads, by the `pairs` that are compared.
 
-
-def _most_accurate(need: str, pairs: list[PairedComparison], best: str, accuracy: dict[str, float]) -> Row:
-    """The row of the adapter methods with these accuracies, of which `best` leads, by the `pairs` that are compared."""
-    why = f"highest mean of the adapter methods: {named(best)}, {100 * accuracy[best]:.1f}%"
+    `baselines` maps those that fine-tune nothing to their accuracy, `beaten` a method to those that it is shown to
+    beat; a method is taken only if these are all. `beaten` is empty where this was not judged.
+    """
+    figures = {name: f"{100 * own:.1f}%" for name, own in (accuracy | baselines).items()}
+    above = [pair.second for pair in against(pairs, best) if pair.above]
+    least = max((accuracy[name] for name in above if name in accuracy), default=-inf)
+    as_good = [name for name in accuracy if name == best or name not in above and accuracy[name] > least]
+    taken = [name for name in as_good if not beaten or len(beaten[name]) == len(baselines)]
+    leads = f"highest mean{' of the adapter methods' if taken else ''}: {named(best)}, {figures[best]}"
+    if not taken:
+        open_ = [name for name in baselines if not any(name in own for own in beaten.values())]
+        hardest = max(open_, key=baselines.__getitem__, default="")
+        what = f"{named(hardest)} ({figures[hardest]})" if hardest else "every baseline that fine-tunes nothing"
+        why = f"no adapter method is shown to be more accurate than {what}; {leads}"
+        return Row(need, [], why, "none", of_adapters=True)
     if any(pair.second == CEILING.name and pair.differs and not pair.above for pair in against(pairs, best)):
-        why += f"; {in_sentence(CEILING.title)} is shown to be more accurate"
-    others = accuracy.keys() - {best, *(pair.second for pair in against(pairs, best) if pair.above)}
-    figures = {name: f"{100 * own:.1f}%" for name, own in accuracy.items()}
-    row = _row(need, [best], [name for name in accuracy if name in others], figures, why, "be less accurate")
+        leads += f"; {in_sentence(CEILING.title)} is shown to be more accurate"
+    others = [name for name in taken if name != best]
+    of_all = {name: figures[name] for name in accuracy}
+    row = _row(need, [best] if best in taken else [], others, of_all, leads, "be less accurate")
+    if left := [f"{named(name)} ({figures[name]})" for name in as_good if name not in taken]:
+        row = row._replace(why=f"{row.why}; left out, as not shown to beat every baseline: {and_joined(left)}")
     return row._replace(of_adapters=True)
 
 

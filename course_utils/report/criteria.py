@@ -4,6 +4,7 @@ Its words are those of templates/criteria.md.jinja: each comparative one has a b
 """
 
 from collections.abc import Callable, Collection, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from course_utils.comparison.axes import (
@@ -119,7 +120,7 @@ class ByAccuracy(NamedTuple):
     Both are on `seeds`. `usual` and `chosen` are the adapter methods with the highest mean at the main runs' rates and
     at those so chosen; `contrast` is the second less the first at the rates so chosen, None where they are the same.
     `shown` and `shown_usual` are the pairs that are shown to differ, the better method first, head only left out;
-    `less` is what is shown at the rates so chosen where one method is left out.
+    `less` is what is shown at the rates so chosen where one method is left out, and `runs` are those at these rates.
     """
 
     seeds: list[int]
@@ -129,6 +130,7 @@ class ByAccuracy(NamedTuple):
     shown: list[PairedComparison]
     shown_usual: list[PairedComparison]
     less: list[OneLess]
+    runs: list[Run]
 
     @property
     def same_pairs(self) -> bool:
@@ -140,17 +142,17 @@ class ByAccuracy(NamedTuple):
 def by_accuracy(results: ExperimentRuns, series: list[Series]) -> ByAccuracy | None:
     """What the rates of `series`, beside the main runs, change in the main comparison; None without two adapters."""
     seeds, tried = series[0].seeds, {own.method: [*own.points.values()] for own in series}
-    usual, chosen = {}, {}
+    usual, chosen = dict[str, list[Run]](), dict[str, list[Run]]()
     for name in results.experiment.methods:
         runs = [run for run in results.of(name) if run.config.seed in seeds]
         if len(runs) == len(seeds):
-            usual[name] = answers(runs)
-            best = max(tried.get(name, [runs]), key=validation_accuracy)
-            chosen[name] = answers(best)
+            usual[name], chosen[name] = runs, max(tried.get(name, [runs]), key=validation_accuracy)
     adapters = [name for name in usual if not METHODS[name].is_baseline]
     if len(adapters) < 2:
         return None
-    before, after = (max(adapters, key=lambda name: own[name].to_numpy().mean()) for own in (usual, chosen))
-    contrast = None if before == after else contrasts({after: less(chosen[after], chosen[before])})[after]
-    shown, shown_usual = (differing(judge(own).pairs) for own in (chosen, usual))
-    return ByAccuracy(seeds, before, after, contrast, shown, shown_usual, [*one_less(chosen)])
+    right, right_chosen = ({name: answers(runs) for name, runs in own.items()} for own in (usual, chosen))
+    before, after = (max(adapters, key=lambda name: own[name].to_numpy().mean()) for own in (right, right_chosen))
+    contrast = None if before == after else contrasts({after: less(right_chosen[after], right_chosen[before])})[after]
+    shown, shown_usual = (differing(judge(own).pairs) for own in (right_chosen, right))
+    less_one = [*one_less(right_chosen)]
+    return ByAccuracy(seeds, before, after, contrast, shown, shown_usual, less_one, [*chain(*chosen.values())])

@@ -46,6 +46,7 @@ from course_utils.comparison.other_experiments import (
     shown_across,
     sole_leaders,
 )
+from course_utils.comparison.other_scores import other_scores
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.robustness import cut_down, one_less
 from course_utils.comparison.training_step import (
@@ -60,6 +61,7 @@ from course_utils.comparison.weights import has_updates, method_deltas, subspace
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
+from course_utils.report.rates import main_by_accuracy
 from course_utils.report.verdicts import alt_text, judged_cells
 from course_utils.stats import DIFFERENCES, MINIMUM_SEEDS, Interval, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
@@ -193,9 +195,12 @@ def conclusions(results: ExperimentRuns) -> None:
     if judged.pairs:
         compared = {name for pair in judged.pairs for name in (pair.first, pair.second)}
         correct = {name: own for name, own in results.predictions.correct.items() if name in compared}
-        show_markdown(say.cuts_text(judged.pairs, cut_down(correct), len(shared_seeds(correct))))
+        by_raters = agreement.variance_by_raters(results)
+        alike = [pair for pair in judged.among_adapters if pair.equivalent]
+        cuts = cut_down(correct, by_raters)
+        show_markdown(say.cuts_text(judged.pairs, cuts, len(shared_seeds(correct)), alike))
         if len(correct) > 2:
-            show_markdown(say.one_less_text([*one_less(correct, agreement.variance_by_raters(results))]))
+            show_markdown(say.one_less_text([*one_less(correct, by_raters)]))
     _show_sentences(experiment_verdicts(results))
     gains = pd.DataFrame(
         {"method": title_of(pair.first), "baseline": f"Less {named(pair.second)}"}
@@ -209,8 +214,8 @@ def conclusions(results: ExperimentRuns) -> None:
 
 
 def calibrations(results: ExperimentRuns) -> None:
-    """Likelihood and calibration before and after temperature scaling."""
-    scaled = calibration.scaled_predictions(results)
+    """Likelihood and calibration before and after temperature scaling, and what other scores than accuracy show."""
+    scaled = calibration.scaled_predictions(results.mains)
     wide = calibration.calibration_table(scaled).pivot(index="method", columns="stage").loc[_in_order]
     shown = pd.DataFrame(index=wide.index)
     for name, metric in METRICS.items():
@@ -221,6 +226,10 @@ def calibrations(results: ExperimentRuns) -> None:
     figure = plots.reliability_diagram(calibration.reliability(scaled), "Accuracy against confidence of each method")
     show_figure(figure, say.calibrations_figure(), say.calibrations_alt(wide["ece"]))
     show_markdown(say.calibrations_text(wide["ece"]))
+    otherwise = main_by_accuracy(results)
+    at_other_rates = otherwise and other_scores(results, otherwise.runs)
+    found = other_scores(results, results.mains)
+    show_markdown(say.other_scores_text(found, at_other_rates, otherwise and otherwise.seeds))
 
 
 def across(results: ExperimentRuns) -> None:
@@ -289,9 +298,8 @@ def other_domains(results: ExperimentRuns) -> None:
     figure = plots.accuracy_by_set(by_set, say.other_domains_title(drop))
     show_figure(figure, say.other_domains_figure(), say.other_domains_alt(drop))
     show_markdown(say.other_domains_text(drop))
-    classes, shares = never_named(results)
-    if classes:
-        show_markdown(say.never_named_text(classes, shares))
+    if (never := never_named(results)).classes:
+        show_markdown(say.never_named_text(never))
     if domains := read_domains(results):
         less = {say.on_set(title): found for title, found in one_less_elsewhere(results).items()}
         show_markdown(say.domains_text(domains, CEILING, less))
@@ -332,9 +340,10 @@ def agreements(results: ExperimentRuns) -> None:
         figure = plots.overlap_map(kappa, title, "Cohen's kappa")
         show_figure(figure, say.kappa_figure(), say.kappa_alt(others))
     missed = agreement.missed_by_all(predictions, agreement.test_sentences(results))
-    show_markdown(say.missed_text(len(missed), len(predictions.labels)))
+    classes = results.experiment.shared.load_task().labels
+    never = {label: classes[label] for label in sorted({*predictions.labels} - predictions.named)}
+    show_markdown(say.missed_text(len(missed), len(predictions.labels), never, missed["label"].isin(never).sum()))
     if len(missed):
-        classes = results.experiment.shared.load_task().labels
         shown = pd.DataFrame({"Text": missed["text"], "Label": missed["label"].map(classes)})
         if "mean_rating" in missed:
             sides = missed[["negative", "neutral", "positive"]]
@@ -488,7 +497,7 @@ def _fronts(results: ExperimentRuns, trained: pd.DataFrame, times: pd.DataFrame)
     figure = plots.cost_scatter(trained, axes, draws, "Accuracy against six costs", line)
     plain = [title_of(name) for name in trained["method"] if name not in times]
     show_figure(figure, say.costs_figure(plain, line), say.costs_alt(trained, line))
-    shares = front_shares(draws)[[*axes]].rename(index=title_of)
+    shares = front_shares(draws)[[*axes]].rename(index=title_of).round(2)  # as the table shows them
     fronts = shares.rename(columns=axes).rename_axis(None).T.rename_axis("Cost")
     show_table(fronts, say.fronts_table(plain), dict.fromkeys(fronts, "{:.0%}"))
     sure, open_ = (shares >= SURE).sum(axis=1), ((shares > 1 - SURE) & (shares < SURE)).sum(axis=1)

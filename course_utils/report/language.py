@@ -9,7 +9,7 @@ from course_utils.comparison import language
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS
 from course_utils.comparison.costs import is_uneven, mean_loads
-from course_utils.comparison.language import base_interval, bits_of_runs, interval_of, signed
+from course_utils.comparison.language import base_interval, bits_of_runs, interval_of
 from course_utils.comparison.learning_rates import by_one_seed, search_sentences, search_trials
 from course_utils.comparison.results import ExperimentRuns, evaluation_sets
 from course_utils.comparison.robustness import seeds_apart
@@ -34,7 +34,7 @@ def _explained(name: str) -> str:
 
 say: Any = template(
     TEMPLATES / "language.md.jinja",
-    OF_CONTRASTS | {"signed": signed, "cited": cited, "explained": _explained},
+    OF_CONTRASTS | {"cited": cited, "explained": _explained},
 ).make_module({"minimum_seeds": MINIMUM_SEEDS})
 
 

@@ -104,7 +104,7 @@ def show_beside_package(run, losses, given):
         f"({right.mean():.1%}), the package's run on {theirs.sum():,} ({theirs.mean():.1%}). On {one_right:,} texts "
         "exactly one of the two is right. If chance alone decided which one, the two numbers of right answers would "
         f"lie up to {usual:.0f} apart in 95 of 100 cases. They lie {apart} apart, {verdict}. The range counts the luck "
-        "of the texts alone. Two trainings with other dropout masks differ as two seeds do, and may lie farther apart."
+        "of the texts alone. Other dropout masks make two trainings differ as two seeds do: they may lie farther apart."
     )
 
 

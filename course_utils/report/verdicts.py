@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from course_utils.comparison.agreement import variance_by_raters
 from course_utils.comparison.axes import accuracy_with_ends
 from course_utils.comparison.conclusions import OF_CONTRASTS, p_in_words
 from course_utils.comparison.results import ExperimentRuns
@@ -30,7 +31,7 @@ def judged_cells(contrast: Judged | None) -> dict[str, str]:
 
 def with_margin(caption: str, results: ExperimentRuns, methods: Collection[str]) -> str:
     """The `caption` of a table of `methods`, and whose seeds make the margin wide where none of these does."""
-    apart = seeds_apart(results.predictions.correct)
+    apart = seeds_apart(results.predictions.correct, variance_by_raters(results))
     return caption if not apart or apart.method in methods else f"{caption.strip()} {say.margin_text(apart).strip()}"
 
 

@@ -35,12 +35,15 @@ def time_needed(name: str, experiment: Experiment, config: RunConfig | None = No
     known = []
     if config:
         run = find_run(config)
-        took = run and f"took {duration(run.result.timing.train_seconds)}; the notebook loads it"
-        known.append(f"The training run of this chapter {took or 'is still to be made'}.")
+        known.append(
+            f"The notebook loads this chapter's training run, which took {duration(run.result.timing.train_seconds)}."
+            if run
+            else "The training run of this chapter is still to be made."
+        )
     executed = reports_folder() / experiment.name / "notebooks" / f"{name}.ipynb"
     if executed.exists():
         seconds = nbformat.read(executed, as_version=4).metadata.papermill.duration
-        known.append(f"When the workflow last ran the whole notebook, this took {duration(seconds)}.")
+        known.append(f"All else took {duration(seconds)} when the workflow last ran the notebook.")
     return " ".join(known)
 
 

@@ -50,7 +50,7 @@ def scaled():
     ]
     runs.append(run(MULTIPLIED, 0, {"validation": overconfident(3, temperature=0.5), "test": overconfident(9)}))
     runs.append(run(QUANTISED, 0, {"validation": overconfident(4)}, study="lr-1e-3"))
-    return scaled_predictions(ExperimentRuns(SimpleNamespace(all_studies={}), runs, []))
+    return scaled_predictions(ExperimentRuns(SimpleNamespace(all_studies={}), runs, []).mains)
 
 
 def test_every_run_is_scaled_by_what_its_own_validation_set_says(scaled):

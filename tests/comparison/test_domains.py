@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up import finished
-from small import ADAPTER, FULL, GATED, HEAD
+from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED, QUANTISED
 
 from course_utils import runs
 from course_utils.comparison import domains
@@ -104,7 +104,7 @@ def test_classes_that_no_run_names_on_any_set_are_told_with_their_share_of_each(
     monkeypatch.setattr(domains, "read_predictions", lambda _, of: found[of])
     monkeypatch.setattr(domains, "evaluation_sets", lambda _: {"test": "movies", "tweets": "tweets"})
     results = SimpleNamespace(runs=[SimpleNamespace(task=SimpleNamespace(class_names=[*"abcd"]))])
-    assert domains.never_named(results) == (["c", "d"], {"movies": 0.5, "tweets": 0.5})
+    assert domains.never_named(results) == (["c", "d"], {"movies": 0.5, "tweets": 0.5}, {"movies": "c"})
 
 
 def test_what_was_forgotten_is_the_fall_of_the_share_of_own_neighbours(results):
@@ -128,3 +128,20 @@ def test_what_was_forgotten_is_the_fall_of_the_share_of_own_neighbours(results):
     assert p_values[GATED] == pytest.approx(2 * 0.0351, abs=0.001) and np.isnan(p_values[HEAD])
     assert dict(zip(table["method"], table["four_bit"], strict=True)) == dict.fromkeys(METHODS, False)
     assert domains.forgetting_table(results).empty
+
+
+def test_a_method_is_named_where_none_between_it_and_the_best_is_behind_and_where_it_beats_the_baselines():
+    def pair(first, second, above):
+        return SimpleNamespace(first=first, second=second, above=above, differs=above)
+
+    accuracy = {GATED: 0.81, ADAPTER: 0.80, QUANTISED: 0.79, MULTIPLIED: 0.78}
+    pairs = [pair(GATED, name, name == QUANTISED) for name in accuracy if name != GATED]
+    for beating, taken in (
+        ((GATED, ADAPTER, QUANTISED, MULTIPLIED), [GATED, ADAPTER]),
+        ((GATED, MULTIPLIED), [GATED]),
+        ((ADAPTER,), [ADAPTER]),
+        ((MULTIPLIED,), []),
+    ):
+        over = [pair(name, MAJORITY.name, name in beating) for name in accuracy]
+        row = choice._for_domain(domains.Domain("tweets", accuracy, pairs, {}, {MAJORITY.name: 0.7}, over))
+        assert row.take == taken and ("left out" in row.why) == (0 < len(taken) < 2)

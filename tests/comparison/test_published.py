@@ -74,14 +74,14 @@ def test_records_say_what_the_runs_said(experiment, monkeypatch):
         runs, "code_of", lambda method, task: {"another": "code"}
     )  # that of this checkout does not matter
     monkeypatch.setenv(KEEP_OLD_RUNS, "1")
-    predictions = [run.predictions().set_index("example_id") for run in read_runs(experiment).runs]
+    predictions = [run.predictions().set_index(["set", "example_id"]) for run in read_runs(experiment).runs]
     folder, results = publish(experiment, monkeypatch)
     monkeypatch.delenv(KEEP_OLD_RUNS)
     check_records(experiment)
     again = read_runs(experiment)
     pd.testing.assert_frame_equal(comparison_frame(again), comparison_frame(results))
     for run, own, other in zip(results.runs, predictions, again.runs, strict=True):
-        published_ones = other.predictions().set_index("example_id").loc[own.index]
+        published_ones = other.predictions().set_index(["set", "example_id"]).loc[own.index]
         assert run.result == other.result and (own["label"] == published_ones["label"]).all()
         assert [score[1] - score[0] for score in own["scores"]] == [score[1] for score in published_ones["scores"]]
     assert find(again) == {"ms": {ADAPTER: 1.5}} and len(asked) == 1

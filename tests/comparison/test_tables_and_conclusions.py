@@ -237,10 +237,13 @@ def test_smaller_experiments_are_cut_out_of_one_and_judged_alike():
         assert (found.seeds, found.number, found.turned) == (some, number, 0)
         assert found.shown[FULL, ADAPTER] == number  # in every cut
         assert all(0 <= found.shown[FULL, MULTIPLIED][kind] <= number[kind] for kind in number)
-    said = exhibits.say.cuts_text(judge(correct).pairs, found, 3)
+        assert not found.equivalent[FULL, ADAPTER].total()
+    twins = {FULL: alike[:3], ADAPTER: alike[:3]}
+    assert cut_down(twins, by_raters=1e-4).equivalent[FULL, ADAPTER] == number
+    said = exhibits.say.cuts_text(judge(correct).pairs, found, 3, [])
     assert "to half of its texts (10 cuts)" in said and "of its 3 seeds" not in said
     turned = found._replace(turned=2, shown=dict.fromkeys(found.shown, {"texts": 4}))
-    said = exhibits.say.cuts_text(judge(correct).pairs, turned, 3)
+    said = exhibits.say.cuts_text(judge(correct).pairs, turned, 3, [])
     assert "Full fine-tuning − LoRA in 4" in said and "2 differences that cuts show have the opposite sign" in said
 
 

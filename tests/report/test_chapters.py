@@ -77,7 +77,7 @@ def test_the_time_of_a_chapter_is_read_from_its_executed_copy(reports_in):
     folder.mkdir(parents=True)
     executed = nbformat.v4.new_notebook(metadata={"papermill": {"duration": 41.7}})
     nbformat.write(executed, folder / "01_data.ipynb")
-    assert "this took 42 s" in time_needed("01_data", EXPERIMENT)
+    assert "took 42 s" in time_needed("01_data", EXPERIMENT)
 
 
 def test_references_are_what_the_chapter_cites(monkeypatch):

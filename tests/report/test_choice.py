@@ -107,5 +107,5 @@ def test_a_mean_of_more_seeds_wins_no_comparison_that_it_lost(runs_in, shown):
     (pair,) = judge_experiment(results).pairs
     assert (pair.first, pair.differs, pair.above) == (ADAPTER, True, False)
     choice.which_when(results)
-    assert "HiRA is not shown to be worse" in shown[0] and "the method to take" not in shown[0]
+    assert "HiRA is not shown to be less accurate" in shown[0] and "the method to take" not in shown[0]
     assert not any("every difference from another" in sentence for sentence in experiment_verdicts(results))

@@ -94,7 +94,7 @@ def test_the_pair_that_agrees_most_is_named_where_it_is_one(shown, runs_in, monk
         return draw(square, title, *more)
 
     monkeypatch.setattr(exhibits.plots, "overlap_map", drawn)
-    monkeypatch.setattr(exhibits.agreement, "missed_by_all", lambda *_: pd.DataFrame())
+    monkeypatch.setattr(exhibits.agreement, "missed_by_all", lambda *_: pd.DataFrame(columns=["text", "label"]))
     for other in (0.7, 0.9):
         square = pd.DataFrame([[1, 0.9, other], [0.9, 1, 0.5], [other, 0.5, 1]], *[[FULL, ADAPTER, QUANTISED]] * 2)
         monkeypatch.setattr(exhibits.agreement, "cohens_kappa", lambda _, square=square: square)

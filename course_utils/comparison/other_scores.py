@@ -1,0 +1,66 @@
+"""Which differences the rule shows if it judges by another score than accuracy."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.special import log_softmax
+
+from course_utils.comparison.calibration import scaled_predictions
+from course_utils.comparison.conclusions import differing
+from course_utils.comparison.results import ExperimentRuns
+from course_utils.runs import Run
+from course_utils.stats import MINIMUM_SEEDS, PairedComparison, compare_pairs
+from course_utils.tasks.classification import scores_of
+
+
+class OtherScore(NamedTuple):
+    """What the rule shows by one score of a text; pairs of head only are judged, and not told."""
+
+    title: str  # the mean of the score in words; the difference says which method has the higher one
+    more: list[PairedComparison]  # the differences that it shows, and by accuracy does not; the higher first
+    lost: list[PairedComparison]  # by this score, those that it shows by accuracy alone
+
+
+def other_scores(results: ExperimentRuns, runs: Iterable[Run]) -> list[OtherScore]:
+    """Judge `runs` on the test set by the rule for accuracy, with other scores: the higher, the better.
+
+    The scores are the log-likelihood of the right class, before and after temperature scaling; and, where people have
+    rated the texts and there are more than two classes, minus the distance of the answer from the right class.
+    """
+    scaled = scaled_predictions(runs)
+    labels, logits = scaled["label"].to_numpy(), scores_of(scaled)
+    scaled["likelihood"] = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
+    scaled["closeness"] = -np.abs(logits.argmax(axis=1) - labels)
+    scaled["accuracy"] = scaled["closeness"] == 0
+    before, after = (scaled[scaled["stage"] == stage] for stage in ("before", "after"))
+    shown_by_accuracy = {(pair.first, pair.second): pair for pair in differing(_judged(before, "accuracy"))}
+    scores = [
+        ("log-likelihood of the right class (nats)", before, "likelihood"),
+        ("log-likelihood of the right class after temperature scaling (nats)", after, "likelihood"),
+    ]
+    if logits.shape[1] > 2 and hasattr(results.experiment.shared.source, "judged_as"):
+        scores.append(("closeness to the right class (minus the distance in classes)", before, "closeness"))
+    found = []
+    for title, predictions, column in scores:
+        pairs = _judged(predictions, column)
+        shown = {(pair.first, pair.second): pair for pair in differing(pairs)}
+        either = {(pair.first, pair.second): pair for own in pairs for pair in (own, own.swapped())}
+        found.append(
+            OtherScore(
+                title,
+                [pair for both, pair in shown.items() if both not in shown_by_accuracy],
+                [either[both] for both in shown_by_accuracy if both not in shown],
+            )
+        )
+    return found
+
+
+def _judged(predictions: pd.DataFrame, column: str) -> list[PairedComparison]:
+    """Every two methods by the scores in `column`."""
+    frames = {
+        str(method): own.pivot(index="seed", columns="example_id", values=column)
+        for method, own in predictions.groupby("method", sort=False)
+    }
+    return compare_pairs({name: own for name, own in frames.items() if len(own) >= MINIMUM_SEEDS}, margin=0.0)
