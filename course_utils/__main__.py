@@ -11,7 +11,7 @@ import typer
 from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS, from_records
 from course_utils.config import PROFILES, command_of, load_experiment, parse_overrides, profile_names
 from course_utils.errors import CourseError, check_output, check_writable, refusal
-from course_utils.host import usable_cores
+from course_utils.host import check_threads, usable_cores
 from course_utils.methods import METHODS
 from course_utils.paths import relative_to_project, reports_folder, runs_folder, write_whole
 from course_utils.text import and_joined, counted, duration, in_sentence, one_line
@@ -130,8 +130,7 @@ def train(
 
     experiment = load_experiment(profile, parse_overrides(overrides))
     config = experiment.config(method, seed, study)
-    if config.threads > (cores := usable_cores()):
-        raise CourseError(f"threads: {config.threads} is more than the {cores} cores; type -p threads={cores} or less.")
+    check_threads(config.threads, usable_cores())
     for name, takers in experiment.takers.items():
         if is_first_process() and takers != ["every run"] and method not in takers:
             print(f"-p {name} changes nothing here: it is a setting of {and_joined(takers)}.", file=sys.stderr)

@@ -33,6 +33,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_threads(threads: int, cores: int) -> None:
+    """CourseError unless a run of so many `threads` fits the `cores`."""
+    if threads > cores:
+        raise CourseError(f"threads: {threads} is more than the {cores} cores; type -p threads={cores} or less.")
+
+
 def at_once(cores: int) -> int:
     """How many runs train side by side: one a core, and with GPUs at most `runs_a_gpu` on each."""
     return min(cores, len(visible_gpus()) * runs_a_gpu()) or cores

@@ -18,7 +18,17 @@ from filelock import Timeout
 from course_utils.code_identity import from_records
 from course_utils.config import Experiment, load_experiment, parse_overrides
 from course_utils.errors import CourseError, check_writable
-from course_utils.host import at_once, has_bf16, has_gpu, locked, memory_mib, number_in, runs_a_gpu, usable_cores
+from course_utils.host import (
+    at_once,
+    check_threads,
+    has_bf16,
+    has_gpu,
+    locked,
+    memory_mib,
+    number_in,
+    runs_a_gpu,
+    usable_cores,
+)
 from course_utils.paths import PROJECT, assets_folder, relative_to_project, reports_folder, runs_folder
 from course_utils.report.bind import read_settings
 from course_utils.report.fonts import NOT_PRINTED
@@ -59,8 +69,7 @@ def run(profile: str, pairs: list[str], cores: int | None, dry_run: bool, force:
             raise CourseError(f"{place}: Snakemake replaces braces and <words>; give the folder a name without them.")
     cores, together = cores or usable_cores(), number_in("COURSE_PROCESSES", 1)
     number_in("COURSE_GPUS", 0)  # the Snakefile would report an error less clearly
-    if shared.threads > cores:
-        raise CourseError(f"threads: {shared.threads} is more than the {cores} cores; type -p threads={cores} or less.")
+    check_threads(shared.threads, cores)
     elsewhere = any(word.partition("=")[0] in EXECUTORS for word in for_snakemake)
     if shared.threads * together > cores and not elsewhere:
         raise CourseError(
