@@ -28,10 +28,7 @@ app = typer.Typer(
 )
 Profile = Annotated[
     str,
-    typer.Option(
-        help=f"{and_joined(profile_names())}: what is run, and at what size.",
-        autocompletion=profile_names,
-    ),
+    typer.Option(help=f"{and_joined(profile_names())}: what is run, and at what size.", autocompletion=profile_names),
 ]
 Overrides = Annotated[
     list[str],

@@ -79,10 +79,7 @@ def show_against_size(
         for point in points
         if point.way in named
     )
-    rivals = (
-        *(sparsity.CUT, sparsity.CUT_STORED, sparsity.CUT_TRAINED),
-        *(sparsity.BY_LOT, sparsity.BY_LOT_STORED),
-    )
+    rivals = (*(sparsity.CUT, sparsity.CUT_STORED, sparsity.CUT_TRAINED), *(sparsity.BY_LOT, sparsity.BY_LOT_STORED))
     cuts = [sparsity.against_cut(points, way, margin) for way in rivals]
     gates, pruned = (sparsity.against_whole(points, ways, margin) for ways in (sparsity.GATES, sparsity.PRUNINGS))
     title, xlabel = say.sparsities_title(cuts[0], method.title, control.title), "numbers that store it (k)"
