@@ -18,7 +18,7 @@ from course_utils.comparison.agreement import variance_by_raters
 from course_utils.comparison.axes import of_verdict
 from course_utils.comparison.baselines import BASELINES, FITTED, MAJORITY, title_of
 from course_utils.comparison.results import ExperimentRuns, MissingRun
-from course_utils.comparison.robustness import seeds_apart
+from course_utils.comparison.robustness import seeds_apart, tuned
 from course_utils.comparison.tables import by_method
 from course_utils.methods import FLOOR, METHODS
 from course_utils.text import counted, in_sentence, margin_points, signed_points, template
@@ -69,8 +69,7 @@ def against(pairs: Iterable[stats.PairedComparison], first: str) -> list[stats.P
 
 def differing(pairs: Iterable[stats.PairedComparison]) -> list[stats.PairedComparison]:
     """Those of `pairs` that are shown to differ, the better method first; head only is left out."""
-    tuned = (pair for pair in pairs if FLOOR.name not in (pair.first, pair.second))
-    return [pair if pair.above else pair.swapped() for pair in tuned if pair.differs]
+    return [pair.better_first() for pair in tuned(pairs) if pair.differs]
 
 
 def judge(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Judgement:
@@ -79,7 +78,7 @@ def judge(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Judgem
     `by_raters` is the variance that other raters would give to an accuracy.
     """
     accuracy = {name: float(frame.to_numpy().mean()) for name, frame in correct.items()}
-    enough = {name: frame for name, frame in correct.items() if len(frame) >= stats.MINIMUM_SEEDS}
+    enough = stats.with_enough_seeds(correct)
     adapters = [name for name in correct if not METHODS[name].is_baseline]
     judged = [name for name in adapters if name in enough]
     margin = stats.equivalence_margin(enough, by_raters)
@@ -132,9 +131,8 @@ def over_baselines(results: ExperimentRuns) -> list[stats.PairedComparison]:
     A baseline has no seeds: every seed of the method is compared with the same answers.
     """
     found = results.predictions
-    enough = {name: frame for name, frame in found.correct.items() if len(frame) >= stats.MINIMUM_SEEDS}
     fitted = {name: own for name, own in found.correct_baselines.items() if BASELINES[name] in FITTED}
-    return stats.compare_with_fixed(enough, fitted)
+    return stats.compare_with_fixed(stats.with_enough_seeds(found.correct), fitted)
 
 
 def bought(results: ExperimentRuns) -> list[Bought]:
@@ -142,9 +140,9 @@ def bought(results: ExperimentRuns) -> list[Bought]:
 
     Empty where no such method has enough seeds.
     """
-    tuned = dict.fromkeys(pair.first for pair in over_baselines(results) if pair.first != FLOOR.name)
+    names = dict.fromkeys(pair.first for pair in over_baselines(results) if pair.first != FLOOR.name)
     correct, seconds = results.predictions.correct, by_method(results)["train_seconds"]
-    best = max(tuned, key=lambda name: correct[name].to_numpy().mean(), default="")
+    best = max(names, key=lambda name: correct[name].to_numpy().mean(), default="")
     pairs = [pair for pair in over_baselines(results) if pair.first == best]
     return [Bought(pair, seconds[best], seconds[pair.second]) for pair in pairs]
 

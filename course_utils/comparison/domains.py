@@ -12,8 +12,8 @@ import pandas as pd
 from course_utils import stats
 from course_utils.comparison.axes import Contrast, contrasts, less, less_across_texts
 from course_utils.comparison.conclusions import differing, judge_experiment
-from course_utils.comparison.results import ExperimentRuns, Predictions, evaluation_sets, read_predictions
-from course_utils.comparison.robustness import OneLess, one_less
+from course_utils.comparison.results import ExperimentRuns, evaluation_sets, read_predictions
+from course_utils.comparison.robustness import OneLess, one_less, tuned
 from course_utils.methods import CEILING, FLOOR, METHODS
 
 
@@ -74,7 +74,7 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
     if len(titles) < 2:
         return []
     predictions = {of: read_predictions(results, of=of) for of in titles}
-    correct = {of: _with_enough_seeds(found) for of, found in predictions.items()}
+    correct = {of: stats.with_enough_seeds(found.correct) for of, found in predictions.items()}
     adapters = [name for name in correct["test"] if not METHODS[name].is_baseline]
     if len(adapters) < 2:
         return []
@@ -91,7 +91,7 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
         Domain(
             title,
             {name: float(correct[of][name].to_numpy().mean()) for name in adapters},
-            [pair for pair in pairs[of] if FLOOR.name not in (pair.first, pair.second)],
+            tuned(pairs[of]),
             {name: found for (at, name), found in moved.items() if at == of},
             {name: float(answers.mean()) for name, answers in predictions[of].correct_baselines.items()},
             stats.compare_with_fixed({name: correct[of][name] for name in adapters}, predictions[of].correct_baselines),
@@ -100,14 +100,10 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
     ]
 
 
-def _with_enough_seeds(predictions: Predictions) -> dict[str, pd.DataFrame]:
-    return {name: own for name, own in predictions.correct.items() if len(own) >= stats.MINIMUM_SEEDS}
-
-
 def one_less_elsewhere(results: ExperimentRuns) -> dict[str, list[OneLess]]:
     """Title of every set but the test set → `one_less` of the methods there."""
     elsewhere = {of: title for of, title in evaluation_sets(results).items() if of != "test"}
-    return {title: [*one_less(_with_enough_seeds(read_predictions(results, of=of)))] for of, title in elsewhere.items()}
+    return {title: [*one_less(read_predictions(results, of=of).correct)] for of, title in elsewhere.items()}
 
 
 def never_named(results: ExperimentRuns) -> tuple[list[str], dict[str, float]]:

@@ -45,7 +45,7 @@ def judge_bits(shares: Mapping[str, pd.DataFrame]) -> tuple[float, list[stats.Pa
     stay within in 95% of cases, by the mean variance of all methods (`stats.equivalence_margin`): texts have no labels,
     and so no raters.
     """
-    enough = {method: frame for method, frame in shares.items() if len(frame) >= stats.MINIMUM_SEEDS}
+    enough = stats.with_enough_seeds(shares)
     margin = stats.equivalence_margin(enough)
     return margin, stats.compare_pairs(enough, margin)
 

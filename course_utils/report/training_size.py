@@ -14,7 +14,7 @@ from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge, judge_experiment, p_in_words
 from course_utils.comparison.costs import processors
 from course_utils.comparison.results import ExperimentRuns
-from course_utils.comparison.robustness import one_less
+from course_utils.comparison.robustness import one_less, tuned
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import rate_of, show_by_accuracy, tried_rates
@@ -101,12 +101,8 @@ class SizeAxis:
 
         Each size is a family of its own.
         """
-        judged = {size: judge(correct).pairs for size, correct in self.correct.items()}
-        tuned = {
-            size: [pair for pair in pairs if FLOOR.name not in (pair.first, pair.second)]
-            for size, pairs in judged.items()
-        }
-        return {size: pairs for size, pairs in tuned.items() if pairs}
+        judged = {size: tuned(judge(correct).pairs) for size, correct in self.correct.items()}
+        return {size: pairs for size, pairs in judged.items() if pairs}
 
     @cached_property
     def baselines(self) -> dict[int, dict[str, pd.DataFrame]]:
