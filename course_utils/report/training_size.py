@@ -107,7 +107,8 @@ class SizeAxis:
     @cached_property
     def baselines(self) -> dict[int, dict[str, pd.DataFrame]]:
         """Size → baseline that fine-tunes nothing → booleans (one row, test texts)."""
-        return axes.at_each_size(self.results, self.series)
+        sizes = sorted({size for own in self.series for size in own.points})
+        return {size: axes.with_texts(self.results, size, self.series[0].texts) for size in sizes}
 
     @cached_property
     def over_baselines(self) -> dict[tuple[str, int, str], axes.Contrast]:
