@@ -11,7 +11,7 @@ import typer
 from course_utils.code_identity import FROM_RECORDS, KEEP_OLD_RUNS, from_records
 from course_utils.config import PROFILES, command_of, load_experiment, parse_overrides, profile_names
 from course_utils.errors import CourseError, check_output, check_writable, refusal
-from course_utils.host import check_threads, usable_cores
+from course_utils.host import check_threads, is_first_process, take_a_gpu, usable_cores
 from course_utils.methods import METHODS
 from course_utils.paths import relative_to_project, reports_folder, runs_folder, write_whole
 from course_utils.text import and_joined, counted, duration, in_sentence, one_line
@@ -28,10 +28,7 @@ app = typer.Typer(
 )
 Profile = Annotated[
     str,
-    typer.Option(
-        help=f"{and_joined(profile_names())}: what is run, and at what size.",
-        autocompletion=profile_names,
-    ),
+    typer.Option(help=f"{and_joined(profile_names())}: what is run, and at what size.", autocompletion=profile_names),
 ]
 Overrides = Annotated[
     list[str],
@@ -121,8 +118,6 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Train again even if the run exists.")] = False,
 ) -> int:
     """Train one run, or find it trained."""
-    from course_utils.host import is_first_process, take_a_gpu
-
     if "WORLD_SIZE" not in os.environ:  # the launcher waits for each of its processes
         take_a_gpu()
         if (status := fork_server.ask(sys.argv[1:])) is not None:
@@ -509,8 +504,6 @@ def inputs(profile: Profile = "quick", overrides: Overrides = []) -> None:
 @app.command(hidden=True)
 def baselines(profile: Profile = "quick", overrides: Overrides = []) -> None:
     """Fit the baselines of an experiment that fine-tune nothing."""
-    from course_utils.host import take_a_gpu
-
     take_a_gpu()
     from course_utils.comparison.baselines import make_baselines
 

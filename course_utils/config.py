@@ -61,13 +61,11 @@ def _known_method(value: str) -> str:
     return _known(value, "method", METHODS)
 
 
-def _shared_setting(value: str) -> str:
-    return _known(value, "shared setting", SharedSettings.model_fields, listed=False)
-
-
 MethodName = Annotated[str, AfterValidator(_known_method)]
 MethodOrDefault = Annotated[str, AfterValidator(lambda name: name if name == "default" else _known_method(name))]
-SharedName = Annotated[str, AfterValidator(_shared_setting)]
+SharedName = Annotated[
+    str, AfterValidator(lambda name: _known(name, "shared setting", SharedSettings.model_fields, listed=False))
+]
 SeedCount = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -422,14 +420,11 @@ class Experiment:
     @property
     def parameters(self) -> dict[str, Any]:
         """What a notebook needs, beside the seed, to find this experiment again."""
-        overrides = dict(self.overrides)
-        if self.seed_count:
-            overrides["seeds"] = self.seed_count
-        if self.track:
-            overrides["track"] = self.track
+        chosen = {"seeds": self.seed_count, "track": self.track}
+        overrides = self.overrides | {name: value for name, value in chosen.items() if value}
         return {"profile": self.profile_name, "overrides": overrides}
 
-    @property
+    @cached_property
     def studies(self) -> dict[str, Study]:
         """What is run beside the main runs: the trials of the learning-rate search, then the side studies."""
         return (self.profile.search.studies if self.profile.search else {}) | self.profile.studies

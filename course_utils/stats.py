@@ -388,6 +388,10 @@ class PairedComparison(Judged):
         """The same comparison, second less first."""
         return replace(self, first=self.second, second=self.first, difference=self.difference.negated())
 
+    def better_first(self) -> PairedComparison:
+        """The same comparison, the method first that is shown to be better."""
+        return self if self.above else self.swapped()
+
 
 def equivalence_margin(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> float:
     """The difference in accuracy that two runs of one method stay within in 95% of cases (ISO 5725's repeatability).
@@ -493,6 +497,11 @@ def family_wise_error(answers: np.ndarray, seeds: int, times: float = 1.0) -> fl
     errors = _satterthwaite(by_sentences, own, shared, in_both, seeds, sentences)
     p_values = 2 * t.sf(np.abs(differences.mean(axis=1)) / errors[0], errors[1])
     return float((p_values.min(axis=1) <= SIGNIFICANCE / len(first)).mean())  # Holm's first step
+
+
+def with_enough_seeds(answers: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Those methods of `answers`, one row per seed, that have enough seeds to be compared."""
+    return {name: frame for name, frame in answers.items() if len(frame) >= MINIMUM_SEEDS}
 
 
 def shared_seeds(correct: Mapping[str, pd.DataFrame]) -> list[int]:

@@ -341,12 +341,6 @@ def best_baseline(results: ExperimentRuns, series: Series) -> dict[str, Any] | N
     return max(rows, key=lambda row: row["estimate"], default=None)
 
 
-def at_each_size(results: ExperimentRuns, series: list[Series]) -> dict[Any, dict[str, pd.DataFrame]]:
-    """Training size → baseline → booleans (one row, test texts), at the sizes of `series`."""
-    sizes = sorted({size for own in series for size in own.points})
-    return {size: with_texts(results, size, series[0].texts) for size in sizes}
-
-
 def with_texts(results: ExperimentRuns, size: int, texts: pd.Index) -> dict[str, pd.DataFrame]:
     """Baseline → booleans (one row, test `texts`), of those that are fitted to `size` training texts.
 

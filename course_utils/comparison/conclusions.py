@@ -13,26 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from course_utils import stats
 from course_utils.comparison.agreement import variance_by_raters
 from course_utils.comparison.axes import of_verdict
 from course_utils.comparison.baselines import BASELINES, FITTED, MAJORITY, title_of
 from course_utils.comparison.results import ExperimentRuns, MissingRun
-from course_utils.comparison.robustness import seeds_apart
+from course_utils.comparison.robustness import seeds_apart, tuned
 from course_utils.comparison.tables import by_method
 from course_utils.methods import FLOOR, METHODS
-from course_utils.stats import (
-    DIFFERENCES,
-    MINIMUM_SEEDS,
-    SIGNIFICANCE,
-    Judged,
-    PairedComparison,
-    Power,
-    compare_pairs,
-    compare_with_fixed,
-    equivalence_margin,
-    family_wise_error,
-    shared_seeds,
-)
 from course_utils.text import counted, in_sentence, margin_points, signed_points, template
 
 SIMULATED_SEEDS = (3, 5)
@@ -49,12 +37,12 @@ class Judgement:
     best: str  # the most accurate adapter method; of those with few seeds where none has enough; empty where none ran
     accuracy: float  # mean accuracy of `best`
     margin: float  # within which two methods are equivalent
-    pairs: list[PairedComparison]  # of all methods with enough seeds
+    pairs: list[stats.PairedComparison]  # of all methods with enough seeds
 
     @property
     def few(self) -> list[str]:
         """The methods with too few seeds."""
-        return [name for name, seeds in self.seeds.items() if seeds < MINIMUM_SEEDS]
+        return [name for name, seeds in self.seeds.items() if seeds < stats.MINIMUM_SEEDS]
 
     @property
     def not_compared(self) -> list[tuple[str, str]]:
@@ -64,25 +52,24 @@ class Judgement:
         return [pair for pair in combinations(enough, 2) if pair not in compared]
 
     @property
-    def among_adapters(self) -> list[PairedComparison]:
+    def among_adapters(self) -> list[stats.PairedComparison]:
         """The comparisons of two adapter methods."""
         return [pair for pair in self.pairs if {pair.first, pair.second} <= set(self.adapters)]
 
-    def against(self, first: str, others: Collection[str]) -> list[PairedComparison]:
+    def against(self, first: str, others: Collection[str]) -> list[stats.PairedComparison]:
         """The comparisons of the method `first` with those of `others`: first less other."""
         return [pair for pair in against(self.pairs, first) if pair.second in others]
 
 
-def against(pairs: Iterable[PairedComparison], first: str) -> list[PairedComparison]:
+def against(pairs: Iterable[stats.PairedComparison], first: str) -> list[stats.PairedComparison]:
     """Those of `pairs` that compare the method `first`: first less other."""
     turned = (pair if pair.first == first else pair.swapped() for pair in pairs)
     return [pair for pair in turned if pair.first == first]
 
 
-def differing(pairs: Iterable[PairedComparison]) -> list[PairedComparison]:
+def differing(pairs: Iterable[stats.PairedComparison]) -> list[stats.PairedComparison]:
     """Those of `pairs` that are shown to differ, the better method first; head only is left out."""
-    tuned = (pair for pair in pairs if FLOOR.name not in (pair.first, pair.second))
-    return [pair if pair.above else pair.swapped() for pair in tuned if pair.differs]
+    return [pair.better_first() for pair in tuned(pairs) if pair.differs]
 
 
 def judge(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Judgement:
@@ -91,10 +78,10 @@ def judge(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Judgem
     `by_raters` is the variance that other raters would give to an accuracy.
     """
     accuracy = {name: float(frame.to_numpy().mean()) for name, frame in correct.items()}
-    enough = {name: frame for name, frame in correct.items() if len(frame) >= MINIMUM_SEEDS}
+    enough = stats.with_enough_seeds(correct)
     adapters = [name for name in correct if not METHODS[name].is_baseline]
     judged = [name for name in adapters if name in enough]
-    margin = equivalence_margin(enough, by_raters)
+    margin = stats.equivalence_margin(enough, by_raters)
     best = max(judged or adapters, key=lambda name: accuracy[name], default="")
     return Judgement(
         seeds={name: len(frame) for name, frame in correct.items()},
@@ -103,7 +90,7 @@ def judge(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Judgem
         best=best,
         accuracy=accuracy.get(best, 0.0),
         margin=margin,
-        pairs=compare_pairs(enough, margin),
+        pairs=stats.compare_pairs(enough, margin),
     )
 
 
@@ -132,21 +119,20 @@ def above_majority(results: ExperimentRuns) -> dict[str, float]:
 class Bought:
     """What fine-tuning has over a baseline without it: the comparison, method less baseline, and seconds of both."""
 
-    pair: PairedComparison
+    pair: stats.PairedComparison
     seconds: float
     seconds_of_baseline: float
 
 
 @cache  # the sentences, the abstract and the advice ask for it
-def over_baselines(results: ExperimentRuns) -> list[PairedComparison]:
+def over_baselines(results: ExperimentRuns) -> list[stats.PairedComparison]:
     """Every method with enough seeds against every fitted baseline on the test texts, as one family.
 
     A baseline has no seeds: every seed of the method is compared with the same answers.
     """
     found = results.predictions
-    enough = {name: frame for name, frame in found.correct.items() if len(frame) >= MINIMUM_SEEDS}
     fitted = {name: own for name, own in found.correct_baselines.items() if BASELINES[name] in FITTED}
-    return compare_with_fixed(enough, fitted)
+    return stats.compare_with_fixed(stats.with_enough_seeds(found.correct), fitted)
 
 
 def bought(results: ExperimentRuns) -> list[Bought]:
@@ -154,9 +140,9 @@ def bought(results: ExperimentRuns) -> list[Bought]:
 
     Empty where no such method has enough seeds.
     """
-    tuned = dict.fromkeys(pair.first for pair in over_baselines(results) if pair.first != FLOOR.name)
+    names = dict.fromkeys(pair.first for pair in over_baselines(results) if pair.first != FLOOR.name)
     correct, seconds = results.predictions.correct, by_method(results)["train_seconds"]
-    best = max(tuned, key=lambda name: correct[name].to_numpy().mean(), default="")
+    best = max(names, key=lambda name: correct[name].to_numpy().mean(), default="")
     pairs = [pair for pair in over_baselines(results) if pair.first == best]
     return [Bought(pair, seconds[best], seconds[pair.second]) for pair in pairs]
 
@@ -167,7 +153,7 @@ def bought_sentences(results: ExperimentRuns) -> list[str]:
     return [line for line in text.splitlines() if line]
 
 
-def unsized(pair: Judged) -> str:
+def unsized(pair: stats.Judged) -> str:
     """What a sentence on a difference adds where its size is not shown."""
     return "; which of the two is more accurate is shown, but not by how much" if pair.unsized else ""
 
@@ -189,14 +175,14 @@ def verdicts(
         few=[f"{METHODS[name].title} ({counted(judged.seeds[name], 'seed')})" for name in judged.few],
         seen=[
             f"of {_points(size)} in {_typical([pair.power.of_difference[size] for pair in judged.pairs], '%')}"
-            for size in DIFFERENCES
+            for size in stats.DIFFERENCES
             if judged.pairs
         ],
-        minimum_seeds=MINIMUM_SEEDS,
+        minimum_seeds=stats.MINIMUM_SEEDS,
         margin=margin_points(judged.margin),
         apart=seeds_apart(correct, by_raters),
         errors=error_rates({name: frame for name, frame in correct.items() if name not in judged.few}),
-        level=SIGNIFICANCE,
+        level=stats.SIGNIFICANCE,
     )
     return [line for line in text.splitlines() if line]
 
@@ -207,17 +193,17 @@ def error_rates(correct: Mapping[str, pd.DataFrame]) -> dict[int, list[float]]:
     The first is the number of seeds that all methods of `correct` share; then come those of `SIMULATED_SEEDS`. Empty
     where they share fewer than two, which show no variance between seeds.
     """
-    if len(correct) < 2 or len(seeds := shared_seeds(correct)) < 2:
+    if len(correct) < 2 or len(seeds := stats.shared_seeds(correct)) < 2:
         return {}
     columns = next(iter(correct.values())).columns
     answers = np.stack([frame.loc[seeds, columns].to_numpy(float) for frame in correct.values()])
     numbers = dict.fromkeys([len(seeds), *SIMULATED_SEEDS])
-    return {number: [family_wise_error(answers, number, times) for times in SPREADS] for number in numbers}
+    return {number: [stats.family_wise_error(answers, number, times) for times in SPREADS] for number in numbers}
 
 
 def p_in_words(p: float) -> str:
     """A p-value as tables show it: "0.049"; "< 0.001" where it would read as zero, "0.0496" where as the level."""
-    return "< 0.001" if p < 0.001 else f"{p:.4f}" if f"{p:.3f}" == f"{SIGNIFICANCE:.3f}" else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{p:.4f}" if f"{p:.3f}" == f"{stats.SIGNIFICANCE:.3f}" else f"{p:.3f}"
 
 
 def named(name: str) -> str:
@@ -225,7 +211,7 @@ def named(name: str) -> str:
     return "the majority class" if name == MAJORITY.name else in_sentence(title_of(name))
 
 
-def in_points(pair: PairedComparison) -> str:
+def in_points(pair: stats.PairedComparison) -> str:
     """The difference of a pair with its simultaneous interval: "+1.4 points, 95% interval +0.6 to +2.1"."""
     estimate, low, high = map(signed_points, (pair.difference.estimate, *pair.difference.ends))
     return f"{estimate} points, 95% interval {low} to {high}"
@@ -248,9 +234,9 @@ def _typical(shares: list[float], unit: str, digits: int = 0) -> str:
     return f"{middle}{unit}" + (f" ({low} to {high})" if low != high else "")
 
 
-def _sight(powers: list[Power]) -> str:
+def _sight(powers: list[stats.Power]) -> str:
     """How often the design would detect a true difference of two points in pairs of these `powers`."""
-    size = DIFFERENCES[-1]
+    size = stats.DIFFERENCES[-1]
     found = _typical([power.of_difference[size] for power in powers], "%")
     return f"this design would detect a true difference of {_points(size)} in {found} of cases"
 

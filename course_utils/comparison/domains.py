@@ -9,20 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from course_utils import stats
 from course_utils.comparison.axes import Contrast, contrasts, less, less_across_texts
 from course_utils.comparison.conclusions import differing, judge_experiment
 from course_utils.comparison.results import ExperimentRuns, evaluation_sets, read_predictions
-from course_utils.comparison.robustness import OneLess, one_less
+from course_utils.comparison.robustness import OneLess, one_less, tuned
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.stats import (
-    MINIMUM_SEEDS,
-    SIGNIFICANCE,
-    PairedComparison,
-    compare_pairs,
-    compare_with_fixed,
-    error_over_seeds,
-    holm,
-)
 
 
 @dataclass(frozen=True)
@@ -36,10 +28,10 @@ class Domain:
 
     title: str
     accuracy: dict[str, float]  # of the adapter methods, means over seeds
-    pairs: list[PairedComparison]
+    pairs: list[stats.PairedComparison]
     moved: dict[str, Contrast]
     baselines: dict[str, float]  # accuracy of those that fine-tune nothing
-    over_baselines: list[PairedComparison]
+    over_baselines: list[stats.PairedComparison]
 
     @property
     def best(self) -> list[str]:
@@ -75,7 +67,7 @@ class Domain:
         return found
 
     @property
-    def differing(self) -> list[PairedComparison]:
+    def differing(self) -> list[stats.PairedComparison]:
         """The pairs that are shown to differ, the better one first."""
         return differing(self.pairs)
 
@@ -87,10 +79,7 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
     if len(titles) < 2:
         return []
     predictions = {of: read_predictions(results, of=of) for of in titles}
-    correct = {
-        of: {name: own for name, own in found.correct.items() if len(own) >= MINIMUM_SEEDS}
-        for of, found in predictions.items()
-    }
+    correct = {of: stats.with_enough_seeds(found.correct) for of, found in predictions.items()}
     adapters = [name for name in correct["test"] if not METHODS[name].is_baseline]
     if len(adapters) < 2:
         return []
@@ -102,15 +91,15 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
     }
     moved = contrasts(changes, alike=lambda key: key[0])
     judged = judge_experiment(results)
-    pairs = {of: judged.pairs if of == "test" else compare_pairs(correct[of], judged.margin) for of in titles}
+    pairs = {of: judged.pairs if of == "test" else stats.compare_pairs(correct[of], judged.margin) for of in titles}
     return [
         Domain(
             title,
             {name: float(correct[of][name].to_numpy().mean()) for name in adapters},
-            [pair for pair in pairs[of] if FLOOR.name not in (pair.first, pair.second)],
+            tuned(pairs[of]),
             {name: found for (at, name), found in moved.items() if at == of},
             {name: float(answers.mean()) for name, answers in predictions[of].correct_baselines.items()},
-            compare_with_fixed({name: correct[of][name] for name in adapters}, predictions[of].correct_baselines),
+            stats.compare_with_fixed({name: correct[of][name] for name in adapters}, predictions[of].correct_baselines),
         )
         for of, title in titles.items()
     ]
@@ -158,15 +147,17 @@ def forgetting_table(results: ExperimentRuns) -> pd.DataFrame:
         if not found:
             continue
         changes = 100 * np.array([own.after - own.before for own in found])
-        if len(changes) >= MINIMUM_SEEDS and name != FLOOR.name:
-            errors[name] = error_over_seeds(changes, step=100 / found[0].texts)
+        if len(changes) >= stats.MINIMUM_SEEDS and name != FLOOR.name:
+            errors[name] = stats.error_over_seeds(changes, step=100 / found[0].texts)
         before, after = (100 * float(np.mean([getattr(own, when) for own in found])) for when in ("before", "after"))
         row = {"method": name, "texts": found[0].texts, "before": before, "after": after, "change": changes.mean()}
         rows.append(row | {"four_bit": METHODS[name].in_four_bits(results.experiment.config(name).settings)})
     columns = ["method", "texts", "before", "after", "change", "low", "high", "p_holm", "four_bit"]
     table = pd.DataFrame(rows, columns=columns).set_index("method")
-    p_values = holm([min(1.0, 2 * error.beyond(abs(table.loc[name, "change"]))) for name, error in errors.items()])
+    p_values = stats.holm(
+        [min(1.0, 2 * error.beyond(abs(table.loc[name, "change"]))) for name, error in errors.items()]
+    )
     for (name, error), p in zip(errors.items(), p_values, strict=True):
-        change, width = table.loc[name, "change"], error.half_width(1 - SIGNIFICANCE / len(errors))
+        change, width = table.loc[name, "change"], error.half_width(1 - stats.SIGNIFICANCE / len(errors))
         table.loc[name, ["low", "high", "p_holm"]] = change - width, change + width, p
-    return table.assign(differs=table["p_holm"] < SIGNIFICANCE).reset_index()
+    return table.assign(differs=table["p_holm"] < stats.SIGNIFICANCE).reset_index()

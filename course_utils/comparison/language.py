@@ -8,17 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from course_utils import stats
 from course_utils.comparison.conclusions import against, p_in_words
 from course_utils.comparison.results import ExperimentRuns, evaluation_sets
 from course_utils.methods import METHODS
-from course_utils.stats import (
-    MINIMUM_SEEDS,
-    CrossedBootstrap,
-    Interval,
-    PairedComparison,
-    compare_pairs,
-    equivalence_margin,
-)
 from course_utils.tasks.language_modelling import LANGUAGE_METRICS, bits_of_texts
 from course_utils.text import escape_markdown, signed_number
 
@@ -45,16 +38,16 @@ def bits_of_runs(results: ExperimentRuns, of: str = "test", column: str = "score
     return {method: pd.DataFrame(seeds).T for method, seeds in shares.items()}
 
 
-def judge_bits(shares: Mapping[str, pd.DataFrame]) -> tuple[float, list[PairedComparison]]:
+def judge_bits(shares: Mapping[str, pd.DataFrame]) -> tuple[float, list[stats.PairedComparison]]:
     """The margin of equivalence in bits per byte, and the comparison of every two methods with enough seeds.
 
     `shares` are those of `bits_of_runs`. The margin is the difference that two runs which differ in the seed alone
     stay within in 95% of cases, by the mean variance of all methods (`stats.equivalence_margin`): texts have no labels,
     and so no raters.
     """
-    enough = {method: frame for method, frame in shares.items() if len(frame) >= MINIMUM_SEEDS}
-    margin = equivalence_margin(enough)
-    return margin, compare_pairs(enough, margin)
+    enough = stats.with_enough_seeds(shares)
+    margin = stats.equivalence_margin(enough)
+    return margin, stats.compare_pairs(enough, margin)
 
 
 def language_summary(results: ExperimentRuns) -> pd.DataFrame:
@@ -81,12 +74,12 @@ def language_summary(results: ExperimentRuns) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).fillna("–")
 
 
-def changes_elsewhere(results: ExperimentRuns) -> dict[str, dict[str, Interval]]:
+def changes_elsewhere(results: ExperimentRuns) -> dict[str, dict[str, stats.Interval]]:
     """Method → title of a set of another domain, as Markdown → the change in bits per byte against the base model.
 
     Above zero, a method needs more bits: it forgot, or lost precision in four bits. 95% intervals draw seeds and texts.
     """
-    found: dict[str, dict[str, Interval]] = {}
+    found: dict[str, dict[str, stats.Interval]] = {}
     for of, title in [*evaluation_sets(results).items()][1:]:
         before = bits_of_runs(results, of, "scores_before")
         for method, shares in bits_of_runs(results, of).items():
@@ -102,7 +95,7 @@ def change_by_domain(results: ExperimentRuns) -> pd.DataFrame:
     )
 
 
-def pairs_table(pairs: list[PairedComparison]) -> pd.DataFrame:
+def pairs_table(pairs: list[stats.PairedComparison]) -> pd.DataFrame:
     """The comparisons of `judge_bits` as they are printed."""
     return pd.DataFrame(
         [
@@ -125,7 +118,7 @@ class Best(NamedTuple):
     against: dict[str, list[str]]
 
 
-def best_of(shares: Mapping[str, pd.DataFrame], pairs: list[PairedComparison]) -> Best | None:
+def best_of(shares: Mapping[str, pd.DataFrame], pairs: list[stats.PairedComparison]) -> Best | None:
     """The best of the compared methods, `shares` and `pairs` as in `judge_bits`; None where no two are compared."""
     compared = dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second))
     if not compared:
@@ -136,14 +129,14 @@ def best_of(shares: Mapping[str, pd.DataFrame], pairs: list[PairedComparison]) -
     return Best(best, found)
 
 
-def base_interval(results: ExperimentRuns) -> Interval:
+def base_interval(results: ExperimentRuns) -> stats.Interval:
     """Bits per byte of the base model as it was on the test set, with texts as the sample."""
     return interval_of(next(iter(bits_of_runs(results, column="scores_before").values()))[:1])
 
 
-def interval_of(shares: pd.DataFrame) -> Interval:
+def interval_of(shares: pd.DataFrame) -> stats.Interval:
     """The mean of `shares`, a row a seed and a column a text, with its 95% interval."""
-    return CrossedBootstrap.draw(*shares.shape).mean_interval(shares.to_numpy(float))
+    return stats.CrossedBootstrap.draw(*shares.shape).mean_interval(shares.to_numpy(float))
 
 
 def _perplexity(metrics: list[Any]) -> str:

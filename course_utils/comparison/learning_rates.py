@@ -60,17 +60,14 @@ def search_table(trials: pd.DataFrame) -> pd.DataFrame:
     for method, own in trials.groupby("method"):
         by_rate = own.sort_values("learning_rate").reset_index(drop=True)
         place, accuracy = int(by_rate["best"].idxmax()), 100 * by_rate["accuracy"]
+        around = {"below": place - 1, "at": place, "above": place + 1}
         ranked = 100 * _best_first(own, Classification())["accuracy"].to_numpy()
         n = len(ranked)
         chosen = {k: [comb(n - 1 - i, k - 1) / comb(n, k) for i in range(n)] for k in range(1, n + 1)}
         rows[method] = {
             "rate": by_rate["learning_rate"][place],
-            "below": accuracy.get(place - 1),
-            "at": accuracy[place],
-            "above": accuracy.get(place + 1),
-            "nll_below": by_rate["nll"].get(place - 1),
-            "nll_at": by_rate["nll"][place],
-            "nll_above": by_rate["nll"].get(place + 1),
+            **{name: accuracy.get(at) for name, at in around.items()},
+            **{f"nll_{name}": by_rate["nll"].get(at) for name, at in around.items()},
             **{k: float(ranked @ shares) for k, shares in chosen.items()},
         }
     return pd.DataFrame.from_dict(rows, orient="index").reindex([name for name in METHODS if name in rows])

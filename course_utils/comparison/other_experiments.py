@@ -15,7 +15,7 @@ from course_utils.comparison.conclusions import differing, judge_experiment
 from course_utils.comparison.language import bits_of_runs, interval_of, judge_bits
 from course_utils.comparison.learning_rates import on_edge, search_trials, trial_differences
 from course_utils.comparison.results import ExperimentRuns
-from course_utils.comparison.robustness import seeds_apart
+from course_utils.comparison.robustness import seeds_apart, tuned
 from course_utils.comparison.tables import by_method
 from course_utils.errors import explained
 from course_utils.methods import FLOOR
@@ -148,8 +148,7 @@ def disagreements(ours: Conclusions, theirs: Conclusions) -> tuple[Pairs, Pairs]
     """
     judged = {(pair.first, pair.second): pair for pair in theirs.pairs}
     judged |= {(pair.second, pair.first): pair.swapped() for pair in theirs.pairs}
-    both = [(pair, judged[pair.first, pair.second]) for pair in ours.pairs if (pair.first, pair.second) in judged]
-    both = [pairs for pairs in both if FLOOR.name not in (pairs[0].first, pairs[0].second)]
+    both = [(pair, judged[at]) for pair in tuned(ours.pairs) if (at := (pair.first, pair.second)) in judged]
     alike = [(one, other) for one, other in both if (one.differs, one.above) == (other.differs, other.above)]
     return [pairs for pairs in both if pairs not in alike], alike
 
@@ -176,11 +175,9 @@ def shown_across(experiments: list[Conclusions]) -> list[Shown]:
     """
     verdicts: dict[tuple[str, str], dict[str, PairedComparison]] = {}
     for own in experiments:
-        for pair in own.pairs:
-            if FLOOR.name not in (pair.first, pair.second):
-                swapped = (pair.second, pair.first) in verdicts
-                pair = pair.swapped() if swapped else pair
-                verdicts.setdefault((pair.first, pair.second), {})[own.experiment] = pair
+        for pair in tuned(own.pairs):
+            pair = pair.swapped() if (pair.second, pair.first) in verdicts else pair
+            verdicts.setdefault((pair.first, pair.second), {})[own.experiment] = pair
     found = []
     for (first, second), judged in verdicts.items():
         above = [name for name, pair in judged.items() if pair.verdict == "above"]

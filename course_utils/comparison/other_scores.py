@@ -11,7 +11,7 @@ from course_utils.comparison.calibration import scaled_predictions
 from course_utils.comparison.conclusions import differing
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.runs import Run
-from course_utils.stats import MINIMUM_SEEDS, PairedComparison, compare_pairs
+from course_utils.stats import PairedComparison, compare_pairs, with_enough_seeds
 from course_utils.tasks.classification import scores_of
 
 
@@ -63,4 +63,4 @@ def _judged(predictions: pd.DataFrame, column: str) -> list[PairedComparison]:
         str(method): own.pivot(index="seed", columns="example_id", values=column)
         for method, own in predictions.groupby("method", sort=False)
     }
-    return compare_pairs({name: own for name, own in frames.items() if len(own) >= MINIMUM_SEEDS}, margin=0.0)
+    return compare_pairs(with_enough_seeds(frames), margin=0.0)

@@ -22,17 +22,7 @@ from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError, explained
 from course_utils.methods import METHODS, PLAIN
 from course_utils.paths import relative_to_project, reports_folder, runs_folder, sha256_of
-from course_utils.runs import (
-    UPDATES,
-    Run,
-    RunResult,
-    checksum_of,
-    find_run,
-    fingerprint,
-    held,
-    publish,
-    workspace,
-)
+from course_utils.runs import UPDATES, Run, RunResult, checksum_of, find_run, fingerprint, held, publish, workspace
 from course_utils.tasks.classification import scores_of
 
 if TYPE_CHECKING:

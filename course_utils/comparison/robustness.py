@@ -11,11 +11,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from course_utils import stats
 from course_utils.methods import FLOOR, METHODS
-from course_utils.stats import MINIMUM_SEEDS, PairedComparison, compare_pairs, equivalence_margin, shared_seeds
 
 OUTLYING = 2.0  # times the standard deviation of the seeds of any other method
 CUTS = 10  # smaller experiments of each kind
+
+
+def tuned(pairs: Iterable[stats.PairedComparison]) -> list[stats.PairedComparison]:
+    """Those of `pairs` whose methods both train more than a head."""
+    return [pair for pair in pairs if FLOOR.name not in (pair.first, pair.second)]
 
 
 class OneLess(NamedTuple):
@@ -23,11 +28,11 @@ class OneLess(NamedTuple):
 
     left_out: str
     margin: float  # of the other methods
-    differing: list[PairedComparison]  # that it does not show with it
-    lost: list[PairedComparison]  # without it, the differences that it shows with it alone
-    equivalent: list[PairedComparison]  # pairs of adapter methods, within `margin`
-    newly_equivalent: list[PairedComparison]  # of these, those that it does not show to be so with it
-    lost_equivalent: list[PairedComparison]  # those that it shows to be equivalent with it alone
+    differing: list[stats.PairedComparison]  # that it does not show with it
+    lost: list[stats.PairedComparison]  # without it, the differences that it shows with it alone
+    equivalent: list[stats.PairedComparison]  # pairs of adapter methods, within `margin`
+    newly_equivalent: list[stats.PairedComparison]  # of these, those that it does not show to be so with it
+    lost_equivalent: list[stats.PairedComparison]  # those that it shows to be equivalent with it alone
 
 
 def one_less(
@@ -37,29 +42,26 @@ def one_less(
 
     `by_raters` is as in `judge`.
     """
-    enough = {name: own for name, own in scores.items() if len(own) >= MINIMUM_SEEDS}
-    whole = {(pair.first, pair.second): pair for pair in compare_pairs(enough, equivalence_margin(enough, by_raters))}
+    enough = stats.with_enough_seeds(scores)
+    pairs = stats.compare_pairs(enough, stats.equivalence_margin(enough, by_raters))
+    whole = {(pair.first, pair.second): pair for pair in pairs}
     for method in among or enough:
         rest = {name: own for name, own in enough.items() if name != method}
-        margin = equivalence_margin(rest, by_raters)
-        judged = [(pair, whole[pair.first, pair.second]) for pair in compare_pairs(rest, margin)]
-        both = [(pair, before) for pair, before in judged if FLOOR.name not in (pair.first, pair.second)]
+        margin = stats.equivalence_margin(rest, by_raters)
+        both = [(pair, whole[pair.first, pair.second]) for pair in tuned(stats.compare_pairs(rest, margin))]
         adapters = {name for name in rest if not METHODS[name].is_baseline}
         among_adapters = [(pair, before) for pair, before in both if {pair.first, pair.second} <= adapters]
         yield OneLess(
             method,
             margin,
-            differing=[_first_as(pair, pair) for pair, before in both if pair.differs and not before.differs],
-            lost=[_first_as(before, pair) for pair, before in both if before.differs and not pair.differs],
+            differing=[pair.better_first() for pair, before in both if pair.differs and not before.differs],
+            lost=[
+                pair if before.above else pair.swapped() for pair, before in both if before.differs and not pair.differs
+            ],
             equivalent=[pair for pair, _ in among_adapters if pair.equivalent],
             newly_equivalent=[pair for pair, before in among_adapters if pair.equivalent and not before.equivalent],
             lost_equivalent=[pair for pair, before in among_adapters if before.equivalent and not pair.equivalent],
         )
-
-
-def _first_as(shown: PairedComparison, pair: PairedComparison) -> PairedComparison:
-    """`pair` of two methods with that first which is `shown` to be the better one."""
-    return pair if shown.above else pair.swapped()
 
 
 class SeedsApart(NamedTuple):
@@ -73,8 +75,7 @@ class SeedsApart(NamedTuple):
 
 def seeds_apart(scores: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> SeedsApart | None:
     """The method of `scores` (seeds, texts) whose seeds lie more than `OUTLYING` times as far apart as any other's."""
-    enough = {name: own for name, own in scores.items() if len(own) >= MINIMUM_SEEDS}
-    spread = {name: float(own.mean(axis=1).std()) for name, own in enough.items()}
+    spread = {name: float(own.mean(axis=1).std()) for name, own in stats.with_enough_seeds(scores).items()}
     if len(spread) < 2:
         return None
     method, following = sorted(spread, key=spread.__getitem__, reverse=True)[:2]
@@ -99,14 +100,14 @@ def cut_down(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Sma
     `correct` maps a method to booleans (seeds, texts). All choices of seeds where there are no more than `CUTS`, else
     so many random ones; random halves of the texts. `by_raters` is as in `judge`, for all texts.
     """
-    seeds = max(MINIMUM_SEEDS, (len(shared_seeds(correct)) + 1) // 2)
-    whole = {(pair.first, pair.second): pair for pair in compare_pairs(correct, margin=0.0)}
+    seeds = max(stats.MINIMUM_SEEDS, (len(stats.shared_seeds(correct)) + 1) // 2)
+    whole = {(pair.first, pair.second): pair for pair in stats.compare_pairs(correct, margin=0.0)}
     number, turned = Counter[str](), 0
     shown, equivalent = ({pair: Counter[str]() for pair in whole} for _ in range(2))
     for kind, cut in _cuts(correct, seeds):
         number[kind] += 1
-        margin = equivalence_margin(cut, by_raters * (2 if kind == "texts" else 1))
-        for pair in compare_pairs(cut, margin):
+        margin = stats.equivalence_margin(cut, by_raters * (2 if kind == "texts" else 1))
+        for pair in stats.compare_pairs(cut, margin):
             both = pair.first, pair.second
             shown[both][kind] += pair.differs
             equivalent[both][kind] += pair.equivalent
@@ -116,7 +117,8 @@ def cut_down(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> Sma
 
 def _cuts(correct: Mapping[str, pd.DataFrame], number: int) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:
     """Kind and answers of every smaller experiment; `number` seeds are in one of fewer seeds."""
-    random, seeds, texts = np.random.default_rng(0), shared_seeds(correct), [*next(iter(correct.values())).columns]
+    random, seeds = np.random.default_rng(0), stats.shared_seeds(correct)
+    texts = [*next(iter(correct.values())).columns]
     if number < len(seeds):
         some = (random.choice(seeds, number, replace=False) for _ in range(CUTS))
         ways = combinations(seeds, number) if comb(len(seeds), number) <= CUTS else some

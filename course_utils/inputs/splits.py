@@ -334,11 +334,7 @@ def _without(frame: pandas.DataFrame, keys: set[str], removed: dict[str, int], r
 
 
 def _cut(
-    sets: dict[str, pandas.DataFrame],
-    source: str,
-    removed: dict[str, int],
-    labelled: bool,
-    **maximum: int | None,
+    sets: dict[str, pandas.DataFrame], source: str, removed: dict[str, int], labelled: bool, **maximum: int | None
 ) -> dict[str, pandas.DataFrame]:
     """The first texts of each set, up to the one maximum that is given, with the columns of `SHOWN`."""
     [(parameter, limit)] = maximum.items()

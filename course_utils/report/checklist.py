@@ -26,7 +26,6 @@ def checklist(runs: ExperimentRuns) -> str:
     """
     experiment, records = runs.experiment, [run.result for run in runs.runs]
     task, data = TASKS[experiment.shared.task](), experiment.shared.load_data()
-    mains = [record for record in records if record.config.study == "main"]
     executed = {path.stem for path in (reports_folder() / experiment.name / "notebooks").glob("*.ipynb")}
     judged_by, judged = next(iter(task.metrics.items()))
     return template(TEMPLATES / "checklist.md.jinja", {"mean": mean, "median": median, "seconds": seconds}).render(
@@ -41,7 +40,7 @@ def checklist(runs: ExperimentRuns) -> str:
         stats=stats,
         data=data,
         found_in=_published_runs(experiment),
-        of_other_data=sum(record.data.fingerprint != data.fingerprint for record in mains),
+        of_other_data=sum(run.result.data.fingerprint != data.fingerprint for run in runs.mains),
         trial_differences=trial_differences(experiment),
         planned=Counter(config.study for config in experiment.configs()),
         finished=Counter(run.config.study for run in runs.runs),

@@ -7,19 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
-from course_utils.comparison.axes import (
-    Contrast,
-    Leaders,
-    Series,
-    accuracy_with_ends,
-    answers,
-    at_best_rate,
-    at_other_rates,
-    contrasts,
-    less,
-    validation_accuracy,
-    validation_likelihood,
-)
+from course_utils.comparison import axes
 from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.robustness import OneLess, one_less
@@ -34,12 +22,12 @@ say: Any = template(TEMPLATES / "criteria.md.jinja", OF_CONTRASTS).module
 
 
 def show_by_accuracy(
-    series: list[Series],
-    others: list[Series],
+    series: list[axes.Series],
+    others: list[axes.Series],
     where: Callable[[Any, str], str],
     judged: Mapping[str, Judged],
     judged_others: Mapping[str, Judged],
-    led: tuple[Leaders | None, Leaders | None] = (None, None),
+    led: tuple[axes.Leaders | None, axes.Leaders | None] = (None, None),
     changes: Collection[str] = (),
 ) -> None:
     """Show what validation accuracy would choose, and what would be said otherwise; nothing if it chooses the same.
@@ -53,11 +41,11 @@ def show_by_accuracy(
         show_markdown(say.by_accuracy(chosen, where, known, unlike(judged, judged_others), changes, *led))
 
 
-def chosen_otherwise(series: list[Series], others: list[Series]) -> list[tuple[str, Any, float, float]]:
+def chosen_otherwise(series: list[axes.Series], others: list[axes.Series]) -> list[tuple[str, Any, float, float]]:
     """(method, value, learning rate, accuracy in per cent) of the points of `others` with another rate in `series`."""
     rates = {(own.method, own.varies, value): rate_of(runs) for own in series for value, runs in own.points.items()}
     return [
-        (own.method, value, rate_of(runs), accuracy_with_ends(own.correct[value])["estimate"])
+        (own.method, value, rate_of(runs), axes.accuracy_with_ends(own.correct[value])["estimate"])
         for own in others
         for value, runs in own.points.items()
         if rate_of(runs) != rates.get((own.method, own.varies, value))
@@ -67,7 +55,7 @@ def chosen_otherwise(series: list[Series], others: list[Series]) -> list[tuple[s
 def tried_rates(results: ExperimentRuns, config: RunConfig) -> list[float]:
     """The rates at which side studies tried what `config` trains, in ascending order."""
     study, plan = config.study, results.experiment.config
-    names = [study, *at_other_rates(results.experiment, config.method, study)]
+    names = [study, *axes.at_other_rates(results.experiment, config.method, study)]
     finished = (name for name in names if results.of(config.method, name))
     return sorted({plan(config.method, study=name).settings.learning_rate for name in finished})
 
@@ -97,10 +85,10 @@ def at_chosen_rates(results: ExperimentRuns, method: str, study: str) -> dict[fl
     """
     found: dict[float, tuple[list[str], list[Run]]] = {}
     for by, title in (
-        (validation_likelihood, "the likelihood of the validation texts"),
-        (validation_accuracy, "validation accuracy"),
+        (axes.validation_likelihood, "the likelihood of the validation texts"),
+        (axes.validation_accuracy, "validation accuracy"),
     ):
-        best = at_best_rate(results, method, study, by)
+        best = axes.at_best_rate(results, method, study, by)
         if best and best[0].config.study != study:
             found.setdefault(rate_of(best), ([], best))[0].append(title)
     return found
@@ -110,7 +98,7 @@ def show_other_rates(results: ExperimentRuns, method: str, study: str) -> None:
     """Show what is known of `method` `at_chosen_rates`, in a sentence for each."""
     for rate, (judges, best) in at_chosen_rates(results, method, study).items():
         usual = results.experiment.config(method, study=study).settings.learning_rate
-        accuracy = accuracy_with_ends(answers(best))["estimate"]
+        accuracy = axes.accuracy_with_ends(axes.answers(best))["estimate"]
         show_markdown(say.other_rate(method, usual, rate, accuracy, judges))
 
 
@@ -126,7 +114,7 @@ class ByAccuracy(NamedTuple):
     seeds: list[int]
     usual: str
     chosen: str
-    contrast: Contrast | None
+    contrast: axes.Contrast | None
     shown: list[PairedComparison]
     shown_usual: list[PairedComparison]
     less: list[OneLess]
@@ -139,20 +127,20 @@ class ByAccuracy(NamedTuple):
         return shown == usual
 
 
-def by_accuracy(results: ExperimentRuns, series: list[Series]) -> ByAccuracy | None:
+def by_accuracy(results: ExperimentRuns, series: list[axes.Series]) -> ByAccuracy | None:
     """What the rates of `series`, beside the main runs, change in the main comparison; None without two adapters."""
     seeds, tried = series[0].seeds, {own.method: [*own.points.values()] for own in series}
     usual, chosen = dict[str, list[Run]](), dict[str, list[Run]]()
     for name in results.experiment.methods:
         runs = [run for run in results.of(name) if run.config.seed in seeds]
         if len(runs) == len(seeds):
-            usual[name], chosen[name] = runs, max(tried.get(name, [runs]), key=validation_accuracy)
+            usual[name], chosen[name] = runs, max(tried.get(name, [runs]), key=axes.validation_accuracy)
     adapters = [name for name in usual if not METHODS[name].is_baseline]
     if len(adapters) < 2:
         return None
-    right, right_chosen = ({name: answers(runs) for name, runs in own.items()} for own in (usual, chosen))
-    before, after = (max(adapters, key=lambda name: own[name].to_numpy().mean()) for own in (right, right_chosen))
-    contrast = None if before == after else contrasts({after: less(right_chosen[after], right_chosen[before])})[after]
-    shown, shown_usual = (differing(judge(own).pairs) for own in (right_chosen, right))
-    less_one = [*one_less(right_chosen)]
-    return ByAccuracy(seeds, before, after, contrast, shown, shown_usual, less_one, [*chain(*chosen.values())])
+    right, others = ({name: axes.answers(runs) for name, runs in own.items()} for own in (usual, chosen))
+    before, after = (max(adapters, key=lambda name: own[name].to_numpy().mean()) for own in (right, others))
+    contrast = None if before == after else axes.contrasts({after: axes.less(others[after], others[before])})[after]
+    shown, shown_usual = (differing(judge(own).pairs) for own in (others, right))
+    runs = [*chain(*chosen.values())]
+    return ByAccuracy(seeds, before, after, contrast, shown, shown_usual, [*one_less(others)], runs)

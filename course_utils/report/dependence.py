@@ -8,22 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from course_utils.comparison import sparsity
-from course_utils.comparison.axes import (
-    RATE,
-    Contrast,
-    Judge,
-    Series,
-    accuracy_table,
-    answers,
-    at_best_rate,
-    best_baseline,
-    contrasts,
-    less,
-    read_axis,
-    validation_accuracy,
-    validation_likelihood,
-)
+from course_utils.comparison import axes, sparsity
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, against, judge_experiment
 from course_utils.comparison.results import ExperimentRuns
@@ -58,7 +43,7 @@ def placements(results: ExperimentRuns) -> None:
         values = [_layers(value) for value in values_of_mains(results, "target_modules")]
         show_one_value(results, "choice of adapted layers", values, "target_modules", "trained_modules")
         return
-    table = accuracy_table(series)
+    table = axes.accuracy_table(series)
     runs = [own.points[value][0].config for own in series for value in own.points]
     table["rate"] = [config.settings.learning_rate for config in runs]
     table["tried"] = [tried_rates(results, config) for config in runs]
@@ -67,11 +52,11 @@ def placements(results: ExperimentRuns) -> None:
     table["series"] = table["method"].map(title_of)
     order = [*LAYERS.values(), EVERYTHING]
     table = table.sort_values("value", key=lambda values: values.map(order.index), kind="stable")
-    line, xlabel = best_baseline(results, series[0]), "layers that are adapted or trained"
+    line, xlabel = axes.best_baseline(results, series[0]), "layers that are adapted or trained"
     figure = plots.accuracy_by_factor(table, say.placements_title(moved), xlabel, line)
     show_figure(figure, say.placements_figure(series[0], line), alt_text(table, line))
     show_table(_with_rates(table.reset_index()), say.placements_rates(series[0]))
-    others = read_placements(results, validation_accuracy)
+    others = read_placements(results, axes.validation_accuracy)
     judged, by_accuracy = map(_placement_verdicts, (chosen, others))
     if judged:
         rows = [
@@ -79,7 +64,7 @@ def placements(results: ExperimentRuns) -> None:
             for label, contrast in judged.items()
         ]
         show_table(pd.DataFrame(rows), say.placements_table(judged, table["tried"].map(len).nunique() > 1))
-    sizes = size_axis(results, validation_likelihood)
+    sizes = size_axis(results, axes.validation_likelihood)
     among = sizes.pairs.get(series[0].training_texts, []) if sizes else []
     behind = [pair for pair in against(among, CEILING.name) if pair.second in before]
     if behind:
@@ -94,10 +79,10 @@ class Placements(NamedTuple):
     the adapters on query and value.
     """
 
-    series: list[Series]
-    moved: dict[str, Contrast]
-    gaps: dict[str, Contrast]
-    before: dict[str, Contrast]
+    series: list[axes.Series]
+    moved: dict[str, axes.Contrast]
+    gaps: dict[str, axes.Contrast]
+    before: dict[str, axes.Contrast]
 
 
 def _placement_verdicts(found: Placements) -> dict[str, Judged]:
@@ -106,21 +91,25 @@ def _placement_verdicts(found: Placements) -> dict[str, Judged]:
     return {label: contrast for kind, told in said for label, contrast in labelled(kind, told).items()}
 
 
-def read_placements(results: ExperimentRuns, judge: Judge = validation_likelihood) -> Placements:
+def read_placements(results: ExperimentRuns, judge: axes.Judge = axes.validation_likelihood) -> Placements:
     """What is known of the adapted layers, at the learning rates that `judge` chooses."""
     # Where a setting gives the main runs other layers, there is no such pair of points.
-    adapted = [own for own in read_axis(results, "target_modules", judge) if {*own.points} == {(), ("all-linear",)}]
-    trained = [own for own in read_axis(results, "trained_modules", judge) if {*own.points} == {(), ("query-value",)}]
+    adapted = [
+        own for own in axes.read_axis(results, "target_modules", judge) if {*own.points} == {(), ("all-linear",)}
+    ]
+    trained = [
+        own for own in axes.read_axis(results, "trained_modules", judge) if {*own.points} == {(), ("query-value",)}
+    ]
     if not (series := [*adapted, *trained]):
         return Placements([], {}, {}, {})
     margin = judge_experiment(results).margin
-    changes = {own.method: less(own.correct[max(own.points)], own.correct[min(own.points)]) for own in adapted}
-    usual = at_best_rate(results, CEILING.name, series[0].beside, judge)
-    whole = trained[0].correct[()] if trained else answers(usual)
+    changes = {own.method: axes.less(own.correct[max(own.points)], own.correct[min(own.points)]) for own in adapted}
+    usual = axes.at_best_rate(results, CEILING.name, series[0].beside, judge)
+    whole = trained[0].correct[()] if trained else axes.answers(usual)
     last, first = ({own.method: own.correct[at(own.points)] for own in series} for at in (max, min))
-    gaps = {name: less(frame, whole) for name, frame in last.items()} if len(whole) else {}
-    before = {own.method: less(first[own.method], whole) for own in adapted} if len(whole) else {}
-    return Placements(series, *(contrasts(found, margin) for found in (changes, gaps, before)))
+    gaps = {name: axes.less(frame, whole) for name, frame in last.items()} if len(whole) else {}
+    before = {own.method: axes.less(first[own.method], whole) for own in adapted} if len(whole) else {}
+    return Placements(series, *(axes.contrasts(found, margin) for found in (changes, gaps, before)))
 
 
 def _layers(value: tuple[str, ...], none: str = QUERY_AND_VALUE) -> str:
@@ -145,18 +134,18 @@ def ranks(results: ExperimentRuns) -> None:
     """Accuracy against the rank, by the law of the scale, beside the other adapters at the rank of the main runs."""
     laws = _laws(results)
     if not laws:
-        if not read_axis(results, "rank"):  # else those of other gates are told there
+        if not axes.read_axis(results, "rank"):  # else those of other gates are told there
             show_one_value(results, "rank", values_of_mains(results, "rank"), "rank")
         return
     at_one_rank = _at_one_rank(results, laws[0])
     named = [(_law_title(own), own) for own in laws] + [(title_of(own.method), own) for own in at_one_rank]
-    table = pd.concat([accuracy_table([own]).assign(series=title) for title, own in named])
+    table = pd.concat([axes.accuracy_table([own]).assign(series=title) for title, own in named])
     table = table.sort_values("value", kind="stable")
     usual = _rank(results.experiment.config(laws[0].method, study=laws[0].beside))
     found = _from_usual_rank(results, laws, usual)
     at_usual = [own.points[usual][0].config.study for own in laws if usual in own.points]
     agree = len(at_usual) == len(laws) > 1 == len({*at_usual})
-    line = best_baseline(results, laws[0])
+    line = axes.best_baseline(results, laws[0])
     figure = plots.accuracy_by_factor(table, say.ranks_title(found, usual), "rank", line)
     show_figure(figure, say.ranks_figure(laws[0], agree, len(at_one_rank), line), alt_text(table, line))
     if found:
@@ -167,35 +156,37 @@ def ranks(results: ExperimentRuns) -> None:
     show_markdown(say.ranks_text(rates))
     if {*at_usual} == {laws[0].beside}:
         show_other_rates(results, laws[0].method, laws[0].beside)
-    by_accuracy = _laws(results, validation_accuracy)
+    by_accuracy = _laws(results, axes.validation_accuracy)
     own = labelled(found, say.rank_label, usual)
     others = labelled(_from_usual_rank(results, by_accuracy, usual), say.rank_label, usual)
     show_by_accuracy(laws, by_accuracy, say.at_rank, own, others)
 
 
-def _laws(results: ExperimentRuns, judge: Judge = validation_likelihood) -> list[Series]:
+def _laws(results: ExperimentRuns, judge: axes.Judge = axes.validation_likelihood) -> list[axes.Series]:
     """The series over the rank of methods that keep all ranks which they start with: of those without gates."""
-    return [own for own in read_axis(results, "rank", judge) if not METHODS[own.method].picture.gated]
+    return [own for own in axes.read_axis(results, "rank", judge) if not METHODS[own.method].picture.gated]
 
 
-def _law_title(series: Series) -> str:
+def _law_title(series: axes.Series) -> str:
     return f"{title_of(series.method)}, {_law(series)}"
 
 
-def _from_usual_rank(results: ExperimentRuns, laws: list[Series], usual: int) -> dict[tuple[str, int], Contrast]:
+def _from_usual_rank(
+    results: ExperimentRuns, laws: list[axes.Series], usual: int
+) -> dict[tuple[str, int], axes.Contrast]:
     """(law of the scale, rank) → the accuracy at this rank less that at the `usual` one."""
     changes = {
-        (_law_title(own), rank): less(own.correct[rank], own.correct[usual])
+        (_law_title(own), rank): axes.less(own.correct[rank], own.correct[usual])
         for own in laws
         for rank in own.points
         if rank != usual and usual in own.points
     }
-    return contrasts(changes, judge_experiment(results).margin)
+    return axes.contrasts(changes, judge_experiment(results).margin)
 
 
-def _chosen_rates(results: ExperimentRuns, series: Series) -> dict[int, tuple[float, list[float]]]:
+def _chosen_rates(results: ExperimentRuns, series: axes.Series) -> dict[int, tuple[float, list[float]]]:
     """Rank → the learning rate of its runs, and those that were tried, at ranks where one of several is chosen."""
-    if RATE not in series.varies:
+    if axes.RATE not in series.varies:
         return {}
     tried = {rank: tried_rates(results, runs[0].config) for rank, runs in series.points.items()}
     return {rank: (rate_of(series.points[rank]), own) for rank, own in tried.items() if len(own) > 1}
@@ -206,7 +197,7 @@ def _rank(config: RunConfig) -> int:
     return own.rank
 
 
-def _law(series: Series) -> str:
+def _law(series: axes.Series) -> str:
     """How the scale s of the update follows the rank, along a series."""
     if sparsity.keeps_scale(series):
         return f"s = {sparsity.scale_of(next(iter(series.points.values()))[0]):g}"
@@ -215,19 +206,21 @@ def _law(series: Series) -> str:
     return "s = α/r, α by rank" if "alpha" in series.varies else "s = α/r"
 
 
-def _at_one_rank(results: ExperimentRuns, law: Series) -> list[Series]:
+def _at_one_rank(results: ExperimentRuns, law: axes.Series) -> list[axes.Series]:
     """The other adapters of the study beside a law of the rank, each `at_best_rate` and so a series of one point."""
-    runs = {name: at_best_rate(results, name, law.beside) for name in results.experiment.methods if name != law.method}
+    runs = {
+        name: axes.at_best_rate(results, name, law.beside) for name in results.experiment.methods if name != law.method
+    }
     adapters = {name: own for name, own in runs.items() if own and not METHODS[name].is_baseline}
-    return [Series(name, law.beside, (), {_rank(own[0].config): own}) for name, own in adapters.items()]
+    return [axes.Series(name, law.beside, (), {_rank(own[0].config): own}) for name, own in adapters.items()]
 
 
 def four_bits(results: ExperimentRuns) -> None:
     """What changes where a method trains beside frozen weights in 4 bits; nothing where no study tries it."""
-    series = [own for own in read_axis(results, "four_bit") if {*own.points} == {False, True}]
+    series = [own for own in axes.read_axis(results, "four_bit") if {*own.points} == {False, True}]
     if not series:
         return
-    judged = contrasts({own.method: own.change(True) for own in series}, judge_experiment(results).margin)
+    judged = axes.contrasts({own.method: own.change(True) for own in series}, judge_experiment(results).margin)
     rows = [
         {
             "Method": title_of(own.method),

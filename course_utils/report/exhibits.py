@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from course_utils.audit import audit
-from course_utils.comparison import agreement, calibration, controls, tables
+from course_utils.comparison import agreement, calibration, controls, other_experiments, tables, training_step
 from course_utils.comparison.baselines import BASELINES, FITTED, title_of
 from course_utils.comparison.conclusions import (
     OF_CONTRASTS,
@@ -37,26 +37,9 @@ from course_utils.comparison.costs import (
 from course_utils.comparison.domains import forgetting_table, never_named, one_less_elsewhere, read_domains
 from course_utils.comparison.learning_rates import by_one_seed, search_sentences, search_table, search_trials
 from course_utils.comparison.lengths import APART, read_lengths
-from course_utils.comparison.other_experiments import (
-    Conclusions,
-    Shown,
-    conclude,
-    disagreements,
-    others,
-    shown_across,
-    sole_leaders,
-)
 from course_utils.comparison.other_scores import other_scores
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.robustness import cut_down, one_less
-from course_utils.comparison.training_step import (
-    PROFILED,
-    TOKENS,
-    activations_without_dropout,
-    dropout_of,
-    step_table,
-    time_by_part,
-)
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
@@ -65,14 +48,7 @@ from course_utils.report.rates import main_by_accuracy
 from course_utils.report.verdicts import alt_text, judged_cells
 from course_utils.stats import DIFFERENCES, MINIMUM_SEEDS, Interval, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
-from course_utils.text import (
-    and_joined,
-    escape_markdown,
-    one_line,
-    signed_interval,
-    signed_points,
-    template,
-)
+from course_utils.text import and_joined, escape_markdown, one_line, signed_interval, signed_points, template
 
 
 def _each(values: pd.DataFrame, text: str) -> str:
@@ -234,8 +210,8 @@ def calibrations(results: ExperimentRuns) -> None:
 
 def across(results: ExperimentRuns) -> None:
     """What the experiments whose reports lie beside this one say of the same methods."""
-    ours = conclude(results)
-    theirs = [other for other in others(results) if {*other.methods} & {*ours.methods}]
+    ours = other_experiments.conclude(results)
+    theirs = [other for other in other_experiments.others(results) if {*other.methods} & {*ours.methods}]
     if not theirs:
         show_markdown(say.across_alone())
         return
@@ -244,11 +220,11 @@ def across(results: ExperimentRuns) -> None:
     methods = [PLAIN.name, *(name for name in METHODS if name in ours.methods and name != PLAIN.name)]
     table = pd.DataFrame(columns).reindex(methods).fillna("–")
     show_table(table.rename(index=title_of).rename_axis("Method"), say.across_table(experiments, PLAIN.title))
-    pairs = shown_across(experiments)
-    show_markdown(say.across_shown(*sole_leaders(experiments), pairs, _undivided(pairs)))
+    pairs = other_experiments.shown_across(experiments)
+    show_markdown(say.across_shown(*other_experiments.sole_leaders(experiments), pairs, _undivided(pairs)))
     show_markdown(say.across_searches(experiments))
     show_markdown(say.across_hidden(experiments))
-    compared = [(other, *disagreements(ours, other)) for other in theirs]
+    compared = [(other, *other_experiments.disagreements(ours, other)) for other in theirs]
     apart = [
         {"Experiment": other.experiment, "Pair": f"{title_of(one.first)} − {title_of(one.second)}"}
         | {"Here": say.across_cell(one, ours.unit).strip(), "There": say.across_cell(same, other.unit).strip()}
@@ -260,7 +236,7 @@ def across(results: ExperimentRuns) -> None:
         show_table(pd.DataFrame(apart), say.across_apart())
 
 
-def _beside_plain(concluded: Conclusions) -> dict[str, str]:
+def _beside_plain(concluded: other_experiments.Conclusions) -> dict[str, str]:
     """Method → its difference to `PLAIN` with its interval, an asterisk where it is shown; and the score of `PLAIN`."""
     cells = {}
     for pair in concluded.pairs:
@@ -274,7 +250,7 @@ def _beside_plain(concluded: Conclusions) -> dict[str, str]:
     return cells
 
 
-def _undivided(pairs: list[Shown]) -> str:
+def _undivided(pairs: list[other_experiments.Shown]) -> str:
     """Between which methods no experiment shows a difference: "" where there are none."""
     alike = [{pair.first, pair.second} for pair in pairs if not pair.above and not pair.below]
     names = [name for name in METHODS if any(name in pair for pair in alike)]
@@ -507,7 +483,7 @@ def _fronts(results: ExperimentRuns, trained: pd.DataFrame, times: pd.DataFrame)
 
 def arithmetic(results: ExperimentRuns) -> None:
     """What a training step computes and keeps, beside full fine-tuning: why an adapter saves less than one expects."""
-    table, batch = step_table(results), results.experiment.shared.batch_size
+    table, batch = training_step.step_table(results), results.experiment.shared.batch_size
     shown = pd.DataFrame(
         {
             "Method": table.index.map(title_of),
@@ -521,7 +497,7 @@ def arithmetic(results: ExperimentRuns) -> None:
         }
     )
     shown = shown.reset_index(drop=True).replace("nan", "not counted")
-    show_table(shown, say.arithmetic_table(TOKENS, batch))
+    show_table(shown, say.arithmetic_table(training_step.TOKENS, batch))
     if {PLAIN.name, CEILING.name} <= {*table.index} and table["forward"].notna().all():
         steps = [[run.result.timing.step_ms_median for run in results.of(of.name)] for of in (PLAIN, CEILING)]
         uneven = is_uneven(mean_loads(results)[[PLAIN.name, CEILING.name]])
@@ -529,10 +505,10 @@ def arithmetic(results: ExperimentRuns) -> None:
         apart = max(max(own) / min(own) for own in steps)
         doubts = several, uneven, apart if apart > FAR_APART else 0
         show_markdown(say.arithmetic_text(*rows, PLAIN.title, CEILING.title, batch, *steps, *doubts))
-    if table["activations"].notna().all() and (alike := activations_without_dropout(results)):
-        without = [run.config.method for run in results.first_of_each() if not dropout_of(run.config)]
+    if table["activations"].notna().all() and (alike := training_step.activations_without_dropout(results)):
+        without = [run.config.method for run in results.first_of_each() if not training_step.dropout_of(run.config)]
         show_markdown(say.dropout_text([name for name in without if name in alike], table["activations"], alike, batch))
-    _show_parts(time_by_part(results))
+    _show_parts(training_step.time_by_part(results))
 
 
 def _show_parts(found: dict[str, Any]) -> None:
@@ -546,7 +522,7 @@ def _show_parts(found: dict[str, Any]) -> None:
     if joules := found.get("joules"):  # records of earlier versions lack them
         whole.loc["energy of a step (J)"] = [f"{joules[name]:,.1f}" if name in joules else "–" for name in whole]
     shown = whole.rename(columns=title_of).rename_axis("Part (ms)")
-    show_table(shown, say.parts_table(PROFILED, found["processor"], joules))
+    show_table(shown, say.parts_table(training_step.PROFILED, found["processor"], joules))
     if {PLAIN.name, CEILING.name} <= {*spent}:
         own, full = spent[PLAIN.name], spent[CEILING.name]
         changes = (own - full).abs().sort_values(ascending=False, kind="stable").index[:CHANGES_SAID]

@@ -25,17 +25,8 @@ COLUMNS_AT_FIRST = [  # the reader can choose the others
     *("parameters_adapter", "train_seconds"),
 ]
 PLOTTED = (
-    "learning_rate",
-    "rank",
-    "max_train",
-    "parameters",
-    "bytes",
-    "train_",
-    "step_",
-    "eval_",
-    "peak",
-    "forgetting",
-)
+    "learning_rate", "rank", "max_train", "parameters", "bytes", "train_", "step_", "eval_", "peak", "forgetting",
+)  # fmt: skip
 MOST_MISSED = 300  # sentences in the table at most
 
 

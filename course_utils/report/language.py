@@ -33,8 +33,7 @@ def _explained(name: str) -> str:
 
 
 say: Any = template(
-    TEMPLATES / "language.md.jinja",
-    OF_CONTRASTS | {"cited": cited, "explained": _explained},
+    TEMPLATES / "language.md.jinja", OF_CONTRASTS | {"cited": cited, "explained": _explained}
 ).make_module({"minimum_seeds": MINIMUM_SEEDS})
 
 

@@ -12,15 +12,8 @@ from course_utils.text import and_joined, code_span
 
 SCHEME, PREFIX = "origin:", "origin-"
 REPORT = "course_utils.report."
-TELLING = (
-    "exhibits",
-    "training_size",
-    "dependence",
-    "sparsity",
-    "rates",
-    "choice",
-    "loop",
-)  # modules whose sentences are computed from runs
+# Modules whose sentences are computed from runs.
+TELLING = ("exhibits", "training_size", "dependence", "sparsity", "rates", "choice", "loop")
 RUNS_OF = {  # function → what it reads, where that is not the main runs
     "exhibits.what_was_run": "All runs of this experiment.",
     "exhibits.audits": "All runs of this experiment.",

@@ -34,7 +34,7 @@ from course_utils.methods import METHODS
 from course_utils.methods.base import Method
 from course_utils.runs import DataRecord
 from course_utils.tasks.classification import score
-from course_utils.training.evaluation import predict
+from course_utils.training.evaluation import MeanPooled, predict
 from course_utils.training.trainer import adapted_model, make_trainer
 
 
@@ -70,12 +70,8 @@ class Account:
 # Small classifiers
 
 
-class States(nn.Module):
+class States(MeanPooled):
     """A base model that gives two vectors per text: the last state of its first token, and the mean over all tokens."""
-
-    def __init__(self, base: nn.Module):
-        super().__init__()
-        self.base = base
 
     def forward(self, attention_mask: torch.Tensor, **tokens: torch.Tensor) -> SimpleNamespace:
         states = self.base(attention_mask=attention_mask, **tokens).last_hidden_state.float()  # (texts, tokens, width)

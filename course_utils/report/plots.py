@@ -61,6 +61,12 @@ def _panels(number: int, across: int, height: float, **options: Any):
     return figure, axes.flat
 
 
+def _with_legend(figure: Figure, *entries: Any, ncols: int = 3) -> Figure:
+    """`figure` with a legend below it: of all that has a label there, or of these `entries`."""
+    figure.legend(*entries, loc="outside lower center", ncols=ncols)
+    return figure
+
+
 def _line(method: Method | Baseline) -> dict:
     return {"color": method.color, "marker": method.marker, "label": method.title}
 
@@ -215,8 +221,7 @@ def accuracy_by_seconds(table: pd.DataFrame, title: str) -> Figure:
     for entry in table[table["method"] == MAJORITY.name].itertuples():
         axis.axhline(entry.estimate, color=MAJORITY.color, lw=1, ls="--", label=MAJORITY.title)
     _plain_ticks(axis.xaxis, (1, 3))
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
+    return _with_legend(figure)
 
 
 def _plain_ticks(axis, parts: tuple[int, ...]) -> None:
@@ -255,8 +260,7 @@ def cost_scatter(
     for axis in axes[::3]:
         axis.set(ylabel=f"test {ACCURACY}")
     axes[0].set_title(title)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
+    return _with_legend(figure, *axes[0].get_legend_handles_labels())
 
 
 def _logarithmic(set_scale, values: pd.Series) -> None:
@@ -276,8 +280,7 @@ def accuracy_by_set(table: pd.DataFrame, title: str) -> Figure:
         axis.errorbar(place, rows["estimate"], yerr=_span(rows), ls="", lw=1, ms=5, **_line(shown(name)))
     axis.set_xticks(range(len(sets)), sets)
     axis.grid(axis="x", visible=False)
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
+    return _with_legend(figure)
 
 
 def quantisation_levels(values: np.ndarray, levels: np.ndarray, title: str) -> Figure:
@@ -286,8 +289,7 @@ def quantisation_levels(values: np.ndarray, levels: np.ndarray, title: str) -> F
     axis.hist(values, bins=np.linspace(-1, 1, 81), density=True, color="#0072b2", alpha=0.7, label="weights")
     for index, level in enumerate(levels):
         axis.axvline(level, color="black", lw=1, label="levels" if index == 0 else None)
-    figure.legend(loc="outside lower center", ncols=2)
-    return figure
+    return _with_legend(figure, ncols=2)
 
 
 def method_layers(table: pd.DataFrame, column: str, title: str, ylabel: str) -> Figure:
@@ -296,8 +298,7 @@ def method_layers(table: pd.DataFrame, column: str, title: str, ylabel: str) -> 
     _lines(axis, table, "layer", column, lw=1, ms=5)
     _logarithmic(axis.set_yscale, table[column])
     _turn_labels(axis, 45)
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
+    return _with_legend(figure)
 
 
 def overlap_map(overlaps: pd.DataFrame, title: str, label: str = "overlap") -> Figure:
@@ -361,8 +362,7 @@ def accuracy_by_factor(
     axis.set_xticks(range(len(places)), [f"{value:,}" if isinstance(value, Number) else value for value in places])
     axis.grid(axis="x", visible=False)
     _level(axis, baseline)
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
+    return _with_legend(figure)
 
 
 def _level(axis, baseline: Mapping[str, Any] | None) -> None:
@@ -384,8 +384,7 @@ def accuracy_by_numbers(table: pd.DataFrame, title: str, xlabel: str, baseline: 
         axis.errorbar(rows["numbers"] / 1e3, rows["estimate"], yerr=_span(rows), lw=1, ms=6, **style)
     _plain_ticks(axis.xaxis, (1, 2, 5))
     _level(axis, baseline)
-    figure.legend(loc="outside lower center", ncols=2)
-    return figure
+    return _with_legend(figure, ncols=2)
 
 
 def _styles(table: pd.DataFrame):
@@ -418,8 +417,7 @@ def reliability_diagram(bins: pd.DataFrame, title: str) -> Figure:
         _lines(axis, of_stage, "confidence", "accuracy", lw=1, ms=4)
         axis.set(xlabel=f"confidence {stage} scaling (%)")
     axes[0].set(ylabel=ACCURACY, title=title)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
+    return _with_legend(figure, *axes[0].get_legend_handles_labels())
 
 
 def accuracy_by_rating(table: pd.DataFrame, title: str) -> Figure:
@@ -436,8 +434,7 @@ def accuracy_by_rating(table: pd.DataFrame, title: str) -> Figure:
     ticks = [f"{row.rating}\n(n = {row.sentences:,})" for row in counts.itertuples()]
     axis.set_xticks(range(len(ticks)), ticks)
     axis.set(title=title, xlabel="absolute mean rating (number of sentences)", ylabel="accuracy or agreement (%)")
-    figure.legend(loc="outside lower center", ncols=4)
-    return figure
+    return _with_legend(figure, ncols=4)
 
 
 def search_curves(trials: pd.DataFrame, title: str) -> Figure:
@@ -479,8 +476,7 @@ def block_picture(layers: Mapping[str, tuple[int, int]], adapted: Collection[str
             axis.add_patch(Rectangle((left - 2 * rank, 0), rank, out, label=label, **trained))
             axis.add_patch(Rectangle((left, -2 * rank), into, rank, **trained))
         left += into + gap
-    figure.legend(loc="outside lower center", ncols=2)
-    return figure
+    return _with_legend(figure, ncols=2)
 
 
 def verdicts_picture(title: str) -> Figure:
@@ -557,5 +553,4 @@ def method_picture(method: Method, shape: tuple[int, int], settings: LowRankSett
             style = {**empty, "hatch": "xxxxxx"} if shut else trained
             box(start + index * cell, index * cell, cell, cell, label=label, **style)
         write(start + side / 2, -0.12, f"diag$(g)$   {rank} × {rank}", bbox=None)
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
+    return _with_legend(figure)

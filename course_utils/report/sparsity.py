@@ -9,17 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from course_utils.comparison import sparsity
-from course_utils.comparison.axes import (
-    Series,
-    accuracy_with_ends,
-    answers,
-    best_baseline,
-    contrasts,
-    less,
-    read_axis,
-    validation_likelihood,
-)
+from course_utils.comparison import axes, sparsity
 from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.weights import short_layer_name
@@ -41,15 +31,15 @@ def against_size(results: ExperimentRuns) -> None:
         show_one_value(results, "strength of the gates", values_of_mains(results, "sparsity"), "sparsity")
         return
     gated, points = found
-    line = best_baseline(results, gated)
+    line = axes.best_baseline(results, gated)
     times = _stored_beside_effective(gated, points)
     show_against_size(gated.method, points, gated.training_texts, judge_experiment(results).margin, line, times)
     show_other_rates(results, gated.method, gated.beside)
     if control := METHODS[gated.method].control:
         show_other_rates(results, control, gated.beside)
         for rate, (_, runs) in at_chosen_rates(results, control, gated.beside).items():
-            changes = {strength: less(correct, answers(runs)) for strength, correct in gated.correct.items()}
-            if judged := contrasts(changes, judge_experiment(results).margin):
+            changes = {strength: axes.less(correct, axes.answers(runs)) for strength, correct in gated.correct.items()}
+            if judged := axes.contrasts(changes, judge_experiment(results).margin):
                 show_markdown(say.against_other_rate(METHODS[gated.method].title, METHODS[control].title, rate, judged))
     unlikely = {
         strength: fmean(run.result.metrics["validation"].nll for run in runs) for strength, runs in gated.points.items()
@@ -63,7 +53,7 @@ def against_size(results: ExperimentRuns) -> None:
     show_figure(figure, say.survivors_figure(gated.seeds[0]), say.survivors_alt(left.sum()))
 
 
-def _stored_beside_effective(gated: Series, points: list[sparsity.Sized]) -> list[float]:
+def _stored_beside_effective(gated: axes.Series, points: list[sparsity.Sized]) -> list[float]:
     """How many times as many numbers a gated run stores as its effective size takes, a mean for each strength."""
     stored = {strength: fmean(run.result.parameters.adapter for run in runs) for strength, runs in gated.points.items()}
     gates = [point for point in points if point.way == sparsity.GATED and point.numbers]  # none: shut in every seed
@@ -84,15 +74,12 @@ def show_against_size(
     labels = say.ways(method.title, control.title).strip().splitlines()
     named = dict(zip(sparsity.WAYS, labels, strict=True))
     table = pd.DataFrame(
-        {"series": named[point.way], "numbers": point.numbers, **accuracy_with_ends(point.correct)}
+        {"series": named[point.way], "numbers": point.numbers, **axes.accuracy_with_ends(point.correct)}
         | {"method": gated if point.way == sparsity.GATED else control.name}
         for point in points
         if point.way in named
     )
-    rivals = (
-        *(sparsity.CUT, sparsity.CUT_STORED, sparsity.CUT_TRAINED),
-        *(sparsity.BY_LOT, sparsity.BY_LOT_STORED),
-    )
+    rivals = (*(sparsity.CUT, sparsity.CUT_STORED, sparsity.CUT_TRAINED), *(sparsity.BY_LOT, sparsity.BY_LOT_STORED))
     cuts = [sparsity.against_cut(points, way, margin) for way in rivals]
     gates, pruned = (sparsity.against_whole(points, ways, margin) for ways in (sparsity.GATES, sparsity.PRUNINGS))
     title, xlabel = say.sparsities_title(cuts[0], method.title, control.title), "numbers that store it (k)"
@@ -120,9 +107,9 @@ def other_gates(results: ExperimentRuns) -> None:
 
     A study is told if its runs have the seeds of the first one and stand beside the same.
     """
-    series: dict[str, Series] = {}
+    series: dict[str, axes.Series] = {}
     for factor in ("gate_reach", "rank"):
-        for own in read_axis(results, factor):
+        for own in axes.read_axis(results, factor):
             if METHODS[own.method].picture.gated and own.usual in own.points:
                 series.setdefault(factor, own)
     if not series:
@@ -139,11 +126,11 @@ def other_gates(results: ExperimentRuns) -> None:
                 label = say.gates(factor, value)
                 settings[label] = runs
                 changes[label] = own.change(value)
-    judged = contrasts(changes, judge_experiment(results).margin)
+    judged = axes.contrasts(changes, judge_experiment(results).margin)
     rows = [_row(label, runs) | judged_cells(judged.get(label)) for label, runs in settings.items()]
     scaled = "rank" in series and sparsity.keeps_scale(series["rank"])
     show_table(pd.DataFrame(rows), say.gates_table(first, [*series], scaled, judged))
-    likeliest = max(settings, key=lambda label: validation_likelihood(settings[label]))
+    likeliest = max(settings, key=lambda label: axes.validation_likelihood(settings[label]))
     show_markdown(say.gates_text(first.method, judged, likeliest))
 
 
@@ -151,8 +138,8 @@ def _row(setting: str, runs: list[Run]) -> dict[str, str]:
     """Means over `runs` of a gated method, as cells of a table."""
     return {
         "Setting": setting,
-        "Accuracy (%) [95%]": accuracy_cell(answers(runs)),
-        "Validation NLL": f"{-validation_likelihood(runs):.4f}",
+        "Accuracy (%) [95%]": accuracy_cell(axes.answers(runs)),
+        "Validation NLL": f"{-axes.validation_likelihood(runs):.4f}",
         "Ranks left": f"{fmean(sum(run.result.method['ranks'].values()) for run in runs):.1f}",
         "Numbers stored": f"{fmean(run.result.parameters.adapter for run in runs):,.0f}",
     }

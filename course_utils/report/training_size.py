@@ -9,27 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from course_utils.comparison.axes import (
-    Contrast,
-    Judge,
-    Leaders,
-    Series,
-    accuracy_table,
-    accuracy_with_ends,
-    against_baselines,
-    at_each_size,
-    interactions,
-    leaders,
-    less,
-    read_axis,
-    validation_accuracy,
-    validation_likelihood,
-)
+from course_utils.comparison import axes
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge, judge_experiment, p_in_words
 from course_utils.comparison.costs import processors
 from course_utils.comparison.results import ExperimentRuns
-from course_utils.comparison.robustness import one_less
+from course_utils.comparison.robustness import one_less, tuned
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import rate_of, show_by_accuracy, tried_rates
@@ -43,17 +28,17 @@ say: Any = template(TEMPLATES / "training_size.md.jinja", OF_CONTRASTS).module
 
 def accuracy_by_size(results: ExperimentRuns) -> None:
     """Accuracy of every method against the number of training texts, and whether the leader depends on it."""
-    axis, others = (size_axis(results, judge) for judge in (validation_likelihood, validation_accuracy))
+    axis, others = (size_axis(results, judge) for judge in (axes.validation_likelihood, axes.validation_accuracy))
     if not axis or not others:  # of which one has the sizes of the other
         show_one_value(results, "number of training texts", _sizes(results), "max_train")
         return
     series, reference, changes = axis.series, axis.reference, axis.changes
     fitted = pd.DataFrame(
-        {"method": name, "value": size} | accuracy_with_ends(correct)
+        {"method": name, "value": size} | axes.accuracy_with_ends(correct)
         for size, of_size in axis.baselines.items()
         for name, correct in of_size.items()
     )
-    table = pd.concat([accuracy_table(series), fitted]).sort_values("value", kind="stable")
+    table = pd.concat([axes.accuracy_table(series), fitted]).sort_values("value", kind="stable")
     table["series"] = table["method"].map(title_of)
     figure = plots.accuracy_by_factor(table, say.sizes_title(axis.led), "training texts")
     rates = _other_rates(results, series, reference)
@@ -86,23 +71,23 @@ class SizeAxis:
     """
 
     results: ExperimentRuns
-    series: list[Series]
+    series: list[axes.Series]
     reference: int
 
     @property
-    def tuned(self) -> list[Series]:
+    def tuned(self) -> list[axes.Series]:
         """The series of the methods that train more than a head."""
         return [own for own in self.series if METHODS[own.method] is not FLOOR]
 
     @cached_property
-    def changes(self) -> dict[tuple[str, str, int], Contrast]:
+    def changes(self) -> dict[tuple[str, str, int], axes.Contrast]:
         """The `interactions` of these methods with the size."""
-        return interactions(self.tuned, self.reference)
+        return axes.interactions(self.tuned, self.reference)
 
     @cached_property
-    def led(self) -> Leaders | None:
+    def led(self) -> axes.Leaders | None:
         """Which adapter method leads at each size."""
-        return leaders(self.series, self.changes, self.reference)
+        return axes.leaders(self.series, self.changes, self.reference)
 
     @cached_property
     def correct(self) -> dict[int, dict[str, pd.DataFrame]]:
@@ -116,28 +101,25 @@ class SizeAxis:
 
         Each size is a family of its own.
         """
-        judged = {size: judge(correct).pairs for size, correct in self.correct.items()}
-        tuned = {
-            size: [pair for pair in pairs if FLOOR.name not in (pair.first, pair.second)]
-            for size, pairs in judged.items()
-        }
-        return {size: pairs for size, pairs in tuned.items() if pairs}
+        judged = {size: tuned(judge(correct).pairs) for size, correct in self.correct.items()}
+        return {size: pairs for size, pairs in judged.items() if pairs}
 
     @cached_property
     def baselines(self) -> dict[int, dict[str, pd.DataFrame]]:
         """Size → baseline that fine-tunes nothing → booleans (one row, test texts)."""
-        return at_each_size(self.results, self.series)
+        sizes = sorted({size for own in self.series for size in own.points})
+        return {size: axes.with_texts(self.results, size, self.series[0].texts) for size in sizes}
 
     @cached_property
-    def over_baselines(self) -> dict[tuple[str, int, str], Contrast]:
+    def over_baselines(self) -> dict[tuple[str, int, str], axes.Contrast]:
         """(method, size, baseline) → what the method gains on the baseline; corrected over all."""
-        return against_baselines(self.tuned, self.baselines, judge_experiment(self.results).margin)
+        return axes.against_baselines(self.tuned, self.baselines, judge_experiment(self.results).margin)
 
 
 @cache  # the exhibit, the title page and the advice ask for it
-def size_axis(results: ExperimentRuns, judge: Judge) -> SizeAxis | None:
+def size_axis(results: ExperimentRuns, judge: axes.Judge) -> SizeAxis | None:
     """What is known of the training size, at the learning rates that `judge` chooses; None where there is one size."""
-    series, sizes = read_axis(results, "max_train", judge), _sizes(results)
+    series, sizes = axes.read_axis(results, "max_train", judge), _sizes(results)
     return SizeAxis(results, series, sizes[0]) if series and sizes else None
 
 
@@ -147,7 +129,7 @@ def size_regime(results: ExperimentRuns, best: str) -> str:
     `best` leads by all seeds of the main runs. The axis has the seeds that all sizes share, and by these another method
     may lead.
     """
-    axis = size_axis(results, validation_likelihood)
+    axis = size_axis(results, axes.validation_likelihood)
     if not axis or not axis.led:
         return ""
     adapters = {
@@ -189,7 +171,7 @@ def _beside_baselines(axis: SizeAxis, best: dict[str, Any]) -> dict[str, Any]:
 
 
 def _other_rates(
-    results: ExperimentRuns, series: list[Series], reference: int
+    results: ExperimentRuns, series: list[axes.Series], reference: int
 ) -> dict[int, list[tuple[str, float, list[float]]]]:
     """Size → the methods with another learning rate there than at the `reference`: the rate, and those tried."""
     found: dict[int, list[tuple[str, float, list[float]]]] = {}
@@ -207,11 +189,11 @@ def _sizes(results: ExperimentRuns) -> list[int]:
     return [*dict.fromkeys(run.result.data.sizes["train"] for run in results.mains)]
 
 
-def _pairs(series: list[Series], shown: dict[Any, Contrast], least: Any, reference: Any) -> pd.DataFrame:
+def _pairs(series: list[axes.Series], shown: dict[Any, axes.Contrast], least: Any, reference: Any) -> pd.DataFrame:
     correct = {own.method: own.correct for own in series}
 
     def difference(first: str, second: str, value: Any) -> str:
-        return signed_points(float(less(correct[first][value], correct[second][value]).to_numpy().mean()))
+        return signed_points(float(axes.less(correct[first][value], correct[second][value]).to_numpy().mean()))
 
     rows = (
         {

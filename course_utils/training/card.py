@@ -22,7 +22,7 @@ from course_utils.inputs.sources import SST2, Files
 from course_utils.inputs.splits import SST2_VALIDATION
 from course_utils.methods import FLOOR, METHODS
 from course_utils.methods.base import Settings
-from course_utils.paths import BIBLIOGRAPHY
+from course_utils.paths import BIBLIOGRAPHY, write_whole
 from course_utils.runs import CARD, Run, RunResult
 from course_utils.stats import Interval
 from course_utils.tasks.classification import kept_of_longer, scores_of
@@ -47,12 +47,9 @@ def write_card(run: Run, experiment: Experiment | None = None, compared: dict[st
     body = template(Path(__file__).with_name(form)).render(
         _values(run), intervals=intervals, command=command(run.config, experiment), compared=compared
     )
-    new = run.folder / "adapter" / ".README.md.new"
-    new.write_text(f"---\n{metadata(run.result, intervals).to_yaml()}\n---\n\n{body}\n", encoding="utf-8")
-    new.replace(run.folder / CARD)
+    write_whole(run.folder / CARD, f"---\n{metadata(run.result, intervals).to_yaml()}\n---\n\n{body}\n")
     for name, text in eval_results(run.result, intervals).items():
-        (run.folder / "adapter" / name).parent.mkdir(exist_ok=True)
-        (run.folder / "adapter" / name).write_text(text, encoding="utf-8")
+        write_whole(run.folder / "adapter" / name, text)
 
 
 def run_intervals(run: Run) -> dict[str, dict[str, Interval]]:

@@ -40,6 +40,9 @@ def write_exports(run: Run, folders: dict[str, Path]) -> None:
     for form, folder in folders.items():
         with _new_folder(folder.resolve()) as unfinished:
             WRITERS[form](run, model, unfinished)
+            if form != "adapter":
+                run.config.base.tokenizer().save_pretrained(unfinished)
+                (unfinished / "README.md").write_text(_rendered("export.md.jinja", run, form), encoding="utf-8")
 
 
 def loading_code(run: Run, repo: str) -> str:
@@ -83,12 +86,6 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         os.rename(unfinished, folder)
 
 
-def _write_merged(run: Run, model: nn.Module, folder: Path) -> None:
-    model.save_pretrained(folder)
-    run.config.base.tokenizer().save_pretrained(folder)
-    _write_readme(run, "merged", folder)
-
-
 def _write_onnx(run: Run, model: nn.Module, folder: Path) -> None:
     import torch
 
@@ -112,8 +109,6 @@ def _write_onnx(run: Run, model: nn.Module, folder: Path) -> None:
             verbose=False,
         )
     model.config.save_pretrained(folder)
-    run.config.base.tokenizer().save_pretrained(folder)  # without the padding of the example
-    _write_readme(run, "onnx", folder)
 
 
 def _write_adapter(run: Run, model: nn.Module, folder: Path) -> None:
@@ -138,14 +133,10 @@ def _write_adapter(run: Run, model: nn.Module, folder: Path) -> None:
 
 
 WRITERS: dict[str, Callable[[Run, nn.Module, Path], None]] = {
-    "merged": _write_merged,
+    "merged": lambda run, model, folder: model.save_pretrained(folder),
     "onnx": _write_onnx,
     "adapter": _write_adapter,
 }
-
-
-def _write_readme(run: Run, form: str, folder: Path) -> None:
-    (folder / "README.md").write_text(_rendered("export.md.jinja", run, form), encoding="utf-8")
 
 
 def _rendered(name: str, run: Run, form: str, place: str = ".") -> str:

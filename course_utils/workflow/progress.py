@@ -27,11 +27,7 @@ class Progress:
     """
 
     def __init__(
-        self,
-        expected: dict[str, float],
-        at_once: int,
-        dry_run: bool,
-        found: dict[str, Callable[[], list[str]]],
+        self, expected: dict[str, float], at_once: int, dry_run: bool, found: dict[str, Callable[[], list[str]]]
     ):
         self.expected, self.at_once, self.dry_run, self.found = expected, at_once, dry_run, found
         self.total = self.done = 0
