@@ -73,7 +73,7 @@ def test_every_chapter_starts_from_the_numbers_of_the_package(still, notebook, m
     ours = layers(executed(notebook, method, config, until))
     base = METHODS[method].load_base(config.base, config.load_task(), config.precision, config.settings)
     model = adapted_model(config, base)
-    theirs = [value for name, value in model.named_parameters() if re.search(r"\.(lora|hira)_A\.", name)]
+    theirs = [value for name, value in model.named_parameters() if re.search(rf"\.({ADAPTER}|{MULTIPLIED})_A\.", name)]
     assert len(ours) == len(theirs) > 1
     assert all(torch.equal(mine.A, other) for mine, other in zip(ours, theirs, strict=True))
 
