@@ -1,18 +1,19 @@
 """The learning-rate search: what each trial reached on validation, which rate won, and whether the profile uses it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from math import comb, inf
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from course_utils.comparison.calibration import fit_temperature
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.config import Experiment, as_typed
 from course_utils.methods import METHODS
 from course_utils.tasks import TASKS
 from course_utils.tasks.base import Task
-from course_utils.tasks.classification import Classification
+from course_utils.tasks.classification import METRICS, Classification, scores_of
 from course_utils.text import and_joined, counted, in_sentence
 
 COLLAPSE = 0.15  # of accuracy: a method that loses so much at another rate has stopped learning
@@ -199,12 +200,38 @@ def _undecided(trials: pd.DataFrame) -> str:
 
 def _by_accuracy(trials: pd.DataFrame, best: pd.Series) -> str:
     """The rates that validation accuracy would choose where these are not the `best`; equal ones go by likelihood."""
-    said = []
-    for name, rate in best.items():
-        own = trials[trials["method"] == name].sort_values(["accuracy", "nll"], ascending=[False, True])
-        if (other := own["learning_rate"].iloc[0]) != rate:
-            said.append(f"{in_sentence(METHODS[str(name)].title)} {other:g}")
-    return f"Judged by accuracy, the search would choose other rates: {', '.join(said)}." if said else ""
+    ranked = trials.sort_values(["accuracy", "nll"], ascending=[False, True]).groupby("method")["learning_rate"].first()
+    said = _other_rates(best, ranked)
+    return f"Judged by accuracy, the search would choose other rates: {said}." if said else ""
+
+
+def by_scaled_likelihood(runs: ExperimentRuns) -> str:
+    """The rates that validation likelihood would choose after temperature scaling, where these are not the best.
+
+    The temperature of a trial is fitted to the same texts. A sentence; empty without such a rate.
+    """
+    scaled: dict[tuple[str, float], list[float]] = defaultdict(list)
+    for run in runs.runs:
+        if not run.config.final:
+            tried = run.predictions().query("set == 'validation'")
+            logits, labels = scores_of(tried), tried["label"].to_numpy()
+            nll = METRICS["nll"].value(logits / fit_temperature(logits, labels), labels)
+            scaled[run.config.method, run.config.settings.learning_rate].append(nll)
+    means = pd.Series({trial: np.mean(own) for trial, own in scaled.items()})
+    trials = search_trials(runs)
+    best = trials[trials["best"]].set_index("method")["learning_rate"].reindex(METHODS).dropna()
+    said = _other_rates(best, pd.Series({name: means[name].idxmin() for name in best.index}))
+    judge = (
+        "Judged by the likelihood after temperature scaling, which a later section explains, with a temperature a trial"
+    )
+    return f"{judge}, the search would choose other rates: {said}." if said else ""
+
+
+def _other_rates(best: pd.Series, chosen: pd.Series) -> str:
+    """The rates `chosen` for the methods where they are not the `best`, in words."""
+    return ", ".join(
+        f"{in_sentence(METHODS[str(name)].title)} {chosen[name]:g}" for name in best.index if chosen[name] != best[name]
+    )
 
 
 def trial_differences(experiment: Experiment) -> str:

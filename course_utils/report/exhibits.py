@@ -35,7 +35,13 @@ from course_utils.comparison.costs import (
     times_of_first_runs,
 )
 from course_utils.comparison.domains import forgetting_table, never_named, one_less_elsewhere, read_domains
-from course_utils.comparison.learning_rates import by_one_seed, search_sentences, search_table, search_trials
+from course_utils.comparison.learning_rates import (
+    by_one_seed,
+    by_scaled_likelihood,
+    search_sentences,
+    search_table,
+    search_trials,
+)
 from course_utils.comparison.lengths import APART, read_lengths
 from course_utils.comparison.other_scores import other_scores
 from course_utils.comparison.results import ExperimentRuns
@@ -96,7 +102,8 @@ def learning_rates(results: ExperimentRuns) -> None:
         shown[title] = [f"{nll:.4f} ({accuracy:.1f})" if accuracy == accuracy else "–" for nll, accuracy in pairs]
     expected = table[[name for name in table if isinstance(name, int)]].rename(columns=str)
     show_table(shown.join(expected), say.search_table(), dict.fromkeys(expected, "{:.1f}"))
-    show_markdown("\n\n".join([*search_sentences(trials, results.experiment), by_one_seed(trials, results)]))
+    told = [*search_sentences(trials, results.experiment), by_scaled_likelihood(results), by_one_seed(trials, results)]
+    show_markdown("\n\n".join(told))
 
 
 def accuracies(results: ExperimentRuns) -> None:

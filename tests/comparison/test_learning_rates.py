@@ -1,7 +1,9 @@
 """The learning-rate search: its trials, its winners, and that the profiles use them."""
 
 from itertools import combinations
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_up import write_run
@@ -11,6 +13,7 @@ from course_utils import config as configuration
 from course_utils.code_identity import FROM_RECORDS
 from course_utils.comparison.learning_rates import (
     by_one_seed,
+    by_scaled_likelihood,
     search_sentences,
     search_table,
     search_trials,
@@ -21,6 +24,7 @@ from course_utils.comparison.results import read_runs
 from course_utils.config import PROFILES, load_experiment
 from course_utils.methods import METHODS
 from course_utils.paths import PROJECT
+from course_utils.tasks.classification import score
 from course_utils.text import in_sentence
 
 
@@ -176,3 +180,22 @@ def test_a_rate_that_another_seed_would_not_choose_is_named(monkeypatch):
     assert worst > tried.min() and told in by_one_seed(trials, results)
     two_seeds = trials.assign(of_seeds=[2 * of_seeds for of_seeds in trials["of_seeds"]])
     assert by_one_seed(two_seeds, results) == ""  # single seeds of the search are compared there
+
+
+def test_a_rate_that_its_overconfidence_alone_makes_unlikely_is_named():
+    def trial(rate, wrong, margin):
+        named = np.arange(1_000) < 1_000 * wrong  # class 1, where all texts are of class 0
+        logits = np.eye(2)[named.astype(int)] * margin
+        own = score(logits, np.zeros(1_000, int))
+        predictions = pd.DataFrame({"set": "validation", "label": 0, "scores": [*logits]})
+        metrics = {"validation": SimpleNamespace(nll=own["nll"], accuracy=own["accuracy"])}
+        config = SimpleNamespace(method=ADAPTER, settings=SimpleNamespace(learning_rate=rate), final=False)
+        result = SimpleNamespace(metrics=metrics, fingerprint="f")
+        return SimpleNamespace(config=config, result=result, predictions=lambda: predictions)
+
+    experiment = SimpleNamespace(shared=SimpleNamespace(task="classification"))
+    for margin, said in ((8, "other rates: LoRA 0.01."), (2.2, "")):
+        runs = SimpleNamespace(runs=[trial(1e-3, 0.2, 1.4), trial(1e-2, 0.1, margin)], experiment=experiment)
+        best = search_trials(runs).query("best")["learning_rate"].item()
+        assert (best == 1e-3) == bool(said) and by_scaled_likelihood(runs).endswith(said)
+        assert bool(by_scaled_likelihood(runs)) == bool(said)
