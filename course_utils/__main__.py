@@ -444,7 +444,8 @@ def rates(
     print(winners_as_toml(trials))
     best = trials[trials["best"]].set_index("method")
     for name in write:
-        load_experiment(name)  # CourseError where it is missing or damaged
+        load_experiment(name)  # CourseError where it is missing or damaged, before any profile is written
+    for name in write:
         with_rates(PROFILES / f"{name}.toml", best["learning_rate"].to_dict(), best["fingerprint"].to_dict())
         print(f"The rates are written into the profile {name}.")
 

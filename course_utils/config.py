@@ -505,7 +505,9 @@ class Experiment:
         return main + beside
 
     def _check_varies(self, study: str, spec: Study) -> None:
-        """Refuse a study that differs from the one beside it in more than it says."""
+        """Refuse a study that is called as the main runs are, or differs from that beside it in more than it says."""
+        if study == "main":
+            raise CourseError("studies.main: the main runs are called so; give the study another name.")
         for method in (name for name in self.methods if name in spec.methods):
             own, other = self.config(method, study=study), self.config(method, study=spec.beside)
             if more := [name for name in differing_settings(own, other) if name not in spec.varies]:

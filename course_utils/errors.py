@@ -12,7 +12,7 @@ from pathlib import Path
 from course_utils.paths import PROJECT, assets_folder, reports_folder, runs_folder
 from course_utils.text import first_line
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TORCH_IS_OUT_OF_ROOM = ("file write failed", "unexpected pos", "iostream error")  # torch drops the number of the error
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}

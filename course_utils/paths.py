@@ -41,7 +41,13 @@ def named_from_project(path: Path | str) -> str:
 
 
 def write_whole(file: Path, text: str) -> Path:
-    """Write `text` to `file`, whole or not at all, and make the folder if it is missing; returns `file`."""
+    """Write `text` to `file`, whole or not at all, and make the folder if it is missing; returns `file`.
+
+    What is no file, such as a pipe or /dev/stdout, is written to and stays what it is.
+    """
+    if file.exists() and not file.is_file():
+        file.write_text(text, encoding="utf-8")
+        return file
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.{os.getpid()}")
     try:

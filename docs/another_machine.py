@@ -24,12 +24,19 @@ def set_beside(correct: dict[str, pd.DataFrame], elsewhere: dict[str, pd.DataFra
     """A row for each method of both, with `COLUMNS`, of the seeds that both have."""
     rows = {}
     for method in [name for name in correct if name in elsewhere]:
-        here, there = correct[method].align(elsewhere[method], join="inner", axis=0)
-        here, there = here.to_numpy(), there.to_numpy()
+        here, there = correct[method].align(elsewhere[method], join="inner")
+        here, there = here.to_numpy(), there[here.columns].to_numpy()
         between = [(one == other).mean() for one, other in combinations(here, 2)]
         equal = [100 * (here == there).mean(), 100 * np.mean(between)]
         rows[method] = [len(here), here.mean(), there.mean(), *with_interval(there - here), *equal]
     return pd.DataFrame.from_dict(rows, "index", columns=COLUMNS)
+
+
+def by_text(folder: Path) -> dict[str, pd.DataFrame]:
+    """`outcomes` of classifiers, with the ids of the texts as columns: another machine may have another order."""
+    rows = pd.read_parquet(folder / "predictions.parquet", columns=["set", "example_id"])
+    texts = rows.query("set == 'test'")["example_id"].to_numpy()
+    return {method: own.set_axis(texts, axis=1) for method, own in outcomes(folder).items()}
 
 
 def settings_of(folder: Path) -> dict[str, dict]:
@@ -37,16 +44,20 @@ def settings_of(folder: Path) -> dict[str, dict]:
     [file] = folder.glob("*.jsonl*")
     with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:
         configs = [json.loads(line)["config"] for line in lines]
-    return {config["method"]: config["settings"] for config in configs if config["study"] == "main"}
+    of_all = ("base_model", "data", "epochs", "batch_size", "max_train")
+    mains = [config for config in configs if config["study"] == "main"]
+    return {config["method"]: config["settings"] | {name: config[name] for name in of_all} for config in mains}
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or not all(Path(folder).is_dir() for folder in sys.argv[1:]):
+        sys.exit(__doc__)
     report, elsewhere = map(Path, sys.argv[1:])
     signed = dict.fromkeys(["difference", "low", "high"], "{:+.3f}".format)
     here, there = settings_of(report / "records"), settings_of(elsewhere)
     alike = {name for name in here.keys() & there.keys() if here[name] == there[name]}
     beside = set_beside(
-        {name: own for name, own in outcomes(report / "records").items() if name in alike}, outcomes(elsewhere)
+        {name: own for name, own in by_text(report / "records").items() if name in alike}, by_text(elsewhere)
     )
     print(beside.to_string(formatters=signed, float_format="%.3f"))
     for name in [name for name in there if name in here and name not in alike]:

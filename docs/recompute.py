@@ -89,7 +89,7 @@ def main(report: Path) -> int:
     table = pd.DataFrame.from_dict(means, "index", columns=["seeds", metric, "low", "high"])
     print(table.to_string(float_format=f"%.{digits}f"), end="\n\n")
     form = {name: f"{{:+.{digits}f}}".format for name in ("difference", "low", "high")} | {"p": "{:.4f}".format}
-    print(compared(found).to_string(formatters=form), end="\n\n")
+    print(compared(found).to_string(formatters=form) if sum(len(x) > 2 for x in found.values()) > 1 else "", end="\n\n")
     known = said[["method", "seed", f"test_{metric}"]].to_numpy()
     same = [abs(found[method].loc[seed].mean() / unit - score) < rounding for method, seed, score in known]
     print(f"agrees with comparison.csv: {sum(same)} of {len(same)} runs")
@@ -97,4 +97,4 @@ def main(report: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1])) if len(sys.argv) == 2 and Path(sys.argv[1]).is_dir() else __doc__)

@@ -30,7 +30,7 @@ from course_utils.inputs.bases import Base
 from course_utils.inputs.splits import load_data
 from course_utils.methods import METHODS
 from course_utils.methods.base import Settings
-from course_utils.paths import PROJECT
+from course_utils.paths import PROJECT, write_whole
 from course_utils.training import train
 from course_utils.training.trainer import warmup_steps
 from course_utils.workflow import check, doctor, notebooks, start
@@ -506,3 +506,11 @@ def test_four_bits_without_a_kernel_are_explained(monkeypatch):
     monkeypatch.setattr(bitsandbytes.functional, "quantize_4bit", _stop)
     with pytest.raises(CourseError, match="QLoRA needs them; python -m bitsandbytes"):
         Base("embedded").load(SENTIMENT, four_bit=True)
+
+
+def test_what_is_written_to_a_pipe_leaves_the_pipe_there(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(pipe, "an answer")
+    assert os.read(reader, 100) == b"an answer" and pipe.is_fifo()

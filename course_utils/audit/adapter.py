@@ -132,6 +132,14 @@ def read_adapter(folder: Path) -> Adapter:
         config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
         if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
             raise ValueError("it names no type")
+        for field, kind in (
+            ("rank_pattern", dict),
+            ("alpha_pattern", dict),
+            ("modules_to_save", list),
+            ("task_type", str),
+        ):
+            if not isinstance(config.get(field), kind | None):
+                raise ValueError(f"{field} is no {kind.__name__}")
     except OSError:
         raise CourseError(f"{folder} holds no adapter (no adapter_config.json); type the folder of one") from None
     except ValueError as error:

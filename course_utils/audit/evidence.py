@@ -14,7 +14,7 @@ from course_utils.audit.knowledge import LABELS, WORDS, layers_named, methods_na
 from course_utils.audit.numbers import NEAR, Number, numbers
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS, PLAIN
-from course_utils.runs import Run, read_run
+from course_utils.runs import Run, is_unchanged, read_run
 from course_utils.text import first_line
 
 FILES = ["README.md", "adapter_*.json", "adapter_*.safetensors", "*_state.json", "*_results.json"]
@@ -38,7 +38,8 @@ class Evidence:
     def run(self) -> Run | None:
         """This project's run whose adapter is `folder`; None where there is none."""
         try:
-            return read_run(self.folder.resolve().parent)
+            run = read_run(self.folder.resolve().parent)
+            return run if is_unchanged(run) else None
         except (CourseError, OSError, ValueError, KeyError, TypeError):  # no run of this project, or a damaged one
             return None
 

@@ -35,7 +35,8 @@ class Number:
     def fits(self, value: float | tuple[float, float]) -> bool:
         """Whether `value`, or one of a range (low, high), is this number when rounded or cut off at its digits."""
         low, high = value if isinstance(value, tuple) else (value, value)
-        slack = 1e-9 * max(abs(self.value), 1)
+        in_32_bits = self.unit < 1e-7  # so many digits are a number of 32 bits written out, which is off by as much
+        slack = (1e-7 if in_32_bits else 1e-9) * max(abs(self.value), 1)
         near = low - self.unit - slack <= self.value <= high + self.unit / 2 + slack
         return near or (self.about and 0.9 * low <= self.value <= 1.1 * high)
 

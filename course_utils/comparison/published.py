@@ -171,8 +171,11 @@ def check_files(folder: Path) -> None:
     name = relative_to_project(folder)
     if not (folder / SUMS).is_file():
         raise CourseError(f"{name} holds no published records; ./run_all.sh without --from-records makes the runs.")
-    for line in (folder / SUMS).read_text("utf-8").splitlines():
-        recorded, _, file = line.partition("  ")
+    listed = dict(line.split("  ", 1)[::-1] for line in (folder / SUMS).read_text("utf-8").splitlines() if "  " in line)
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    if unlisted := sorted((there | {RUN_RECORDS, PREDICTIONS}) - {*listed, SUMS}):
+        raise CourseError(f"{name}/{SUMS} has no line for {unlisted[0]}; {_again(folder)}.")
+    for file, recorded in listed.items():
         if not (folder / file).is_file():
             raise CourseError(f"{name} lacks {file}; {_again(folder)}.")
         if sha256_of(folder / file) != recorded:

@@ -26,7 +26,7 @@ from course_utils.inputs.columns import (
 )
 from course_utils.inputs.tables import READERS, read_table
 from course_utils.runs import Run, is_unchanged, load_model
-from course_utils.text import counted, one_line
+from course_utils.text import and_joined, counted, one_line
 from course_utils.training.card import command
 from course_utils.training.evaluation import predict_as_trained
 from course_utils.training.trainer import somebody_watches
@@ -81,8 +81,11 @@ def continue_texts(run: Run, texts: pd.DataFrame, tokens: int) -> pd.DataFrame:
 
     torch.set_num_threads(run.config.threads)
     model, tokenizer, written = load_model(run), run.config.base.tokenizer(), []
+    tokenizer.truncation_side, longest = "left", run.config.max_length  # what is continued is the end of a text
+    if cut := sum(len(tokenizer(text)["input_ids"]) > longest for text in texts.text):
+        print(f"note: of {counted(cut, 'text')}, only the last {longest} tokens are read", file=sys.stderr)
     for text in tqdm(texts.text, unit=" texts", leave=False, disable=not somebody_watches()):
-        asked = tokenizer(text, return_tensors="pt", truncation=True, max_length=run.config.max_length)
+        asked = tokenizer(text, return_tensors="pt", truncation=True, max_length=longest)
         with torch.inference_mode():
             answer = model.generate(**asked, max_new_tokens=tokens, do_sample=False)
         written.append(tokenizer.decode(answer[0, asked["input_ids"].shape[1] :], skip_special_tokens=True))
@@ -105,7 +108,7 @@ def read_texts(run: Run, typed: list[str], file: Path | None, columns: Named, pa
     else:
         texts = pd.DataFrame({"text": typed or _lines(file)}, dtype=object)
     if pair is not None:
-        texts["text_pair"] = pair
+        texts["text_pair"] = pd.Series(pair, texts.index, dtype=object)
     for place, *row in texts.itertuples():
         if found := next(filter(NO_UTF_8.search, row), None):
             where = f"{table}, {place}: " if table else ""
@@ -121,6 +124,8 @@ def _check_fit(run: Run, typed: list[str], file: Path | None, columns: Named, pa
             raise CourseError("a text is empty; type a text, or leave it out.")
         if os.path.isfile(text):
             raise CourseError(f"{text} is a file; type --file {text} to classify what is in it.")
+    if pair is not None and not pair.strip():
+        raise CourseError("--pair: the text is empty; type a text.")
     if any(columns) and not is_table:
         raise CourseError(
             f"--column and --pair-column name columns of a table; type --file NAME, a table ({', '.join(READERS)})."
@@ -140,7 +145,8 @@ def _lines(file: Path | None) -> list[str]:
     typed_file = None if file is None or str(file) == "-" else file
     place, remedy = (file, "type the name of a text file") if typed_file else ("standard input", "pipe a text in UTF-8")
     with explained(f"{place} cannot be read as lines of UTF-8", remedy, (OSError, ValueError)):
-        lines = (typed_file.read_text("utf-8-sig") if typed_file else sys.stdin.read()).split("\n")
+        piped = sys.stdin.read() if sys.stdin and not typed_file else ""  # no stdin where it was closed
+        lines = (typed_file.read_text("utf-8-sig") if typed_file else piped).split("\n")
     texts = [line for line in lines if line.strip()]
     if not texts:
         raise CourseError("there is no text; type a text, type --file FILE, or pipe one text a line.")
@@ -163,6 +169,9 @@ def _of_table(run: Run, file: Path, wanted: tuple[str | None, ...]) -> pd.DataFr
     if len(empty := texts.index[(texts == "").any(axis=1)]):
         more = f", and {len(empty) - 1} more" if len(empty) > 1 else ""
         raise CourseError(f"{file}, {empty[0]}{more}: there is no text; write a text, or take the row out.")
+    named_by_run = [name for name in (run.config.text_column, run.config.text_pair_column) if name]
+    if not any(wanted) and names != named_by_run and len(table.columns) > len(names):
+        print(f"note: {file}: the texts are read from {and_joined([repr(name) for name in names])}", file=sys.stderr)
     return texts
 
 

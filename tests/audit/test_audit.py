@@ -20,7 +20,7 @@ from small import ADAPTER
 from course_utils.__main__ import main
 from course_utils.audit.audit import EXAMPLE_CARD, audit_card
 from course_utils.audit.findings import HOLDS, MISSING, REFUTED, UNCHECKED
-from course_utils.comparison.published import MEASURED
+from course_utils.comparison.published import MEASURED, sha256_of
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.paths import PROJECT
@@ -522,3 +522,23 @@ def test_a_statement_is_refuted_where_no_reading_of_it_is_true(distilbert, tmp_p
 def test_a_difference_in_points_and_a_number_of_classes_are_no_accuracy_and_no_examples(tmp_path):
     said = "It tells the 2 classes apart in texts. Elsewhere its accuracy is 17.3 points lower than on its test set."
     assert not [finding for finding in findings_of(tmp_path, "bert-base-uncased", said) if finding.kind == "score"]
+
+
+def test_predictions_that_are_not_those_of_the_record_prove_nothing(run):
+    card, file, record = run.folder / "adapter" / "README.md", run.folder / "predictions.parquet", run.result
+    known = record.model_copy(update={"files": {file.name: sha256_of(file)}})
+    (run.folder / "result.json").write_text(known.model_dump_json())
+    scored = [found for found in audit_card(card) if "predictions" in found.found]
+    assert scored and all(found.verdict == HOLDS for found in scored)
+    answers = pd.read_parquet(file)
+    right = [[float(label == named) for named in (0, 1)] for label in answers["label"]]
+    answers.assign(scores=right).to_parquet(file, index=False)
+    assert not [found for found in audit_card(card) if "predictions" in found.found]
+
+
+@pytest.mark.parametrize("share", [794 / 872, 761 / 872])
+def test_a_number_of_32_bits_that_is_written_out_is_the_one_that_it_stands_for(tmp_path, share):
+    card = tmp_path / "card.md"
+    for told, verdict in ((float(np.float32(share)), HOLDS), (share + 1e-5, REFUTED)):
+        card.write_text(f"Validation accuracy: {told:.16f} (872 examples)")
+        assert {found.verdict for found in audit_card(card)} - {MISSING} == {verdict}

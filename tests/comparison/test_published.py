@@ -116,6 +116,7 @@ def change_a_code(folder, name):
     ("deed", "name", "said"),
     [
         (spoil, published.PREDICTIONS, "predictions.parquet is damaged; restore it: git checkout"),
+        (lambda folder, name: (folder / name).write_text(""), published.SUMS, "SHA256SUMS has no line for"),
         (lambda folder, name: (folder / name).unlink(), published.RUN_RECORDS, "lacks records.jsonl.gz; restore it"),
         (lambda folder, name: (folder / name).unlink(), published.SUMS, "no published records; ./run_all.sh without"),
         (
