@@ -39,7 +39,7 @@ from course_utils.training.card import write_card
 method = sys.argv[1]
 settings = {"methods": [method], "target_modules": "q_lin", "precision": "fp32"}
 experiment = load_experiment("smoke", settings)
-run = write_run(experiment.config(method), 0.85)
+run = write_run(experiment.config(method), 0.85, validated=True)
 adapter = run.folder / "adapter"
 adapter.mkdir()
 (adapter / "adapter_config.json").write_text('{"modules_to_save": []}')
