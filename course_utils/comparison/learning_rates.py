@@ -205,7 +205,7 @@ def _by_accuracy(trials: pd.DataFrame, best: pd.Series) -> str:
     return f"Judged by accuracy, the search would choose other rates: {said}." if said else ""
 
 
-def by_scaled_likelihood(runs: ExperimentRuns) -> str:
+def by_scaled_likelihood(trials: pd.DataFrame, runs: ExperimentRuns) -> str:
     """The rates that validation likelihood would choose after temperature scaling, where these are not the best.
 
     The temperature of a trial is fitted to the same texts. A sentence; empty without such a rate.
@@ -218,7 +218,6 @@ def by_scaled_likelihood(runs: ExperimentRuns) -> str:
             nll = METRICS["nll"].value(logits / fit_temperature(logits, labels), labels)
             scaled[run.config.method, run.config.settings.learning_rate].append(nll)
     means = pd.Series({trial: np.mean(own) for trial, own in scaled.items()})
-    trials = search_trials(runs)
     best = trials[trials["best"]].set_index("method")["learning_rate"].reindex(METHODS).dropna()
     said = _other_rates(best, pd.Series({name: means[name].idxmin() for name in best.index}))
     judge = (

@@ -1,16 +1,13 @@
 """Which differences the rule shows if it judges by another score than accuracy."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
 
-from course_utils.comparison.calibration import scaled_predictions
 from course_utils.comparison.conclusions import differing
 from course_utils.comparison.results import ExperimentRuns
-from course_utils.runs import Run
 from course_utils.stats import PairedComparison, compare_pairs, with_enough_seeds
 from course_utils.tasks.classification import scores_of
 
@@ -23,17 +20,18 @@ class OtherScore(NamedTuple):
     lost: list[PairedComparison]  # by this score, those that it shows by accuracy alone
 
 
-def other_scores(results: ExperimentRuns, runs: Iterable[Run]) -> list[OtherScore]:
-    """Judge `runs` on the test set by the rule for accuracy, with other scores: the higher, the better.
+def other_scores(results: ExperimentRuns, scaled: pd.DataFrame) -> list[OtherScore]:
+    """Judge runs on the test set by the rule for accuracy, with other scores: the higher, the better.
+
+    `scaled` are the runs' answers, as `scaled_predictions` returns them.
 
     The scores are the log-likelihood of the right class, before and after temperature scaling; and, where people have
     rated the texts and there are more than two classes, minus the distance of the answer from the right class.
     """
-    scaled = scaled_predictions(runs)
     labels, logits = scaled["label"].to_numpy(), scores_of(scaled)
-    scaled["likelihood"] = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
-    scaled["closeness"] = -np.abs(logits.argmax(axis=1) - labels)
-    scaled["accuracy"] = scaled["closeness"] == 0
+    distance = np.abs(logits.argmax(axis=1) - labels)
+    likelihood = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
+    scaled = scaled.assign(accuracy=distance == 0, likelihood=likelihood, closeness=-distance)
     before, after = (scaled[scaled["stage"] == stage] for stage in ("before", "after"))
     shown_by_accuracy = {(pair.first, pair.second): pair for pair in differing(_judged(before, "accuracy"))}
     scores = [

@@ -6,6 +6,7 @@ from functools import cache
 from math import inf
 from typing import Any
 
+from course_utils.comparison.calibration import scaled_predictions
 from course_utils.comparison.conclusions import OF_CONTRASTS, above_majority, bought, differing, judge_experiment
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.other_experiments import Conclusions, conclude, disagreements, others
@@ -75,9 +76,9 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "not_better": [domain.title for domain in read_domains(results)[1:] if domain.not_beaten],
         "data": results.of(best)[0].result.data,
         "regime": [size_regime(results, best), rate_regime(results, best)] if len(judged.adapters) > 1 else [],
-        "scored": other_scores(results, results.mains),
+        "scored": other_scores(results, scaled_predictions(results.mains)),
         "otherwise": otherwise,
-        "scored_otherwise": other_scores(results, otherwise.runs) if otherwise else [],
+        "scored_otherwise": other_scores(results, scaled_predictions(otherwise.runs)) if otherwise else [],
         "understated": understated(results),
         "differing": shown,
         "unconfirmed": unconfirmed,

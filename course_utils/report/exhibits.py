@@ -102,7 +102,11 @@ def learning_rates(results: ExperimentRuns) -> None:
         shown[title] = [f"{nll:.4f} ({accuracy:.1f})" if accuracy == accuracy else "–" for nll, accuracy in pairs]
     expected = table[[name for name in table if isinstance(name, int)]].rename(columns=str)
     show_table(shown.join(expected), say.search_table(), dict.fromkeys(expected, "{:.1f}"))
-    told = [*search_sentences(trials, results.experiment), by_scaled_likelihood(results), by_one_seed(trials, results)]
+    told = [
+        *search_sentences(trials, results.experiment),
+        by_scaled_likelihood(trials, results),
+        by_one_seed(trials, results),
+    ]
     show_markdown("\n\n".join(told))
 
 
@@ -210,9 +214,8 @@ def calibrations(results: ExperimentRuns) -> None:
     show_figure(figure, say.calibrations_figure(), say.calibrations_alt(wide["ece"]))
     show_markdown(say.calibrations_text(wide["ece"]))
     otherwise = main_by_accuracy(results)
-    at_other_rates = otherwise and other_scores(results, otherwise.runs)
-    found = other_scores(results, results.mains)
-    show_markdown(say.other_scores_text(found, at_other_rates, otherwise and otherwise.seeds))
+    at_other_rates = otherwise and other_scores(results, calibration.scaled_predictions(otherwise.runs))
+    show_markdown(say.other_scores_text(other_scores(results, scaled), at_other_rates, otherwise and otherwise.seeds))
 
 
 def across(results: ExperimentRuns) -> None:

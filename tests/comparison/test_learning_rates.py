@@ -196,6 +196,7 @@ def test_a_rate_that_its_overconfidence_alone_makes_unlikely_is_named():
     experiment = SimpleNamespace(shared=SimpleNamespace(task="classification"))
     for margin, said in ((8, "other rates: LoRA 0.01."), (2.2, "")):
         runs = SimpleNamespace(runs=[trial(1e-3, 0.2, 1.4), trial(1e-2, 0.1, margin)], experiment=experiment)
-        best = search_trials(runs).query("best")["learning_rate"].item()
-        assert (best == 1e-3) == bool(said) and by_scaled_likelihood(runs).endswith(said)
-        assert bool(by_scaled_likelihood(runs)) == bool(said)
+        trials = search_trials(runs)
+        best = trials.query("best")["learning_rate"].item()
+        assert (best == 1e-3) == bool(said) and by_scaled_likelihood(trials, runs).endswith(said)
+        assert bool(by_scaled_likelihood(trials, runs)) == bool(said)

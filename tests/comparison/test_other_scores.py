@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from small import ADAPTER, FULL, MULTIPLIED
 
+from course_utils.comparison.calibration import scaled_predictions
 from course_utils.comparison.other_scores import other_scores
 
 TEXTS, FAR, NEAR = 600, 2, 1  # all texts are of class 0
@@ -28,7 +29,7 @@ def shown(runs, source):
     results = SimpleNamespace(experiment=SimpleNamespace(shared=SimpleNamespace(source=source)))
     return [
         [{(pair.first, pair.second) for pair in pairs} for pairs in (found.more, found.lost)]
-        for found in other_scores(results, runs)
+        for found in other_scores(results, scaled_predictions(runs))
     ]
 
 
