@@ -11,6 +11,7 @@ from course_utils.audit.card import Card
 from course_utils.audit.evidence import Evidence, read_evidence
 from course_utils.audit.findings import HOLDS, MISSING, REFUTED, Finding
 from course_utils.audit.knowledge import KNOWLEDGE
+from course_utils.audit.own_record import record_findings
 from course_utils.audit.parameters import PARAMETER_CHECKS
 from course_utils.audit.scores import SCORE_CHECKS
 from course_utils.audit.settings import SETTING_CHECKS
@@ -39,6 +40,9 @@ def audit_card(path: Path | str, adapter: Path | str | None = None, config: Path
 def audit(evidence: Evidence) -> list[Finding]:
     """The findings of `audit_card` on evidence that was read; CourseError when its card claims nothing."""
     findings = list(dict.fromkeys(finding for check in CHECKS for finding in check(evidence)))
+    settled = {finding.claim for finding in findings if finding.verdict in (HOLDS, REFUTED)}
+    recorded = {finding.claim: finding for finding in record_findings(evidence) if finding.claim not in settled}
+    findings = [*(finding for finding in findings if finding.claim not in recorded), *recorded.values()]
     if all(f.verdict == MISSING for f in findings) and not any(map(evidence.card.data.get, METADATA)):
         claimless = "it has no metadata, and claims nothing that could be checked"
         raise CourseError(f"{evidence.card.path} is no model card: {claimless}.")

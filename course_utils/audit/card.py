@@ -110,9 +110,7 @@ def read_card(path: Path) -> Card:
             data = ModelCardData(**(yaml.safe_load(block[2]) or {}), ignore_metadata_errors=True)
         except Exception as error:  # a stranger's metadata may be damaged in any way; the text can be read without it
             damaged = one_line(first_line(error))[:100]
-    for pattern, instead in HTML.items():
-        text = re.sub(pattern, instead, text, flags=re.S | re.I)
-    headings, statements = _taken_apart(text)
+    text, headings, statements = taken_apart(text)
     return Card(path, data, text, damaged, headings, [*statements, *map(_of_result, data.get("eval_results") or [])])
 
 
@@ -154,8 +152,10 @@ PROSE = {
 }
 
 
-def _taken_apart(text: str) -> tuple[list[str], list[Statement]]:
-    """The headings and the statements of a card's text."""
+def taken_apart(text: str) -> tuple[str, list[str], list[Statement]]:
+    """A card's text without HTML, its headings and its statements."""
+    for pattern, instead in HTML.items():
+        text = re.sub(pattern, instead, text, flags=re.S | re.I)
     headings, statements, heading, in_code = [], [], "", False
     header: list[str] = []
     for line in map(one_line, text.splitlines()):
@@ -175,7 +175,7 @@ def _taken_apart(text: str) -> tuple[list[str], list[Statement]]:
             headings.append(heading)
         elif not is_label("versions", normal(heading)):
             statements += _of_line(line, heading)
-    return headings, statements
+    return text, headings, statements
 
 
 def _of_row(header: list[str], cells: list[str], heading: str) -> list[Statement]:

@@ -15,6 +15,7 @@ from course_utils.audit.numbers import NEAR, Number, numbers
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS, PLAIN
 from course_utils.runs import Run, is_unchanged, read_run
+from course_utils.stats import Interval
 from course_utils.text import first_line
 
 FILES = ["README.md", "adapter_*.json", "adapter_*.safetensors", "*_state.json", "*_results.json"]
@@ -42,6 +43,18 @@ class Evidence:
             return run if is_unchanged(run) else None
         except (CourseError, OSError, ValueError, KeyError, TypeError):  # no run of this project, or a damaged one
             return None
+
+    @cached_property
+    def intervals(self) -> dict[str, dict[str, Interval]]:
+        """Set → metric → its interval, by the predictions of the run; empty where there are none, or damaged ones."""
+        if not self.run:
+            return {}
+        from course_utils.training.card import run_intervals  # loads torch, which a card of elsewhere needs not
+
+        try:
+            return run_intervals(self.run)
+        except (CourseError, OSError, ValueError, KeyError, TypeError):
+            return {}
 
     @cached_property
     def bases(self) -> list[Base]:

@@ -12,7 +12,7 @@ FACTORS = {"k": 1e3, "t": 1e3, "m": 1e6, "b": 1e9, "万": 1e4, "亿": 1e8}
 SPACES, MARKS = r"\u00a0\u202f ", "'’_"  # that group digits
 NUMBER = re.compile(
     rf"(?<![\w.,])(\d{{1,18}}(?:[.,{MARKS}{SPACES}]\d{{2,18}})*(?:[.,]\d{{1,17}})?)(?!\w*\d)"
-    r"\s?([kmb](?!\w)|[mb]illions?\b|mio\b|thousand\b|tausend\b|tsd\b|万|亿)?",
+    r"(?:e([+-]\d{1,2})(?!\w)|\s?([kmb](?!\w)|[mb]illions?\b|mio\b|thousand\b|tausend\b|tsd\b|万|亿))?",
     re.I,
 )
 NEAR = 80  # characters before a number that may say what it is; more would take long in an endless line
@@ -78,9 +78,10 @@ def numbers(text: str, count: bool = False) -> list[Number]:
             or re.search(rf"(?:{ABOUT})\(?$", before[-NEAR:], re.I)
         )
         for digits in _apart(match[1]):
-            whole, decimals = _parts(digits, count and not match[2])
+            whole, decimals = _parts(digits, count and not match[3])
             number = Number(float(f"{whole}.{decimals or 0}"), 10.0 ** -len(decimals), match[0], about, before, after)
-            found.append(number.scaled(FACTORS.get((match[2] or "").lower()[:1], 1)))
+            factor = 10.0 ** int(match[2] or 0) * FACTORS.get((match[3] or "").lower()[:1], 1)
+            found.append(number.scaled(factor))
     return found
 
 

@@ -14,10 +14,8 @@ from course_utils.audit.adapter import Recorded, recorded
 from course_utils.audit.card import Card, Statement
 from course_utils.audit.evidence import Evidence
 from course_utils.audit.findings import REFUTED, UNCHECKED, Finding, Known
-from course_utils.audit.knowledge import SETS, WORDS, DataSet, is_label, split_of
+from course_utils.audit.knowledge import SETS, WORDS, DataSet, is_label, normal, split_of
 from course_utils.audit.numbers import Number, begins_with_number, numbers
-from course_utils.errors import CourseError
-from course_utils.runs import Run
 from course_utils.stats import Interval, wilson_interval
 from course_utils.tasks.classification import METRICS
 from course_utils.text import one_line
@@ -32,7 +30,7 @@ COUNTED = re.compile(
     re.I,
 )
 BY_THE_TOKEN = ("TOKEN_CLS", "CAUSAL_LM", "QUESTION_ANS", "SEQ_2_SEQ_LM")
-TITLES = {metric.title.lower(): name for name, metric in METRICS.items()}
+TITLES = {normal(word): name for name, metric in METRICS.items() for word in (name, metric.title)}
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def scores(evidence: Evidence) -> list[Score]:
         label = statement.label
         metric = "difference" if is_label("difference", label) else TITLES.get(label) or knowledge.metric_of(label)
         own = _is_own(statement, evidence)
-        other = own is None or WORDS["other_accuracy"].search(label)
+        other = own is None or (label not in TITLES and WORDS["other_accuracy"].search(label))
         if metric and not other and begins_with_number(statement.value):
             score = Score(statement, metric, evidence.card, bool(own))
             found += [score] if metric == "difference" or not score.number.is_aside else []
@@ -119,7 +117,9 @@ def _is_own(statement: Statement, evidence: Evidence) -> bool | None:
 
 def score_findings(evidence: Evidence) -> Iterator[Finding]:
     """Verdicts on every score: by the records beside the card, by its other numbers, by whole numbers of answers."""
-    every, records, predicted = scores(evidence), recorded(evidence.folder), _predictions(evidence.run)
+    every, records = scores(evidence), recorded(evidence.folder)
+    titles = evidence.run.result.data.titles if evidence.run else {}
+    predicted = {one_line(titles[name]).lower(): of for name, of in evidence.intervals.items()}
     for score in every:
         number, known = _by_predictions(score, predicted)
         known = known or _by_record(score, records) or _by_matrix(score, every)
@@ -141,18 +141,6 @@ def _twins(score: Score, others: list[Score]) -> list[Score]:
 
 
 # ---------------------------------------------------------------- what lies beside the card, or is shown in it
-
-
-def _predictions(run: Run | None) -> dict[str, dict[str, Interval]]:
-    """Title of a set → metric → its interval, by the predictions of a run of this project."""
-    if not run:
-        return {}
-    from course_utils.training.card import run_intervals  # loads torch, which a card of elsewhere needs not
-
-    try:
-        return {one_line(run.result.data.titles[name]).lower(): of for name, of in run_intervals(run).items()}
-    except (CourseError, OSError, ValueError, KeyError, TypeError):  # damaged predictions
-        return {}
 
 
 def _by_predictions(score: Score, predicted: dict[str, dict[str, Interval]]) -> tuple[Number, Known | None]:

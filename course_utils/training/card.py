@@ -43,13 +43,23 @@ def write_card(run: Run, experiment: Experiment | None = None, compared: dict[st
     value, if it is known.
     """
     intervals = run_intervals(run)
-    form = "card.md.jinja" if run.task.has_head else "card_without_head.md.jinja"
-    body = template(Path(__file__).with_name(form)).render(
-        _values(run), intervals=intervals, command=command(run.config, experiment), compared=compared
-    )
+    body = card_text(run, intervals, experiment, compared)
     write_whole(run.folder / CARD, f"---\n{metadata(run.result, intervals).to_yaml()}\n---\n\n{body}\n")
     for name, text in eval_results(run.result, intervals).items():
         write_whole(run.folder / "adapter" / name, text)
+
+
+def card_text(
+    run: Run,
+    intervals: dict[str, dict[str, Interval]],
+    experiment: Experiment | None = None,
+    compared: dict[str, str] | None = None,
+) -> str:
+    """The model card of `run` without its metadata; `intervals` are those of `run_intervals`."""
+    form = "card.md.jinja" if run.task.has_head else "card_without_head.md.jinja"
+    return template(Path(__file__).with_name(form)).render(
+        _values(run), intervals=intervals, command=command(run.config, experiment), compared=compared
+    )
 
 
 def run_intervals(run: Run) -> dict[str, dict[str, Interval]]:

@@ -94,7 +94,13 @@ def test_a_card_of_ours_holds_in_everything(run, capsys):
     assert "0 refuted" in capsys.readouterr().out
     found = verdicts(audit_card(card))
     assert found["22,786,946 or 22,935,556 parameters, 222,338 of them trainable"] == HOLDS
-    for claim in ("Rank 8", "Dropout 0.1", "148,610 the classification head", "base model of 90.26 MB"):
+    for claim in (
+        "Rank 8",
+        "Dropout 0.1",
+        "148,610 the classification head",
+        "base model of 90.26 MB",
+        "Batch Size 16",
+    ):
         assert next(v for c, v in found.items() if c.startswith(claim)) == HOLDS
     for title in ("Validation", "Movie test", "Tweets"):
         assert all(
@@ -138,6 +144,12 @@ LIES = [
     (r"\| Movie test \| 200 \| (0\S+ \[.*?\]) \| 0\.\d+", r"| Movie test | 200 | \1 | 0.1234", "Movie test: F1 0.1234"),
     (r"\| Tweets \| 0\.\d+ \|", "| Tweets | 0.9125 |", "Tweets: accuracy 0.9125"),  # 73 of 80, but not these
     (r"type: nll\n      value: 0\.\d+", "type: nll\n      value: 0.0999", "Metadata, Validation"),
+    (r"type: macro_f1\n      value: 0\.\d+", "type: macro_f1\n      value: 0.0999", "Metadata, Validation: macro_f1"),
+    (r"type: brier\n      value: 0\.\d+", "type: brier\n      value: 9.99e-2", "Metadata, Validation: brier"),
+    (r"Learning Rate:\*\* \S+", "Learning Rate:** 5e-1", "Learning Rate 5e-1"),
+    (r"Number of Epochs:\*\* \d+", "Number of Epochs:** 30", "Number of Epochs 30"),
+    (r"(?<=of )\d+ steps", "9,999 steps", "9,999 steps"),
+    (r"Training Time:\*\* \S+", "Training Time:** 0.4", "Training Time 0.4"),
 ]  # fmt: skip
 
 
@@ -540,5 +552,6 @@ def test_predictions_that_are_not_those_of_the_record_prove_nothing(run):
 def test_a_number_of_32_bits_that_is_written_out_is_the_one_that_it_stands_for(tmp_path, share):
     card = tmp_path / "card.md"
     for told, verdict in ((float(np.float32(share)), HOLDS), (share + 1e-5, REFUTED)):
-        card.write_text(f"Validation accuracy: {told:.16f} (872 examples)")
+        form = ".16f" if share > 0.9 else ".7e"
+        card.write_text(f"Validation accuracy: {told:{form}} (872 examples)")
         assert {found.verdict for found in audit_card(card)} - {MISSING} == {verdict}
