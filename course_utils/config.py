@@ -366,6 +366,7 @@ def _read_profile(name: str) -> Profile:
         served = [*METHODS] if "default" in profile.methods else []
         for methods in ({}, {"methods": served}):  # its settings for named methods, for all others and in studies
             Experiment(name, profile, methods).configs()
+        Experiment(name, profile).check_factors()
         return profile
     except CourseError as error:
         raise CourseError(f"{relative_to_project(path)}: {error}") from None
@@ -515,6 +516,27 @@ class Experiment:
                     f"studies.{study}: {method} differs from {spec.beside} in {', '.join(more)}, too; "
                     f"take out what differs, or name it in varies."
                 )
+
+    def check_factors(self) -> None:
+        """Refuse a study of a method that the profile lacks, and one that does not vary its factor.
+
+        Overrides may do either: they leave methods out, and give the main runs the setting of a study.
+        """
+        for study, spec in self.profile.studies.items():
+            for method in spec.methods:
+                if method not in self.methods:
+                    if "default" not in self.profile.methods:
+                        raise CourseError(
+                            f"studies.{study}: the profile has no method {method}; add [methods.{method}], or take the"
+                            f" method out of the study."
+                        )
+                elif spec.varies and spec.varies[0] not in differing_settings(
+                    self.config(method, study=study), self.config(method, study=spec.beside)
+                ):
+                    raise CourseError(
+                        f"studies.{study}: varies {spec.varies[0]}, in which its runs of {method} do not differ from"
+                        f" {spec.beside}; give them another, or take {method} out of the study."
+                    )
 
     @property
     def description(self) -> str:

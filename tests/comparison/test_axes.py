@@ -35,6 +35,7 @@ from course_utils.report.abstract import finding
 from course_utils.report.display import TEMPLATES
 
 EXPERIMENT = load_experiment("full", {"precision": "fp32"})
+OTHER = next(name for name in METHODS if name not in EXPERIMENT.methods)
 
 
 def accuracy_of(config):
@@ -281,14 +282,14 @@ methods = { ADAPTER = { learning_rate = 1e-2 } }
 [studies.fewer]
 title = "Fewer texts"
 varies = ["max_train"]
-settings = { max_train = 100 }
+settings = { max_train = 50 }
 methods = { ADAPTER = {}, MULTIPLIED = {} }
 
 [studies.fewer-twice]
 title = "Fewer texts, at twice the rate"
 varies = ["learning_rate"]
 beside = "fewer"
-settings = { max_train = 100 }
+settings = { max_train = 50 }
 methods = { ADAPTER = { learning_rate = 2e-3 }, MULTIPLIED = { learning_rate = 2e-2 } }
 """
 
@@ -305,7 +306,7 @@ def with_rates(tmp_path, monkeypatch, runs_in):
     for run in experiment.configs():
         usual = experiment.config(run.method).settings.learning_rate
         accuracy = 0.6 + 0.02 * run.settings.learning_rate / usual
-        write_run(run, accuracy, train=100 if "fewer" in run.study else 1_000, validated=True)
+        write_run(run, accuracy, train=50 if "fewer" in run.study else 1_000, validated=True)
     return read_runs(experiment)
 
 
@@ -336,11 +337,24 @@ def test_a_whole_study_of_other_code_is_refused_where_it_meets_the_others(result
         read_axis(results, "rank")
 
 
-def test_a_study_that_varies_more_than_it_says_is_refused_by_name(tmp_path, monkeypatch):
-    text = (PROFILES / "full.toml").read_text(encoding="utf-8")
-    (tmp_path / "mine.toml").write_text(text.replace("{ rank = 1 }", "{ rank = 1, dropout = 0.5 }"), encoding="utf-8")
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{ rank = 1 }", "{ rank = 1, dropout = 0.5 }", "rank-1-alpha-16: .* differs from size-1500 in dropout, too"),
+        ("{ rank = 1 }", "{ rank = 8 }", f"rank-1-alpha-16: varies rank, in which its runs of {ADAPTER} do not differ"),
+        (
+            "[methods.default]",
+            f"[studies.other]\ntitle = 'Other'\n[studies.other.methods.{OTHER}]",
+            "other: the profile",
+        ),
+    ],
+    ids=["more than it says", "nothing", "of a method that the profile lacks"],
+)
+def test_a_study_that_is_not_what_it_says_is_refused_by_name(tmp_path, monkeypatch, old, new, said):
+    text = (PROFILES / "full.toml").read_text(encoding="utf-8").replace(old, new)
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     monkeypatch.setattr(configuration, "PROFILES", tmp_path)
-    with pytest.raises(CourseError, match="studies.rank-1-alpha-16: .* differs from size-1500 in dropout, too"):
+    with pytest.raises(CourseError, match=f"studies.{said}"):
         load_experiment("mine")
 
 
