@@ -102,7 +102,7 @@ def shown(monkeypatch):
         rates,
         sparsity,
         training_size,
-        verdicts,
+        wording,
     )
 
     make_up_baselines(monkeypatch)
@@ -114,7 +114,7 @@ def shown(monkeypatch):
     def sentences(text):
         said.extend([text.strip()] if text.strip() else [])
 
-    for module in (choice, criteria, dependence, exhibits, rates, sparsity, training_size, verdicts):
+    for module in (choice, criteria, dependence, exhibits, rates, sparsity, training_size, wording):
         monkeypatch.setattr(module, "show_markdown", sentences, raising=False)
         monkeypatch.setattr(module, "show_table", table, raising=False)
     for module in (dependence, exhibits, sparsity, training_size):

@@ -27,7 +27,7 @@ from course_utils.stats import MINIMUM_SEEDS, CrossedBootstrap, Judged, SeedVari
 RATE = "learning_rate"
 
 
-def answers(runs: Iterable[Run]) -> pd.DataFrame:
+def right_answers(runs: Iterable[Run]) -> pd.DataFrame:
     """Which test texts each of `runs` got right: one row per seed, one column per text."""
     rows = {}
     for run in runs:
@@ -52,7 +52,7 @@ class Series:
     @cached_property
     def correct(self) -> dict[Any, pd.DataFrame]:
         """Value → booleans, one row per seed, one column per test text."""
-        return {value: answers(runs) for value, runs in self.points.items()}
+        return {value: right_answers(runs) for value, runs in self.points.items()}
 
     @property
     def seeds(self) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from course_utils.comparison import controls
-from course_utils.comparison.axes import Contrast, Series, answers, contrasts, less, read_axis
+from course_utils.comparison.axes import Contrast, Series, contrasts, less, read_axis, right_answers
 from course_utils.comparison.measurements import measurement
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.strays import refuse_strays
@@ -142,7 +142,7 @@ def against_whole(points: list[Sized], ways: tuple[str, ...], margin: float) -> 
 
 
 def _trained(way: str, setting: float, runs: list[Run]) -> Sized:
-    return Sized(way, setting, float(np.mean([_effective(run)[1] for run in runs])), answers(runs))
+    return Sized(way, setting, float(np.mean([_effective(run)[1] for run in runs])), right_answers(runs))
 
 
 def _cut(way: str, strength: float, pairs: list[tuple[Run, Run]], test: controls.FinalSet) -> Sized:

@@ -122,7 +122,10 @@ def read_settings(experiment: Experiment | None = None) -> dict[str, Any]:
     try:
         found = tomllib.loads(path.read_text("utf-8"))
         names = ("title", "subtitle", "author", "course", "date")
-        settings: dict[str, Any] = {name: str(found[name]) for name in names} | {"paper": found.get("paper", False)}
+        settings: dict[str, Any] = {name: found[name] for name in names}
+        for name, value in settings.items():
+            settings[name] = and_joined(list(map(str, value))) if value and isinstance(value, list) else str(value)
+        settings |= {"paper": found.get("paper", False)}
         if not isinstance(settings["paper"], bool):
             raise CourseError(f"reports/report.toml: paper is {settings['paper']!r}; write paper = true or false")
         day = _today() if settings["date"] == "today" else datetime.date.fromisoformat(settings["date"])

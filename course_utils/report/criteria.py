@@ -98,7 +98,7 @@ def show_other_rates(results: ExperimentRuns, method: str, study: str) -> None:
     """Show what is known of `method` `at_chosen_rates`, in a sentence for each."""
     for rate, (judges, best) in at_chosen_rates(results, method, study).items():
         usual = results.experiment.config(method, study=study).settings.learning_rate
-        accuracy = axes.accuracy_with_ends(axes.answers(best))["estimate"]
+        accuracy = axes.accuracy_with_ends(axes.right_answers(best))["estimate"]
         show_markdown(say.other_rate(method, usual, rate, accuracy, judges))
 
 
@@ -138,7 +138,7 @@ def by_accuracy(results: ExperimentRuns, series: list[axes.Series]) -> ByAccurac
     adapters = [name for name in usual if not METHODS[name].is_baseline]
     if len(adapters) < 2:
         return None
-    right, others = ({name: axes.answers(runs) for name, runs in own.items()} for own in (usual, chosen))
+    right, others = ({name: axes.right_answers(runs) for name, runs in own.items()} for own in (usual, chosen))
     before, after = (max(adapters, key=lambda name: own[name].to_numpy().mean()) for own in (right, others))
     contrast = None if before == after else axes.contrasts({after: axes.less(others[after], others[before])})[after]
     shown, shown_usual = (differing(judge(own).pairs) for own in (others, right))

@@ -18,7 +18,7 @@ from course_utils.report import plots
 from course_utils.report.criteria import rate_of, show_by_accuracy, show_other_rates, tried_rates
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
 from course_utils.report.training_size import size_axis
-from course_utils.report.verdicts import (
+from course_utils.report.wording import (
     accuracy_cell,
     alt_text,
     judged_cells,
@@ -105,7 +105,7 @@ def read_placements(results: ExperimentRuns, judge: axes.Judge = axes.validation
     margin = judge_experiment(results).margin
     changes = {own.method: axes.less(own.correct[max(own.points)], own.correct[min(own.points)]) for own in adapted}
     usual = axes.at_best_rate(results, CEILING.name, series[0].beside, judge)
-    whole = trained[0].correct[()] if trained else axes.answers(usual)
+    whole = trained[0].correct[()] if trained else axes.right_answers(usual)
     last, first = ({own.method: own.correct[at(own.points)] for own in series} for at in (max, min))
     gaps = {name: axes.less(frame, whole) for name, frame in last.items()} if len(whole) else {}
     before = {own.method: axes.less(first[own.method], whole) for own in adapted} if len(whole) else {}

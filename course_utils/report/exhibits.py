@@ -51,7 +51,7 @@ from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
 from course_utils.report.rates import main_by_accuracy
-from course_utils.report.verdicts import alt_text, judged_cells
+from course_utils.report.wording import alt_text, judged_cells
 from course_utils.stats import DIFFERENCES, MINIMUM_SEEDS, Interval, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
 from course_utils.text import and_joined, escape_markdown, one_line, signed_interval, signed_points, template

@@ -11,7 +11,7 @@ from course_utils.comparison.conclusions import OF_CONTRASTS, judge_experiment
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.report.criteria import ByAccuracy, by_accuracy
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
-from course_utils.report.verdicts import accuracy_cell, judged_cells, planned_for
+from course_utils.report.wording import accuracy_cell, judged_cells, planned_for
 from course_utils.stats import MINIMUM_SEEDS
 from course_utils.text import template
 

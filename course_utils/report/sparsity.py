@@ -17,7 +17,7 @@ from course_utils.methods import METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import at_chosen_rates, show_other_rates
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table
-from course_utils.report.verdicts import accuracy_cell, judged_cells, show_one_value, values_of_mains
+from course_utils.report.wording import accuracy_cell, judged_cells, show_one_value, values_of_mains
 from course_utils.runs import Run
 from course_utils.text import template
 
@@ -38,7 +38,9 @@ def against_size(results: ExperimentRuns) -> None:
     if control := METHODS[gated.method].control:
         show_other_rates(results, control, gated.beside)
         for rate, (_, runs) in at_chosen_rates(results, control, gated.beside).items():
-            changes = {strength: axes.less(correct, axes.answers(runs)) for strength, correct in gated.correct.items()}
+            changes = {
+                strength: axes.less(correct, axes.right_answers(runs)) for strength, correct in gated.correct.items()
+            }
             if judged := axes.contrasts(changes, judge_experiment(results).margin):
                 show_markdown(say.against_other_rate(METHODS[gated.method].title, METHODS[control].title, rate, judged))
     unlikely = {
@@ -138,7 +140,7 @@ def _row(setting: str, runs: list[Run]) -> dict[str, str]:
     """Means over `runs` of a gated method, as cells of a table."""
     return {
         "Setting": setting,
-        "Accuracy (%) [95%]": accuracy_cell(axes.answers(runs)),
+        "Accuracy (%) [95%]": accuracy_cell(axes.right_answers(runs)),
         "Validation NLL": f"{-axes.validation_likelihood(runs):.4f}",
         "Ranks left": f"{fmean(sum(run.result.method['ranks'].values()) for run in runs):.1f}",
         "Numbers stored": f"{fmean(run.result.parameters.adapter for run in runs):,.0f}",

@@ -19,7 +19,7 @@ from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import rate_of, show_by_accuracy, tried_rates
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
-from course_utils.report.verdicts import alt_text, labelled, show_one_value
+from course_utils.report.wording import alt_text, labelled, show_one_value
 from course_utils.stats import Judged, PairedComparison
 from course_utils.text import signed_interval, signed_points, template
 

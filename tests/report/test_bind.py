@@ -355,6 +355,9 @@ def test_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "soon")
     with pytest.raises(CourseError, match="SOURCE_DATE_EPOCH is 'soon'; set it to the seconds"):
         bind.read_settings()
+    monkeypatch.delenv("SOURCE_DATE_EPOCH")
+    settings.write_text(settings.read_text().replace('author=""', 'author=["Ada", "Bo"]'))
+    assert bind.read_settings()["author"] == "Ada and Bo"
     settings.write_text("title = Four ways")
     with pytest.raises(CourseError, match='write a setting as name = "value"'):
         bind.read_settings()

@@ -1,6 +1,6 @@
 """How the exhibits of a factor word their differences: cells of tables, labels, and what is said where nothing varies.
 
-The words are those of templates/verdicts.md.jinja: each comparative one has a branch for each outcome.
+The words are those of templates/wording.md.jinja: each comparative one has a branch for each outcome.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -17,7 +17,7 @@ from course_utils.report.display import TEMPLATES, show_markdown, with_ends
 from course_utils.stats import Judged
 from course_utils.text import signed_interval, template
 
-say: Any = template(TEMPLATES / "verdicts.md.jinja", OF_CONTRASTS).module
+say: Any = template(TEMPLATES / "wording.md.jinja", OF_CONTRASTS).module
 
 
 def judged_cells(contrast: Judged | None) -> dict[str, str]:
