@@ -158,11 +158,11 @@ def _cliff(trials: pd.DataFrame, best: pd.Series) -> str:
     highest = trials.groupby("method")["learning_rate"].max().reindex(best.index) / best
     titles = {name: in_sentence(METHODS[name].title) for name in highest.index}
     tried = "; ".join(f"{titles[name]} up to {times:.3g} times" for name, times in highest.items() if times > 1)
-    none = f"In the search, above its best rate no method lost more than {100 * COLLAPSE:.0f} points with any seed"
+    none = f"In the search, above its best rate no method lost more than {100 * COLLAPSE:.0f} points with any seed."
     untried = [titles[name] for name, times in highest.items() if times == 1]
-    more = f"; for {and_joined(untried)} it tried none above" if untried else ""
+    more = f" For {and_joined(untried)} no higher rate than the best was tried." if untried else ""
     return (
-        f"{none} ({tried} this rate; the search tried no higher ones{more})." if tried else "No higher rate was tried."
+        f"{none} The highest rates that were tried: {tried} the best.{more}" if tried else "No higher rate was tried."
     )
 
 
@@ -221,7 +221,8 @@ def by_scaled_likelihood(trials: pd.DataFrame, runs: ExperimentRuns) -> str:
     best = trials[trials["best"]].set_index("method")["learning_rate"].reindex(METHODS).dropna()
     said = _other_rates(best, pd.Series({name: means[name].idxmin() for name in best.index}))
     judge = (
-        "Judged by the likelihood after temperature scaling, which a later section explains, with a temperature a trial"
+        "Judged by the likelihood after temperature scaling (a trial's logits divided by one number, its temperature,"
+        " which is fitted on the validation texts)"
     )
     return f"{judge}, the search would choose other rates: {said}." if said else ""
 

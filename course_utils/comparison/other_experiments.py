@@ -51,6 +51,7 @@ class Conclusions(BaseModel):
     test_set: str
     train: int
     epochs: int
+    classes: int = 0  # none where a language model is trained
     unit: Unit = "accuracy"
     margin: float
     methods: dict[str, Score]
@@ -99,6 +100,7 @@ def _concluded(
         test_set=run.data.titles["test"],
         train=run.data.sizes["train"],
         epochs=experiment.shared.epochs,
+        classes=len(run.data.class_names) if experiment.classifies else 0,
         unit=unit,
         margin=margin,
         methods={

@@ -114,7 +114,8 @@ def write_cards(results: ExperimentRuns) -> None:
 def read_settings(experiment: Experiment | None = None) -> dict[str, Any]:
     """Title, subtitle, author, course and date of reports/report.toml, the date as a date, and whether to set a paper.
 
-    In the title and the subtitle, {methods} becomes the names of the adapter methods of `experiment`.
+    In the title and the subtitle, {methods} becomes the names of the adapter methods of `experiment`, and {experiment}
+    its own.
     "today" is the day of SOURCE_DATE_EPOCH where that is set, so that a report can be made again to
     the byte. Raises CourseError when the file or a setting is missing or wrong.
     """
@@ -140,7 +141,10 @@ def read_settings(experiment: Experiment | None = None) -> dict[str, Any]:
         raise CourseError(f'reports/report.toml: {error}; write a date as "today" or "2026-01-31"') from None
     compared = experiment.methods if experiment else []
     named = and_joined([METHODS[name].title for name in compared if not METHODS[name].is_baseline] or ["no adapter"])
-    filled = {name: settings[name].replace("{methods}", named) for name in ("title", "subtitle")}
+    words = {"{methods}": named, "{experiment}": experiment.name if experiment else ""}
+    filled = {name: settings[name] for name in ("title", "subtitle")}
+    for mark, word in words.items():
+        filled = {name: value.replace(mark, word) for name, value in filled.items()}
     return settings | filled | {"date": day}
 
 

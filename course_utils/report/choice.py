@@ -40,7 +40,7 @@ COSTS = {
 
 ON_TEXTS = "Texts like these: "
 FEW_TEXTS = "Few training texts"
-NOT_SHOWN = "not shown"
+NO_CHOICE = "no choice"
 
 
 class Row(NamedTuple):
@@ -49,7 +49,7 @@ class Row(NamedTuple):
     need: str
     take: list[str]  # names of methods
     why: str
-    otherwise: str = NOT_SHOWN  # what a table says where it takes none
+    otherwise: str = NO_CHOICE  # what a table says where it takes none
     of_adapters: bool = False  # whether it chooses among the adapter methods alone
     left_out: tuple[str, ...] = ()  # methods with a better figure that are shown to be less accurate than the best
 

@@ -190,7 +190,7 @@ def conclusions(results: ExperimentRuns) -> None:
             show_markdown(say.one_less_text([*one_less(correct, by_raters)]))
     _show_sentences(experiment_verdicts(results))
     gains = pd.DataFrame(
-        {"method": title_of(pair.first), "baseline": f"Less {named(pair.second)}"}
+        {"method": title_of(pair.first), "baseline": f"Minus {named(pair.second)}"}
         | {"gain": signed_interval(pair.difference) + ("*" if pair.differs else "")}
         for pair in over_baselines(results)
     )
@@ -415,12 +415,14 @@ def costs(results: ExperimentRuns) -> None:
     sizes = ["Adapter (k)", "Head (k)", "Total (M)", "Adapter (MB)", "Head (MB)", "Base model (MB)"]
     show_table(table[["Method", *sizes]], say.sizes_table())
     merged, beside = median_interval(times[MERGED]), {name: median_interval(times[name]) for name in times}
-    table["Not merged (ms)"] = [_in_brackets(beside[name]) if name in beside else "–" for name in summary["method"]]
+    table["To classify (ms)"] = [_in_brackets(beside[name]) if name in beside else "–" for name in summary["method"]]
     batch = results.experiment.shared.batch_size
     table["Texts a second"] = [f"{1000 * batch / step:.0f}" for step in summary["step_ms_median"]]
-    table["Not merged (MB)"] = [f"{memory[name] / 1e6:,.0f}" if memory.get(name) else "–" for name in summary["method"]]
+    table["To classify (MB)"] = [
+        f"{memory[name] / 1e6:,.0f}" if memory.get(name) else "–" for name in summary["method"]
+    ]
     table = table.assign(**_over_runs(results, summary["method"]))
-    needs = ["Step (ms)", "Texts a second", "Epoch (s)", "Not merged (ms)", "Peak memory (MB)", "Not merged (MB)"]
+    needs = ["Step (ms)", "Texts a second", "Epoch (s)", "To classify (ms)", "Peak memory (MB)", "To classify (MB)"]
     show_table(table[["Method", *needs]], say.needs_table(_in_brackets(merged), memory[MERGED]))
     trained = tables.accuracy_in_per_cent(summary)
     trained["unmerged"] = [beside.get(name, merged).estimate for name in trained["method"]]

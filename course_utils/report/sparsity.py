@@ -52,7 +52,7 @@ def against_size(results: ExperimentRuns) -> None:
     first = {f"{strength:g}": runs[0].result.method["ranks"] for strength, runs in gated.points.items()}
     left = pd.DataFrame(first)
     figure = plots.rank_map(left.T.rename(columns=short_layer_name), "Ranks left in each layer", "strength of the pull")
-    show_figure(figure, say.survivors_figure(gated.seeds[0]), say.survivors_alt(left.sum()))
+    show_figure(figure, say.survivors_figure(gated.seeds[0], gated.training_texts), say.survivors_alt(left.sum()))
 
 
 def _stored_beside_effective(gated: axes.Series, points: list[sparsity.Sized]) -> list[float]:

@@ -44,6 +44,10 @@ def accuracy_by_size(results: ExperimentRuns) -> None:
     rates = _other_rates(results, series, reference)
     made_on = processors(run for own in series for runs in own.points.values() for run in runs)
     show_figure(figure, say.sizes_figure(series[0].seeds, bool(rates), made_on), alt_text(table))
+    cells = table.assign(shown=[with_ends(*ends) for ends in table[["estimate", "low", "high"]].to_numpy()])
+    cells = cells.pivot(index="series", columns="value", values="shown").loc[table["series"].unique()].fillna("–")
+    cells = cells.rename(columns="{:,} texts".format).rename_axis("Method", axis=0).reset_index()
+    show_table(cells, say.accuracies_table(series[0].seeds))
     least = min((value for *_, value in changes), default=reference)
     shown = {pair[:2]: change for pair, change in changes.items() if pair[2] == least}
     if shown:

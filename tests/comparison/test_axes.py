@@ -97,7 +97,7 @@ def test_a_turn_of_the_lead_is_found_said_and_on_the_title_page(results, shown, 
     turn = "\n\nWith 500 and 1,500 texts LoRA has the highest mean, and the difference between the two is shown"
     assert f"{turn} to change." in sentence
     one_seed = [run for run in results.runs if run.config.study == "main" or run.config.seed == 0]
-    for found, taken in ((results, "LoRA"), (type(results)(EXPERIMENT, one_seed, []), "not shown")):
+    for found, taken in ((results, "LoRA"), (type(results)(EXPERIMENT, one_seed, []), "no choice")):
         shown.clear()
         choice.which_when(found)
         assert shown[1].set_index("What counts").loc["Few training texts (500)", "Take"] == taken
@@ -488,8 +488,9 @@ def test_the_sparsity_is_drawn_and_said_at_equal_size(shown):
     points += [ways.Sized(way, 0.5, 9_000, worse) for way in (ways.ENTRIES, ways.GRADUALLY)]
     sparsity.show_against_size(GATED, points, texts=3_500, margin=0.015, times=[2.0, 2.0])
     said = "\n".join(word for word in shown if isinstance(word, str))
-    assert "A cut LoRA of its effective size is shown to be better than Sparse LoRA at 2 of 2" in shown[0].get_title(
-        loc="left"
+    assert (
+        "A LoRA cut by singular values to its effective size is shown to be better than Sparse LoRA at 2 of 2"
+        in shown[0].get_title(loc="left")
     )
     (table,) = (word for word in shown if isinstance(word, pd.DataFrame))
     cells = table.set_index("Sparse LoRA against")["strength 1"]

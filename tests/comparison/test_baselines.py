@@ -124,9 +124,9 @@ def test_what_fine_tuning_buys_is_the_paired_difference_of_its_best_method(exper
     assert [*judged] == [HEAD, FULL, ADAPTER] and judged[FULL].family == 3
     exhibits.conclusions(results)
     gains = next(
-        word for word in shown if isinstance(word, pd.DataFrame) and "Less TF-IDF and logistic regression" in word
+        word for word in shown if isinstance(word, pd.DataFrame) and "Minus TF-IDF and logistic regression" in word
     )
-    for name, cell in gains["Less TF-IDF and logistic regression"].items():
+    for name, cell in gains["Minus TF-IDF and logistic regression"].items():
         (pair,) = (pair for pair in judged.values() if METHODS[pair.first].title == name)
         assert cell == signed_interval(pair.difference) + "*" * pair.differs
 

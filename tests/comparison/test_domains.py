@@ -74,7 +74,7 @@ def test_who_is_ahead_elsewhere_is_computed(results, monkeypatch, elsewhere, sai
     assert f"is shown to change in {len(lost) or 'none'} of 2 cases" in text
 
 
-@pytest.mark.parametrize(("of_baseline", "taken"), [(0.6, "not shown"), (0.8, "none"), (0.9, "none")])
+@pytest.mark.parametrize(("of_baseline", "taken"), [(0.6, "no choice"), (0.8, "none"), (0.9, "none")])
 def test_no_method_is_taken_where_a_baseline_is_not_beaten_and_none_of_two_that_tie(
     results, monkeypatch, shown, of_baseline, taken
 ):

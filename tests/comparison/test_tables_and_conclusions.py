@@ -244,7 +244,7 @@ def test_smaller_experiments_are_cut_out_of_one_and_judged_alike():
     assert "to half of its texts (10 cuts)" in said and "of its 3 seeds" not in said
     turned = found._replace(turned=2, shown=dict.fromkeys(found.shown, {"texts": 4}))
     said = exhibits.say.cuts_text(judge(correct).pairs, turned, 3, [])
-    assert "Full fine-tuning − LoRA in 4" in said and "2 differences that cuts show have the opposite sign" in said
+    assert "Full fine-tuning − LoRA (4)" in said and "2 differences that cuts show have the opposite sign" in said
 
 
 def test_one_seed_allows_no_conclusion():

@@ -59,12 +59,12 @@ def test_a_clear_winner(made):
         "full fine-tuning and is 5.0 points below it."
     )
     assert "in 18 runs, 3 seeds a method" in paragraph
-    assert "learn from 1,000 texts and are judged on 200 texts of the set *movie test*" in paragraph
+    assert "learn from 1,000 texts in 2 classes and are judged on 200 texts of the set *movie test*" in paragraph
     assert "90.0% [8" in paragraph and "full fine-tuning has 95.0% [" in paragraph
     assert "stores 1.5% as many parameters as full fine-tuning, its head included;" in paragraph
     assert "5 are significantly different and 1 is equivalent within 1.64 points (Sparse LoRA and QLoRA)" in paragraph
     assert re.search(r"from which LoRA differs by −5.0 \[[^]]+\] points \(significant\)", paragraph)
-    assert "are shown to be less accurate than full fine-tuning. No choice is shown for “bytes to store" in paragraph
+    assert "are shown to be less accurate than full fine-tuning. For “bytes to store" in paragraph
     assert "Of the adapter methods, take LoRA for “tweets”." in paragraph
     assert 120 <= len(paragraph.split()) <= 220
 

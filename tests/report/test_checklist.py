@@ -49,7 +49,7 @@ def test_a_whole_experiment(experiment):
         "- movie test: 4 texts, 75.0% in the largest class", "- Classes: negative, positive",
         r"- Removed (movies\, duplicates): 2"
     ]  # fmt: skip
-    assert section(page, "Runs")[0] == "- All studies: 12 of 12 planned runs are finished."
+    assert section(page, "Runs")[0] == "- All studies: 12 of 12 planned runs are finished: `main` 12 of 12."
     assert "- HiRA: validation 90.0%, test 80.0% (2 seeds)" in section(page, "Validation beside test")
     # 12 runs of 9 s, and 400 sentences of 2 ms
     assert "0.03 hours" in section(page, "Compute")[0] and "- LoRA: 10 s a main run" in section(page, "Compute")
@@ -68,7 +68,7 @@ def test_a_missing_run_appears_with_its_reason(experiment):
     shutil.rmtree(folder[ADAPTER])
     (folder[MULTIPLIED] / "predictions.parquet").write_bytes(b"torn")
     page = checklist.checklist(read_runs(experiment))
-    assert section(page, "Runs")[0] == "- All studies: 10 of 12 planned runs are finished."
+    assert section(page, "Runs")[0] == "- All studies: 10 of 12 planned runs are finished: `main` 10 of 12."
     lora, hira = section(page, "Not run")[:2]
     assert lora == r"- LoRA, `main`, seed 1: not run\, or failed"
     assert hira.startswith("- HiRA, `main`, seed 1: damaged") and "predictions" in hira

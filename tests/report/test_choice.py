@@ -39,7 +39,7 @@ def test_memory_that_a_missing_dropout_saves_chooses_no_method(runs_in, shown):
             object.__setattr__(run.result.memory, "peak_bytes", 2 * run.result.memory.peak_bytes)
     choice.which_when(results)
     row = shown[1].set_index("What counts").loc["Memory in training"]
-    assert row["Take"] == "not shown" and "HiRA has no dropout" in row["Because"]
+    assert row["Take"] == "no choice" and "HiRA has no dropout" in row["Because"]
 
 
 def test_where_every_other_method_is_worse_the_cheapest_is_named_with_what_it_loses(runs_in, shown):
@@ -75,7 +75,7 @@ def test_times_of_runs_that_overlap_choose_no_method(runs_in, shown):
         for run, seconds in zip(results.of(name), (8.0, 9.0, 30.0 if name == ADAPTER else 10.0), strict=True):
             object.__setattr__(run.result.timing, "train_seconds", seconds)
     choice.which_when(results)
-    assert shown[1].set_index("What counts")["Take"]["Time to train"] == "not shown"
+    assert shown[1].set_index("What counts")["Take"]["Time to train"] == "no choice"
     for run, seconds in zip(results.of(ADAPTER), (8.1, 9.2, 10.3), strict=True):
         object.__setattr__(run.result.timing, "train_seconds", seconds)
     for run, seconds in zip(results.of(FULL), (7.0, 8.1, 9.0), strict=True):  # less with each seed, though they overlap
@@ -90,11 +90,11 @@ def test_times_of_runs_that_overlap_choose_no_method(runs_in, shown):
         object.__setattr__(run.result.environment, "load", (1.0, 2.0))
     choice.which_when(results)
     row = shown[-3].set_index("What counts").loc["Time to train"]
-    assert row["Take"] == "not shown" and "1.5 (full fine-tuning) to 4.0 (LoRA)" in row["Because"]
+    assert row["Take"] == "no choice" and "1.5 (full fine-tuning) to 4.0 (LoRA)" in row["Because"]
     object.__setattr__(results.of(FULL)[0].result.environment, "processor", "another")
     choice.which_when(results)
     row = shown[-3].set_index("What counts").loc["Time to train"]
-    assert row["Take"] == "not shown" and "a processor and another made" in row["Because"]
+    assert row["Take"] == "no choice" and "a processor and another made" in row["Because"]
 
 
 def test_a_mean_of_more_seeds_wins_no_comparison_that_it_lost(runs_in, shown):

@@ -24,7 +24,7 @@ def made(factors, accuracy=lambda config: 0.8, **overrides):
 def test_without_two_methods_that_train_more_than_a_head_no_change_is_judged(runs_in, shown):
     results = made(["max_train", "trained_modules"], methods=[HEAD, FULL])
     training_size.accuracy_by_size(results)
-    axes, _, _, text, *_ = shown  # and no table
+    axes, _, _, _, _, text, *_ = shown  # and no table of changes
     assert "no change of a difference is judged" in text and "none of" not in text
     shown.clear()
     dependence.placements(results)
@@ -39,7 +39,7 @@ def test_without_two_methods_that_train_more_than_a_head_no_change_is_judged(run
 
 def test_sizes_are_compared_with_that_of_the_main_runs_where_it_is_the_least(runs_in, shown):
     training_size.accuracy_by_size(made(["max_train"], methods=[FULL, ADAPTER], max_train=500))
-    _, _, _, table, _, text, at_sizes, *_ = shown
+    _, _, _, _, _, table, _, text, at_sizes, *_ = shown
     assert "With 1,500 texts, none of 1 pair of methods is shown to differ" in at_sizes
     assert [*table][1:3] == ["With 1,500", "With 500"] and "Between 1,500 and 500 texts, none of 1 difference" in text
 

@@ -50,7 +50,7 @@ def test_the_parts_of_a_step_add_up_and_those_that_change_most_are_named(shown):
     exhibits._show_parts({"processor": "a processor", "ms": parts.to_dict()})
     table, caption, said = shown
     assert table.loc["these steps"].tolist() == ["105", "56"] and "a processor" in caption
-    assert "*a* for LoRA, with 71% of its time; *a* for full fine-tuning, with 57%" in said
+    assert "is *a*: 71% of the time for LoRA, 57% of the time for full fine-tuning" in said
     assert "*b* by −29.0 ms; *a* by −20.0 ms; *d* by +0.5 ms." in said
     exhibits._show_parts({"processor": "a processor", "ms": parts.to_dict(), "joules": {FULL: 8.4, ADAPTER: 4.6}})
     assert shown[3].loc["energy of a step (J)"].tolist() == ["8.4", "4.6"] and "other work" in shown[4]
