@@ -73,7 +73,7 @@ def and_joined(names: list[str], word: str = "and") -> str:
 
 def signed_points(difference: float) -> str:
     """A difference of accuracies in points: "+1.4", "−0.04" where one digit would hide which side of zero it is on."""
-    for digits in (1, 2, 3):
+    for digits in (1, 2, 3, 4):
         if points := round(100 * difference, digits):
             return f"{points:+.{digits}f}".replace("-", "−")
     return "0.0"

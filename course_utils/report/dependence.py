@@ -153,7 +153,7 @@ def ranks(results: ExperimentRuns) -> None:
         caption = say.ranks_table(laws[0], found, usual)
         show_table(pd.DataFrame(rows), with_margin(caption, results, {own.method for own in laws}))
     rates = {_law_title(own): chosen for own in laws if (chosen := _chosen_rates(results, own))}
-    show_markdown(say.ranks_text(rates))
+    show_markdown(say.ranks_text(rates, found, usual))
     if {*at_usual} == {laws[0].beside}:
         show_other_rates(results, laws[0].method, laws[0].beside)
     by_accuracy = _laws(results, axes.validation_accuracy)
@@ -233,3 +233,4 @@ def four_bits(results: ExperimentRuns) -> None:
         for own in series
     ]
     show_table(pd.DataFrame(rows), with_margin(say.four_bits_table(series[0], judged), results, judged))
+    show_markdown(say.four_bits_text(judged))

@@ -379,8 +379,9 @@ def accuracy_by_numbers(table: pd.DataFrame, title: str, xlabel: str, baseline: 
     A dashed line and a band are the `baseline`, as in `accuracy_by_factor`.
     """
     figure, axis = _figure(3.6, title=title, xlabel=xlabel, ylabel=f"test {ACCURACY}", xscale="log")
-    for style, rows in _styles(table):
+    for place, (style, rows) in enumerate(_styles(table)):
         rows = rows.sort_values("numbers")
+        style["zorder"] = 3 - place / 10  # the first series, which the others are compared with, covers them
         axis.errorbar(rows["numbers"] / 1e3, rows["estimate"], yerr=_span(rows), lw=1, ms=6, **style)
     _plain_ticks(axis.xaxis, (1, 2, 5))
     _level(axis, baseline)
