@@ -522,15 +522,23 @@ class Experiment:
 
         Overrides may do either: they leave methods out, and give the main runs the setting of a study.
         """
+        search = self.profile.search
+        served = {f"studies.{study}": [*spec.methods] for study, spec in self.profile.studies.items()}
+        for where, methods in (served | {"search.rates": [*search.rates] if search else []}).items():
+            if "default" not in self.profile.methods and (unknown := [m for m in methods if m not in self.methods]):
+                raise CourseError(
+                    f"{where}: the profile has no method {unknown[0]}; add [methods.{unknown[0]}], or take it out here."
+                )
         for study, spec in self.profile.studies.items():
-            for method in spec.methods:
-                if method not in self.methods:
-                    if "default" not in self.profile.methods:
-                        raise CourseError(
-                            f"studies.{study}: the profile has no method {method}; add [methods.{method}], or take the"
-                            f" method out of the study."
-                        )
-                elif spec.varies and spec.varies[0] not in differing_settings(
+            if search and study in search.studies:
+                raise CourseError(f"studies.{study}: a trial of the search is called so; give the study another name.")
+            if spec.seeds and spec.seeds > self.profile.seeds:
+                raise CourseError(
+                    f"studies.{study}: seeds is {spec.seeds}, and the main runs have {self.profile.seeds}; a study has"
+                    " no more."
+                )
+            for method in (name for name in spec.methods if name in self.methods):
+                if spec.varies and spec.varies[0] not in differing_settings(
                     self.config(method, study=study), self.config(method, study=spec.beside)
                 ):
                     raise CourseError(

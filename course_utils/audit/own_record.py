@@ -5,13 +5,17 @@ from collections.abc import Iterator
 from course_utils.audit.card import taken_apart
 from course_utils.audit.evidence import Evidence
 from course_utils.audit.findings import HOLDS, REFUTED, UNCHECKED, Finding
+from course_utils.audit.knowledge import normal
 from course_utils.audit.numbers import numbers
+
+FEW_WORDS = 5
 
 
 def record_findings(evidence: Evidence) -> Iterator[Finding]:
     """Verdicts on the labelled statements of a card whose run lies there, by what the record says under the label.
 
-    A number that is another is refuted; other words may say the same, and are not checked.
+    A number that is another is refuted, and so are a few words that are others. A longer text may say the same in
+    other words, and is not checked.
     """
     if not evidence.run or not evidence.intervals:
         return
@@ -25,6 +29,7 @@ def record_findings(evidence: Evidence) -> Iterator[Finding]:
             continue
         pairs = list(zip(numbers(statement.value), numbers(known), strict=False))
         differ = [stated for stated, exact in pairs if not stated.fits(exact.value)]
-        verdict = HOLDS if statement.value == known else REFUTED if differ else UNCHECKED
+        short = max(len(normal(value).split()) for value in (statement.value, known)) <= FEW_WORDS
+        verdict = HOLDS if statement.value == known else REFUTED if differ or (short and not pairs) else UNCHECKED
         said = "So says the run's record." if verdict == HOLDS else f"The run's record gives {known}."
         yield Finding(statement.claim, verdict, said, "record")

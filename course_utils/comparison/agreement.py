@@ -116,13 +116,13 @@ def accuracy_by_rating(
 def missed_by_all(predictions: Predictions, sentences: pd.DataFrame) -> pd.DataFrame:
     """The sentences that every run of every method classifies wrongly, the most strongly rated first.
 
-    `sentences` are those of `predictions`, with ratings where there are some. Columns: text, label, and with
-    ratings mean_rating, negative, neutral, positive: the number of raters on each side.
+    `sentences` are those of `predictions`, with ratings where there are some. Columns: text, of pairs
+    text_pair, label, and with ratings mean_rating, negative, neutral, positive: the number of raters on each side.
     """
     correct = pd.concat(predictions.correct.values())
     missed = sentences.set_index("example_id").loc[correct.columns[~correct.any()]]
     if "ratings" not in missed:
-        return missed[["text", "label"]].reset_index(drop=True)
+        return missed[[name for name in ("text", "text_pair", "label") if name in missed]].reset_index(drop=True)
     missed = missed.sort_values("mean_rating", key=np.abs, ascending=False, ignore_index=True)
     for sign, name in ((-1, "negative"), (0, "neutral"), (1, "positive")):
         missed[name] = [int((np.sign(ratings) == sign).sum()) for ratings in missed["ratings"]]

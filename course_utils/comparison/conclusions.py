@@ -181,6 +181,7 @@ def verdicts(
         minimum_seeds=stats.MINIMUM_SEEDS,
         margin=margin_points(judged.margin),
         apart=seeds_apart(correct, by_raters),
+        left=len(tuned(judged.pairs)) > 1,  # pairs without that method
         errors=error_rates({name: frame for name, frame in correct.items() if name not in judged.few}),
         level=stats.SIGNIFICANCE,
     )

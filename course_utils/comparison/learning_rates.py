@@ -1,7 +1,8 @@
 """The learning-rate search: what each trial reached on validation, which rate won, and whether the profile uses it."""
 
 from collections import Counter, defaultdict
-from math import comb, inf
+from collections.abc import Collection
+from math import comb, inf, nan
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,8 @@ def search_table(trials: pd.DataFrame) -> pd.DataFrame:
         chosen = {k: [comb(n - 1 - i, k - 1) / comb(n, k) for i in range(n)] for k in range(1, n + 1)}
         rows[method] = {
             "rate": by_rate["learning_rate"][place],
-            **{name: accuracy.get(at) for name, at in around.items()},
-            **{f"nll_{name}": by_rate["nll"].get(at) for name, at in around.items()},
+            **{name: accuracy.get(at, nan) for name, at in around.items()},
+            **{f"nll_{name}": by_rate["nll"].get(at, nan) for name, at in around.items()},
             **{k: float(ranked @ shares) for k, shares in chosen.items()},
         }
     return pd.DataFrame.from_dict(rows, orient="index").reindex([name for name in METHODS if name in rows])
@@ -97,7 +98,7 @@ def search_sentences(trials: pd.DataFrame, experiment: Experiment) -> list[str]:
         _undecided(trials),
         _by_accuracy(trials, best) if "accuracy" in trials else "",
         f"A trial differs from a main run in {differences}." if differences else "",
-        "The search varies the learning rate alone." + _not_searched(experiment),
+        "The search varies the learning rate alone." + _not_searched(experiment, [*named]),
         f"The main runs do not use every winner: {'; '.join(other)}." if other else "",
     )
     return [sentence for sentence in sentences if sentence]
@@ -137,15 +138,15 @@ def on_edge(trials: pd.DataFrame) -> list[str]:
     return [name for name, rate in best.items() if rate in grids.loc[name].to_numpy()]
 
 
-def _not_searched(experiment: Experiment) -> str:
-    """The numbers that one method alone has as settings, which all its trials have in common; empty without any."""
+def _not_searched(experiment: Experiment, tried: Collection[str]) -> str:
+    """The numbers that one of the `tried` methods alone has as settings, in all its trials; empty without any."""
     settings = {name: experiment.config(name).settings for name in experiment.methods}
     owners = Counter(field for own in settings.values() for field in type(own).model_fields)
     kept = [
         f"{METHODS[name].title} `{field}` {value:g}"
         for name, own in settings.items()
-        for field in type(own).model_fields
-        if owners[field] == 1 and isinstance(value := getattr(own, field), int | float) and not isinstance(value, bool)
+        for field, value in own
+        if name in tried and owners[field] == 1 and isinstance(value, int | float) and not isinstance(value, bool)
     ]
     return f" A setting that one method alone has is the same in all its trials: {', '.join(kept)}." if kept else ""
 

@@ -75,7 +75,7 @@ def examples(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Columns) 
         return _without_labels(tables, columns)
     frames, understood, names, label = {}, [], (), None
     if columns == Columns(class_names=columns.class_names) and "train" in tables:
-        text, label = _by_values(tables["train"][1])
+        text, label = by_values(tables["train"][1])
         columns = replace(columns, text=text, label=label)
     for split in sorted(tables, key=lambda split: split != "train"):
         file, table = tables[split]
@@ -127,7 +127,7 @@ def _without_labels(tables: dict[str, tuple[str, pandas.DataFrame]], columns: Co
     return Texts(frames, (), understood)
 
 
-def _by_values(table: pandas.DataFrame) -> tuple[str | None, str | None]:
+def by_values(table: pandas.DataFrame) -> tuple[str | None, str | None]:
     """The columns of texts and labels, of two of unknown names, where their values leave no doubt; else None.
 
     One has at most `MOST_CLASSES` different values, and the other ten times as many.
@@ -173,7 +173,8 @@ def _chosen(columns: Columns, names: list[str], file: str, needs_label: bool) ->
                 )
             raise CourseError(
                 f"{file}: which column holds the {role} is not clear, for there is no column {role};"
-                f" type -p {role}_column=NAME with one of {listed(names)}.{no_header}"
+                f" type -p {role}_column=NAME with one of {listed(names)}, or call the column {role} in the file, as a"
+                f" further set needs it.{no_header}"
             )
     return chosen
 
@@ -259,7 +260,7 @@ def _classes(
                 f"{file}, {place}: the label is {word[:40]!r}; it must be a whole number, as the other labels are"
             )
     if not 2 <= len(found) <= MOST_CLASSES:
-        few = f"every label is {found.iloc[0]}" if len(found) else "there are no examples"
+        few = f"every label is {found.iloc[0]}" if len(found) else "there are no rows below the names of the columns"
         many = f"there are {len(found)} different labels (-p label_column=NAME names another column)"
         raise CourseError(f"{file}: {few if len(found) < 2 else many}; 2 to {MOST_CLASSES} classes are needed")
     words = sorted(found, key=int) if whole else sorted(found)

@@ -34,7 +34,7 @@ class Data:
     text_pair, label (place in `class_names`) and, where people rated the sentences, mean_rating; `titles` maps it to
     what a report calls it; `removed` counts the texts that were left out, by reason; `understood` says how the source
     was read, and `revision` at which commit of the hub. `further` names the further sets, and `domains` those of them
-    that are of other domains.
+    that are of other domains; `limited` the settings, such as max_train, that leave texts out.
     """
 
     source: str
@@ -46,6 +46,7 @@ class Data:
     revision: str | None = None
     further: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
+    limited: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -129,6 +130,12 @@ def load_data(
         titles[other.prefix] = other.title
 
     labelled = bool(own.class_names)
+    most = {
+        "max_train": (max_train, [train]),
+        "max_validation": (max_validation, [validation]),
+        "max_test": (max_test, evaluation.values()),
+    }
+    limited = [name for name, (limit, frames) in most.items() if limit and max(map(len, frames)) > limit]
     sets = (
         _cut({"train": train}, origin.name, removed, labelled, max_train=max_train)
         | _cut({"validation": validation}, origin.name, removed, labelled, max_validation=max_validation)
@@ -149,8 +156,9 @@ def load_data(
     left_out = {reason: n for reason, n in removed.items() if n}
     titles |= domains
     return Data(
-        origin.name, sets, titles, left_out, own.class_names, own.understood, own.revision, (*further,), (*domains,)
-    )
+        origin.name, sets, titles, left_out, own.class_names, own.understood, own.revision, (*further,), (*domains,),
+        (*limited,),
+    )  # fmt: skip
 
 
 def class_names(source: Source) -> tuple[str, ...]:

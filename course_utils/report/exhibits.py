@@ -330,7 +330,9 @@ def agreements(results: ExperimentRuns) -> None:
     never = {label: classes[label] for label in sorted({*predictions.labels} - predictions.named)}
     show_markdown(say.missed_text(len(missed), len(predictions.labels), never, missed["label"].isin(never).sum()))
     if len(missed):
-        shown = pd.DataFrame({"Text": missed["text"], "Label": missed["label"].map(classes)})
+        words = {"text": "Text", "text_pair": "Second text"}
+        shown = missed[[name for name in words if name in missed]].rename(columns=words)
+        shown["Label"] = missed["label"].map(classes)
         if "mean_rating" in missed:
             sides = missed[["negative", "neutral", "positive"]]
             shown["Raters − / 0 / +"] = sides.astype(str).agg(" / ".join, axis=1)

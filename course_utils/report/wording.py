@@ -64,6 +64,6 @@ def values_of_mains(results: ExperimentRuns, setting: str) -> list[Any]:
 
 
 def planned_for(results: ExperimentRuns, factor: str) -> bool:
-    """Whether the experiment has studies of `factor` for one of its methods; where it has, they are not finished."""
-    studies = (study for study in results.experiment.studies.values() if study.varies[:1] == (factor,))
-    return any(name in study.methods for study in studies for name in results.experiment.methods)
+    """Whether a run of the experiment's studies of `factor` is not finished."""
+    studies = {name for name, study in results.experiment.studies.items() if study.varies[:1] == (factor,)}
+    return any(missing.config.study in studies for missing in results.missing)

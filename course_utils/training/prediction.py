@@ -20,6 +20,7 @@ from course_utils.inputs.columns import (
     LABEL_COLUMNS,
     PAIR_COLUMNS,
     TEXT_COLUMNS,
+    by_values,
     column_named,
     listed,
     stripped,
@@ -143,7 +144,8 @@ def _check_fit(run: Run, typed: list[str], file: Path | None, columns: Named, pa
 
 def _lines(file: Path | None) -> list[str]:
     typed_file = None if file is None or str(file) == "-" else file
-    place, remedy = (file, "type the name of a text file") if typed_file else ("standard input", "pipe a text in UTF-8")
+    readable = f"type the name of a text file, or save a table as one of {', '.join(READERS)}"
+    place, remedy = (file, readable) if typed_file else ("standard input", "pipe a text in UTF-8")
     with explained(f"{place} cannot be read as lines of UTF-8", remedy, (OSError, ValueError)):
         piped = sys.stdin.read() if sys.stdin and not typed_file else ""  # no stdin where it was closed
         lines = (typed_file.read_text("utf-8-sig") if typed_file else piped).split("\n")
@@ -158,7 +160,7 @@ def _lines(file: Path | None) -> list[str]:
 def _of_table(run: Run, file: Path, wanted: tuple[str | None, ...]) -> pd.DataFrame:
     """Columns text and, where `wanted` are two, text_pair, stripped; its index is each row's place in the file."""
     table = read_table(file)
-    names = _columns(run, file, list(table.columns), wanted)
+    names = _columns(run, file, table, wanted)
     texts = pd.DataFrame(
         {role: stripped(table[name], file) for role, name in zip(("text", "text_pair"), names, strict=False)},
         index=table.index,
@@ -175,8 +177,12 @@ def _of_table(run: Run, file: Path, wanted: tuple[str | None, ...]) -> pd.DataFr
     return texts
 
 
-def _columns(run: Run, file: Path, names: list[str], wanted: tuple[str | None, ...]) -> list[str]:
-    """Names of the columns: as `wanted`, or else as in the run's own data, the usual ones, or those that are left."""
+def _columns(run: Run, file: Path, table: pd.DataFrame, wanted: tuple[str | None, ...]) -> list[str]:
+    """Names of the columns: as `wanted`, or else as in the run's own data, the usual ones, or those that are left.
+
+    Of two columns of other names, the texts are those that training would take by their values.
+    """
+    names = list(table.columns)
     for option, name in zip(("--column", "--pair-column"), wanted, strict=False):
         if name is not None and column_named(name, names) is None:
             raise CourseError(f"{option} {name}: {file} has no such column; type one of {listed(names)}.")
@@ -185,7 +191,8 @@ def _columns(run: Run, file: Path, names: list[str], wanted: tuple[str | None, .
     usual = PAIR_COLUMNS if len(wanted) > 1 else [(name,) for name in TEXT_COLUMNS]
     rest = [name for name in names if name.strip().lower() not in labels]
     of_run = (config.text_column, config.text_pair_column)[: len(wanted)]
-    for guess in (of_run, *usual, *([rest] if len(rest) == len(wanted) else [])):
+    by_value = by_values(table)[:1] if len(wanted) == 1 else ()
+    for guess in (of_run, *usual, *([rest] if len(rest) == len(wanted) else []), by_value):
         meant = [name or other for name, other in zip(wanted, guess, strict=True)]
         chosen = [found for name in meant if name and (found := column_named(name, names)) is not None]
         if len({*chosen}) == len(wanted):

@@ -204,11 +204,10 @@ def _said_of_limits(experiment: Experiment, data: Data) -> list[str]:
     if not config.has_own_texts:
         return []
     said = []
-    final = max(len(frame) for name, frame in data.sets.items() if name not in ("train", "validation", *data.further))
-    limits = {f"max_{name}": len(data.sets[name]) for name in ("train", "validation")} | {"max_test": final}
-    if reached := [name for name, size in limits.items() if getattr(config, name) == size]:
-        named = and_joined([f"{name}={limits[name]}" for name in reached])
-        said.append(f"note: {named} may leave texts out; -p {reached[0]}=none takes all texts")
+    if data.limited:
+        named = and_joined([f"{name}={getattr(config, name)}" for name in data.limited])
+        verb = "leaves" if len(data.limited) == 1 else "leave"
+        said.append(f"note: {named} {verb} texts out; -p {data.limited[0]}=none takes all texts")
     sizes = {name: study.settings.get("max_train") or 0 for name, study in experiment.studies.items()}
     if alike := [name for name, most in sizes.items() if most >= texts]:
         have = "has" if len(alike) == 1 else "have"

@@ -148,6 +148,7 @@ LIES = [
     (r"type: brier\n      value: 0\.\d+", "type: brier\n      value: 9.99e-2", "Metadata, Validation: brier"),
     (r"Learning Rate:\*\* \S+", "Learning Rate:** 5e-1", "Learning Rate 5e-1"),
     (r"Number of Epochs:\*\* \d+", "Number of Epochs:** 30", "Number of Epochs 30"),
+    (r"Precision:\*\* \S+", "Precision:** int8", "Precision int8"),
     (r"(?<=of )\d+ steps", "9,999 steps", "9,999 steps"),
     (r"Training Time:\*\* \S+", "Training Time:** 0.4", "Training Time 0.4"),
 ]  # fmt: skip

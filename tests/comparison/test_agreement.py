@@ -113,6 +113,8 @@ def test_missed_by_all_shows_how_people_split(answered):
     first = expected[expected["text"] == missed["text"][0]].iloc[0]
     counts = missed.loc[0, ["negative", "neutral", "positive"]].tolist()
     assert counts == [sum(r < 0 for r in first.ratings), sum(r == 0 for r in first.ratings), sum(first.ratings > 0)]
+    pairs = missed_by_all(predictions, sentences[["example_id", "text", "label"]].assign(text_pair="of two"))
+    assert [*pairs] == ["text", "text_pair", "label"]
     unrated = missed_by_all(predictions, sentences[["example_id", "text", "label"]])
     assert list(unrated) == ["text", "label"] and set(unrated["text"]) == set(expected["text"])
     predictions.predicted[ADAPTER].iloc[0] = predictions.labels  # one run that misses nothing

@@ -116,6 +116,11 @@ def test_the_table_says_the_neighbours_and_what_fewer_trials_would_have_found(tr
     pairs = [max(pair) for pair in combinations([60, 70, 80, 70, 60, 50], 2)]
     assert own[2] == pytest.approx(sum(pairs) / len(pairs))
     assert pd.isna(rows.loc[MULTIPLIED, "above"])
+    up_to_best = table.groupby("method", group_keys=False)[[*table]].apply(
+        lambda own: own[own["learning_rate"] <= own.loc[own["best"], "learning_rate"].item()]
+    )
+    above = search_table(up_to_best)["above"]  # where every best rate is the highest, no method has one above
+    assert [f"{rate:.1f}" for rate in above] == ["nan"] * len(above)
 
 
 def test_smoke_and_full_use_the_same_winners():

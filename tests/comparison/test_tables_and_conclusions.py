@@ -265,7 +265,7 @@ def test_the_last_sentence_is_the_power_of_the_design():
 
 
 def test_a_difference_shows_which_side_of_zero_it_is_on():
-    shown = {0.0142: "+1.4", -0.0004: "−0.04", 0.00049: "+0.05", -0.00001: "−0.001", 0.000001: "+0.0001", 0.0000001: "0.0"}
+    shown = {0.0142: "+1.4", -0.0004: "−0.04", 0.00049: "+0.05", -0.00001: "−0.001", 1e-6: "+0.0001", 1e-7: "0.0"}
     assert {difference: signed_points(difference) for difference in shown} == shown
 
 

@@ -52,7 +52,7 @@ def test_a_whole_experiment(experiment):
     assert section(page, "Runs")[0] == "- All studies: 12 of 12 planned runs are finished: `main` 12 of 12."
     assert "- HiRA: validation 90.0%, test 80.0% (2 seeds)" in section(page, "Validation beside test")
     # 12 runs of 9 s, and 400 sentences of 2 ms
-    assert "0.03 hours" in section(page, "Compute")[0] and "- LoRA: 10 s a main run" in section(page, "Compute")
+    assert "2.0 minutes" in section(page, "Compute")[0] and "- LoRA: 10 s a main run" in section(page, "Compute")
     assert "`./run_all.sh --profile smoke -p precision=fp32 -p seeds=2`" in page
     rate, trial = experiment.config(MULTIPLIED).settings.learning_rate, experiment.profile.found_by[MULTIPLIED]
     found = (

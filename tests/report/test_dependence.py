@@ -7,7 +7,7 @@ from made_up import write_axes
 from small import ADAPTER, FULL, HEAD, MULTIPLIED
 
 from course_utils.comparison.axes import validation_likelihood
-from course_utils.comparison.results import ExperimentRuns, read_runs
+from course_utils.comparison.results import ExperimentRuns, MissingRun, read_runs
 from course_utils.config import load_experiment
 from course_utils.report import abstract, dependence, rates, training_size
 
@@ -82,7 +82,8 @@ def test_a_rate_of_the_head_is_compared_with_another(runs_in, shown):
 def test_only_studies_of_the_experiments_methods_are_planned(shown):
     for exhibit in (dependence.ranks, dependence.placements):
         exhibit(ExperimentRuns(full(methods=[HEAD]), [], []))
-    dependence.placements(ExperimentRuns(full(methods=[FULL]), [], []))
+    planned = full(methods=[FULL])
+    dependence.placements(ExperimentRuns(planned, [], [MissingRun(run, "not run") for run in planned.configs()]))
     assert ["are planned" in text for text in shown] == [False, False, True]
 
 

@@ -163,6 +163,12 @@ def test_what_predict_writes_is_shown_as_text_and_whole_or_not_there(three, caps
     assert [answer["text"] for answer in answers] == texts  # JSON keeps them as they are
     capsys.readouterr()
 
+    # of two columns of other names, the texts are found by their values, as in training
+    rows = pandas.DataFrame({"dept": ["a", "b"] * 10, "what": [f"text {n}" for n in range(20)]})
+    rows.to_csv(tmp_path / "by_value.csv", index=False)
+    assert main([*words[:3], str(tmp_path / "by_value.csv"), "--to", "csv"]) == 0
+    assert pandas.read_csv(io.StringIO(capsys.readouterr().out)).text.to_list() == rows["what"].to_list()
+
     (tmp_path / "two.csv").write_text("Wort,Laut\na,b\n")
     (tmp_path / "gap.csv").write_text("text,n\na,1\n,2\n")
     for wrong, said in (

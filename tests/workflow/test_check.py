@@ -151,7 +151,7 @@ def test_files_that_are_not_read_and_cut_further_sets_are_noted(tmp_path, folder
     assert (
         "not read, as no name has train, dev or test as its first word: testset.csv" in said and "notes.txt" not in said
     )
-    assert "max_test=45 may leave texts out" in said
+    assert "and max_test=45 leave texts out" in said
 
 
 def test_rare_classes_and_a_file_without_a_header_are_noted(tmp_path, folder, runs_in):
