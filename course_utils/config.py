@@ -52,7 +52,11 @@ NAMES_OF_PLACES = ("base_model", "data", "also_evaluate")  # settings that can n
 
 def _known(value: str, kind: str, names: Collection[str], listed: bool = True) -> str:
     if value not in names:
-        all_named = f"; the {kind}s are {', '.join(names)}" if listed else ""
+        all_named = (
+            f"; the {kind}s are {', '.join(names)}"
+            if listed
+            else "; a setting of methods goes with a method, as in methods = { METHOD = { … } }"
+        )
         raise ValueError(f"There is no such {kind}{_nearest(value, names)}{all_named}")
     return value
 
@@ -471,7 +475,8 @@ class Experiment:
                 **shared,
             )
         except ValidationError as error:
-            raise CourseError(explain_validation(error)) from None
+            where = f"studies.{study}, {method}: " if study in self.profile.studies else ""
+            raise CourseError(f"{where}{explain_validation(error)}") from None
 
     def small(self, method: str, seed: int = 0, change: dict[str, Any] | None = None) -> RunConfig:
         """The run of `method` and `seed` on the first 500 training texts; the main run where that has no more.
@@ -510,6 +515,12 @@ class Experiment:
         if study == "main":
             raise CourseError("studies.main: the main runs are called so; give the study another name.")
         for method in (name for name in self.methods if name in spec.methods):
+            known = [*SharedSettings.model_fields, *METHODS[method].Settings.model_fields]
+            if unknown := [name for name in spec.varies if name not in known]:
+                raise CourseError(
+                    f"studies.{study}: varies names {unknown[0]}, which {method} does not have"
+                    f"{_nearest(unknown[0], known)}; name settings."
+                )
             own, other = self.config(method, study=study), self.config(method, study=spec.beside)
             if more := [name for name in differing_settings(own, other) if name not in spec.varies]:
                 raise CourseError(
