@@ -342,13 +342,14 @@ def test_a_whole_study_of_other_code_is_refused_where_it_meets_the_others(result
     [
         ("{ rank = 1 }", "{ rank = 1, dropout = 0.5 }", "rank-1-alpha-16: .* differs from size-1500 in dropout, too"),
         ("{ rank = 1 }", "{ rank = 8 }", f"rank-1-alpha-16: varies rank, in which its runs of {ADAPTER} do not differ"),
+        ('"alpha", "use_rslora"]', '"alpha", "use_rsolra"]', "rank-1-rslora: varies names use_rsolra, .*use_rslora"),
         (
             "[methods.default]",
             f"[studies.other]\ntitle = 'Other'\n[studies.other.methods.{OTHER}]",
             "other: the profile",
         ),
     ],
-    ids=["more than it says", "nothing", "of a method that the profile lacks"],
+    ids=["more than it says", "nothing", "no setting", "of a method that the profile lacks"],
 )
 def test_a_study_that_is_not_what_it_says_is_refused_by_name(tmp_path, monkeypatch, old, new, said):
     text = (PROFILES / "full.toml").read_text(encoding="utf-8").replace(old, new)
