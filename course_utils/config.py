@@ -34,7 +34,7 @@ from course_utils.methods.base import Names, Settings
 from course_utils.paths import PROJECT, find_path, find_typed, named_from_project, relative_to_project
 from course_utils.tasks import TASKS
 from course_utils.tasks.base import Task
-from course_utils.text import hash_of_json
+from course_utils.text import and_joined, hash_of_json
 from course_utils.tracking import checked_tracker
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ def _known(value: str, kind: str, names: Collection[str], listed: bool = True) -
 
 
 def _known_method(value: str) -> str:
+    papers = {name for name, method in METHODS.items() if f"({value.lower()})" in method.description.lower()}
+    if value not in METHODS and papers:  # "(SoRA)": the name that its paper has
+        raise ValueError(f"There is no such method; {value!r} is {and_joined([*papers])} here")
     return _known(value, "method", METHODS)
 
 

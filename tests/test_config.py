@@ -60,6 +60,7 @@ def test_a_folder_is_recorded_as_seen_from_the_project(tmp_path, monkeypatch):
     ("overrides", "message"),
     [
         ({"rnak": "4"}, "did you mean 'rank'"),
+        ({"methods": f"{ADAPTER},sora"}, f"'sora' is {GATED} here"),
         ({f"{ADAPTER}.alhpa": "4"}, f"did you mean '{ADAPTER}.alpha'"),
         ({f"{MULTIPLIED}.alpha": "4"}, f"no setting '{MULTIPLIED}.alpha'; {MULTIPLIED} has"),
         ({f"{ADAPTER}.epochs": "4"}, "epochs is shared by all methods"),
