@@ -31,7 +31,7 @@ from course_utils.inputs.columns import Columns
 from course_utils.inputs.sources import SOURCES, Files, Hub, Source, find_source
 from course_utils.methods import FLOOR, METHODS
 from course_utils.methods.base import Names, Settings
-from course_utils.paths import PROJECT, find_path, find_typed, named_from_project, relative_to_project
+from course_utils.paths import PROJECT, find_path, find_typed, named_from_project, relative_to_project, reports_folder
 from course_utils.tasks import TASKS
 from course_utils.tasks.base import Task
 from course_utils.text import and_joined, hash_of_json
@@ -402,6 +402,11 @@ class Experiment:
         if not self.overrides:
             return self.profile_name
         return f"{self.profile_name}+{hash_of_json(self.overrides)[:8]}"
+
+    @property
+    def report_folder(self) -> Path:
+        """Where its report is bound."""
+        return reports_folder() / self.name
 
     @property
     def classifies(self) -> bool:

@@ -121,7 +121,7 @@ def _concluded(
 
 def write_conclusions(results: ExperimentRuns) -> Path:
     """Write conclusions.json into the report's folder, where the reports of other experiments find it."""
-    file = reports_folder() / results.experiment.name / CONCLUSIONS
+    file = results.experiment.report_folder / CONCLUSIONS
     found = (conclude if results.experiment.classifies else conclude_of_language)(results)
     return write_whole(file, found.model_dump_json(indent=1) + "\n")
 

@@ -21,7 +21,7 @@ from course_utils.code_identity import from_records, keeps_old_runs
 from course_utils.config import Experiment, RunConfig
 from course_utils.errors import CourseError, explained
 from course_utils.methods import METHODS, PLAIN
-from course_utils.paths import relative_to_project, reports_folder, runs_folder, sha256_of
+from course_utils.paths import relative_to_project, runs_folder, sha256_of
 from course_utils.runs import UPDATES, Run, RunResult, checksum_of, find_run, fingerprint, held, publish, workspace
 from course_utils.tasks.classification import scores_of
 
@@ -40,7 +40,7 @@ OF_LANGUAGE = ("nll", "tokens", "nll_before")  # the scores of a language model,
 
 def records_folder(experiment: Experiment) -> Path:
     """Where the records of `experiment` are published."""
-    return reports_folder() / experiment.name / "records"
+    return experiment.report_folder / "records"
 
 
 def run_name(config: RunConfig) -> str:

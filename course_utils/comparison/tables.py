@@ -14,7 +14,7 @@ from course_utils.comparison.results import ExperimentRuns, Predictions, evaluat
 from course_utils.config import SharedSettings
 from course_utils.inputs.splits import SST2_VALIDATION
 from course_utils.methods import METHODS
-from course_utils.paths import reports_folder, write_whole
+from course_utils.paths import write_whole
 from course_utils.runs import Run
 from course_utils.stats import Interval, wilson_interval
 from course_utils.tasks.base import Metric
@@ -188,7 +188,7 @@ def _description(column: str) -> str:
 
 def write_comparison(results: ExperimentRuns) -> Path:
     """Write comparison.csv, baselines.csv and the dictionary of each (…_columns.csv) into the report's folder."""
-    folder = reports_folder() / results.experiment.name
+    folder = results.experiment.report_folder
     frames = {"comparison": comparison_frame(results)}
     if results.experiment.classifies:
         frames["baselines"] = baseline_frame(results)

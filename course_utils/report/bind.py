@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from course_utils.config import command_of
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
-from course_utils.paths import BIBLIOGRAPHY, PROJECT, reports_folder
+from course_utils.paths import BIBLIOGRAPHY, PROJECT
 from course_utils.report import fonts, origins
 from course_utils.report.chapters import elements, make_citations, parse_markdown, read_chapter
 from course_utils.report.display import TEMPLATES
@@ -50,7 +50,7 @@ def build_report(results: ExperimentRuns) -> tuple[Path, Path]:
     """
     from course_utils.report.checklist import checklist
 
-    folder = reports_folder() / results.experiment.name
+    folder = results.experiment.report_folder
     settings = read_settings(results.experiment)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
@@ -87,7 +87,7 @@ def _chapters_and_front(results: ExperimentRuns, folder: Path, scratch: Path) ->
 
 def executed_notebooks(experiment: Experiment) -> list[Path]:
     """The executed notebooks of a report, in order; CourseError where there is none."""
-    folder = reports_folder() / experiment.name / "notebooks"
+    folder = experiment.report_folder / "notebooks"
     if found := sorted(folder.glob("*.ipynb")):
         return found
     raise CourseError(f"no executed notebooks in {folder}; make them with {command_of(experiment)}")

@@ -11,7 +11,7 @@ from course_utils.comparison.learning_rates import trial_differences
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.config import Experiment, command_of
 from course_utils.methods import FLOOR, METHODS
-from course_utils.paths import PROJECT, reports_folder
+from course_utils.paths import PROJECT
 from course_utils.report.chapters import notebook_names
 from course_utils.report.display import TEMPLATES
 from course_utils.runs import Run
@@ -26,7 +26,7 @@ def checklist(runs: ExperimentRuns) -> str:
     """
     experiment, records = runs.experiment, [run.result for run in runs.runs]
     task, data = TASKS[experiment.shared.task](), experiment.shared.load_data()
-    executed = {path.stem for path in (reports_folder() / experiment.name / "notebooks").glob("*.ipynb")}
+    executed = {path.stem for path in (experiment.report_folder / "notebooks").glob("*.ipynb")}
     judged_by, judged = next(iter(task.metrics.items()))
     return template(TEMPLATES / "checklist.md.jinja", {"mean": mean, "median": median, "seconds": seconds}).render(
         runs=runs,

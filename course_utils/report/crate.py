@@ -12,7 +12,7 @@ from typing import Any
 from course_utils import __version__
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.config import SharedSettings, as_typed, command_of
-from course_utils.paths import PROJECT, reports_folder, write_whole
+from course_utils.paths import PROJECT, write_whole
 from course_utils.report.bind import read_settings
 
 METADATA, WORKFLOW = "ro-crate-metadata.json", "workflow/Snakefile"
@@ -41,7 +41,7 @@ MADE = {
 
 def write_crate(results: ExperimentRuns) -> Path:
     """Describe the files of reports/<experiment>/ in ro-crate-metadata.json, and copy the workflow there."""
-    folder = reports_folder() / results.experiment.name
+    folder = results.experiment.report_folder
     (folder / WORKFLOW).parent.mkdir(exist_ok=True)
     shutil.copy(PROJECT / "Snakefile", folder / WORKFLOW)
     crate = {"@context": CONTEXT, "@graph": graph(results, folder)}

@@ -15,7 +15,7 @@ from course_utils.comparison.agreement import test_sentences
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.tables import COLUMNS, comparison_frame, describe_columns
 from course_utils.methods import METHODS
-from course_utils.paths import reports_folder, write_whole
+from course_utils.paths import write_whole
 from course_utils.report.display import TEMPLATES
 from course_utils.stats import error_over_seeds
 from course_utils.text import one_line, template
@@ -45,7 +45,7 @@ def write_gallery(results: ExperimentRuns) -> Path:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         points=json.dumps(points(runs)).replace("<", "\\u003c"),  # so that no text in the data ends the element
     )
-    return write_whole(reports_folder() / results.experiment.name / "gallery.html", page)
+    return write_whole(results.experiment.report_folder / "gallery.html", page)
 
 
 def points(runs: pd.DataFrame) -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ from course_utils.comparison.results import ExperimentRuns, evaluation_sets
 from course_utils.config import Experiment
 from course_utils.errors import CourseError
 from course_utils.methods import CEILING, FLOOR, METHODS
-from course_utils.paths import reports_folder
 from course_utils.report.abstract import abstract, finding
 from course_utils.report.bind import read_settings, references, set_pdf, with_front
 from course_utils.report.chapters import citation, cited, make_citations, parse_markdown
@@ -33,7 +32,7 @@ def build_paper(results: ExperimentRuns) -> Path:
     Its words are those of templates/paper.md.jinja; figures, tables and computed sentences are those that the executed
     chapter 06 shows. Raises CourseError where that chapter was not made.
     """
-    folder, notebook = reports_folder() / results.experiment.name, _notebook(results.experiment)
+    folder, notebook = results.experiment.report_folder, _notebook(results.experiment)
     if not notebook.is_file():
         raise CourseError(f"no executed notebook {CHAPTER} in {notebook.parent}; make it with ./run_all.sh")
     settings = read_settings(results.experiment)
@@ -54,7 +53,7 @@ def wants_paper(experiment: Experiment) -> bool:
 
 
 def _notebook(experiment: Experiment) -> Path:
-    return reports_folder() / experiment.name / "notebooks" / f"{CHAPTER}.ipynb"
+    return experiment.report_folder / "notebooks" / f"{CHAPTER}.ipynb"
 
 
 def read_exhibits(notebook: Path, scratch: Path) -> dict[str, dict[str, list[str]]]:

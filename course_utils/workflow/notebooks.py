@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.errors import CourseError
-from course_utils.paths import reports_folder
 from course_utils.report.chapters import NOTEBOOKS, notebook_names
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def time_needed(name: str, experiment: Experiment, config: RunConfig | None = No
             if run
             else "The training run of this chapter is still to be made."
         )
-    executed = reports_folder() / experiment.name / "notebooks" / f"{name}.ipynb"
+    executed = experiment.report_folder / "notebooks" / f"{name}.ipynb"
     if executed.exists():
         seconds = nbformat.read(executed, as_version=4).metadata.papermill.duration
         known.append(f"All else took {duration(seconds)} when the workflow last ran the notebook.")
@@ -65,7 +64,7 @@ def run_notebook(name: str, experiment: Experiment) -> Path:
         raise CourseError(f"There is no notebook {name!r}; there are {', '.join(known)}.")
     source, parameters = NOTEBOOKS / f"{name}.ipynb", {"seed": 0} | experiment.parameters
     check_parameters(source, set(parameters))
-    target = reports_folder() / experiment.name / "notebooks" / source.name
+    target = experiment.report_folder / "notebooks" / source.name
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(".unfinished.json")
     if copy := published_chapter(experiment, name):

@@ -113,7 +113,7 @@ def announce(experiment: Experiment, cores: int) -> None:
     for name, takers in experiment.takers.items():
         print(f"  {name} = {experiment.overrides[name]}: {', '.join(takers)}")
     if from_records():
-        records = relative_to_project(reports_folder() / experiment.name / "records")
+        records = relative_to_project(experiment.report_folder / "records")
         print(f"  {runs}, from {records}; nothing is trained", flush=True)
         return
     gpus = at_once(cores) if has_gpu() else 0
@@ -182,7 +182,7 @@ def follow(
         print(f"{counted(progress.total, 'step')} to do." if progress.total else "Everything is up to date.")
         return 0
     took = f"Done in {duration(time.monotonic() - started)}" if progress.total else "Everything is up to date"
-    report = reports_folder() / experiment.name / "report.html"
+    report = experiment.report_folder / "report.html"
     if report.exists():  # options for Snakemake may have asked for less
         took += f". The report: {relative_to_project(report)}, and report.pdf beside it"
     print(f"{took}. Details: {details}")

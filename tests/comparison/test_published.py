@@ -21,7 +21,7 @@ from course_utils.comparison.tables import comparison_frame, summary_table, writ
 from course_utils.config import load_experiment
 from course_utils.errors import CourseError
 from course_utils.methods import METHODS
-from course_utils.paths import PROJECT, reports_folder
+from course_utils.paths import PROJECT
 from course_utils.stats import compare_pairs
 from course_utils.workflow.check import check_records
 
@@ -189,7 +189,7 @@ def printed_by(monkeypatch, capsys):
 def test_the_script_recomputes_the_main_table(experiment, monkeypatch, printed_by):
     publish(experiment, monkeypatch)
     write_comparison(read_runs(experiment))
-    report = reports_folder() / experiment.name
+    report = experiment.report_folder
     script = [sys.executable, PROJECT / "docs" / "recompute.py", report]
     done = subprocess.run(script, capture_output=True, text=True, check=True)
     again = read_runs(experiment)
