@@ -325,6 +325,7 @@ def agreements(results: ExperimentRuns) -> None:
         title = f"{first} and {second} agree most" if alone else "Several pairs of methods agree most"
         figure = plots.overlap_map(kappa, title, "Cohen's kappa")
         show_figure(figure, say.kappa_figure(), say.kappa_alt(others))
+        show_markdown(say.kappa_text(others, pd.Series(np.diag(kappa)).dropna()))
     missed = agreement.missed_by_all(predictions, agreement.test_sentences(results))
     classes = results.experiment.shared.load_task().labels
     never = {label: classes[label] for label in sorted({*predictions.labels} - predictions.named)}
@@ -391,6 +392,7 @@ def weight_changes(results: ExperimentRuns) -> None:
     title = f"{widest} has the highest effective rank on average{of_seed}"
     figure = plots.method_layers(table, "effective rank", title, "effective rank of ΔW")
     show_figure(figure, say.ranks_figure(table["layer"].nunique()), say.ranks_alt(ranks))
+    show_markdown(say.updates_text(sizes, ranks))
 
     again = {f"{PLAIN.title}, seed {run.config.seed}": run for run in results.of(PLAIN.name)[1:2]}
     overlaps, chance = subspace_overlaps(runs | again)

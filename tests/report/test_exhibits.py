@@ -31,7 +31,7 @@ def test_a_method_whose_gates_are_all_shut_is_left_out_of_the_weights(shown):
     first = [own[0] for own in runs.values()]
     experiment = SimpleNamespace(methods=list(deltas))
     exhibits.weight_changes(SimpleNamespace(experiment=experiment, of=runs.get, first_of_each=lambda: first))
-    assert len(shown) == 3 * 3 + 1  # three figures and a text
+    assert len(shown) == 3 * 3 + 2  # three figures and a text
     assert "Full fine-tuning" in shown[-1] and "two seeds of LoRA share" in shown[-1]
 
 
