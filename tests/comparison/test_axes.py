@@ -152,7 +152,7 @@ def test_what_accuracy_would_choose_is_said_with_the_leaders_and_the_verdicts_th
 
 @pytest.mark.slow
 def test_a_rate_that_is_tried_for_one_rank_is_said():
-    text = dependence.say.ranks_text({"LoRA, s = 2": {1: (0.003, [0.001, 0.003])}})
+    text = dependence.say.ranks_text({"LoRA, s = 2": {1: (0.003, [0.001, 0.003])}}, {}, 8)
     assert "tried at rank 1 (0.001 and 0.003), the likelihood of the validation texts chose 0.003." in text
     assert "All other runs of this axis have one learning rate." in text
     assert "All these runs have one learning rate." in dependence.say.ranks_text({})
