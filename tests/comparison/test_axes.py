@@ -122,7 +122,7 @@ def test_placement_and_rank_are_said_as_they_are(results, shown):
         (f"LoRA on all linear layers {everything}", "0.0", "equivalent"),
     ):
         assert table.loc[label, "Difference [95%]"].startswith(start) and table.loc[label, "Verdict"] == verdict
-    assert "judges all pairs of methods with this number of training texts together" in said and re.search(
+    assert "corrects all pairs of methods with this number of training texts together" in said and re.search(
         r"LoRA \+10.0 .* \(shown\);", said
     )
     shown.clear()
@@ -155,7 +155,7 @@ def test_a_rate_that_is_tried_for_one_rank_is_said():
     text = dependence.say.ranks_text({"LoRA, s = 2": {1: (0.003, [0.001, 0.003])}}, {}, 8)
     assert "tried at rank 1 (0.001 and 0.003), the likelihood of the validation texts chose 0.003." in text
     assert "All other runs of this axis have one learning rate." in text
-    assert "All these runs have one learning rate." in dependence.say.ranks_text({})
+    assert "All these runs have one learning rate." in dependence.say.ranks_text({}, {}, 8)
 
 
 @pytest.mark.parametrize("exhibit", [dependence.placements, dependence.ranks], ids=lambda exhibit: exhibit.__name__)
