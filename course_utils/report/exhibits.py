@@ -382,7 +382,9 @@ def weight_changes(results: ExperimentRuns) -> None:
     if table["method"].nunique() < 2:
         show_markdown(say.one_update_text())
         return
-    sizes, ranks = (table.groupby("method")[column].mean() for column in ("relative norm", "effective rank"))
+    means = table.groupby("method")[["relative norm", "effective rank"]].mean()
+    means = means.loc[_in_order(means)]
+    sizes, ranks = means["relative norm"], means["effective rank"]
     farthest, widest = title_of(sizes.idxmax()), title_of(ranks.idxmax())
     of_seed = f" (seed {', '.join(map(str, sorted({run.config.seed for run in runs.values()})))})"
     figure = plots.method_layers(

@@ -92,14 +92,15 @@ def show_against_size(
         say.sparsities_alt(table.to_dict("records"), line),
     )
     openings = say.compared(method.title, control.title).strip().splitlines()
+    judged = {way: found for way, found in zip(openings, (gates, *cuts), strict=True) if found}
     rows = [
-        {f"{method.title} against": opening}
-        | {f"strength {strength:g}": say.marked(contrast) for strength, contrast in contrasts.items()}
-        for opening, contrasts in zip(openings, (gates, *cuts), strict=True)
-        if contrasts
+        {f"{method.title} against": way}
+        | {f"strength {strength:g}": say.marked(contrast) for strength, contrast in found.items()}
+        for way, found in judged.items()
     ]
     if rows:
         show_table(pd.DataFrame(rows).fillna(""), say.sparsities_table(method.title, margin, times))
+        show_markdown(say.sparsities_text(method.title, judged))
     if pruned:
         show_markdown(say.pruned_text(control.title, pruned))
 
