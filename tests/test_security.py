@@ -148,7 +148,7 @@ def shown(tmp_path_factory):
         show_document(run.card())
         displayed = [new_output("display_data", data, metadata=metadata) for data, metadata in outputs]
         cell = new_code_cell("results", execution_count=1, outputs=displayed)
-        written = notebooks.reports_folder() / experiment.name / "notebooks" / "06_comparison.ipynb"
+        written = experiment.report_folder / "notebooks" / "06_comparison.ipynb"
         nbformat.write(new_notebook(cells=[new_markdown_cell("# Comparison"), cell]), written)
 
         pandoc = bind._pandoc

@@ -158,7 +158,7 @@ def _cliff(trials: pd.DataFrame, best: pd.Series) -> str:
         return f"{lost}: {'; '.join(collapsed)}."
     highest = trials.groupby("method")["learning_rate"].max().reindex(best.index) / best
     titles = {name: in_sentence(METHODS[name].title) for name in highest.index}
-    tried = "; ".join(f"{titles[name]} up to {times:.3g} times" for name, times in highest.items() if times > 1)
+    tried = "; ".join(f"{titles[name]} {times:.3g} times" for name, times in highest.items() if times > 1)
     none = f"In the search, above its best rate no method lost more than {100 * COLLAPSE:.0f} points with any seed."
     untried = [titles[name] for name, times in highest.items() if times == 1]
     more = f" For {and_joined(untried)} no higher rate than the best was tried." if untried else ""
