@@ -3,7 +3,7 @@
 Its words are those of templates/criteria.md.jinja: each comparative one has a branch for each outcome.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -119,6 +119,11 @@ class ByAccuracy(NamedTuple):
     shown_usual: list[PairedComparison]
     less: list[OneLess]
     runs: list[Run]
+
+    def freed(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are shown to be behind a method at the rates of the main runs, and at these not."""
+        usual, here = ({pair.second for pair in pairs} for pairs in (self.shown_usual, self.shown))
+        return [name for name in names if name in usual - here]
 
     @property
     def same_pairs(self) -> bool:
