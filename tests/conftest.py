@@ -98,6 +98,7 @@ def shown(monkeypatch):
         criteria,
         dependence,
         exhibits,
+        other_choices,
         plots,
         rates,
         sparsity,
@@ -114,7 +115,7 @@ def shown(monkeypatch):
     def sentences(text):
         said.extend([text.strip()] if text.strip() else [])
 
-    for module in (choice, criteria, dependence, exhibits, rates, sparsity, training_size, wording):
+    for module in (choice, criteria, dependence, exhibits, other_choices, rates, sparsity, training_size, wording):
         monkeypatch.setattr(module, "show_markdown", sentences, raising=False)
         monkeypatch.setattr(module, "show_table", table, raising=False)
     for module in (dependence, exhibits, sparsity, training_size):

@@ -8,6 +8,7 @@ from scipy.special import log_softmax
 
 from course_utils.comparison.conclusions import differing
 from course_utils.comparison.results import ExperimentRuns
+from course_utils.comparison.robustness import tuned
 from course_utils.stats import PairedComparison, compare_pairs, with_enough_seeds
 from course_utils.tasks.classification import scores_of
 
@@ -16,6 +17,8 @@ class OtherScore(NamedTuple):
     """What the rule shows by one score of a text; pairs of head only are judged, and not told."""
 
     title: str  # the mean of the score in words; the difference says which method has the higher one
+    heading: str
+    pairs: list[PairedComparison]
     more: list[PairedComparison]  # the differences that it shows, and by accuracy does not; the higher first
     lost: list[PairedComparison]  # by this score, those that it shows by accuracy alone
 
@@ -35,19 +38,27 @@ def other_scores(results: ExperimentRuns, scaled: pd.DataFrame) -> list[OtherSco
     before, after = (scaled[scaled["stage"] == stage] for stage in ("before", "after"))
     shown_by_accuracy = {(pair.first, pair.second): pair for pair in differing(_judged(before, "accuracy"))}
     scores = [
-        ("log-likelihood of the right class (nats)", before, "likelihood"),
-        ("log-likelihood of the right class after temperature scaling (nats)", after, "likelihood"),
+        ("log-likelihood of the right class (nats)", "log-likelihood", before, "likelihood"),
+        (
+            "log-likelihood of the right class after temperature scaling (nats)",
+            "log-likelihood, scaled",
+            after,
+            "likelihood",
+        ),
     ]
     if logits.shape[1] > 2 and hasattr(results.experiment.shared.source, "judged_as"):
-        scores.append(("closeness to the right class (minus the distance in classes)", before, "closeness"))
+        closeness = "closeness to the right class (minus the distance in classes)"
+        scores.append((closeness, "closeness", before, "closeness"))
     found = []
-    for title, predictions, column in scores:
+    for title, heading, predictions, column in scores:
         pairs = _judged(predictions, column)
         shown = {(pair.first, pair.second): pair for pair in differing(pairs)}
         either = {(pair.first, pair.second): pair for own in pairs for pair in (own, own.swapped())}
         found.append(
             OtherScore(
                 title,
+                heading,
+                tuned(pairs),
                 [pair for both, pair in shown.items() if both not in shown_by_accuracy],
                 [either[both] for both in shown_by_accuracy if both not in shown],
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from math import comb
@@ -28,11 +27,10 @@ class OneLess(NamedTuple):
 
     left_out: str
     margin: float  # of the other methods
+    pairs: list[stats.PairedComparison]
     differing: list[stats.PairedComparison]  # that it does not show with it
     lost: list[stats.PairedComparison]  # without it, the differences that it shows with it alone
     equivalent: list[stats.PairedComparison]  # pairs of adapter methods, within `margin`
-    newly_equivalent: list[stats.PairedComparison]  # of these, those that it does not show to be so with it
-    lost_equivalent: list[stats.PairedComparison]  # those that it shows to be equivalent with it alone
 
 
 def one_less(
@@ -50,17 +48,15 @@ def one_less(
         margin = stats.equivalence_margin(rest, by_raters)
         both = [(pair, whole[pair.first, pair.second]) for pair in tuned(stats.compare_pairs(rest, margin))]
         adapters = {name for name in rest if not METHODS[name].is_baseline}
-        among_adapters = [(pair, before) for pair, before in both if {pair.first, pair.second} <= adapters]
         yield OneLess(
             method,
             margin,
+            [pair for pair, _ in both],
             differing=[pair.better_first() for pair, before in both if pair.differs and not before.differs],
             lost=[
                 pair if before.above else pair.swapped() for pair, before in both if before.differs and not pair.differs
             ],
-            equivalent=[pair for pair, _ in among_adapters if pair.equivalent],
-            newly_equivalent=[pair for pair, before in among_adapters if pair.equivalent and not before.equivalent],
-            lost_equivalent=[pair for pair, before in among_adapters if before.equivalent and not pair.equivalent],
+            equivalent=[pair for pair, _ in both if pair.equivalent and {pair.first, pair.second} <= adapters],
         )
 
 
@@ -85,34 +81,27 @@ def seeds_apart(scores: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> S
 
 
 class SmallerExperiments(NamedTuple):
-    """What the cuts of an experiment show; their kinds are "seeds" and "texts"."""
+    """The pairs of every cut of an experiment, judged by the rule for the whole; those of head only are not told."""
 
-    seeds: int  # in a cut of that kind
-    number: Counter[str]  # kind → cuts
-    shown: dict[tuple[str, str], Counter[str]]  # pair → kind → cuts that show a difference
-    equivalent: dict[tuple[str, str], Counter[str]]  # pair → kind → cuts that show equivalence, within their own margin
-    turned: int  # differences of a cut whose sign is not that of the difference in the whole
+    seeds: int  # in a cut of the seeds
+    of_seeds: list[list[stats.PairedComparison]]  # one list a cut; none where no seed can be left out
+    of_texts: list[list[stats.PairedComparison]]
 
 
 def cut_down(correct: Mapping[str, pd.DataFrame], by_raters: float = 0.0) -> SmallerExperiments:
     """Judge every pair by the rule for the whole on half of the shared seeds, three at least, and on half of the texts.
 
     `correct` maps a method to booleans (seeds, texts). All choices of seeds where there are no more than `CUTS`, else
-    so many random ones; random halves of the texts. `by_raters` is as in `judge`, for all texts.
+    so many random ones; random halves of the texts. `by_raters` is as in `judge`, for all texts. Each cut has its own
+    margin of equivalence.
     """
     seeds = max(stats.MINIMUM_SEEDS, (len(stats.shared_seeds(correct)) + 1) // 2)
-    whole = {(pair.first, pair.second): pair for pair in stats.compare_pairs(correct, margin=0.0)}
-    number, turned = Counter[str](), 0
-    shown, equivalent = ({pair: Counter[str]() for pair in whole} for _ in range(2))
+    found = SmallerExperiments(seeds, [], [])
     for kind, cut in _cuts(correct, seeds):
-        number[kind] += 1
         margin = stats.equivalence_margin(cut, by_raters * (2 if kind == "texts" else 1))
-        for pair in stats.compare_pairs(cut, margin):
-            both = pair.first, pair.second
-            shown[both][kind] += pair.differs
-            equivalent[both][kind] += pair.equivalent
-            turned += pair.differs and pair.difference.estimate * whole[both].difference.estimate < 0
-    return SmallerExperiments(seeds, number, shown, equivalent, turned)
+        judged = found.of_texts if kind == "texts" else found.of_seeds
+        judged.append(tuned(stats.compare_pairs(cut, margin)))
+    return found
 
 
 def _cuts(correct: Mapping[str, pd.DataFrame], number: int) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:

@@ -1,7 +1,6 @@
 """The finding on the report's title page and its abstract, computed from the runs of an experiment."""
 
 from collections import defaultdict
-from collections.abc import Collection
 from functools import cache
 from math import inf
 from typing import Any
@@ -10,13 +9,14 @@ from course_utils.comparison.calibration import scaled_predictions
 from course_utils.comparison.conclusions import OF_CONTRASTS, above_majority, bought, differing, judge_experiment
 from course_utils.comparison.domains import read_domains
 from course_utils.comparison.other_experiments import Conclusions, conclude, disagreements, others
-from course_utils.comparison.other_scores import OtherScore, other_scores
+from course_utils.comparison.other_scores import other_scores
 from course_utils.comparison.results import ExperimentRuns
 from course_utils.comparison.tables import by_method
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report.choice import ON_TEXTS, Row, choices, in_words, unbeaten
 from course_utils.report.display import TEMPLATES
-from course_utils.report.rates import main_by_accuracy, rate_regime, understated
+from course_utils.report.other_choices import judged_otherwise
+from course_utils.report.rates import main_by_accuracy, rate_regime
 from course_utils.report.training_size import size_regime
 from course_utils.stats import MINIMUM_SEEDS, PairedComparison
 from course_utils.text import in_sentence, margin_points, one_line, template
@@ -34,7 +34,7 @@ def abstract(results: ExperimentRuns) -> str:
 
 def _filled(name: str, results: ExperimentRuns) -> str:
     """The paragraphs of a template, in which ¶ stands between two of them."""
-    filled = template(TEMPLATES / name, OF_CONTRASTS | {"among": _among}).render(_facts(results))
+    filled = template(TEMPLATES / name, OF_CONTRASTS).render(_facts(results))
     return "\n\n".join(filter(None, map(one_line, filled.split("¶"))))
 
 
@@ -79,7 +79,7 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "scored": other_scores(results, scaled_predictions(results.mains)),
         "otherwise": otherwise,
         "scored_otherwise": other_scores(results, scaled_predictions(otherwise.runs)) if otherwise else [],
-        "understated": understated(results),
+        "otherwise_judged": judged_otherwise(results),
         "differing": shown,
         "unconfirmed": unconfirmed,
         # shown here, and by another experiment only without the method whose seeds lie far apart
@@ -89,11 +89,6 @@ def _facts(results: ExperimentRuns) -> dict[str, Any]:
         "minimum_seeds": MINIMUM_SEEDS,
         "within": f"within {margin_points(judged.margin)}",
     }
-
-
-def _among(score: OtherScore, methods: Collection[str]) -> OtherScore:
-    """What `score` shows of pairs of `methods`, and accuracy does not."""
-    return score._replace(more=[pair for pair in score.more if {pair.first, pair.second} <= {*methods}], lost=[])
 
 
 def _advice(rows: list[Row]) -> dict[bool, dict[str, list[str]]]:

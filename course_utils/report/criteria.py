@@ -8,9 +8,10 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from course_utils.comparison import axes
+from course_utils.comparison.agreement import variance_by_raters
 from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge
 from course_utils.comparison.results import ExperimentRuns
-from course_utils.comparison.robustness import OneLess, one_less
+from course_utils.comparison.robustness import OneLess, one_less, tuned
 from course_utils.config import RunConfig
 from course_utils.methods import METHODS
 from course_utils.report.display import TEMPLATES, show_markdown
@@ -107,18 +108,23 @@ class ByAccuracy(NamedTuple):
 
     Both are on `seeds`. `usual` and `chosen` are the adapter methods with the highest mean at the main runs' rates and
     at those so chosen; `contrast` is the second less the first at the rates so chosen, None where they are the same.
-    `shown` and `shown_usual` are the pairs that are shown to differ, the better method first, head only left out;
-    `less` is what is shown at the rates so chosen where one method is left out, and `runs` are those at these rates.
+    `pairs` are those at the rates so chosen, head only left out. `shown` and `shown_usual` are the pairs that are shown
+    to differ at these and at the main runs' rates, the better method first; `less` is what is shown at the rates so
+    chosen where one method is left out, and `runs` are those at these rates.
     """
 
     seeds: list[int]
     usual: str
     chosen: str
     contrast: axes.Contrast | None
-    shown: list[PairedComparison]
+    pairs: list[PairedComparison]
     shown_usual: list[PairedComparison]
     less: list[OneLess]
     runs: list[Run]
+
+    @property
+    def shown(self) -> list[PairedComparison]:
+        return differing(self.pairs)
 
     def freed(self, names: Iterable[str]) -> list[str]:
         """Those of `names` that are shown to be behind a method at the rates of the main runs, and at these not."""
@@ -146,6 +152,6 @@ def by_accuracy(results: ExperimentRuns, series: list[axes.Series]) -> ByAccurac
     right, others = ({name: axes.right_answers(runs) for name, runs in own.items()} for own in (usual, chosen))
     before, after = (max(adapters, key=lambda name: own[name].to_numpy().mean()) for own in (right, others))
     contrast = None if before == after else axes.contrasts({after: axes.less(others[after], others[before])})[after]
-    shown, shown_usual = (differing(judge(own).pairs) for own in (others, right))
-    runs = [*chain(*chosen.values())]
-    return ByAccuracy(seeds, before, after, contrast, shown, shown_usual, [*one_less(others)], runs)
+    by_raters, runs = variance_by_raters(results), [*chain(*chosen.values())]
+    pairs, pairs_usual = (tuned(judge(own, by_raters).pairs) for own in (others, right))
+    return ByAccuracy(seeds, before, after, contrast, pairs, differing(pairs_usual), [*one_less(others)], runs)

@@ -38,7 +38,8 @@ say: Any = template(TEMPLATES / "dependence.md.jinja", OF_CONTRASTS).make_module
 
 def placements(results: ExperimentRuns) -> None:
     """Adapters on query and value and on all linear layers, beside full fine-tuning of the same and of everything."""
-    series, moved, _, before = chosen = read_placements(results)
+    chosen = read_placements(results)
+    series, moved = chosen.series, chosen.moved
     if not series:
         values = [_layers(value) for value in values_of_mains(results, "target_modules")]
         show_one_value(results, "choice of adapted layers", values, "target_modules", "trained_modules")
@@ -64,9 +65,10 @@ def placements(results: ExperimentRuns) -> None:
             for label, contrast in judged.items()
         ]
         show_table(pd.DataFrame(rows), say.placements_table(judged, table["tried"].map(len).nunique() > 1))
+        show_markdown(say.placements_text(chosen))
     sizes = size_axis(results, axes.validation_likelihood)
     among = sizes.pairs.get(series[0].training_texts, []) if sizes else []
-    behind = [pair for pair in against(among, CEILING.name) if pair.second in before]
+    behind = [pair for pair in against(among, CEILING.name) if pair.second in chosen.before]
     if behind:
         show_markdown(say.among_all_text(behind))
     show_by_accuracy(series, others.series, say.on_layers, judged, by_accuracy)
@@ -76,18 +78,24 @@ class Placements(NamedTuple):
     """Series of adapted and of trained layers; the adapters' change to all linear layers; the gaps to full fine-tuning.
 
     `gaps` are of the adapters on all linear layers, and of full fine-tuning of query and value alone; `before` are of
-    the adapters on query and value.
+    the adapters on query and value; `on_same` are of these, too, but to full fine-tuning of query and value alone.
     """
 
     series: list[axes.Series]
     moved: dict[str, axes.Contrast]
     gaps: dict[str, axes.Contrast]
     before: dict[str, axes.Contrast]
+    on_same: dict[str, axes.Contrast]
 
 
 def _placement_verdicts(found: Placements) -> dict[str, Judged]:
     """All differences between placements by their labels."""
-    said = ((found.moved, say.moved_label), (found.before, say.before_label), (found.gaps, say.gap_label))
+    said = (
+        (found.moved, say.moved_label),
+        (found.before, say.before_label),
+        (found.on_same, say.on_same_label),
+        (found.gaps, say.gap_label),
+    )
     return {label: contrast for kind, told in said for label, contrast in labelled(kind, told).items()}
 
 
@@ -101,7 +109,7 @@ def read_placements(results: ExperimentRuns, judge: axes.Judge = axes.validation
         own for own in axes.read_axis(results, "trained_modules", judge) if {*own.points} == {(), ("query-value",)}
     ]
     if not (series := [*adapted, *trained]):
-        return Placements([], {}, {}, {})
+        return Placements([], {}, {}, {}, {})
     margin = judge_experiment(results).margin
     changes = {own.method: axes.less(own.correct[max(own.points)], own.correct[min(own.points)]) for own in adapted}
     usual = axes.at_best_rate(results, CEILING.name, series[0].beside, judge)
@@ -109,7 +117,9 @@ def read_placements(results: ExperimentRuns, judge: axes.Judge = axes.validation
     last, first = ({own.method: own.correct[at(own.points)] for own in series} for at in (max, min))
     gaps = {name: axes.less(frame, whole) for name, frame in last.items()} if len(whole) else {}
     before = {own.method: axes.less(first[own.method], whole) for own in adapted} if len(whole) else {}
-    return Placements(series, *(axes.contrasts(found, margin) for found in (changes, gaps, before)))
+    ceiling = trained[0].correct[max(trained[0].points)] if trained else whole.head(0)
+    on_same = {own.method: axes.less(first[own.method], ceiling) for own in adapted} if len(ceiling) else {}
+    return Placements(series, *(axes.contrasts(found, margin) for found in (changes, gaps, before, on_same)))
 
 
 def _layers(value: tuple[str, ...], none: str = QUERY_AND_VALUE) -> str:

@@ -45,7 +45,6 @@ from course_utils.comparison.learning_rates import (
 from course_utils.comparison.lengths import APART, read_lengths
 from course_utils.comparison.other_scores import other_scores
 from course_utils.comparison.results import ExperimentRuns
-from course_utils.comparison.robustness import cut_down, one_less
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
@@ -179,15 +178,6 @@ def conclusions(results: ExperimentRuns) -> None:
         shown = (100 * places).rename(index=title_of, columns="Rank {}".format).rename_axis("Method")
         show_table(shown, say.ranks_table(), dict.fromkeys(shown, "{:.0f}"))
         show_markdown(say.ranks_text(places[1].sort_values(ascending=False, kind="stable")))
-    if judged.pairs:
-        compared = {name for pair in judged.pairs for name in (pair.first, pair.second)}
-        correct = {name: own for name, own in results.predictions.correct.items() if name in compared}
-        by_raters = agreement.variance_by_raters(results)
-        alike = [pair for pair in judged.among_adapters if pair.equivalent]
-        cuts = cut_down(correct, by_raters)
-        show_markdown(say.cuts_text(judged.pairs, cuts, len(shared_seeds(correct)), alike))
-        if len(correct) > 2:
-            show_markdown(say.one_less_text([*one_less(correct, by_raters)]))
     _show_sentences(experiment_verdicts(results))
     gains = pd.DataFrame(
         {"method": title_of(pair.first), "baseline": f"Minus {named(pair.second)}"}

@@ -73,14 +73,12 @@ def main_by_accuracy(results: ExperimentRuns) -> ByAccuracy | None:
 
 
 def rate_regime(results: ExperimentRuns, best: str) -> str:
-    """Who leads, and what is shown, where validation accuracy chooses the learning rates.
+    """Who is more accurate at another learning rate, and what is shown at the rates that validation accuracy chooses.
 
-    Sentences; empty where `best` leads the adapters then, too, and the same pairs are shown to differ.
+    Sentences; the latter are left out where `best` leads the adapters there, too, and the same pairs differ.
     """
     found = main_by_accuracy(results)
-    if not found or (found.chosen == best and found.same_pairs):
-        return ""
-    return say.in_finding(found, found.chosen != best).strip()
+    return say.in_finding(found, found is not None and found.chosen != best, understated(results)).strip()
 
 
 def head_rates(results: ExperimentRuns) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from course_utils.comparison import axes
+from course_utils.comparison.agreement import variance_by_raters
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge, judge_experiment, p_in_words
 from course_utils.comparison.costs import processors
@@ -105,7 +106,8 @@ class SizeAxis:
 
         Each size is a family of its own.
         """
-        judged = {size: tuned(judge(correct).pairs) for size, correct in self.correct.items()}
+        by_raters = variance_by_raters(self.results)
+        judged = {size: tuned(judge(correct, by_raters).pairs) for size, correct in self.correct.items()}
         return {size: pairs for size, pairs in judged.items() if pairs}
 
     @cached_property
