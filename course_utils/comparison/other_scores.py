@@ -38,13 +38,8 @@ def other_scores(results: ExperimentRuns, scaled: pd.DataFrame) -> list[OtherSco
     before, after = (scaled[scaled["stage"] == stage] for stage in ("before", "after"))
     shown_by_accuracy = {(pair.first, pair.second): pair for pair in differing(_judged(before, "accuracy"))}
     scores = [
-        ("log-likelihood of the right class (nats)", "log-likelihood", before, "likelihood"),
-        (
-            "log-likelihood of the right class after temperature scaling (nats)",
-            "log-likelihood, scaled",
-            after,
-            "likelihood",
-        ),
+        ("log-likelihood of the right class (nats)", "likelihood", before, "likelihood"),
+        ("log-likelihood of the right class after temperature scaling (nats)", "scaled", after, "likelihood"),
     ]
     if logits.shape[1] > 2 and hasattr(results.experiment.shared.source, "judged_as"):
         closeness = "closeness to the right class (minus the distance in classes)"

@@ -19,9 +19,10 @@ from course_utils.comparison.robustness import cut_down, one_less, tuned
 from course_utils.report.display import TEMPLATES, show_markdown, show_table
 from course_utils.report.rates import main_by_accuracy
 from course_utils.report.training_size import size_axis
-from course_utils.stats import PairedComparison, shared_seeds
+from course_utils.stats import PairedComparison
 from course_utils.text import template
 
+CUTS = "fewer seeds", "fewer texts"
 say: Any = template(TEMPLATES / "other_choices.md.jinja", OF_CONTRASTS).module
 
 
@@ -44,7 +45,7 @@ class Choice(NamedTuple):
         shown = [(sign, times) for sign, times in ((">", above), ("<", below), ("≈", equivalent)) if times]
         if not found:
             return ""
-        return ", ".join(sign if len(self.judgements) == 1 else f"{sign} {times}" for sign, times in shown) or "–"
+        return ", ".join(sign if len(self.judgements) == 1 else f"{sign} {times}" for sign, times in shown) or "·"
 
 
 class Verdicts(NamedTuple):
@@ -66,7 +67,15 @@ class Verdicts(NamedTuple):
     @property
     def kept(self) -> list[PairedComparison]:
         """Those of `shown` that every judgement shows."""
-        return [pair for pair in self.shown if all(own.above for choice in self.choices for own in choice.of(pair))]
+        return self._kept(self.choices)
+
+    @property
+    def kept_by_whole(self) -> list[PairedComparison]:
+        """Those of `shown` that every judgement shows which has all seeds and texts of its runs."""
+        return self._kept([choice for choice in self.choices if choice.kind not in CUTS])
+
+    def _kept(self, choices: list[Choice]) -> list[PairedComparison]:
+        return [pair for pair in self.shown if all(own.above for choice in choices for own in choice.of(pair))]
 
     @property
     def found(self) -> list[PairedComparison]:
@@ -94,23 +103,23 @@ def judged_otherwise(results: ExperimentRuns) -> Verdicts:
     compared = {name for pair in judged.pairs for name in (pair.first, pair.second)}
     correct = {name: own for name, own in results.predictions.correct.items() if name in compared}
     pairs = tuned(judged.pairs)
-    choices = [Choice("", "as above", [pairs])]
+    choices = [Choice("", "main", [pairs])]
     if not pairs:
         return Verdicts(pairs, choices)
-    seeds, cuts, less = len(shared_seeds(correct)), cut_down(correct, by_raters), [*one_less(correct, by_raters)]
+    cuts, less = cut_down(correct, by_raters), [*one_less(correct, by_raters)]
     if cuts.of_seeds:
-        choices.append(Choice("fewer seeds", f"{cuts.seeds} of {seeds} seeds ({len(cuts.of_seeds)}×)", cuts.of_seeds))
-    choices.append(Choice("fewer texts", f"half of the texts ({len(cuts.of_texts)}×)", cuts.of_texts))
+        choices.append(Choice(CUTS[0], f"{cuts.seeds} seeds ×{len(cuts.of_seeds)}", cuts.of_seeds))
+    choices.append(Choice(CUTS[1], f"½ texts ×{len(cuts.of_texts)}", cuts.of_texts))
     if len(correct) > 2:
         without = [[*one.pairs] for one in less]
-        choices.append(Choice("one method less", f"one method less ({len(correct) - 2}×)", without))
+        choices.append(Choice("one method less", f"one less ×{len(correct) - 2}", without))
     if otherwise := main_by_accuracy(results):
-        choices.append(Choice("other learning rates", "rates of accuracy", [otherwise.pairs]))
+        choices.append(Choice("other learning rates", "rates", [otherwise.pairs]))
     for score in other_scores(results, scaled_predictions(results.mains)):
         choices.append(Choice("other scores", score.heading, [score.pairs]))
     axis = size_axis(results, validation_likelihood)
     for size, of_size in axis.pairs.items() if axis else ():
-        choices.append(Choice("other numbers of training texts", f"{size:,} texts", [of_size]))
+        choices.append(Choice("other numbers of training texts", f"{size:,}", [of_size]))
     return Verdicts(pairs, choices)
 
 

@@ -26,12 +26,16 @@ def test_a_cell_says_how_often_which_sign_and_what_holds_everywhere_is_counted()
     assert [choices[1].cell(pair) for pair in pairs] == ["> 1, < 1, ≈ 1", "> 3", "> 3"]
     assert found.kept == pairs[1:] and found.turned == pairs[:1] and found.found == []
     said = " ".join(say.verdicts_text(found).split())
-    assert "In 2 of 3 pairs, all judgements agree" in said and "Of 3 differences" in said and "2 are shown by" in said
+    assert (
+        "In 2 of 3 pairs, every judgement gives the same answer" in said
+        and "2 are shown by every judgement (Full fine-tuning − Sparse LoRA; LoRA − Sparse LoRA), and 3 by every"
+        in said
+    )
     assert "both signs of Full fine-tuning − LoRA." in said
     tie = Verdicts(near, [Choice("", "as above", [near]), Choice("fewer texts", "cuts", [usual])])
     assert [choice.cell(near[0].swapped()) for choice in tie.choices] == ["≈", "<"]
     assert tie.found == near[:1] and "In 2 of 3 pairs" in say.verdicts_text(tie)
-    assert "1 further pair by some." in say.in_abstract(tie)
+    assert "1 further pair is shown to differ at least once (Full fine-tuning − LoRA)." in say.in_abstract(tie)
 
 
 def test_every_pair_is_judged_anew_for_every_choice(runs_in, shown):
