@@ -2,10 +2,16 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from made_up import finished
 from small import ADAPTER, FULL, GATED, HEAD, MULTIPLIED
 
+from course_utils.code_identity import FROM_RECORDS
+from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import judge_experiment
+from course_utils.comparison.results import read_runs
+from course_utils.config import load_experiment
+from course_utils.paths import PROJECT
 from course_utils.report.other_choices import Choice, Verdicts, do_verdicts_hold, judged_otherwise, say
 from course_utils.stats import compare_pairs
 
@@ -53,3 +59,16 @@ def test_every_pair_is_judged_anew_for_every_choice(runs_in, shown):
 def test_without_enough_seeds_there_is_no_verdict_to_hold(runs_in, shown):
     do_verdicts_hold(finished({FULL: 0.9, ADAPTER: 0.8}, seeds=1))
     assert len(shown) == 1 and "seeds enough" in shown[0]
+
+
+@pytest.mark.slow
+def test_the_readme_has_the_table_of_the_published_report(monkeypatch):
+    monkeypatch.setenv(FROM_RECORDS, "1")
+    monkeypatch.delenv("COURSE_REPORTS", raising=False)
+    found = judged_otherwise(read_runs(load_experiment("full")))
+    page = (PROJECT / "README.md").read_text("utf-8")
+    cells = [[choice.heading for choice in found.choices]]
+    cells += [[choice.cell(pair) for choice in found.choices] for pair in found.pairs]
+    titles = ["", *(f"{title_of(pair.first)} − {title_of(pair.second)}" for pair in found.pairs)]
+    for title, row in zip(titles, cells, strict=True):
+        assert " ".join(f"| {title} | {' | '.join(row)} |".split()) in page
