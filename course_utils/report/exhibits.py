@@ -24,7 +24,6 @@ from course_utils.comparison.conclusions import (
 )
 from course_utils.comparison.costs import (
     MERGED,
-    SURE,
     cost_draws,
     front_shares,
     is_uneven,
@@ -484,9 +483,7 @@ def _fronts(results: ExperimentRuns, trained: pd.DataFrame, times: pd.DataFrame)
     shares = front_shares(draws)[[*axes]].rename(index=title_of).round(2)  # as the table shows them
     fronts = shares.rename(columns=axes).rename_axis(None).T.rename_axis("Cost")
     show_table(fronts, say.fronts_table(plain), dict.fromkeys(fronts, "{:.0%}"))
-    sure, open_ = (shares >= SURE).sum(axis=1), ((shares > 1 - SURE) & (shares < SURE)).sum(axis=1)
-    few = len(shared_seeds(results.predictions.correct)) < MINIMUM_SEEDS
-    return say.costs_text(len(axes), sure, open_, few)
+    return say.costs_text(len(shared_seeds(results.predictions.correct)) < MINIMUM_SEEDS)
 
 
 def arithmetic(results: ExperimentRuns) -> None:

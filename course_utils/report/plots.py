@@ -71,6 +71,11 @@ def _line(method: Method | Baseline) -> dict:
     return {"color": method.color, "marker": method.marker, "label": method.title}
 
 
+def _hollow(method: Method | Baseline) -> dict:
+    """A marker that shows what it covers."""
+    return _line(method) | {"ls": "", "mfc": "none", "mew": 1.2}
+
+
 def _lines(axis, table: pd.DataFrame, x: str, y: str, **style: Any) -> None:
     """Draw column `y` of `table` against `x`, one line per method."""
     for name, rows in table.groupby("method", sort=False):
@@ -217,7 +222,7 @@ def accuracy_by_seconds(table: pd.DataFrame, title: str) -> Figure:
     """
     figure, axis = _figure(3.6, title=title, xlabel="seconds of training", ylabel=f"test {ACCURACY}", xscale="log")
     for entry in table[table["train_seconds"] > 0].itertuples():
-        axis.errorbar(entry.train_seconds, entry.estimate, _span(entry), ls="", ms=7, **_line(shown(entry.method)))
+        axis.errorbar(entry.train_seconds, entry.estimate, _span(entry), ms=7, **_hollow(shown(entry.method)))
     for entry in table[table["method"] == MAJORITY.name].itertuples():
         axis.axhline(entry.estimate, color=MAJORITY.color, lw=1, ls="--", label=MAJORITY.title)
     _plain_ticks(axis.xaxis, (1, 3))
@@ -253,7 +258,7 @@ def cost_scatter(
         for entry, cost in zip(table.itertuples(), costs, strict=True):
             ends = draws[column][entry.method].quantile([0.025, 0.975]).to_numpy()
             wide = np.clip([[cost - ends[0]], [ends[1] - cost]], 0, None)
-            axis.errorbar(cost, entry.estimate, _span(entry), wide, ls="", lw=1, ms=6, **_line(METHODS[entry.method]))
+            axis.errorbar(cost, entry.estimate, _span(entry), wide, lw=1, ms=6, **_hollow(METHODS[entry.method]))
         axis.set_xlabel(label, fontsize=8)
         _logarithmic(axis.set_xscale, costs)
         _level(axis, baseline)
