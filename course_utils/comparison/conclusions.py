@@ -168,16 +168,18 @@ def verdicts(
     seeds is left out of every conclusion, and a sentence says so.
     """
     judged = judge(correct, by_raters)
+    told = tuned(judged.pairs) or judged.pairs
     filters = OF_CONTRASTS | {"sight": _sight, "typical": _typical}
     text = template(Path(__file__).with_name("verdicts.txt.jinja"), filters).render(
         judged=judged,
         missing=missing,
         few=[f"{METHODS[name].title} ({counted(judged.seeds[name], 'seed')})" for name in judged.few],
         seen=[
-            f"of {_points(size)} in {_typical([pair.power.of_difference[size] for pair in judged.pairs], '%')}"
+            f"of {_points(size)} in {_typical([pair.power.of_difference[size] for pair in told], '%')}"
             for size in stats.DIFFERENCES
-            if judged.pairs
+            if told
         ],
+        told=told,
         minimum_seeds=stats.MINIMUM_SEEDS,
         margin=margin_points(judged.margin),
         apart=seeds_apart(correct, by_raters),

@@ -60,6 +60,12 @@ def one_less(
         )
 
 
+def is_fragile(pair: stats.PairedComparison, less: Iterable[OneLess]) -> bool:
+    """Whether the rule answers otherwise for `pair`, that it differs or that this is not shown, without some method."""
+    methods = {pair.first, pair.second}
+    return any(own.differs != pair.differs for one in less for own in one.pairs if {own.first, own.second} == methods)
+
+
 class SeedsApart(NamedTuple):
     """A method whose seeds lie far apart, so that they widen the intervals of all pairs, and the margin."""
 

@@ -154,4 +154,5 @@ def by_accuracy(results: ExperimentRuns, series: list[axes.Series]) -> ByAccurac
     contrast = None if before == after else axes.contrasts({after: axes.less(others[after], others[before])})[after]
     by_raters, runs = variance_by_raters(results), [*chain(*chosen.values())]
     pairs, pairs_usual = (tuned(judge(own, by_raters).pairs) for own in (others, right))
-    return ByAccuracy(seeds, before, after, contrast, pairs, differing(pairs_usual), [*one_less(others)], runs)
+    less = [*one_less(others, by_raters)]
+    return ByAccuracy(seeds, before, after, contrast, pairs, differing(pairs_usual), less, runs)

@@ -4,6 +4,7 @@ A function takes the runs of an experiment and shows what they allow, in the wor
 Where an experiment lacks what an exhibit needs, the exhibit says so.
 """
 
+from collections.abc import Iterable
 from math import comb
 from typing import Any
 
@@ -33,7 +34,7 @@ from course_utils.comparison.costs import (
     processors,
     times_of_first_runs,
 )
-from course_utils.comparison.domains import forgetting_table, never_named, one_less_elsewhere, read_domains
+from course_utils.comparison.domains import Domain, forgetting_table, never_named, one_less_elsewhere, read_domains
 from course_utils.comparison.learning_rates import (
     by_one_seed,
     by_scaled_likelihood,
@@ -44,13 +45,15 @@ from course_utils.comparison.learning_rates import (
 from course_utils.comparison.lengths import APART, read_lengths
 from course_utils.comparison.other_scores import other_scores
 from course_utils.comparison.results import ExperimentRuns
+from course_utils.comparison.robustness import OneLess, is_fragile, tuned
 from course_utils.comparison.weights import has_updates, method_deltas, subspace_overlaps
 from course_utils.methods import CEILING, FLOOR, METHODS, PLAIN
 from course_utils.report import plots
 from course_utils.report.display import TEMPLATES, show_figure, show_markdown, show_table, with_ends
+from course_utils.report.other_choices import FRAGILE
 from course_utils.report.rates import main_by_accuracy
 from course_utils.report.wording import alt_text, judged_cells
-from course_utils.stats import DIFFERENCES, MINIMUM_SEEDS, Interval, ranks, shared_seeds
+from course_utils.stats import DIFFERENCES, MINIMUM_SEEDS, Interval, PairedComparison, ranks, shared_seeds
 from course_utils.tasks.classification import METRICS, kept_of_longer
 from course_utils.text import and_joined, escape_markdown, one_line, signed_interval, signed_points, template
 
@@ -160,16 +163,21 @@ def accuracy_figure(results: ExperimentRuns) -> Figure:
     )
 
 
+def _titles(pairs: Iterable[PairedComparison]) -> list[str]:
+    return [f"{title_of(pair.first)} − {title_of(pair.second)}" for pair in pairs]
+
+
 def conclusions(results: ExperimentRuns) -> None:
     """The differences between all pairs, the ranks, and the sentences that they allow."""
     judged = judge_experiment(results)
     if judged.pairs:
-        names = [f"{title_of(pair.first)} − {title_of(pair.second)}" for pair in judged.pairs]
+        names = _titles(judged.pairs)
         cells = [judged_cells(pair) | {"p, equivalence": p_in_words(pair.p_equivalent)} for pair in judged.pairs]
         show_table(pd.DataFrame(cells, pd.Index(names, name="Pair")), say.conclusions_table(judged.margin))
-        seen = [[*pair.power.of_difference.values(), pair.power.of_equivalence] for pair in judged.pairs]
+        told = tuned(judged.pairs) or judged.pairs
+        seen = [[*pair.power.of_difference.values(), pair.power.of_equivalence] for pair in told]
         sizes = [f"{100 * size:g} point{'s' if size != 0.01 else ''}" for size in DIFFERENCES]
-        power = 100 * pd.DataFrame(seen, pd.Index(names, name="Pair"), [*sizes, "Equivalence"])
+        power = 100 * pd.DataFrame(seen, pd.Index(_titles(told), name="Pair"), [*sizes, "Equivalence"])
         show_table(power, say.power_table(), dict.fromkeys(power, "{:.0f}"))
     if len(judged.adapters) > 1 and len(
         places := ranks({name: results.predictions.correct[name] for name in judged.adapters})
@@ -276,8 +284,26 @@ def other_domains(results: ExperimentRuns) -> None:
     if (never := never_named(results)).classes:
         show_markdown(say.never_named_text(never))
     if domains := read_domains(results):
-        less = {say.on_set(title): found for title, found in one_less_elsewhere(results).items()}
-        show_markdown(say.domains_text(domains, CEILING, less))
+        less = one_less_elsewhere(results)
+        rows = [_of_domain(domain, less.get(domain.title, [])) for domain in domains]
+        show_table(pd.DataFrame(rows), say.domains_table(FRAGILE in " ".join(row["Shown to differ"] for row in rows)))
+        show_markdown(say.domains_text(domains, CEILING))
+
+
+def _of_domain(domain: Domain, less: list[OneLess]) -> dict[str, str]:
+    """What is shown on one set, as a row of a table; `less` is what is shown there where one method is left out."""
+    shown = (
+        f"{title_of(pair.first)} − {title_of(pair.second)}, {signed_interval(pair.difference)}"
+        + FRAGILE * is_fragile(pair, less)
+        for pair in domain.differing
+    )
+    return {
+        "Set": domain.title,
+        "Highest mean": say.best_there(domain).strip(),
+        "Shown to beat every baseline": and_joined([title_of(name) for name in domain.beating])
+        or say.not_beaten_there(domain).strip(),
+        "Shown to differ": "; ".join(shown) or "none",
+    }
 
 
 def forgetting(results: ExperimentRuns) -> None:

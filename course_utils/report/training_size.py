@@ -15,7 +15,7 @@ from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import OF_CONTRASTS, differing, judge, judge_experiment, p_in_words
 from course_utils.comparison.costs import processors
 from course_utils.comparison.results import ExperimentRuns
-from course_utils.comparison.robustness import one_less, tuned
+from course_utils.comparison.robustness import tuned
 from course_utils.methods import CEILING, FLOOR, METHODS
 from course_utils.report import plots
 from course_utils.report.criteria import rate_of, show_by_accuracy, tried_rates
@@ -57,9 +57,8 @@ def accuracy_by_size(results: ExperimentRuns) -> None:
     show_markdown(say.sizes_text(axis.led, shown, least, reference, rates, largest))
     if axis.pairs:
         shown_at = {size: (pairs, differing(pairs)) for size, pairs in axis.pairs.items()}
-        less = {say.at_size(size): [*one_less(axis.correct[size])] for size in axis.pairs}
         with_head = any(FLOOR.name in correct for correct in axis.correct.values())
-        show_markdown(say.pairs_text(shown_at, series[0].seeds, with_head, less))
+        show_markdown(say.pairs_text(shown_at, series[0].seeds, with_head))
     own, otherwise, moved = _size_verdicts(axis), _size_verdicts(others), _size_changes(axis)
     show_by_accuracy(series, others.series, say.with_size, own, otherwise, (axis.led, others.led), moved)
     if len(fitted):

@@ -10,9 +10,10 @@ from course_utils.code_identity import FROM_RECORDS
 from course_utils.comparison.baselines import title_of
 from course_utils.comparison.conclusions import judge_experiment
 from course_utils.comparison.results import read_runs
+from course_utils.comparison.robustness import OneLess
 from course_utils.config import load_experiment
 from course_utils.paths import PROJECT
-from course_utils.report.other_choices import Choice, Verdicts, do_verdicts_hold, judged_otherwise, say
+from course_utils.report.other_choices import FRAGILE, Choice, Verdicts, do_verdicts_hold, judged_otherwise, say
 from course_utils.stats import compare_pairs
 
 
@@ -26,21 +27,23 @@ def judgement(first, second, third):
 def test_a_cell_says_how_often_which_sign_and_what_holds_everywhere_is_counted():
     usual, turned, near = judgement(0.9, 0.8, 0.7), judgement(0.8, 0.9, 0.7), judgement(0.8, 0.8, 0.7)
     pairs = usual
-    choices = [Choice("", "as above", [usual]), Choice("fewer texts", "cuts", [turned, usual, near])]
+    choices = [Choice("", "main", [usual]), Choice("fewer texts", "cuts", [turned, usual, near], whole=False)]
     found = Verdicts(pairs, choices)
     assert [choices[0].cell(pair) for pair in pairs] == [">", ">", ">"]
     assert [choices[1].cell(pair) for pair in pairs] == ["> 1, < 1, ≈ 1", "> 3", "> 3"]
     assert found.kept == pairs[1:] and found.turned == pairs[:1] and found.found == []
     said = " ".join(say.verdicts_text(found).split())
     assert (
-        "In 2 of 3 pairs, every judgement gives the same answer" in said
+        "For 2 of 3 pairs, all judgements" in said
         and "2 are shown by every judgement (Full fine-tuning − Sparse LoRA; LoRA − Sparse LoRA), and 3 by every"
         in said
     )
     assert "both signs of Full fine-tuning − LoRA." in said
-    tie = Verdicts(near, [Choice("", "as above", [near]), Choice("fewer texts", "cuts", [usual])])
+    tie = Verdicts(near, [Choice("", "main", [near]), Choice("fewer texts", "cuts", [usual], whole=False)])
     assert [choice.cell(near[0].swapped()) for choice in tie.choices] == ["≈", "<"]
-    assert tie.found == near[:1] and "In 2 of 3 pairs" in say.verdicts_text(tie)
+    assert tie.found == near[:1] and "For 2 of 3 pairs" in say.verdicts_text(tie)
+    without = OneLess(MULTIPLIED, 0.02, usual, [], [], [])
+    assert Choice("", "main", [near], [without]).cell(near[0]) == f"≈{FRAGILE}"
     assert "1 further pair is shown to differ at least once (Full fine-tuning − LoRA)." in say.in_abstract(tie)
 
 
@@ -58,7 +61,7 @@ def test_every_pair_is_judged_anew_for_every_choice(runs_in, shown):
 
 def test_without_enough_seeds_there_is_no_verdict_to_hold(runs_in, shown):
     do_verdicts_hold(finished({FULL: 0.9, ADAPTER: 0.8}, seeds=1))
-    assert len(shown) == 1 and "seeds enough" in shown[0]
+    assert len(shown) == 1 and "can be judged" in shown[0]
 
 
 @pytest.mark.slow
