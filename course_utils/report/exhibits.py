@@ -231,14 +231,12 @@ def across(results: ExperimentRuns) -> None:
     show_markdown(say.across_shown(*other_experiments.sole_leaders(experiments), pairs, _undivided(pairs)))
     show_markdown(say.across_searches(experiments))
     show_markdown(say.across_hidden(experiments))
-    compared = [(other, *other_experiments.disagreements(ours, other)) for other in theirs]
     apart = [
         {"Experiment": other.experiment, "Pair": f"{title_of(one.first)} − {title_of(one.second)}"}
         | {"Here": say.across_cell(one, ours.unit).strip(), "There": say.across_cell(same, other.unit).strip()}
-        for other, unlike, _ in compared
-        for one, same in unlike
+        for other in theirs
+        for one, same in other_experiments.disagreements(ours, other)[0]
     ]
-    show_markdown(say.across_text(compared))
     if apart:
         show_table(pd.DataFrame(apart), say.across_apart())
 

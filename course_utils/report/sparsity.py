@@ -100,7 +100,6 @@ def show_against_size(
     ]
     if rows:
         show_table(pd.DataFrame(rows).fillna(""), say.sparsities_table(method.title, margin, times))
-        show_markdown(say.sparsities_text(method.title, judged))
     if pruned:
         show_markdown(say.pruned_text(control.title, pruned))
 

@@ -28,13 +28,14 @@ def test_without_two_methods_that_train_more_than_a_head_no_change_is_judged(run
     assert "no change of a difference is judged" in text and "none of" not in text
     shown.clear()
     dependence.placements(results)
-    axes, _, _, accuracies, _, table, _ = shown
+    axes, _, _, accuracies, _, table, _, said = shown
     assert axes.get_title(loc="left") == "Accuracy by the layers that are trained"
     assert [*accuracies["Learning rate"]] == ["3e-05"] * 2
     assert [*table["First against second"]] == [
         "Full fine-tuning on query and value against full fine-tuning of everything"
     ]
     assert table.loc[0, "Difference [95%]"].startswith("0.0 [")
+    assert said == "Full fine-tuning of query and value alone is equivalent to full fine-tuning of everything."
 
 
 def test_sizes_are_compared_with_that_of_the_main_runs_where_it_is_the_least(runs_in, shown):
