@@ -39,6 +39,8 @@ def test_a_cell_says_how_often_which_sign_and_what_holds_everywhere_is_counted()
         in said
     )
     assert "both signs of Full fine-tuning − LoRA." in said
+    one = Verdicts(pairs[:1], choices)
+    assert "shows is not shown by every judgement, but by every one that has all" in say.verdicts_text(one)
     tie = Verdicts(near, [Choice("", "main", [near]), Choice("fewer texts", "cuts", [usual], whole=False)])
     assert [choice.cell(near[0].swapped()) for choice in tie.choices] == ["≈", "<"]
     assert tie.found == near[:1] and "For 2 of 3 pairs" in say.verdicts_text(tie)
