@@ -77,6 +77,7 @@ def test_a_notebook_trains_and_runs_to_its_end_in_jupyterlab(lab, page, runs_in)
     as_committed = notebook.read_bytes()
 
     page.goto(f"{lab['url']}lab/tree/{notebook.name}?token={lab['token']}")
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=5 * MINUTE)  # has a kernel
     page.get_by_text('"quick"', exact=True).dblclick()  # marks the word inside the quotes
     page.keyboard.type("smoke")
     page.get_by_role("menuitem", name="Run", exact=True).click()
