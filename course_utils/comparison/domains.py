@@ -105,10 +105,10 @@ def read_domains(results: ExperimentRuns) -> list[Domain]:
     ]
 
 
-def one_less_elsewhere(results: ExperimentRuns) -> dict[str, list[OneLess]]:
-    """Title of every set but the test set → `one_less` of the methods there."""
-    elsewhere = {of: title for of, title in evaluation_sets(results).items() if of != "test"}
-    return {title: [*one_less(read_predictions(results, of=of).correct)] for of, title in elsewhere.items()}
+def one_less_by_set(results: ExperimentRuns) -> dict[str, list[OneLess]]:
+    """Title of every set → `one_less` of the methods there."""
+    titles = evaluation_sets(results)
+    return {title: [*one_less(read_predictions(results, of=of).correct)] for of, title in titles.items()}
 
 
 class NeverNamed(NamedTuple):

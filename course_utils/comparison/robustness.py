@@ -29,7 +29,6 @@ class OneLess(NamedTuple):
     margin: float  # of the other methods
     pairs: list[stats.PairedComparison]
     differing: list[stats.PairedComparison]  # that it does not show with it
-    lost: list[stats.PairedComparison]  # without it, the differences that it shows with it alone
     equivalent: list[stats.PairedComparison]  # pairs of adapter methods, within `margin`
 
 
@@ -53,9 +52,6 @@ def one_less(
             margin,
             [pair for pair, _ in both],
             differing=[pair.better_first() for pair, before in both if pair.differs and not before.differs],
-            lost=[
-                pair if before.above else pair.swapped() for pair, before in both if before.differs and not pair.differs
-            ],
             equivalent=[pair for pair, _ in both if pair.equivalent and {pair.first, pair.second} <= adapters],
         )
 

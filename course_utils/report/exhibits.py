@@ -34,7 +34,7 @@ from course_utils.comparison.costs import (
     processors,
     times_of_first_runs,
 )
-from course_utils.comparison.domains import Domain, forgetting_table, never_named, one_less_elsewhere, read_domains
+from course_utils.comparison.domains import Domain, forgetting_table, never_named, one_less_by_set, read_domains
 from course_utils.comparison.learning_rates import (
     by_one_seed,
     by_scaled_likelihood,
@@ -282,8 +282,8 @@ def other_domains(results: ExperimentRuns) -> None:
     if (never := never_named(results)).classes:
         show_markdown(say.never_named_text(never))
     if domains := read_domains(results):
-        less = one_less_elsewhere(results)
-        rows = [_of_domain(domain, less.get(domain.title, [])) for domain in domains]
+        less = one_less_by_set(results)
+        rows = [_of_domain(domain, less[domain.title]) for domain in domains]
         show_table(pd.DataFrame(rows), say.domains_table(FRAGILE in " ".join(row["Shown to differ"] for row in rows)))
         show_markdown(say.domains_text(domains, CEILING))
 

@@ -44,7 +44,7 @@ def test_a_cell_says_how_often_which_sign_and_what_holds_everywhere_is_counted()
     tie = Verdicts(near, [Choice("", "main", [near]), Choice("fewer texts", "cuts", [usual], whole=False)])
     assert [choice.cell(near[0].swapped()) for choice in tie.choices] == ["≈", "<"]
     assert tie.found == near[:1] and "For 2 of 3 pairs" in say.verdicts_text(tie)
-    without = OneLess(MULTIPLIED, 0.02, usual, [], [], [])
+    without = OneLess(MULTIPLIED, 0.02, usual, [], [])
     assert Choice("", "main", [near], [without]).cell(near[0]) == f"≈{FRAGILE}"
     assert "1 further pair is shown to differ at least once (Full fine-tuning − LoRA)." in say.in_abstract(tie)
 
